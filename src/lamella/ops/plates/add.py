@@ -76,8 +76,7 @@ def _copy_and_list(
 ) -> None:
     copy = PositionCopy(plate, sources, workers, None, job, journal)
     copy.run(progress, resumed=resumed)
-    known = plate.document.shared_model.acquisitions or []
-    acquisitions, ids = merged_acquisitions(sources, known)
+    acquisitions, ids = merged_acquisitions(sources, plate.document.shared_model.acquisitions or [])
     images: dict[str, list[tuple[str, int]]] = {}
     for path in sources:
         well, _, name = path.rpartition("/")
@@ -103,7 +102,7 @@ def _refuse_existing(plate: Plate, sources: Mapping[str, Position]) -> None:
 
 
 def _discard(plate: Plate, sources: Mapping[str, Position]) -> None:
-    """Delete the copies of a call that failed, which nothing lists."""
+    """Delete the unlisted copies of a failed call."""
     listed = {path for path, _ in plate.positions(on_error="report")}
     for path in sources:
         stored_path = plate.node_path.child(path).path

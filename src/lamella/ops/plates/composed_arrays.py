@@ -1,7 +1,7 @@
-"""Write the arrays of an image that consists of parts of others; equal encodings are copied as files.
+"""Write an image that consists of parts of others; files are copied where the encodings are equal.
 
 A new array consists of pieces; each piece is a region of a stored array. A unit writes each of its files once and
-completely, so that a kill leaves complete files. `ImagePlan` writes the arrays, the documents and the computed levels.
+completely, so that a kill leaves complete files.
 """
 
 from __future__ import annotations
@@ -48,10 +48,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Piece:
-    """A region of a new array, and the array with its pixels."""
+    """A region of a new array, and the stored array with its pixels."""
 
     source: StoredArray
-    """The stored array."""
     region: Region
     """The region in the new array."""
     offset: tuple[int, ...]
@@ -144,10 +143,10 @@ class ComposedUnit(TargetUnit):
         """Copy the file of a region, or skip a file without pixels; return False if the region must be encoded."""
         meta, storage = self.target.meta, self.target.documents.storage
         for piece in self.pieces:
-            old = piece.encoded_file(region, meta)
-            if old is not None:
+            source_key = piece.encoded_file(region, meta)
+            if source_key is not None:
                 is_whole = partial(shows_whole, piece.source.meta)
-                copied = copy_file(piece.source.documents.storage, old, storage, key, is_whole)
+                copied = copy_file(piece.source.documents.storage, source_key, storage, key, is_whole)
                 if copied is None and self.resumed:
                     storage.delete(key)
                 return True
@@ -172,8 +171,8 @@ def composed_units(
     if 0 in meta.shape:
         return
     for region in regions(meta.shape, unit_shape(pieces[0].source.meta, meta)):
-        inside = tuple(piece for piece in pieces if piece.overlap(region) is not None)
-        yield ComposedUnit(inside, target, region, resumed)
+        overlapping = tuple(piece for piece in pieces if piece.overlap(region) is not None)
+        yield ComposedUnit(overlapping, target, region, resumed)
 
 
 @dataclass(frozen=True)
@@ -186,7 +185,7 @@ class ComposedArray:
 
 @dataclass
 class ImagePlan:
-    """The files of a new image that are not copies, and how to write them."""
+    """The arrays and documents of a new image that are not copies of files, and how to write them."""
 
     arrays: dict[str, ComposedArray] = field(default_factory=dict)
     """Arrays by their path in the image."""
@@ -207,7 +206,7 @@ class ImagePlan:
 
     @property
     def left_out(self) -> set[str]:
-        """Paths of the arrays that are not copied file by file."""
+        """Paths of the source's arrays that are not copied file by file."""
         return {*self.arrays, *self.dropped}
 
     def new_arrays(self, target: NodePath, resumed: bool) -> Iterator[Unit]:

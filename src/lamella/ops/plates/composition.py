@@ -1,7 +1,7 @@
 """Plan images that consist of parts of other images: some channels, a region, or the channels of several images.
 
 Lower levels are cut from the stored ones if the region starts and ends between their pixels, else computed from level
-0: a region 4:8 of level 0 is 2:4 of a level of factor 2; 3:8 is not.
+0: the region 4:8 of level 0 is 2:4 of a level of factor 2, but 3:8 starts within a pixel.
 """
 
 from __future__ import annotations
@@ -143,21 +143,22 @@ def _plan_levels(
     cut = _cut(image, finest, region)
     method = made_by(image) or ("mode" if path else "mean")
     datasets = meta.multiscales[0].datasets
-    factors = {dataset.path: _factors(image, finest, dataset.path) for dataset in datasets}
+    factors_by_path = {dataset.path: _factors(image, finest, dataset.path) for dataset in datasets}
     computes = image.stale_levels or not all(
-        _is_aligned(cut, finest.shape, factors[dataset.path]) and _in_all(parts, dataset.path)
+        _is_aligned(cut, finest.shape, factors_by_path[dataset.path]) and _have_equal_level(parts, dataset.path)
         for dataset in datasets
     )
     listed: list[DatasetMeta] = []
     for dataset in datasets:
-        by = factors[dataset.path]
-        if by is None or (all(factor == 1 for factor in by) and not _in_all(parts, dataset.path)):
+        factors = factors_by_path[dataset.path]
+        is_full_size = factors is not None and all(factor == 1 for factor in factors)
+        if factors is None or (is_full_size and not _have_equal_level(parts, dataset.path)):
             plan.dropped.add(join(path, dataset.path))
             continue
-        is_computed = computes and any(factor > 1 for factor in by)
-        _move_origin(dataset, meta, finest, cut, by, method if is_computed else None)
+        is_computed = computes and not is_full_size
+        _move_origin(dataset, meta, finest, cut, factors, method if is_computed else None)
         plan.arrays[join(path, dataset.path)] = _composed(
-            parts, dataset.path, cut, by, zarr_format, empty=is_computed
+            parts, dataset.path, cut, factors, zarr_format, is_computed=is_computed
         )
         if is_computed:
             plan.computed[path] = method
@@ -166,17 +167,16 @@ def _plan_levels(
     return meta
 
 
-def _in_all(parts: Sequence[Part], path: str) -> bool:
-    """Return whether all parts have this level, with equal shapes except for channels, and no level is stale."""
+def _have_equal_level(parts: Sequence[Part], path: str) -> bool:
+    """Return whether all parts have a level of equal shape, except for channels, and no stale levels."""
     first = parts[0].position
     axis = channel_axis(first.axes)
     for part in parts[1:]:
         if path not in part.position.dataset_paths or part.position.stale_levels:
             return False
-        array, other_array = first[path], part.position[path]
-        if array.dtype != other_array.dtype or _without(array.shape, axis or 0) != _without(
-            other_array.shape, axis or 0
-        ):
+        array, other = first[path], part.position[path]
+        shapes = [_without(level.shape, axis or 0) for level in (array, other)]
+        if array.dtype != other.dtype or shapes[0] != shapes[1]:
             return False
     return True
 
@@ -199,15 +199,15 @@ def _factors(image: Position, finest: ImageArray, path: str) -> Shape | None:
     if image[path].shape == finest.shape:
         return (1,) * finest.ndim
     fine, coarse = (image.get_effective_scale(name) for name in (image.dataset_paths[0], path))
-    ratios = [b / a if a else 1.0 for a, b in zip(fine, coarse, strict=True)]
+    ratios = [size / finest_size if finest_size else 1.0 for finest_size, size in zip(fine, coarse, strict=True)]
     return level_factors(finest.shape, image[path].shape, ratios[-finest.ndim :])
 
 
 def _is_aligned(cut: Region, shape: Shape, factors: Shape | None) -> bool:
     """Return whether a region starts and ends between pixels of a level, or at the edge of the image."""
     return factors is not None and all(
-        span.start % by == 0 and (span.stop % by == 0 or span.stop == length)
-        for span, length, by in zip(cut, shape, factors, strict=True)
+        span.start % factor == 0 and (span.stop % factor == 0 or span.stop == length)
+        for span, length, factor in zip(cut, shape, factors, strict=True)
     )
 
 
@@ -224,46 +224,49 @@ def _move_origin(
     if not any(starts):
         return
     ndim = len(meta.multiscales[0].axes)
-    full = [0] * (ndim - finest.ndim) + starts
-    by = [1] * (ndim - finest.ndim) + list(factors)
+    # Axes of the metadata that the array lacks come first.
+    starts = [0] * (ndim - finest.ndim) + starts
+    steps = [1] * (ndim - finest.ndim) + list(factors)
     if method is not None:
-        first = meta.multiscales[0].datasets[0]  # its origin was moved first
-        dataset.coordinate_transformations = level_transforms(first.coordinate_transformations, by, method)
+        first = meta.multiscales[0].datasets[0]  # its origin was moved before
+        dataset.coordinate_transformations = level_transforms(
+            first.coordinate_transformations, steps, method
+        )
         return
     stored = dataset.coordinate_transformations
     scale, shift = stored_transform(stored, ndim, dataset.path)
     moved = [
         offset + size * (start // step)
-        for offset, size, start, step in zip(shift, scale, full, by, strict=True)
+        for offset, size, start, step in zip(shift, scale, starts, steps, strict=True)
     ]
     dataset.coordinate_transformations = scale_and_translation(scale, moved, unknown_keys_of=stored)
 
 
 def _composed(
-    parts: Sequence[Part], path: str, cut: Region, factors: Shape, zarr_format: ZarrFormat, *, empty: bool
+    parts: Sequence[Part], path: str, cut: Region, factors: Shape, zarr_format: ZarrFormat, *, is_computed: bool
 ) -> ComposedArray:
-    """Describe an array of the new image."""
+    """Describe an array of the new image; without pieces if its pixels are computed."""
     image = parts[0].position
     like = image[path].stored.meta
     axes = image.axes[-like.ndim :]
     axis = channel_axis(axes)
-    if empty:
-        bounds = [(0, -(-(span.stop - span.start) // by)) for span, by in zip(cut, factors, strict=True)]
+    if is_computed:
+        bounds = [(0, -(-(span.stop - span.start) // step)) for span, step in zip(cut, factors, strict=True)]
     else:
-        bounds = [(span.start // by, -(-span.stop // by)) for span, by in zip(cut, factors, strict=True)]
+        bounds = [(span.start // step, -(-span.stop // step)) for span, step in zip(cut, factors, strict=True)]
     pieces: list[Piece] = []
-    reached = 0
+    channel_count = 0
     for part in parts:
-        array = part.position[path] if not empty else part.position[part.position.dataset_paths[0]]
+        array = _finest(part.position) if is_computed else part.position[path]
         channels = _channels(part, array.shape, axis)
         for _, run in groupby(enumerate(channels), lambda pair: pair[1] - pair[0]):
             indices = [channel for _, channel in run]
-            if not empty:
-                pieces.append(_piece(array, bounds, axis, indices, reached))
-            reached += len(indices)
+            if not is_computed:
+                pieces.append(_piece(array, bounds, axis, indices, channel_count))
+            channel_count += len(indices)
     shape = [stop - start for start, stop in bounds]
     if axis is not None:
-        shape[axis] = reached
+        shape[axis] = channel_count
     meta = array_like(
         like,
         zarr_format=zarr_format,
@@ -318,12 +321,12 @@ def _with_channels(meta: ImagesMeta, composition: Composition) -> ImagesMeta:
         names = part.position.channel_names
         stored_channels = described.omero.channels if described.omero is not None else []
         chosen = range(len(names)) if part.channels is None else part.channels
-        fresh = edits.new_images(part.position.axes, names).omero if names else None
+        defaults = edits.new_images(part.position.axes, names).omero if names else None
         for index in chosen:
             if index < len(stored_channels):
                 channels.append(stored_channels[index].copied())
-            elif fresh is not None and index < len(fresh.channels):
-                channels.append(fresh.channels[index])
+            elif defaults is not None and index < len(defaults.channels):
+                channels.append(defaults.channels[index])
     if not channels:
         return edited
     if edited.omero is None:

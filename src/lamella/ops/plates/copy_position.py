@@ -88,7 +88,7 @@ def _list_positions(
 
 @contextmanager
 def reading_twice(sources: Iterable[Position]) -> Iterator[None]:
-    """Read again what reads as missing in the stores of positions: that would not be copied."""
+    """Read files of the sources again that seem missing, so that a short failure of a store loses none."""
     with ExitStack() as stack:
         for documents in {id(source.documents): source.documents for source in sources}.values():
             stack.enter_context(documents.reading_twice())
@@ -96,12 +96,10 @@ def reading_twice(sources: Iterable[Position]) -> Iterator[None]:
 
 
 class PositionCopy:
-    """A copy of positions into a store: files first, then documents, then the lists of positions.
+    """A copy of positions into a plate or a store of one image (``root``), to be run under `reading_twice`.
 
-    Use it under `reading_twice` of the sources.
-
-    ``root`` is the plate, or the position of a store of one image. ``plans`` are for positions that are composed of
-    parts of others. Positions of the Zarr format of ``root`` are copied file by file.
+    Pixels are written first, then documents, then the lists of positions. ``plans`` describe the positions that are
+    composed of parts of others.
     """
 
     def __init__(
@@ -147,14 +145,15 @@ class PositionCopy:
 
     def list_all(self, name: str | None) -> None:
         """List the positions in a new plate; ``name`` is the plate's name if the sources have none."""
-        if "" not in self._sources:
-            origins = Origins.of(self._sources)
-            plates = [plate.node for plate in origins.plates]
-            units = list(plate_tables(cast("Plate", self.root), plates, self._units_of_table))
-            if self.root.documents.storage.chunks_need_array:
-                self._add_documents([unit for unit in units if _is_document(unit)])
-            run(do_task, tasks(units), self._workers)
-            _list_positions(cast("Plate", self.root), self._sources, origins, name)
+        if "" in self._sources:
+            return
+        origins = Origins.of(self._sources)
+        plates = [plate.node for plate in origins.plates]
+        units = list(plate_tables(cast("Plate", self.root), plates, self._units_of_table))
+        if self.root.documents.storage.chunks_need_array:
+            self._add_documents([unit for unit in units if _is_document(unit)])
+        run(do_task, tasks(units), self._workers)
+        _list_positions(cast("Plate", self.root), self._sources, origins, name)
 
     def _units_of_table(self, source: NodePath, target: NodePath) -> Iterator[Unit]:
         source = _listable(source)
@@ -167,8 +166,8 @@ class PositionCopy:
 
     def _share(self, unit: Unit) -> float:
         """Return the size of a unit as a fraction of its position, for progress."""
-        below = unit.key[len(self.root.path) :].strip("/")
-        path = "" if "" in self._sources else "/".join(below.split("/")[:3])
+        key = unit.key[len(self.root.path) :].strip("/")
+        path = "" if "" in self._sources else "/".join(key.split("/")[:3])
         return unit.size / max(1, self._sizes[path])
 
     def _pixels(self, resumed: bool) -> Iterator[Unit]:
@@ -188,7 +187,7 @@ class PositionCopy:
     def _pixels_of(
         self, source: NodePath, target: NodePath, left_out: Collection[str], resumed: bool
     ) -> list[Unit]:
-        """Return the units of a node but for the documents that are copied as files."""
+        """Return the units of a node, without documents that are copied as files: those are copied last."""
         if not self._has_same_format(source):
             return list(_encode_again(source, target, left_out, resumed))
         files = list(_files(source, target, left_out, resumed))
@@ -222,13 +221,8 @@ class PositionCopy:
 
 
 def _is_below(path: str, folders: Collection[str]) -> bool:
-    """Return whether a path is one of the folders, or below one.
-
-    >>> _is_below("labels/cells/0", {"labels/cells"}), _is_below("labels/cells2", {"labels/cells"})
-    (True, False)
-    """
-    parts = path.split("/")
-    return bool(folders) and any("/".join(parts[: n + 1]) in folders for n in range(len(parts)))
+    """Return whether a path is one of the folders, or below one."""
+    return any(f"{path}/".startswith(f"{folder}/") for folder in folders)
 
 
 def _is_document(unit: Unit) -> bool:
@@ -260,11 +254,11 @@ def _listable(node_path: NodePath) -> NodePath:
     return NodePath(StoreHandle(documents, node_path.store_handle.version), node_path.path)
 
 
-def _groups_and_arrays(node_path: NodePath, below: str = "") -> Iterator[tuple[str, str]]:
+def _groups_and_arrays(node_path: NodePath, group: str = "") -> Iterator[tuple[str, str]]:
     """Yield the relative path and kind of all nodes below a group, parents first."""
-    children = node_path.store_handle.documents.children(node_path.child(below).path)
+    children = node_path.store_handle.documents.children(node_path.child(group).path)
     for name, kind in children.items():
-        path = f"{below}/{name}".strip("/")
+        path = f"{group}/{name}".strip("/")
         yield path, kind
         if kind == "group":
             yield from _groups_and_arrays(node_path, path)
@@ -319,7 +313,7 @@ def _other_files(source: NodePath, target: NodePath) -> Iterator[FileUnit]:
 
 
 def _find_unsupported(source: NodePath, nodes: list[tuple[str, str]]) -> set[str]:
-    """Return the nodes that the other Zarr format does not support, with a warning for each; of a table, the whole."""
+    """Return the nodes that the other Zarr format does not support, with a warning for each; tables as a whole."""
     documents = source.store_handle.documents
     groups = ["", *(path for path, kind in nodes if kind == "group")]
 
@@ -388,7 +382,7 @@ def _axis_names(array: NodePath) -> list[str] | None:
 
 
 def _converted_attributes(source: NodePath, target: NodePath, path: str) -> JSONObject:
-    """Return the attributes of a group in the version of the target; those of tables are the same."""
+    """Return the attributes of a group in the version of the target; those of tables do not change."""
     documents, group = source.store_handle.documents, source.child(path).path
     attributes = documents.group(group)
     if is_in_tables(documents, group):
@@ -402,9 +396,9 @@ def _converted_attributes(source: NodePath, target: NodePath, path: str) -> JSON
 def plate_tables(
     target: Plate, plates: Sequence[Plate], units_of: Callable[[NodePath, NodePath], Iterator[Unit]]
 ) -> Iterator[Unit]:
-    """Yield the units that copy all tables of some plates, after the group that lists them was written.
+    """Write the group that lists the tables of some plates, and yield the units that copy the tables.
 
-    Of tables of one name the first is copied, and a warning names the others.
+    If several plates have a table of one name, the first is copied, with a warning.
     """
     owners: dict[str, Plate] = {}
     for plate in plates:

@@ -98,7 +98,7 @@ def create_store(
         check_stores_apart(source.documents.storage, storage)
     workers.check_reach(storage, *(source.documents.storage for source in request.read))
     version = next(iter(request.sources.values())).store_handle.version
-    plans = {path: one.plan(version.zarr_format) for path, one in request.compositions.items()}
+    plans = {path: parts.plan(version.zarr_format) for path, parts in request.compositions.items()}
     action = logged("Copy %s to %s", counted(len(request.sources), "position"), storage.name)
     with action, reading_twice(request.sources.values()):
         return _create_checked(store_path, storage, request, plans, workers, progress)
@@ -153,7 +153,7 @@ def _create_checked(
 def _create(
     store_path: StrPath | Store, request: NewStore, mode: Literal["w", "w-"], token: str | None = None
 ) -> Plate | Position:
-    """Create the plate without positions, or the position without an image; ``token`` says that it is incomplete."""
+    """Create the plate without positions, or the position without an image; ``token`` marks it as incomplete."""
     first = next(iter(request.sources.values()))
     node: Plate | Position = create_unfinished(
         store_path,

@@ -102,11 +102,6 @@ def function_digest(function: Callable[..., Any]) -> str:
     """Return the digest of a function, lambda, method, `functools.partial`, C function, or object with ``__call__``.
 
     Raise NoDigestError if it uses an object without one: an object of another package, an open file, a lock.
-
-    >>> function_digest(lambda block: block + 1) == function_digest(lambda block: block + 1)
-    True
-    >>> function_digest(lambda block: block + 1) == function_digest(lambda block: block + 2)
-    False
     """
     digest = _Digest(_top_level(_module_of(_innermost(function))))
     digest.add(["lamella", __version__, *sys.version_info[:3]])
@@ -139,7 +134,7 @@ def _top_level(module: str) -> str:
 
 
 class _Digest:
-    """A hash over values that are added one after the other; `own` is the top-level package of the user's function."""
+    """A hash of values, in the order in which they are added; `own` is the top-level package of the user's function."""
 
     def __init__(self, own: str) -> None:
         self._own = own
@@ -185,7 +180,7 @@ class _Digest:
                 self._add_function(value)
             elif isinstance(value, type):
                 self._add_class(value)
-            else:  # its members count if the code names them
+            else:  # functions add those of its members that they name
                 self._write("module", value.__name__)
 
     def _add_object(self, value: Any) -> None:

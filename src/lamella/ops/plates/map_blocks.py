@@ -48,7 +48,7 @@ class BlockPlan:
     """How an array is cut into blocks."""
 
     shape: Shape
-    """Of the array that is read."""
+    """Shape of the array that is read."""
     halo: tuple[int, ...]
     """Pixels to read beyond each side of a block, per axis."""
     dropped: frozenset[int] = frozenset()
@@ -62,23 +62,23 @@ class BlockPlan:
     def read(self, region: Region) -> Region:
         """Return the region to read for a region of the stored result."""
         return tuple(
-            slice(0, n) if axis in self.dropped else slice(max(0, one.start - h), min(n, one.stop + h))
-            for axis, (one, n, h) in enumerate(zip(region, self.shape, self.halo, strict=True))
+            slice(0, n) if axis in self.dropped else slice(max(0, span.start - halo), min(n, span.stop + halo))
+            for axis, (span, n, halo) in enumerate(zip(region, self.shape, self.halo, strict=True))
         )
 
     def source(self, region: Region) -> Region:
-        """Return the region of the source that a region of the stored result is of, without the halo."""
+        """Return the region of the source that belongs to a region of the stored result, without the halo."""
         return tuple(
-            slice(0, n) if axis in self.dropped else one
-            for axis, (one, n) in enumerate(zip(region, self.shape, strict=True))
+            slice(0, n) if axis in self.dropped else span
+            for axis, (span, n) in enumerate(zip(region, self.shape, strict=True))
         )
 
     def result(self, value: Any, region: Region) -> Array:
-        """Return what a function computed for a region, without the halo; raise for an array of another shape."""
+        """Return the array of a function without the halo; raise for an array of another shape."""
         return self.checked(value, region)[self.inside(region, self.read(region))]
 
     def checked(self, value: Any, region: Region) -> Array:
-        """Return what a function computed, with length 1 along the axes that it lacks."""
+        """Return the array of a function with length 1 along the axes that it lacks; raise for another shape."""
         array = np.asarray(value)
         lengths = region_shape(self.read(region))
         full = tuple(1 if axis in self.dropped else n for axis, n in enumerate(lengths))
@@ -90,28 +90,21 @@ class BlockPlan:
         return array.reshape(full)
 
     def inside(self, region: Region, outer: Region) -> Region:
-        """Return a region in the coordinates of a surrounding one."""
+        """Return a region relative to the start of a surrounding region."""
         return tuple(
-            slice(0, 1) if axis in self.dropped else slice(one.start - o.start, one.stop - o.start)
-            for axis, (one, o) in enumerate(zip(region, outer, strict=True))
+            slice(0, 1) if axis in self.dropped else slice(span.start - around.start, span.stop - around.start)
+            for axis, (span, around) in enumerate(zip(region, outer, strict=True))
         )
 
     def settings(self) -> str:
-        """Text for the digest of a job: empty without a halo and with all axes."""
+        """Return a text for the digest of a job: empty without a halo and with all axes."""
         return f" {self.halo} {sorted(self.dropped)}" if any(self.halo) or self.dropped else ""
 
 
 def block_plan(
     names: Sequence[str], shape: Shape, halo: int | Mapping[str, int], axes: Sequence[str] | None
 ) -> BlockPlan:
-    """Return how an array with these axes is cut.
-
-    Examples
-    --------
-    >>> plan = block_plan("zyx", (4, 64, 64), {"x": 2}, "yx")
-    >>> plan.read((slice(0, 1), slice(0, 32), slice(32, 64))), plan.result_shape
-    ((slice(0, 4, None), slice(0, 32, None), slice(30, 64, None)), (1, 64, 64))
-    """
+    """Return how an array with axes of these ``names`` is cut for results with some ``axes`` (None for all)."""
     names = [name.lower() for name in names][-len(shape) :]
     result_axes = list(names) if axes is None else [str(name).lower() for name in axes]
     if [name for name in names if name in result_axes] != result_axes or not result_axes:

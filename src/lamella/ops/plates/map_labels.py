@@ -43,38 +43,36 @@ class BlockFiles:
 
     storage: Storage
     folder: str
-    """``storage`` and ``folder``: where they are."""
     plan: BlockPlan
-    unit: Shape
-    """``plan`` and ``unit``: how the image is cut: halo and axes, and the shape of a block."""
+    block_shape: Shape
 
     @classmethod
     def of(cls, position: Position, name: str, source: ImageArray, plan: BlockPlan) -> BlockFiles:
         """Return the files for a label image of a position."""
-        unit = tuple(1 if axis in plan.dropped else n for axis, n in enumerate(source.write_unit))
+        block_shape = tuple(1 if axis in plan.dropped else n for axis, n in enumerate(source.write_unit))
         folder = join(position.path, private_name(f"map-{name.removeprefix(LABELS)}"))
-        return cls(position.documents.storage, folder, plan, unit)
+        return cls(position.documents.storage, folder, plan, block_shape)
 
     def regions(self) -> Iterator[Region]:
         """Yield the regions of the blocks, in the order of their indices."""
-        return regions(self.plan.result_shape, self.unit)
+        return regions(self.plan.result_shape, self.block_shape)
 
     def index(self, region: Region) -> BlockIndex:
         """Return the index of a block in the grid."""
-        return grid_index(region, self.unit)
+        return grid_index(region, self.block_shape)
 
     def region(self, index: BlockIndex) -> Region:
         """Return the region of a block."""
         return tuple(
             slice(i * size, min((i + 1) * size, n))
-            for i, size, n in zip(index, self.unit, self.plan.result_shape, strict=True)
+            for i, size, n in zip(index, self.block_shape, self.plan.result_shape, strict=True)
         )
 
     def stored_region(self, region: Region) -> Region:
-        """Return the region whose labels are stored for a block: one pixel more where there is a halo."""
+        """Return the region whose labels are stored for a block: one pixel beyond each side along axes with a halo."""
         return tuple(
-            slice(max(0, part.start - 1), min(n, part.stop + 1)) if halo else part
-            for part, n, halo in zip(region, self.plan.result_shape, self.plan.halo, strict=True)
+            slice(max(0, span.start - 1), min(n, span.stop + 1)) if halo else span
+            for span, n, halo in zip(region, self.plan.result_shape, self.plan.halo, strict=True)
         )
 
     def key(self, index: BlockIndex) -> str:
@@ -147,7 +145,7 @@ class StitchUnit:
 
 
 def numbered(stored: Array, inner: Array) -> Array:
-    """Return labels with the ids 1, 2, ... for those that occur in the block itself, 0 for the others.
+    """Number the stored labels of a block 1, 2, ...; labels that do not occur in its ``inner`` part become 0.
 
     >>> numbered(np.array([9, 0, 7, 7]), np.array([7, 7])).tolist()
     [0, 0, 1, 1]
@@ -156,20 +154,20 @@ def numbered(stored: Array, inner: Array) -> Array:
     ids = ids[ids != 0]
     if not ids.size:
         return np.zeros(stored.shape, np.uint32)
-    places = np.minimum(np.searchsorted(ids, stored), ids.size - 1)
-    return np.where(ids[places] == stored, places + 1, 0).astype(np.uint32)
+    indices = np.minimum(np.searchsorted(ids, stored), ids.size - 1)
+    return np.where(ids[indices] == stored, indices + 1, 0).astype(np.uint32)
 
 
 class StitchedLabels:
-    """The label image that the blocks make up: an array that is read by region."""
+    """The label image of all blocks: an array that is read by region."""
 
     def __init__(self, files: BlockFiles) -> None:
         self._files = files
         plan = files.plan
-        self._kept = [axis for axis in range(len(plan.shape)) if axis not in plan.dropped]
-        self.shape = tuple(plan.result_shape[axis] for axis in self._kept)
+        self._axes = [axis for axis in range(len(plan.shape)) if axis not in plan.dropped]
+        self.shape = tuple(plan.result_shape[axis] for axis in self._axes)
         self.ndim = len(self.shape)
-        self._first, self._ids = _joined_ids(files)
+        self._offsets, self._ids = _joined_ids(files)
         self.dtype = np.dtype(np.uint32 if self._ids.size <= np.iinfo(np.uint32).max else np.uint64)
 
     def __getitem__(self, index: Any) -> Array:
@@ -181,9 +179,9 @@ class StitchedLabels:
             part = overlap(region, stored)
             origin = self._files.stored_region(stored)
             labels = self._files.read(block)[inside(part, origin)]
-            first = self._first[block]
-            out[inside(part, region)] = np.where(labels > 0, self._ids[first + labels.astype(np.int64)], 0)
-        return out.reshape(tuple(out.shape[axis] for axis in self._kept))
+            entries = self._offsets[block] + labels.astype(np.int64)
+            out[inside(part, region)] = np.where(labels > 0, self._ids[entries], 0)
+        return out.reshape(tuple(out.shape[axis] for axis in self._axes))
 
     def _region(self, index: Any) -> Region:
         parts = iter(expand_index(index, self.ndim))
@@ -197,18 +195,18 @@ class StitchedLabels:
         return product(
             *(
                 range(part.start // size, -(-part.stop // size))
-                for part, size in zip(region, self._files.unit, strict=True)
+                for part, size in zip(region, self._files.block_shape, strict=True)
             )
         )
 
 
 def _joined_ids(files: BlockFiles) -> tuple[dict[BlockIndex, int], np.ndarray[Any, Any]]:
-    """Return where the labels of each block begin in a list of all, and the id of each label in the image.
+    """Return the offset of each block in a list of the labels of all blocks, and the final id of each entry.
 
-    Entry 0 of the list is the background; label 1 of the first block is entry 1.
+    Label n of a block is entry offset + n. Entry 0 is the background.
     """
-    first: dict[BlockIndex, int] = {}
-    waiting: dict[tuple[BlockIndex, BlockIndex], Array] = {}
+    offsets: dict[BlockIndex, int] = {}
+    waiting: dict[tuple[BlockIndex, BlockIndex], Array] = {}  # the overlap of a block with a later neighbour
     pairs: list[tuple[int, int]] = []
     count = 0
     steps = [range(-1, 2) if halo else range(1) for halo in files.plan.halo]
@@ -216,49 +214,48 @@ def _joined_ids(files: BlockFiles) -> tuple[dict[BlockIndex, int], np.ndarray[An
     for region in files.regions():
         block = files.index(region)
         labels = files.read(block)
-        first[block] = count
+        offsets[block] = count
         count += int(labels.max(initial=0))
         for step in neighbours:
             second = tuple(i + d for i, d in zip(block, step, strict=True))
             if any(
                 i < 0 or i * size >= n
-                for i, size, n in zip(second, files.unit, files.plan.result_shape, strict=True)
+                for i, size, n in zip(second, files.block_shape, files.plan.result_shape, strict=True)
             ):
                 continue
-            mine, theirs = files.stored_region(region), files.stored_region(files.region(second))
-            both = overlap(mine, theirs)
-            zone = labels[inside(both, mine)]
+            stored = files.stored_region(region)
+            shared = overlap(stored, files.stored_region(files.region(second)))
+            shared_labels = labels[inside(shared, stored)]
             if second > block:
-                waiting[block, second] = zone.copy()
+                waiting[block, second] = shared_labels.copy()
                 continue
-            for a, b in same_objects(zone, waiting.pop((second, block))):
-                pairs.append((first[block] + a, first[second] + b))
-    return first, _final_ids(count, pairs)
+            for label, other in same_objects(shared_labels, waiting.pop((second, block))):
+                pairs.append((offsets[block] + label, offsets[second] + other))
+    return offsets, _final_ids(count, pairs)
 
 
 def same_objects(first: Array, second: Array) -> list[tuple[int, int]]:
-    """Return the pairs of labels of one object, of two labellings of the same pixels.
+    """Return the pairs of labels that are one object, in two labellings of the same pixels.
 
-    A connected patch of a label and one of a label of the other labelling belong together if their overlap is at least
-    half of the smaller patch.
+    A connected patch of each belongs to one object if their overlap is at least half of the smaller patch.
 
     >>> same_objects(np.array([[1, 1, 1, 0, 2]]), np.array([[0, 5, 5, 0, 6]]))
     [(1, 5), (2, 6)]
     """
-    both = (first > 0) & (second > 0)
-    if not both.any():
+    labelled = (first > 0) & (second > 0)
+    if not labelled.any():
         return []
     patches, others = connected_patches(first), connected_patches(second)
     sizes, other_sizes = np.bincount(patches.ravel()), np.bincount(others.ravel())
-    joint = np.stack([patches[both], others[both], first[both], second[both]])
-    found, counts = np.unique(joint, axis=1, return_counts=True)
-    smaller = np.minimum(sizes[found[0]], other_sizes[found[1]])
-    pairs = found[2:, 2 * counts >= smaller]
-    return sorted({(int(a), int(b)) for a, b in pairs.T})
+    joint = np.stack([values[labelled] for values in (patches, others, first, second)])
+    overlaps, counts = np.unique(joint, axis=1, return_counts=True)
+    smaller = np.minimum(sizes[overlaps[0]], other_sizes[overlaps[1]])
+    pairs = overlaps[2:, 2 * counts >= smaller]
+    return sorted({(int(label), int(other)) for label, other in pairs.T})
 
 
 def connected_patches(labels: Array) -> Array:
-    """Return a number for each pixel that is equal within a patch of one label whose pixels touch by their sides.
+    """Number the patches of equal labels whose pixels touch by their sides; 0 is the background.
 
     >>> connected_patches(np.array([[1, 1, 0, 1]])).tolist()
     [[1, 1, 0, 4]]
@@ -275,7 +272,7 @@ def connected_patches(labels: Array) -> Array:
 
 
 def _roots(count: int, edges: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return the smallest member of the group of each of some numbers, which edges connect."""
+    """Return, for each number below a count, the smallest number that edges connect it with."""
     parents = np.arange(count, dtype=np.int64)
     while True:
         ends = parents[edges]
@@ -293,7 +290,7 @@ def _roots(count: int, edges: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _final_ids(count: int, pairs: list[tuple[int, int]]) -> np.ndarray[Any, Any]:
-    """Return the id of each label: 1, 2, ... in the order in which objects first occur."""
+    """Return the id of each label after pairs are joined: 1, 2, ... in the order in which objects first occur."""
     edges = np.array(pairs, np.int64).reshape(-1, 2).T
     roots = _roots(count + 1, edges)
     is_first = roots == np.arange(count + 1)

@@ -1,7 +1,6 @@
 """Create the plate that `Plate.map` stores results in, with the metadata of the source plate.
 
-It gets the rows, columns and acquisitions of the plate, and of plate, wells and positions the names, the channels with
-colours and contrast, and custom attributes. Everything is checked before anything is created.
+It gets rows, columns, acquisitions, names, channels with colours and contrast, and custom attributes.
 """
 
 from __future__ import annotations
@@ -99,8 +98,8 @@ def create_positions(
         for path, well in listed.items()
         for image in well.document.shared_model.images
     }
-    only = [entry.id for entry in plate.document.shared_model.acquisitions or []]
-    default = only[0] if len(only) == 1 else None
+    acquisitions = [entry.id for entry in plate.document.shared_model.acquisitions or []]
+    default = acquisitions[0] if len(acquisitions) == 1 else None
     old_wells = set(results.well_paths())
     new_wells = wells - old_wells
     results.create_positions(
@@ -116,7 +115,7 @@ def create_positions(
 
 
 def _copy_row(source: NodePath, target: NodePath) -> None:
-    """Copy the custom attributes of a row, which has no others."""
+    """Copy the attributes of a row: all are custom attributes."""
     if source.store_handle.documents.kind(source.path) == "group":
         attributes = custom_attributes(source, target.store_handle.version)
         if attributes != target.store_handle.documents.group(target.path):
@@ -150,15 +149,7 @@ def _describe(source: Position, target: Any, channel_names: Sequence[str] | None
 
 
 def layout_like(array: ArrayMeta, shape: Sequence[int], zarr_format: ZarrFormat) -> dict[str, Any]:
-    """Return the chunks, shards and compression of an array as options for an array of another shape.
-
-    >>> import numpy as np
-    >>> from lamella.store.metadata.array_creation import new_array
-    >>> like = new_array((4, 8, 8), "u1", zarr_format=3, chunks=(2, 4, 4), shards=(4, 8, 8))
-    >>> options = layout_like(like, (1, 8, 8), 3)
-    >>> options["chunks"], options["shards_ratio"]
-    ((1, 4, 4), (1, 2, 2))
-    """
+    """Return the chunks, shards and compression of an array as options for an array of another shape."""
     if len(shape) != len(array.shape):
         return {"chunks": "auto"}
     like = array_like(array, zarr_format=zarr_format, shape=tuple(shape))
@@ -167,5 +158,7 @@ def layout_like(array: ArrayMeta, shape: Sequence[int], zarr_format: ZarrFormat)
     if zarr_format == 3:
         options["checksum"] = like.checksum
     if like.shards is not None:
-        options["shards_ratio"] = tuple(s // c for s, c in zip(like.shards, like.chunks, strict=True))
+        options["shards_ratio"] = tuple(
+            shard // chunk for shard, chunk in zip(like.shards, like.chunks, strict=True)
+        )
     return options

@@ -29,18 +29,15 @@ REGIONS_FILE = f"{PRIVATE_PREFIX}map"
 
 
 def without_records(attributes: JSONObject) -> JSONObject:
-    """Return attributes without lamella's records about the pixels of this store.
-
-    >>> without_records({"lamella": {"map": {"0": {}}, "times": [0, 1]}, "ours": 1})
-    {'lamella': {'times': [0, 1]}, 'ours': 1}
-    """
+    """Return attributes without lamella's records about the pixels of this store."""
     own = attributes.get(OWN)
     if not isinstance(own, dict):
         return attributes
     dropped = {_MAP, "stale_levels", "stream"}
-    user_values = {key: value for key, value in own.items() if key not in dropped}
-    rest = {key: user_values if key == OWN else value for key, value in attributes.items()}
-    return rest if user_values else {key: value for key, value in rest.items() if key != OWN}
+    kept = {key: value for key, value in own.items() if key not in dropped}
+    return {
+        key: kept if key == OWN else value for key, value in attributes.items() if key != OWN or kept
+    }
 
 
 def _write_record(position: Position, name: str, record: JSONObject) -> None:
@@ -51,7 +48,7 @@ def _write_record(position: Position, name: str, record: JSONObject) -> None:
 
 
 def begin_result(position: Position, name: str) -> None:
-    """Record that an image or label image is in progress, before it is written or removed."""
+    """Record that `Plate.map` may replace an image or label image, before it is written or removed."""
     _write_record(position, name, {})
 
 
@@ -95,32 +92,30 @@ class PositionRecord:
 
     def __init__(self, source: Position, target: Position, name: str, function: str | None) -> None:
         self._source, self._target, self._name, self._function = source, target, name, function
-        self._sources: str | None = None
+        self._input: str | None = None
 
-    def look_at_source(self) -> None:
-        """Compute the fingerprints of the source, before the function reads it."""
-        fingerprint = _source_digest(self._source, self._target, self._name) if self._function else None
-        self._sources = fingerprint and digest([self._function, fingerprint])
+    def read_source(self) -> None:
+        """Compute the digest of the function and of the source, before the function reads the source."""
+        source = _source_digest(self._source, self._target, self._name) if self._function else None
+        self._input = source and digest([self._function, source])
 
     def is_done(self) -> bool:
         """Return whether the stored result is the same that the function would compute."""
         try:
             record = own_entries(self._target.documents.group(self._target.path), _MAP).get(self._name)
-            if self._sources is None or not isinstance(record, dict) or not record.get("output"):
+            if self._input is None or not isinstance(record, dict) or not record.get("output"):
                 return False
             outputs = self._outputs()
-            written = {
-                path: outputs.get(path) for path in record["output"]
-            }  # not levels that were added later
+            recorded = {path: outputs.get(path) for path in record["output"]}  # without levels added later
         except (LamellaError, TypeError):
             return False
-        return is_done([record.get("source"), record["output"]], self._sources, written)
+        return is_done([record.get("source"), record["output"]], self._input, recorded)
 
     def finish(self) -> None:
         """Record the complete result."""
-        outputs = self._outputs() if self._sources is not None else {}
+        outputs = self._outputs() if self._input is not None else {}
         if outputs and all(outputs.values()):
-            _write_record(self._target, self._name, {"source": self._sources, "output": outputs})
+            _write_record(self._target, self._name, {"source": self._input, "output": outputs})
 
     def _outputs(self) -> dict[str, str | None]:
         """Return a digest of each array of the result, by its path in the position."""
@@ -152,7 +147,7 @@ def _source_digest(source: Position, target: Position, name: str) -> str | None:
     storage, documents = source.documents.storage, source.documents
     try:
         stamps = storage.fingerprints_below(source.path)
-        if not stamps:  # a list without the documents of the source is not one of its files
+        if not stamps:
             return None
         attributes = without_records(documents.group(source.path))
         labels = source.node_path.child("labels").path
@@ -185,10 +180,10 @@ def _without_dataset(value: Any, name: str) -> Any:
     if isinstance(value, dict):
         ignored = ("type", "metadata") if "datasets" in value else ()
         return {
-            key: [item for item in part if not (isinstance(item, dict) and item.get("path") == name)]
-            if key == "datasets" and isinstance(part, list)
-            else _without_dataset(part, name)
-            for key, part in value.items()
+            key: [item for item in child if not (isinstance(item, dict) and item.get("path") == name)]
+            if key == "datasets" and isinstance(child, list)
+            else _without_dataset(child, name)
+            for key, child in value.items()
             if key not in ignored
         }
     return [_without_dataset(item, name) for item in value] if isinstance(value, list) else value
@@ -209,4 +204,4 @@ def region_state(array: ImageArray, region: Region) -> str | None:
 
 def region_name(region: Region) -> str:
     """Return a region as text: "0:2,8:16"."""
-    return ",".join(f"{part.start}:{part.stop}" for part in region)
+    return ",".join(f"{span.start}:{span.stop}" for span in region)

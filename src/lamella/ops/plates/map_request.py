@@ -67,7 +67,7 @@ class MapCall:
 
 
 class OneImage:
-    """An image in place of a plate: its only position is the image, whose path is ""."""
+    """An image with the interface of a plate: its only position is the image, whose path is ""."""
 
     def __init__(self, image: Position) -> None:
         self._image = image
@@ -88,14 +88,13 @@ MappedPlate: TypeAlias = "Plate | OneImage"
 
 @dataclass(frozen=True)
 class MapRequest:
-    """A checked call, the names of its results and the chosen positions by path.
-
-    ``call.function`` has its keyword arguments bound. ``names`` is empty if results are not stored.
-    """
+    """A checked call, whose function has its keyword arguments bound."""
 
     call: MapCall
     names: tuple[str, ...]
+    """Names of the results; empty if they are not stored."""
     chosen: dict[str, Position]
+    """The positions to compute, by path."""
 
     @property
     def labels_by_blocks(self) -> bool:
@@ -170,13 +169,14 @@ def _with_arguments(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> 
     parameters: Mapping[str, inspect.Parameter] = {}
     with suppress(ValueError):  # some builtins have no signature
         parameters = inspect.signature(function).parameters
-    if parameters and not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
+    kinds = [parameter.kind for parameter in parameters.values()]
+    if parameters and inspect.Parameter.VAR_KEYWORD not in kinds:
         check_options(getattr(function, "__qualname__", "function"), kwargs, parameters)
     return functools.partial(function, **kwargs)
 
 
 def _halo(halo: int | Mapping[str, int] | None) -> dict[str, int] | int:
-    """Return the halo as a whole number, or as one by axis."""
+    """Return the halo as a whole number, or as whole numbers by axis."""
     if halo is None:
         return 0
     if isinstance(halo, Mapping):
@@ -185,7 +185,7 @@ def _halo(halo: int | Mapping[str, int] | None) -> dict[str, int] | int:
 
 
 def _check_blocks(request: MapRequest) -> None:
-    """Raise for blocks that cannot be cut, and for label images that cannot be stitched."""
+    """Raise for axes and halos that do not fit an array, and for label images that cannot be stitched."""
     for position in request.chosen.values():
         plan = request.block_plan(position)
         if not request.labels_by_blocks:
@@ -213,7 +213,7 @@ def _check_blocks(request: MapRequest) -> None:
 
 
 def _check_picklable(function: object, workers: Workers) -> None:
-    """Raise for a function that cannot be sent to processes; other executors have their own means."""
+    """Raise for a function that cannot be sent to processes; other executors check it themselves."""
     if isinstance(workers.executor, ProcessPoolExecutor):
         try:
             pickle.dumps(function)
@@ -229,19 +229,19 @@ def _names_of_results(
     """Return the names of the results, none if they are not stored; raise for invalid names."""
     if over not in ("positions", "regions"):
         raise InvalidArgumentError(f"over={over!r} is neither 'positions' nor 'regions'.")
-    several = (
+    requested = (
         [name]
         if name is None or isinstance(name, str)
         else items_of(name, "The argument name is a name, or a list of names")
     )
-    results = [_name_of_results(over, one, level, to_output) for one in several]
-    names = tuple(one for one in results if one is not None)
+    results = [_name_of_result(over, item, level, to_output) for item in requested]
+    names = tuple(result for result in results if result is not None)
     if len(set(names)) < len(names) or (not names and name is not None):
         raise InvalidArgumentError(f"name={name!r} is neither a name nor a list of different names.")
     return names
 
 
-def _name_of_results(over: str, name: str | None, level: str, to_output: bool) -> str | None:
+def _name_of_result(over: str, name: str | None, level: str, to_output: bool) -> str | None:
     """Return the name of a result, None if it is not stored; raise for invalid names."""
     if name is not None and not isinstance(name, str):
         raise InvalidArgumentError(
@@ -288,7 +288,7 @@ def position_of(plate: MappedPlate, path: str) -> Position:
 
 
 def _check_level(chosen: dict[str, Position], level: str, over: str) -> None:
-    """Raise for a level that a position lacks; a function of positions may also use one without an image."""
+    """Raise for a level that a position lacks; functions of positions may also use positions without an image."""
     for position in chosen.values():
         levels = position.dataset_paths
         if level not in levels and (levels or over == "regions"):

@@ -36,7 +36,7 @@ class Failure(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a unit: its value, or why it failed; and the states of its files, for the array's journal."""
+    """The value of a unit, or why it failed; and the states of its files, for the array's journal."""
 
     unit: str
     value: Any = None
@@ -94,12 +94,8 @@ def traceback_of(error: Exception) -> str:
 
 
 def wants_where(function: Callable[..., Any]) -> bool:
-    """Return whether a function has a parameter named ``where``; that of functions of numpy is a mask.
-
-    >>> wants_where(lambda block, where: block), wants_where(len), wants_where(np.negative)
-    (True, False, False)
-    """
-    if isinstance(function, np.ufunc):
+    """Return whether a function has a parameter named ``where``."""
+    if isinstance(function, np.ufunc):  # its ``where`` is a mask
         return False
     try:
         return "where" in inspect.signature(function).parameters
@@ -126,13 +122,13 @@ class PositionUnit:
             PositionRecord(self.source, self.target, name, self.task.digest) for name in self.task.names
         ]
         for record in records:
-            record.look_at_source()
+            record.read_source()
         if self.task.resume and all(record.is_done() for record in records):
             return Outcome(self.path, skipped=True)
 
         def make() -> None:
             for record in records:
-                record.look_at_source()
+                record.read_source()
             results = self.task.results(self.task.apply(self.source, where))
             for name, result in zip(self.task.names, results, strict=True):
                 self._store(name, result)
@@ -164,7 +160,7 @@ class PositionUnit:
 
 @dataclass(frozen=True)
 class BlockUnit(ABC):
-    """A block of an array that the function computes another block of."""
+    """A block of an array, from which the function computes a block of a result."""
 
     task: Task
     path: str
@@ -172,10 +168,10 @@ class BlockUnit(ABC):
     plan: BlockPlan
     region: Region
     line: list[Any] | None
-    """Its line in the journal."""
+    """Line of the block in the journal."""
 
     def do(self) -> Outcome:
-        """Read, call the function, and write; skip finished units."""
+        """Read the block, call the function, and write its result; skip a finished block."""
         array = f"{self.path}/{self.task.level}"
         unit = f"{array} {[[part.start, part.stop] for part in self.region]}"
         if self.line is not None and is_done(self.line, self._source_state(), self._result_state()):
@@ -207,12 +203,12 @@ class BlockUnit(ABC):
 
 @dataclass(frozen=True)
 class RegionUnit(BlockUnit):
-    """A block; the function computes a block of one or several arrays from it."""
+    """A block whose results are blocks of one or several arrays."""
 
     targets: tuple[ImageArray, ...]
 
     def _write(self, result: Any, read: Region) -> None:
-        blocks = [self.plan.result(one, self.region) for one in self.task.results(result)]
+        blocks = [self.plan.result(value, self.region) for value in self.task.results(result)]
         for target, block in zip(self.targets, blocks, strict=True):
             target[self.region] = block
 
@@ -222,7 +218,7 @@ class RegionUnit(BlockUnit):
 
 
 def transform_of(source: Position, level: str, target: Position) -> list[TransformationMeta]:
-    """Return the transformations of a level for an array of another position."""
+    """Return the transformations of a level for an array of equal geometry in another position."""
     of_all_levels = target.document.shared_model.multiscales[0].coordinate_transformations
     if of_all_levels:  # copied with the metadata of the source
         return find_dataset(source.document.shared_model, level).coordinate_transformations

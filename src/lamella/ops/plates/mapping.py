@@ -156,15 +156,15 @@ def map_nodes(node: Plate | Position, call: MapCall) -> MapReport:
     target = _target(plate, request, workers)
     task = _task(request, target)
     journals: dict[str, Journal[JournalFile]] = {}
-    stitched: list[StitchUnit] = []
-    total, units = _units(task, request, target, journals, stitched)
+    to_stitch: list[StitchUnit] = []
+    total, units = _units(task, request, target, journals, to_stitch)
     report = MapReport(target if isinstance(target, Plate) else node)
     with (
         logged("Apply %r over %s of %s", call.function, call.over, node.node_path),
         reporting(call.progress, call.over) as show,
     ):
         _run(units, report, task, journals, Count(show, call.over, total), workers)
-        _stitch(stitched, report, workers)
+        _stitch(to_stitch, report, workers)
     if call.output is not None:
         target.documents.storage.commit_own(f"Results of {node.node_path}")
     report.values = {path: report.values[path] for path in request.chosen if path in report.values}
@@ -178,11 +178,11 @@ def _units(
     request: MapRequest,
     target: MappedPlate,
     journals: dict[str, Journal[JournalFile]],
-    stitched: list[StitchUnit],
+    to_stitch: list[StitchUnit],
 ) -> tuple[int, Iterator[PositionUnit | RegionUnit | LabelUnit]]:
     """Return the number of units, and an iterator over them."""
     if request.labels_by_blocks:
-        return _label_units(task, request, target, journals, stitched)
+        return _label_units(task, request, target, journals, to_stitch)
     if request.call.over == "regions":
         return _region_units(task, request, target, journals)
     return len(request.chosen), _position_units(task, request.chosen, target)
@@ -229,15 +229,15 @@ def _do(unit: PositionUnit | RegionUnit | LabelUnit | StitchUnit) -> Outcome:
     return unit.do()
 
 
-def _stitch(stitched: list[StitchUnit], report: MapReport, workers: Workers) -> None:
-    """Write the label images of the positions whose blocks are all labelled."""
+def _stitch(to_stitch: list[StitchUnit], report: MapReport, workers: Workers) -> None:
+    """Write the label images of the positions of which no block failed."""
     failed = {unit.partition(" ")[0].rpartition("/")[0] for unit in report.failed}
 
     def collect(outcome: Outcome) -> None:
         if outcome.failure is not None:
             report.failed[outcome.unit], report.tracebacks[outcome.unit] = outcome.failure
 
-    run(_do, [unit for unit in stitched if unit.path not in failed], workers, done=collect)
+    run(_do, [unit for unit in to_stitch if unit.path not in failed], workers, done=collect)
 
 
 def _target(plate: MappedPlate, request: MapRequest, workers: Workers) -> MappedPlate:
@@ -270,7 +270,7 @@ def _refuse_others(target: MappedPlate, request: MapRequest) -> None:
         for name in request.names:
             if request.call.resume:
                 refuse_results_of_others(position, name, empty_is_free=request.call.over == "regions")
-            if request.call.over == "regions" and _is_begun(position, name):
+            if request.call.over == "regions" and _array_exists(position, name):
                 stored, array = position[name], source[request.call.level]
                 shape = request.block_plan(source).result_shape
                 if stored.shape != shape or stored.dtype != request.dtype(array):
@@ -280,7 +280,7 @@ def _refuse_others(target: MappedPlate, request: MapRequest) -> None:
 
 
 def _task(request: MapRequest, target: MappedPlate) -> Task:
-    """Return the shared settings; warn if results cannot be skipped because the function has no digest."""
+    """Return the settings of all units; warn if results cannot be skipped because the function has no digest."""
     digest = None
     if request.names:
         try:
@@ -317,7 +317,7 @@ def _position_units(
 def _region_units(
     task: Task, request: MapRequest, target: MappedPlate, journals: dict[str, Journal[JournalFile]]
 ) -> tuple[int, Iterator[PositionUnit | RegionUnit | LabelUnit]]:
-    """Return the number of regions between the shards of all arrays, and an iterator over them."""
+    """Return the number of blocks of all arrays, and an iterator over their units."""
     arrays = [
         (path, position[task.level], _targets(task, request, position, position_of(target, path)))
         for path, position in request.chosen.items()
@@ -334,7 +334,8 @@ def _region_units(
                 yield RegionUnit(task, path, source, plan, region, line, targets)
 
     first_targets = [targets[0] for _, _, targets in arrays]
-    return sum(prod(downsampled_shape(one.shape, one.write_unit)) for one in first_targets), units()
+    count = sum(prod(downsampled_shape(target.shape, target.write_unit)) for target in first_targets)
+    return count, units()
 
 
 def _label_units(
@@ -342,9 +343,9 @@ def _label_units(
     request: MapRequest,
     target: MappedPlate,
     journals: dict[str, Journal[JournalFile]],
-    stitched: list[StitchUnit],
+    to_stitch: list[StitchUnit],
 ) -> tuple[int, Iterator[PositionUnit | RegionUnit | LabelUnit]]:
-    """Return the number of blocks to label, and an iterator over them; fill the list of positions to stitch."""
+    """Return the number of blocks to label, and an iterator over their units; fill the list ``to_stitch``."""
     name = task.names[0]
     total = 0
     for path, position in request.chosen.items():
@@ -352,17 +353,17 @@ def _label_units(
         result = position_of(target, path)
         files = BlockFiles.of(result, name, position[task.level], plan)
         record = PositionRecord(position, result, name, task.digest and f"{task.digest}{plan.settings()}")
-        record.look_at_source()
+        record.read_source()
         if task.resume and record.is_done():
-            files.storage.delete(files.folder)  # left by a run that was killed at its end
+            files.storage.delete(files.folder)  # remains if a run was killed after its last step
             continue
         if not task.resume:
             files.storage.delete(files.folder)
-        stitched.append(StitchUnit(task, path, result, files, record))
+        to_stitch.append(StitchUnit(task, path, result, files, record))
         total += sum(1 for _ in files.regions())
 
     def units() -> Iterator[PositionUnit | RegionUnit | LabelUnit]:
-        for unit in stitched:
+        for unit in to_stitch:
             source, files = request.chosen[unit.path][task.level], unit.files
             digest = f"{task.digest} {source.dtype}{files.plan.settings()}"
             file = stored_journal(files.storage, f"{files.folder}/journal")
@@ -380,7 +381,7 @@ def _with_lines(
     digest: str,
     journals: dict[str, Journal[JournalFile]],
 ) -> Iterator[tuple[Region, list[Any] | None]]:
-    """Yield the blocks of an array with their lines in its journal; without a digest of the function there is none."""
+    """Yield the blocks of an array with their lines in its journal, which exists if the function has a digest."""
     journal = None
     if task.digest:
         journal = journals[f"{path}/{task.level}"] = Journal(file, {"job": "map", "work": digest})
@@ -393,12 +394,12 @@ def _with_lines(
 def _targets(
     task: Task, request: MapRequest, source_position: Position, position: Position
 ) -> tuple[ImageArray, ...]:
-    """Return the arrays to write, created if missing: equal to the source but for data type and dropped axes."""
+    """Return the arrays to write; missing ones are created like the source, except for data type and dropped axes."""
     source = source_position[task.level]
     shape = request.block_plan(source_position).result_shape
     targets: list[ImageArray] = []
     for name in task.names:
-        if _is_begun(position, name):
+        if _array_exists(position, name):
             targets.append(position[name])
             if not is_recorded(position, name):
                 begin_result(position, name)
@@ -409,8 +410,8 @@ def _targets(
     return tuple(targets)
 
 
-def _is_begun(position: Position, name: str) -> bool:
-    """Return whether an array exists, listed or not, except for the remainder of a killed creation."""
+def _array_exists(position: Position, name: str) -> bool:
+    """Return whether an array exists, listed or not; an unlisted array without pixels is left from a kill."""
     if name in position.dataset_paths:
         return True
     kind = position.documents.kind(position.node_path.child(name).path)

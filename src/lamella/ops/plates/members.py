@@ -76,7 +76,7 @@ def _delete_wells(plate: Plate, wells: list[str], key: str) -> None:
     plate.documents.storage.check_deletable(plate.node_path.child(key).path)
     # Metadata first: a kill leaves unlisted folders, never a listed well that is missing.
     # One edit, so that the same call can finish as long as a folder exists.
-    counts = _recounted(plate, [_images_of(plate, path) or [] for path in wells], wells)
+    counts = _images_for_counts(plate, [_images_of(plate, path) or [] for path in wells], wells)
 
     def remove(meta: PlateMeta) -> PlateMeta:
         for path in wells:
@@ -85,7 +85,7 @@ def _delete_wells(plate: Plate, wells: list[str], key: str) -> None:
 
     if wells:
         plate.document.edit(remove)
-    if _is_needless(plate, key.partition("/")[0], but=key):
+    if _can_delete_row(plate, key.partition("/")[0], key):
         _delete_row_of(plate, key)
     else:
         _delete_folder(plate, key)
@@ -106,7 +106,7 @@ def _delete_row_of(plate: Plate, well: str) -> None:
 def _delete_position(plate: Plate, well_path: str, name: str, listed: list[str]) -> None:
     key = join_names(well_path, name)
     if well_path not in listed:
-        _delete_left_position(plate, well_path, name)
+        _delete_unlisted_position(plate, well_path, name)
         return
     well = plate._open_listed(Well, well_path)
     images = _images(well)
@@ -120,14 +120,14 @@ def _delete_position(plate: Plate, well_path: str, name: str, listed: list[str])
     if name in names:
         well.document.edit(lambda meta: plate_edits.remove_image(meta, name))
     # Even if it is not listed any more: a kill may have happened between the well and the plate.
-    counts = _recounted(plate, [[(path, entry) for path, entry in images if path != name] + [(name, None)]])
+    counts = _images_for_counts(plate, [[(path, entry) for path, entry in images if path != name] + [(name, None)]])
     if counts is not None:
         plate.document.edit(lambda meta: plate_edits.set_counts(meta, counts))
     _delete_folder(plate, key)
 
 
-def _delete_left_position(plate: Plate, well_path: str, name: str) -> None:
-    """Delete a position of a well that the plate does not list: a killed deletion of the last position leaves it."""
+def _delete_unlisted_position(plate: Plate, well_path: str, name: str) -> None:
+    """Delete a position of an unlisted well, which remains after a killed deletion of the well's last position."""
     key, storage = join_names(well_path, name), plate.documents.storage
     if not storage.exists(plate.node_path.child(key).path):
         raise plate.missing_error(key)
@@ -148,19 +148,18 @@ def _delete_folder(plate: Plate, key: str) -> None:
         plate.documents.delete(plate.node_path.child(key).path)
 
 
-def _is_needless(plate: Plate, row: str, *, but: str) -> bool:
-    """Return whether a row is empty, and no listed well but one needs it, nor one that is to move there."""
+def _can_delete_row(plate: Plate, row: str, well: str) -> bool:
+    """Return whether a row contains nothing but one well, and no other well is listed or about to move there."""
     node_path = plate.node_path.child(row)
     if plate_edits.is_swapping(plate.document.shared_model):
         return False
-    if any(
-        well.path.startswith(f"{row}/") and well.path != but for well in plate.document.shared_model.wells
-    ):
+    wells = plate.document.shared_model.wells
+    if any(other.path.startswith(f"{row}/") and other.path != well for other in wells):
         return False
     if plate.documents.kind(node_path.path) != "group":
         return False
     names = plate.documents.storage.list(node_path.path)  # not its children: one of them may be damaged
-    return all(join_names(row, name) == but or name in plate.documents.files.all for name in names)
+    return all(join_names(row, name) == well or name in plate.documents.files.all for name in names)
 
 
 def _images(well: Well) -> Images:
@@ -175,9 +174,12 @@ def _images_of(plate: Plate, path: str) -> Images | None:
         return None
 
 
-def _recounted(plate: Plate, changed: list[Images], without: Iterable[str] = ()) -> dict[str, Images] | None:
-    """Return the images of all wells if a changed well may have had the most (PL-09, PL-10), else None."""
-    if not any(_may_be_most(plate, images) for images in changed):
+def _images_for_counts(plate: Plate, changed: list[Images], without: Iterable[str] = ()) -> dict[str, Images] | None:
+    """Return the images of all wells, to count the fields of the plate again (PL-09, PL-10).
+
+    None if no changed well had as many images as the stored counts: then the counts stay.
+    """
+    if not any(_may_set_counts(plate, images) for images in changed):
         return None
     paths = [well.path for well in plate.document.shared_model.wells if well.path not in without]
     plate.documents.request_ahead([plate.node_path.child(path).path for path in paths], at_once=True)
@@ -187,7 +189,7 @@ def _recounted(plate: Plate, changed: list[Images], without: Iterable[str] = ())
     return readable if len(readable) == len(images) else None
 
 
-def _may_be_most(plate: Plate, images: Images) -> bool:
+def _may_set_counts(plate: Plate, images: Images) -> bool:
     meta = plate.document.shared_model
     if meta.field_count is None or len(images) >= meta.field_count:
         return True
@@ -203,11 +205,11 @@ def rename_well(plate: Plate, old: str, new: str) -> None:
     plate.store_handle.require_writable(f"rename the well {old!r}", plate.path)
     with plate.documents.lock(plate.path):
         if all(is_key(name) and name.count("/") == 1 for name in (old, new)):
-            _look_at_rename(plate, old, new)
+            _read_for_rename(plate, old, new)
         else:
             plate.documents.request_ahead([plate.path], at_once=True)
         rename_locked_well(plate, *well_paths(plate, old, new))
-        if read_swapped(plate.document.last_attributes):  # from here on the same swap is another one
+        if read_swapped(plate.document.last_attributes):  # `rename_wells` may swap the same wells again now
             record_swap(plate, None)
 
 
@@ -236,8 +238,8 @@ def check_well_path(plate: Plate, path: str) -> None:
         plate_edits.check_name(part)
 
 
-def _look_at_rename(plate: Plate, old: str, new: str) -> set[str]:
-    """Return which of two wells have files, and request the documents that a rename reads, in one round."""
+def _read_for_rename(plate: Plate, old: str, new: str) -> set[str]:
+    """Read the documents that a rename needs in one round of requests; return the paths of the wells that exist."""
     child = plate.node_path.child
     groups = [plate.path, *dict.fromkeys(child(path.partition("/")[0]).path for path in (old, new, "OME"))]
     return plate.documents.existing_of_move(child(old).path, child(new).path, groups=groups)
@@ -251,11 +253,11 @@ def rename_locked_well(plate: Plate, old: str, new: str) -> None:
     source, target = plate.node_path.child(old).path, plate.node_path.child(new).path
     if finish_locked_rename(plate, (old, new)) == (old, new):
         return
-    there = _look_at_rename(plate, old, new)
+    existing = _read_for_rename(plate, old, new)
     listed = {well.path for well in plate.document.refresh().wells}
     # A killed rename leaves one listed well that is missing, and one unlisted well that exists.
-    moved = old in listed and source not in there and target in there
-    undone = new in listed and old not in listed and source in there
+    moved = old in listed and source not in existing and target in existing
+    undone = new in listed and old not in listed and source in existing
     if old not in listed and not undone:
         raise NodeNotFoundError(
             f"There is no well {old!r} in the plate {plate.node_path} to rename. Its wells are: "
@@ -263,12 +265,12 @@ def rename_locked_well(plate: Plate, old: str, new: str) -> None:
         )
     if old == new:
         return
-    if (new in listed and not undone) or (target in there and not moved):
+    if (new in listed and not undone) or (target in existing and not moved):
         raise NodeExistsError(
             f"Cannot rename {old!r} to {new!r}: {plate.node_path} has a well {new!r} already."
         )
     if undone and not documents.storage.locks_processes:
-        plate.document.edit(lambda meta: plate_edits.rename_well(meta, new, old))  # as it is stored
+        plate.document.edit(lambda meta: plate_edits.rename_well(meta, new, old))  # the files have the old name
         undone = False
     if not moved:
         if documents.storage.locks_processes:  # elsewhere it is written with the copies
@@ -344,11 +346,10 @@ def settle_well(plate: Plate, renaming: Renaming) -> None:
     """Update the list of images in OME-XML's group after the move of a well, and delete an empty row."""
     old, new = renaming
     _rename_in_series(plate, old, new)
-    is_left = _is_needless(plate, old.partition("/")[0], but=old)
-    if is_left and not plate.documents.storage.exists(
-        plate.node_path.child(old).path
-    ):  # others may write there
-        _delete_row_of(plate, old)
+    if _can_delete_row(plate, old.partition("/")[0], old):
+        # Another program may write a new well at the old path.
+        if not plate.documents.storage.exists(plate.node_path.child(old).path):
+            _delete_row_of(plate, old)
 
 
 def _rename_in_series(plate: Plate, old: str, new: str) -> None:

@@ -35,30 +35,29 @@ _SERIES = "bioformats2raw.layout"
 
 
 def merged_acquisitions(
-    sources: Mapping[str, Position], known: Sequence[AcquisitionMeta] = ()
+    sources: Mapping[str, Position], listed: Sequence[AcquisitionMeta] = ()
 ) -> tuple[list[AcquisitionMeta], dict[str, int]]:
-    """Merge acquisitions of positions with known ones; conflicting ids change. Return all, and the id of each path."""
-    ids = {_words(entry): entry.id for entry in known}
-    merged = {entry.id: entry for entry in known}
-    chosen: dict[str, int] = {}
+    """Add the acquisitions of positions to listed ones, with new ids for conflicts; return all, and the id by path."""
+    ids = {_description(entry): entry.id for entry in listed}
+    merged = {entry.id: entry for entry in listed}
+    id_by_path: dict[str, int] = {}
     acquisitions = acquisitions_of(sources)
-    highest = max((entry.id for entry in acquisitions.values()), default=0)
-    highest = max([highest, *merged])
+    highest = max([0, *merged, *(entry.id for entry in acquisitions.values())])
     for path, entry in acquisitions.items():
-        words = _words(entry)
-        if words not in ids:
+        description = _description(entry)
+        if description not in ids:
             number = entry.id
             if number in merged:
                 highest += 1
                 number = highest
-            ids[words] = number
+            ids[description] = number
             merged[number] = entry.model_copy(update={"id": number, "maximum_field_count": None})
-        chosen[path] = ids[words]
-    return [merged[number] for number in sorted(merged)], chosen
+        id_by_path[path] = ids[description]
+    return [merged[number] for number in sorted(merged)], id_by_path
 
 
 def acquisitions_of(positions: Mapping[str, Position]) -> dict[str, AcquisitionMeta]:
-    """Return the acquisitions of positions from their plates; one with id 0 where it is unknown."""
+    """Return the acquisitions of positions from their plates; an unknown acquisition has id 0."""
     (unknown,) = new_plate().acquisitions or []
     wells = Wells()
     acquisitions = {}
@@ -123,7 +122,7 @@ def well_of(position: NodePath) -> tuple[NodePath, str] | None:
     return NodePath(StoreHandle(documents, position.store_handle.version), ""), path_below(storage, 1)
 
 
-def _words(entry: AcquisitionMeta) -> str:
+def _description(entry: AcquisitionMeta) -> str:
     """Return a text that is equal for acquisitions with equal descriptions; without a description, the number."""
     description: JSONObject = entry.to_json()
     description.pop("maximumfieldcount", None)
@@ -137,7 +136,7 @@ def _words(entry: AcquisitionMeta) -> str:
 
 
 def custom_attributes(node: NGFFNode | NodePath, version: SpecVersion) -> JSONObject:
-    """Return the attributes of a node for a store of a version, without those about its own store."""
+    """Return the attributes of a node in a version, without those that are about its own store."""
     node_path = node if isinstance(node, NodePath) else node.node_path
     store_handle = node_path.store_handle
     attributes = with_creating(without_records(store_handle.documents.group(node_path.path)), None)
@@ -164,16 +163,18 @@ def copy_attributes(
 
 @dataclass(frozen=True)
 class Origins:
-    """Source plates, and the source well of each new well with a single one; ``alone``: some are in no plate."""
+    """The plates and wells of some positions."""
 
     plates: list[SourcePlate]
     wells: dict[str, NodePath]
+    """Source well by path of the new well, for new wells with a single source."""
     alone: bool
+    """Whether some positions are in no plate."""
 
     @classmethod
     def of(cls, sources: Mapping[str, Position]) -> Origins:
         """Find the plates and wells of positions, by their paths in the new plate."""
-        known = Wells()
+        source_wells = Wells()
         plates: dict[str, SourcePlate] = {}
         wells: dict[str, dict[str, NodePath]] = {}
         alone = False
@@ -181,7 +182,7 @@ class Origins:
             well_path = plate = None
             with suppress(LamellaError):  # positions of a damaged well or plate can be copied
                 well_path = (well_of(position.node_path) or (None,))[0]
-                plate = None if well_path is None else known.plate_of(well_path)
+                plate = None if well_path is None else source_wells.plate_of(well_path)
             if plate is None or well_path is None or not plate.meta.rows:
                 alone = True
                 continue
@@ -221,8 +222,8 @@ class Origins:
 
 
 def _single(sources: Mapping[str, Mapping[str, NodePath]]) -> dict[str, NodePath]:
-    """Return the source of each new row or well that has only one."""
-    return {path: next(iter(of_one.values())) for path, of_one in sources.items() if len(of_one) == 1}
+    """Return the source of each new row or well that has a single source."""
+    return {path: next(iter(candidates.values())) for path, candidates in sources.items() if len(candidates) == 1}
 
 
 def _joined(lists: Iterable[list[PlateAxisMeta]]) -> list[PlateAxisMeta]:

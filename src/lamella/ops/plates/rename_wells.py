@@ -1,4 +1,4 @@
-"""``rename_wells``: rename several wells in one call: each after the rename that frees its new name, and in cycles."""
+"""Rename several wells in one call, also wells that swap names."""
 
 from __future__ import annotations
 
@@ -49,32 +49,35 @@ def rename_wells(
         raise InvalidArgumentError(f"{plate!r} is not a plate, so it has no wells to rename.")
     if not dry_run:
         plate.require_writable("rename wells")
-    named = [members.well_paths(plate, old, new) for old, new in renames.items()]
-    _check(named, plate)
-    chains, cycles = _chains_and_cycles({old: new for old, new in named if old != new})
+    requested = [members.well_paths(plate, old, new) for old, new in renames.items()]
+    _check(requested, plate)
+    chains, cycles = _chains_and_cycles({old: new for old, new in requested if old != new})
     wells = set(plate.well_paths())
     _refuse_other_swaps(plate, wells, cycles)
-    order = [rename for names in chains for rename in _left(names, wells, plate)]
-    swapped = [[old, new] for cycle in cycles for old, new in cycle.renames]
-    if read_swapped(plate.document.last_attributes) == swapped:  # all waited, so the others have been swapped
-        cycles = [cycle for cycle in cycles if cycle.waiting in wells]
+    order = [rename for names in chains for rename in _remaining(names, wells, plate)]
+    swaps = [[old, new] for cycle in cycles for old, new in cycle.renames]
+    if read_swapped(plate.document.last_attributes) == swaps:
+        # Recorded when each cycle had its temporary name: cycles without one are finished.
+        cycles = [cycle for cycle in cycles if cycle.temporary in wells]
     moves = [cycle.moves(wells, plate) for cycle in cycles]
     if not dry_run:
         with logged("Rename %s wells of %s", len(order) + sum(map(len, moves)), plate.node_path):
             for old, new in order:
                 plate.rename_well(old, new)
-            if swapped:  # also without any left: the lock of a killed call is removed
-                _swap(plate, moves, swapped)
-        plate.documents.storage.commit_own(f"Rename {counted(len(named), 'well')}")
-    return order + [pair for cycle, left in zip(cycles, moves, strict=True) for pair in cycle.shown(left)]
+            if swaps:  # also without moves: this removes the lock of a killed call
+                _swap(plate, moves, swaps)
+        plate.documents.storage.commit_own(f"Rename {counted(len(requested), 'well')}")
+    return order + [
+        pair for cycle, steps in zip(cycles, moves, strict=True) for pair in cycle.without_temporary(steps)
+    ]
 
 
 @dataclass(frozen=True)
 class _Cycle:
     """Wells that swap names: each is renamed to the next name, and the last one to the first.
 
-    The first well waits under a temporary name until the others are renamed. So the plate lists all wells at any time,
-    and which name is free shows which step a killed call reached.
+    The first well has a temporary name until the others are renamed. So the plate lists all wells at any time, and the
+    name without a well shows which step a killed call reached.
     """
 
     names: list[str]
@@ -84,38 +87,38 @@ class _Cycle:
         return list(zip(self.names, [*self.names[1:], self.names[0]], strict=True))
 
     @property
-    def waiting(self) -> str:
+    def temporary(self) -> str:
         """The temporary path of the first well."""
         return temporary_well(self.names[0], digest(self.names))
 
     def moves(self, wells: set[str], plate: Plate) -> list[tuple[str, str]]:
-        """Return the renames to do, with those to and from the temporary path."""
+        """Return the remaining renames, with those to and from the temporary path."""
         free = [number for number, name in enumerate(self.names) if name not in wells]
-        if self.waiting not in wells:
+        if self.temporary not in wells:
             for number in free:
                 raise _no_well(self.names[number], wells, plate)
-            moves, free = [(self.names[0], self.waiting)], [0]
+            moves, free = [(self.names[0], self.temporary)], [0]
         elif not free:
             raise NodeExistsError(
-                f"Cannot rename {self.waiting!r}: {plate.node_path} has all of {self.names} already."
+                f"Cannot rename {self.temporary!r}: {plate.node_path} has all of {self.names} already."
             )
         else:
             moves = []
-        # The free name is first that of the first well, then that of the last one, down to that of the second one.
+        # Names become free in this order: of the first well, the last, the last but one, down to the second.
         last = free[0] or len(self.names)
         moves += [
             (self.names[number - 1], self.names[number % len(self.names)]) for number in range(last, 1, -1)
         ]
-        return [*moves, (self.waiting, self.names[1])]
+        return [*moves, (self.temporary, self.names[1])]
 
-    def shown(self, moves: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Return moves without the temporary path."""
+    def without_temporary(self, moves: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return moves as pairs of requested names."""
         return [
-            (self.names[0] if old == self.waiting else old, new) for old, new in moves if new != self.waiting
+            (self.names[0] if old == self.temporary else old, new) for old, new in moves if new != self.temporary
         ]
 
 
-def _swap(plate: Plate, moves: list[list[tuple[str, str]]], swapped: list[list[str]]) -> None:
+def _swap(plate: Plate, moves: list[list[tuple[str, str]]], swaps: list[list[str]]) -> None:
     """Rename wells that swap names, under one lock."""
     with plate.documents.lock(plate.path):
         later = []
@@ -124,34 +127,34 @@ def _swap(plate: Plate, moves: list[list[tuple[str, str]]], swapped: list[list[s
                 members.rename_locked_well(plate, old, new)
             else:
                 later.append((old, new))
-        if read_swapped(plate.document.last_attributes) != swapped:
-            members.record_swap(plate, swapped)  # all wait: without any that waits, all have been swapped
+        if read_swapped(plate.document.last_attributes) != swaps:
+            members.record_swap(plate, swaps)  # from here on, a cycle without its temporary name is finished
         for old, new in later:
             members.rename_locked_well(plate, old, new)
 
 
 def _chains_and_cycles(renames: Mapping[str, str]) -> tuple[list[list[str]], list[_Cycle]]:
     """Return chains, where each well gets the next name of the list and the last name is free, and cycles."""
-    left = dict(renames)
-    chains = [_chain(first, left) for first in renames if first not in renames.values()]
+    remaining = dict(renames)
+    chains = [_take_chain(first, remaining) for first in renames if first not in renames.values()]
     cycles = []
-    while left:
-        cycles.append(_Cycle(_chain(next(iter(left)), left)[:-1]))
+    while remaining:
+        cycles.append(_Cycle(_take_chain(next(iter(remaining)), remaining)[:-1]))
     return chains, cycles
 
 
-def _chain(first: str, left: dict[str, str]) -> list[str]:
-    """Return the names from the first one on, and remove their renames."""
+def _take_chain(first: str, renames: dict[str, str]) -> list[str]:
+    """Return a name, its new name, the new name of that well, and so on; remove these renames."""
     names = [first]
-    while names[-1] in left:
-        names.append(left.pop(names[-1]))
+    while names[-1] in renames:
+        names.append(renames.pop(names[-1]))
     return names
 
 
-def _left(names: list[str], wells: set[str], plate: Plate) -> list[tuple[str, str]]:
-    """Order the renames of a chain of wells: the last is first, because its new name is free.
+def _remaining(names: list[str], wells: set[str], plate: Plate) -> list[tuple[str, str]]:
+    """Return the remaining renames of a chain: the last is first, because its new name is free.
 
-    Exactly one name has no well: before the first rename the last one, after the last rename the first one.
+    Exactly one name has no well: the last name before the first rename, the first name after the last rename.
     """
     free = [name for name in names if name not in wells]
     if not free:
@@ -161,8 +164,8 @@ def _left(names: list[str], wells: set[str], plate: Plate) -> list[tuple[str, st
         )
     if len(free) > 1:
         raise _no_well(free[0], wells, plate)
-    left = names.index(free[0])
-    return [(names[number], names[number + 1]) for number in reversed(range(left))]
+    count = names.index(free[0])
+    return [(names[number], names[number + 1]) for number in reversed(range(count))]
 
 
 def _no_well(name: str, wells: set[str], plate: Plate) -> NodeNotFoundError:
@@ -172,7 +175,7 @@ def _no_well(name: str, wells: set[str], plate: Plate) -> NodeNotFoundError:
 
 
 def _refuse_other_swaps(plate: Plate, wells: set[str], cycles: list[_Cycle]) -> None:
-    """Raise if wells wait for another call that was interrupted."""
+    """Raise if wells have temporary names of another interrupted call."""
     others = {path for path in wells if is_temporary_well(path)} - {cycle.waiting for cycle in cycles}
     if others:
         raise InvalidArgumentError(

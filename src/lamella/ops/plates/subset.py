@@ -99,7 +99,7 @@ def _of_acquisitions(
     acquisition_by_id = {entry.id: entry for entry in [*acquisitions.values(), *listed]}
     ids = set()
     for id_or_name in chosen:
-        is_name = isinstance(id_or_name, str)  # None is not that of acquisitions without a name
+        is_name = isinstance(id_or_name, str)  # None would equal the name of acquisitions without a name
         named = [entry.id for entry in acquisition_by_id.values() if is_name and entry.name == id_or_name]
         number = named[0] if named else id_or_name
         if number not in acquisition_by_id:
@@ -191,12 +191,12 @@ def merge(
     """
     inputs = items_of(plates, "The argument plates is a list of plates")
     *inputs, store_path = share_options((*inputs, store_path), storage_options)
-    nodes = [cast("Plate", _opened(one, Plate)) for one in inputs]
+    nodes = [cast("Plate", _opened(source, Plate)) for source in inputs]
     sources: dict[str, Position] = {}
     owners: dict[str, Plate] = {}
     for plate in nodes:
         for path, position in plate.positions():
-            new_path = _free(path, sources) if renumber else path
+            new_path = _unused_path(path, sources) if renumber else path
             if new_path in sources:
                 raise InvalidArgumentError(
                     f"{owners[new_path].node_path} and {plate.node_path} both have a position {path!r}. Pass "
@@ -210,8 +210,8 @@ def merge(
     return cast("Plate", create_store(store_path, request, jobs=jobs, executor=executor, progress=progress))
 
 
-def _free(path: str, taken: Mapping[str, Position]) -> str:
-    """Return the path; if another position has this path, the next free number in the well."""
+def _unused_path(path: str, taken: Mapping[str, Position]) -> str:
+    """Return the path, or the next free number in its well if another position has this path."""
     if path not in taken:
         return path
     well = path.rpartition("/")[0]
@@ -303,18 +303,18 @@ def concatenate_channels(
             )
     request = NewStore("concatenate_channels", positions_by_store[0], compositions)
     created = create_store(store_path, request, jobs=jobs, executor=executor, progress=progress)
-    _warn_of_places(list(compositions.values()))
+    _warn_of_geometry(list(compositions.values()))
     return created
 
 
-def _warn_of_places(compositions: Sequence[Composition]) -> None:
-    """Warn of channels whose pixels lie elsewhere than those of the first store, whose scale the new images have."""
+def _warn_of_geometry(compositions: Sequence[Composition]) -> None:
+    """Warn of images with another scale or origin than that of the first store, which the new images get."""
     for composition in compositions:
         first, *others = (part.position for part in composition.parts)
         for other in others:
-            for what, values in _place_of(first).items():
-                theirs = _place_of(other).get(what, values)
-                if not all(map(_is_same, values, theirs)):
+            for what, values in _geometry_of(first).items():
+                theirs = _geometry_of(other).get(what, values)
+                if not all(map(_is_close, values, theirs)):
                     warnings.warn(
                         f"The images {first.node_path} and {other.node_path} have different {what}: the new image has "
                         f"{values} of the first, not {theirs}. Their pixels are joined as they are.",
@@ -324,8 +324,8 @@ def _warn_of_places(compositions: Sequence[Composition]) -> None:
                     return
 
 
-def _place_of(position: Position) -> dict[str, list[Any]]:
-    """Return where the pixels of an image lie; empty without pixels."""
+def _geometry_of(position: Position) -> dict[str, list[Any]]:
+    """Return pixel sizes, translations and units of an image; empty without pixels."""
     if not position.dataset_paths:
         return {}
     return {
@@ -335,10 +335,10 @@ def _place_of(position: Position) -> dict[str, list[Any]]:
     }
 
 
-def _is_same(one: float | str | None, other: float | str | None) -> bool:
-    if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
-    return one == other
+def _is_close(value: float | str | None, other: float | str | None) -> bool:
+    if isinstance(value, float) and isinstance(other, float):
+        return math.isclose(value, other, rel_tol=1e-6, abs_tol=1e-9)
+    return value == other
 
 
 def _opened(

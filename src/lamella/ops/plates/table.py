@@ -35,7 +35,7 @@ def plate_records(plate: Plate, on_error: OnError = "raise") -> Iterator[Record]
     if on_error not in ("raise", "report"):
         raise InvalidArgumentError(f"on_error={on_error!r} is neither 'raise' nor 'report'.")
     for field in walk(plate):
-        row, column, *_ = [*field.path.split("/"), ""]  # the valid part of an invalid path
+        row, column, *_ = [*field.path.split("/"), ""]  # an invalid path may have no column
         record: Record = dict.fromkeys(COLUMNS)
         record |= {"path": field.path, "row": row, "column": column, "acquisition": field.acquisition}
         try:
@@ -70,7 +70,7 @@ def joined_records(values: Mapping[str, Any]) -> pandas.DataFrame:
     tables = []
     for path, value in values.items():
         records = [value] if isinstance(value, Mapping) else value
-        is_list = isinstance(records, list | tuple) and all(isinstance(one, Mapping) for one in records)
+        is_list = isinstance(records, list | tuple) and all(isinstance(record, Mapping) for record in records)
         if not is_list and not isinstance(records, pandas.DataFrame):
             raise InvalidArgumentError(
                 f"The function returned {type(value).__name__} for {path}; a table needs dictionaries, lists of them, "
@@ -80,5 +80,5 @@ def joined_records(values: Mapping[str, Any]) -> pandas.DataFrame:
         table = table.drop(columns="path", errors="ignore")
         table.insert(0, "path", path)
         tables.append(table)
-    full = [table for table in tables if len(table)]
-    return pandas.concat(full or tables, ignore_index=True) if tables else pandas.DataFrame(columns=["path"])
+    not_empty = [table for table in tables if len(table)]
+    return pandas.concat(not_empty or tables, ignore_index=True) if tables else pandas.DataFrame(columns=["path"])
