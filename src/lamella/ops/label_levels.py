@@ -15,7 +15,7 @@ from lamella._version import __version__
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.image_array import ImageArray
 from lamella.ops.execution import THREADS, Workers, run
-from lamella.ops.pyramids.progress import begin_unlisted, ended, publish_levels
+from lamella.ops.pyramids.progress import begin_unlisted, finish_edit, publish_levels
 from lamella.ops.pyramids.pyramid import make_unlisted, recompute_levels
 from lamella.ops.pyramids.update import begin_update
 from lamella.ops.regions import Region, regions
@@ -70,7 +70,7 @@ def make_levels(
     ]
     whole = (0,) * base.ndim, source.meta.shape
     publish_levels(
-        image, planned, name, lambda meta: describe_centres(add(meta)), ended(name, plan, lambda: [whole])
+        image, planned, name, lambda meta: describe_centres(add(meta)), finish_edit(name, plan, lambda: [whole])
     )
 
 

@@ -48,15 +48,13 @@ def downsampled_shape(shape: Sequence[int], factors: Sequence[int]) -> Shape:
     return tuple(-(-n // f) for n, f in zip(shape, factors, strict=True))
 
 
-def downsample(
-    block: Array, factors: Sequence[int], method: Method = "mean", *, out: Array | None = None
-) -> Array:
-    """Bin `block` by whole factors, one for each of its 1 to 6 axes: bool, integers or floats of up to 64 bits.
+def downsample(block: Array, factors: Sequence[int], method: Method = "mean") -> Array:
+    """Reduce `block` by whole factors, one for each of its 1 to 6 axes: bool, integers or floats of up to 64 bits.
 
-    Each output voxel is computed from the voxels of one block of `factors` voxels that are inside the array: blocks at
-    the far edges are smaller, without padding. The result has the same bits for every way to cut an array into blocks
-    aligned to `factors`, and for any number of threads. The kernel runs without the GIL. ``out`` has the length
-    ``ceil(n / f)`` along each axis and the dtype of `block`, which it must not overlap.
+    The result has the dtype of `block` and the length ``ceil(n / f)`` along each axis. Each of its voxels is computed
+    from up to `factors` voxels: at the far edges from those inside the array, without padding. The kernel runs without
+    the GIL.
+
 
     - ``mean``: the exact mean, rounded half to even for integers and bool (a tie of bool is False). Floats are summed
       in float64, in C order of the block; NaN propagates. The result is never outside the range of the block's voxels.
@@ -66,11 +64,6 @@ def downsample(
       their ids. All NaN are one value, above all numbers; -0.0 becomes 0.0.
     - ``min``, ``max``: NaN propagates. Of 0.0 and -0.0 the first in C order is returned.
     - ``stride``: the first voxel of the block.
-
-    >>> import numpy as np
-    >>> image = np.array([[1, 2, 9], [3, 4, 9], [7, 8, 5]], dtype="uint16")
-    >>> downsample(image, (2, 2), "mean").tolist(), downsample(image, (2, 2), "max").tolist()
-    ([[2, 9], [8, 5]], [[4, 9], [8, 5]])
     """
     block = np.asarray(block)
     try:
@@ -84,13 +77,7 @@ def downsample(
             f"method={method!r} is not a way to downsample: use one of {', '.join(_METHODS)}."
         )
     plan = _plan(block.shape, block.dtype, numbers, method)
-    if out is None:
-        out = np.empty(plan.shape, plan.dtype)
-    elif out.shape != plan.shape or out.dtype != plan.dtype:
-        raise InvalidArgumentError(
-            f"The array out has shape {out.shape} and dtype {out.dtype}: "
-            f"{block.shape} downsampled by {factors} needs {plan.shape} and {plan.dtype}."
-        )
+    out = np.empty(plan.shape, plan.dtype)
     if block.size == 0:
         return out
     if method == "stride":
@@ -107,31 +94,34 @@ def downsample(
 
 @dataclass(frozen=True)
 class _Rows:
-    """The input rows of each output row (see ``rows``), the factor along rows, and the voxels of the largest block."""
+    """The rows of the block that each output row bins: row ``o`` bins ``rows[starts[o]:starts[o + 1]]``."""
 
     starts: Constant
     rows: Constant
     factor: int
+    """Factor along rows."""
     max_voxels: int
+    """Number of voxels of the largest bin."""
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """How the blocks of one shape and dtype are binned.
-
-    The kernels compute in the dtype ``work``. ``lengths`` and ``steps`` are the shape and factors of the block, with
-    neighbouring unbinned axes merged. ``factors`` are limited to the length of their axes.
-    """
+    """How blocks of one shape and dtype are reduced."""
 
     factors: Shape
+    """Factors, limited to the length of their axes."""
     method: Method
     shape: Shape
+    """Shape of the result."""
     dtype: np.dtype[Any]
     work: np.dtype[Any]
+    """Dtype in which the kernels compute."""
     lengths: Shape
+    """Shape of the block with neighbouring unbinned axes merged."""
     steps: Shape
+    """Factors of the merged axes."""
     rows: _Rows | None
-    """None where they are many: each call lists them."""
+    """None if there are many: then each call lists them."""
 
 
 @lru_cache(maxsize=32)
@@ -188,21 +178,21 @@ def _rows(lengths: Shape, steps: Shape) -> _Rows:
 
 
 def _bin(block: Array, plan: _Plan, out: Array) -> None:
-    """Convert `block` to the dtype and rows of the kernels, and write their result to `out`."""
+    """Convert `block` to the dtype and rows of the kernels, and write their result to `out`, a new array."""
     if not (block.flags.c_contiguous and block.flags.aligned and block.dtype.isnative):
         block = np.require(block, plan.dtype, ["C", "A"])
     is_bool = plan.dtype.kind == "b"
     # float16 has no arithmetic of its own: the wider one is exact.
     source = block.view(np.uint8) if is_bool else block.astype(plan.work, copy=False)
-    direct = out.flags.c_contiguous and out.flags.aligned and (plan.work == plan.dtype or is_bool)
-    target = out.view(plan.work) if direct else np.empty(out.shape, plan.work)
+    is_direct = plan.work == plan.dtype or is_bool
+    target = out.view(plan.work) if is_direct else np.empty(out.shape, plan.work)
     length = plan.lengths[-1]
     source = source.reshape(-1, length)
     source.flags.writeable = False  # numba compiles read-only arrays separately: use one kind
     rows = plan.rows or _rows(plan.lengths, plan.steps)
     _reduce(plan.method, source, rows, target.reshape(-1, -(-length // plan.steps[-1])))
-    if not direct:
-        out[...] = target.view(plan.dtype) if is_bool else target
+    if not is_direct:
+        out[...] = target
 
 
 #: Accumulator dtypes: one for voxels of up to 16 bits, one for wider voxels.
@@ -234,7 +224,7 @@ def _reduce(method: Method, source: NDArray[Any], rows: _Rows, target: NDArray[A
 
 
 def _keys(source: NDArray[Any]) -> Array:
-    """Return integers in the order of the floats: one key for all NaN, above all, and one for 0.0 and -0.0."""
+    """Return integers in the order of the floats: all NaN have the largest key, and 0.0 and -0.0 the same one."""
     plain: NDArray[Any] = source + 0.0  # NEP 50: stays float32
     plain[np.isnan(plain)] = np.nan
     keys = _flipped(plain.view(f"i{source.dtype.itemsize}"))

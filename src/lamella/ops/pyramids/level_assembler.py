@@ -28,21 +28,19 @@ if TYPE_CHECKING:
 
 
 def unit_shape(array: StoredArray, meta: ArrayMeta) -> Shape:
-    """Return the shape that is buffered until it is complete: a chunk of a streamed shard, else a file."""
+    """Return the shape that is buffered until it is complete: a chunk of a local shard, else a file."""
     coding = coding_of(meta)
-    streams = (
-        isinstance(array.documents.storage, LocalStorage) and coding is not None and coding.index is not None
-    )
-    return meta.chunks if streams else meta.files
+    is_local = isinstance(array.documents.storage, LocalStorage)
+    return meta.chunks if is_local and coding is not None and coding.index is not None else meta.files
 
 
 def waits_for_requests(array: StoredArray) -> bool:
-    """Return whether files are requests, many of which should be sent at once."""
+    """Return whether each file is a request to a server, so that many should be sent at once."""
     return not isinstance(array.documents.storage, LocalStorage)
 
 
 class LevelAssembler:
-    """Assembles the region of one level that is computed at once; every voxel of it is added once."""
+    """Assembles a region of one level; every voxel is added once."""
 
     def __init__(self, array: StoredArray, region: Region) -> None:
         self._array = array
@@ -56,7 +54,7 @@ class LevelAssembler:
         self._files: dict[Shape, _FilePart] = {}
 
     def add(self, region: Region, block: Array) -> None:
-        """Add a region of the level, and write completed chunks or files. Several threads may add at the same time."""
+        """Add a region of the level, and write completed chunks or files; threads may call this at the same time."""
         if self._writes_together and self._is_whole_files(region):
             self._array.write(region, block)
             return
@@ -74,11 +72,11 @@ class LevelAssembler:
                     del self._files[file_index]
 
     def _is_whole_files(self, region: Region) -> bool:
-        """Whether a region completes each file that it meets, as far as the file is computed at all."""
+        """Return whether a region contains, of each file that it overlaps, all that is assembled."""
         return all(
-            (span.start % length == 0 or span.start == whole.start)
-            and (span.stop % length == 0 or span.stop == whole.stop)
-            for span, length, whole in zip(region, self._file_shape, self._region, strict=True)
+            (span.start % length == 0 or span.start == assembled.start)
+            and (span.stop % length == 0 or span.stop == assembled.stop)
+            for span, length, assembled in zip(region, self._file_shape, self._region, strict=True)
         )
 
     def _begin(self, file_index: Shape) -> _FilePart:
@@ -112,7 +110,7 @@ def write_by_chunks(array: StoredArray, region: Region, read: Callable[[Region, 
 
 
 class _FilePart:
-    """The computed region of one file, buffered as a whole; or by units of chunks, for the writer of a shard."""
+    """The assembled region of one file: buffered as a whole, or chunk by chunk for the writer of a shard."""
 
     def __init__(self, region: Region, array: StoredArray, unit: Shape, shard: ShardWriter | None) -> None:
         self._file_region = region
@@ -135,7 +133,7 @@ class _FilePart:
         return complete
 
     def _put(self, index: Shape, part: Region, block: Array) -> None:
-        """Write a unit, or a part of one when it completes the unit."""
+        """Buffer a part of a unit, and write the unit when it is complete."""
         with self._lock:
             buffer = self._buffers.get(index)
             if buffer is None:

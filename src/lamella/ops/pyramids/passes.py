@@ -1,8 +1,8 @@
-"""Plan and run the passes of a pyramid: which levels are computed from one reading, and in which order.
+"""Plan and run the passes of a pyramid (docs/design.md).
 
-A pass reads each block of one level (the source) once, and computes several coarser levels (the targets) from it: see
-docs/design.md. Blocks begin at multiples of the coarsest factors and contain whole chunks of the source; their order
-keeps few chunks of the targets incomplete. If the grids do not align, the next pass reads a level that this one wrote.
+A pass reads each block of one level (the source) once, and computes several coarser levels (the targets) from it.
+Blocks begin at multiples of the coarsest factors and contain whole chunks of the source; their order keeps few chunks
+of the targets incomplete. If the grids do not align, the next pass reads a level that this one wrote.
 """
 
 from __future__ import annotations
@@ -37,13 +37,12 @@ REQUESTED_BYTES = 32 * 2**20
 """Raw size of the blocks where files are requests: each block is one round of requests."""
 
 PENDING_BYTES = 64 * 2**20
-"""Maximum raw size of incomplete parts of targets in a pass of several targets."""
+"""Maximum raw size of incomplete buffers in a pass of several targets."""
 
 UNIT_BYTES = 512 * 2**20
 """Raw size of the source of one unit on an executor, unless a file needs more."""
-
 LARGEST_UNIT_BYTES = 32 * UNIT_BYTES
-"""The same for one process that records its progress: a second pass costs more than the units that a kill loses."""
+"""The same for units of one process, recorded as they finish: another pass would cost more than a kill loses."""
 
 _LOSSLESS = frozenset(
     (
@@ -69,16 +68,17 @@ class PixelReader(Protocol):
 
 @dataclass(frozen=True)
 class Target:
-    """A level to write, with its whole factors from the level before (``step``) and from the source of the pass.
-
-    ``unit`` and ``file`` are the shapes of source regions that fill a buffer and a file of the level.
-    """
+    """A level to write."""
 
     array: StoredArray
     step: Shape
+    """Whole factors from the level before."""
     factors: Shape
+    """Whole factors from the source of the pass."""
     unit: Shape
+    """Shape of a source region that fills a buffer of the level (see `unit_shape`)."""
     file: Shape
+    """Shape of a source region that fills a file of the level."""
 
     @classmethod
     def of(cls, array: StoredArray, step: Shape, factors: Shape) -> Target:
@@ -114,15 +114,15 @@ class ReadPass:
         """Shape of source regions that fill whole files of every target: the unit of one machine."""
         unit = self.factors
         for target in self.targets:
-            unit = _common(unit, target.file, self.meta.shape)
+            unit = _least_common_shape(unit, target.file, self.meta.shape)
         return unit
 
     @cached_property
     def chain(self) -> list[Shape]:
         """Shapes of nested source regions: a block of whole chunks, then one that fills a buffer of each target."""
-        shapes = [_common(self.meta.chunks, self.factors, self.meta.shape)]
+        shapes = [_least_common_shape(self.meta.chunks, self.factors, self.meta.shape)]
         for target in self.targets:
-            shapes.append(_common(shapes[-1], target.unit, self.meta.shape))
+            shapes.append(_least_common_shape(shapes[-1], target.unit, self.meta.shape))
         return shapes
 
 
@@ -134,11 +134,10 @@ def passes(
     spread: bool = False,
     is_recorded: bool = False,
 ) -> list[ReadPass]:
-    """Plan the passes that compute some levels, each with at least one target.
+    """Plan the passes that compute some levels, each from the coarsest target of the pass before.
 
-    The source of each pass is the coarsest target of the one before. ``levels`` are arrays with their factors from the
-    one before, finest first. With ``spread`` the units of a pass run on an executor, and their size is bounded (see
-    `ReadPass.unit`); with ``is_recorded`` a journal records them, and they may be larger.
+    ``levels`` are arrays with their factors from the level before, finest first. Units that run on an executor
+    (``spread``) or whose progress is recorded are bounded: see `UNIT_BYTES` and `LARGEST_UNIT_BYTES`.
     """
     planned: list[ReadPass] = []
     largest = UNIT_BYTES if spread else LARGEST_UNIT_BYTES if is_recorded else None
@@ -172,7 +171,7 @@ def _fits(read_pass: ReadPass, largest: int | None) -> bool:
 
 
 def _pending_bytes(read_pass: ReadPass, block: Shape, fills: Sequence[Shape]) -> int:
-    """Return the raw size of incomplete parts of the targets, at the border of two regions."""
+    """Return the raw size of incomplete buffers of the targets, at the border of two regions."""
     source = read_pass.meta
     return 2 * sum(
         _nbytes(extent, source) // prod(target.factors)
@@ -185,7 +184,7 @@ def _nbytes(shape: Shape, meta: ArrayMeta) -> int:
     return prod(shape) * meta.dtype.itemsize
 
 
-def _common(first: Shape, second: Shape, shape: Shape) -> Shape:
+def _least_common_shape(first: Shape, second: Shape, shape: Shape) -> Shape:
     """Return the smallest shape that is a multiple of both along each axis, or the whole axis."""
     return tuple(
         max(1, n if a >= n else min(n, lcm(a, b))) for a, b, n in zip(first, second, shape, strict=True)
@@ -194,15 +193,13 @@ def _common(first: Shape, second: Shape, shape: Shape) -> Shape:
 
 @dataclass(frozen=True)
 class Order:
-    """The order in which a pass reads its source.
-
-    ``shapes`` are shapes of nested regions, for `lamella.ops.regions.nested`: the outermost first, the last a block to
-    read; the others fill a file of some target, if the grids align. With ``apart``, an outermost region is finished
-    before the next one begins, because its incomplete chunks of targets are large.
-    """
+    """The order in which a pass reads its source."""
 
     shapes: tuple[Shape, ...]
-    apart: bool
+    """Shapes of nested regions, for `nested`: the outermost first, the last a block to read; those between fill a file
+    of some target, if the grids align."""
+    one_by_one: bool
+    """Whether an outermost region is finished before the next one begins: its incomplete buffers are large."""
 
     @property
     def block(self) -> Shape:
@@ -213,27 +210,27 @@ class Order:
 def order(read_pass: ReadPass) -> Order:
     """Choose the order of a pass that bounds the memory of incomplete regions."""
     source = read_pass.meta
-    grain, *fills = read_pass.chain
+    smallest, *fills = read_pass.chain
     if (
         len(fills) == 1
-        and max(_nbytes(grain, source), _pending_bytes(read_pass, grain, fills)) > PENDING_BYTES
+        and max(_nbytes(smallest, source), _pending_bytes(read_pass, smallest, fills)) > PENDING_BYTES
     ):
         # The grids do not align: reading some chunks twice is better than keeping many in memory.
-        grain = tuple(-(-c // f) * f for c, f in zip(source.chunks, read_pass.factors, strict=True))
+        smallest = tuple(-(-c // f) * f for c, f in zip(source.chunks, read_pass.factors, strict=True))
         fills = [read_pass.targets[0].unit]
-    apart = _pending_bytes(read_pass, grain, fills) > PENDING_BYTES
+    one_by_one = _pending_bytes(read_pass, smallest, fills) > PENDING_BYTES
     max_bytes = REQUESTED_BYTES if waits_for_requests(read_pass.targets[0].array) else BLOCK_BYTES
-    in_cache = [] if apart else [shape for shape in fills if _nbytes(shape, source) <= max_bytes]
+    in_cache = [] if one_by_one else [shape for shape in fills if _nbytes(shape, source) <= max_bytes]
     beyond_cache = fills[len(in_cache) :]
     extent = beyond_cache[0] if beyond_cache else source.shape
-    block = piece_shape(extent, in_cache[-1] if in_cache else grain, source.dtype.itemsize, max_bytes)
+    block = piece_shape(extent, in_cache[-1] if in_cache else smallest, source.dtype.itemsize, max_bytes)
     files = [fills[-1]]  # limits open files, not memory
     for target in read_pass.targets:
-        files.append(_common(files[-1], target.file, source.shape))
-    return Order((*reversed(files[1:]), *reversed(beyond_cache), tuple(max(1, n) for n in block)), apart)
+        files.append(_least_common_shape(files[-1], target.file, source.shape))
+    return Order((*reversed(files[1:]), *reversed(beyond_cache), tuple(max(1, n) for n in block)), one_by_one)
 
 
-def part_source_shape(read_pass: ReadPass) -> Shape:
+def recorded_source_shape(read_pass: ReadPass) -> Shape:
     """Return the shape of source regions after which progress is recorded: rows of units of bounded size."""
     source = read_pass.meta
     part = list(read_pass.unit)
@@ -251,7 +248,7 @@ _BLOCKS_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class PassUnit:
-    """A region of a pass's source for one machine with ``jobs`` threads; ``count`` counts the voxels read."""
+    """A region of a pass's source for one worker with ``jobs`` threads; ``count`` counts the voxels read."""
 
     read_pass: ReadPass
     region: Region
@@ -269,12 +266,11 @@ def make_levels(
     progress: PyramidProgress | None = None,
     count: Count | None = None,
 ) -> None:
-    """Compute the pixels of levels, each from the one before.
+    """Compute the pixels of levels, each from the level before.
 
-    ``levels`` are arrays with their whole factors from the one before, finest first, of the source's dtype and the
-    shape ``ceil(n / f)`` per axis. With ``region`` only voxels that depend on this region of the source are computed.
-    ``progress`` knows the unfinished regions and records finished ones. ``count`` counts the voxels of the sources of
-    all passes.
+    ``levels`` are arrays of the source's dtype and the shape ``ceil(n / f)`` per axis, finest first, with their whole
+    factors from the level before. With ``region`` only voxels that depend on this region of the source are computed.
+    ``progress`` has the unfinished regions; ``count`` counts the voxels that all passes read.
     """
     workers.check_reach(source.documents.storage)
     if 0 in source.meta.shape:
@@ -316,7 +312,7 @@ def _compute_region(
 
     if workers.executor is None:
         for part in (
-            [source_region] if progress is None else nested(source_region, [part_source_shape(read_pass)])
+            [source_region] if progress is None else nested(source_region, [recorded_source_shape(read_pass)])
         ):
             record(compute_unit(PassUnit(read_pass, part, workers.jobs, count)))
     else:
@@ -340,9 +336,8 @@ def compute_unit(unit: PassUnit) -> Region:
     ]
     buffer = local()
     if any(max(target.step, default=1) > 1 for target in read_pass.targets):
-        downsample(
-            np.zeros((2, 2), dtype), (2, 2), read_pass.method
-        )  # loads the kernel, which each thread would do
+        # Load the kernel here, so that not every thread does.
+        downsample(np.zeros((2, 2), dtype), (2, 2), read_pass.method)
     at_once = len(read_pass.targets) > 1 and waits_for_requests(read_pass.targets[0].array)
 
     def reduce(part: Region, block: Array) -> None:
@@ -367,7 +362,7 @@ def compute_unit(unit: PassUnit) -> Region:
         reduce(part, block)
 
     try:
-        for part in nested(region, reading_order.shapes[:1]) if reading_order.apart else [region]:
+        for part in nested(region, reading_order.shapes[:1]) if reading_order.one_by_one else [region]:
             run(compute, nested(part, reading_order.shapes), threads)
     except BaseException:
         for assembler in assemblers:

@@ -30,15 +30,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlannedLevels:
-    """The levels of an image, finest first, and the factors of each lower one (``steps``: path to factors).
-
-    ``arrays`` describe the levels at the end of the job. ``outgrown`` are lower levels that still have another shape,
-    because level 0 was resized, each with the region of level 0 that they lack.
-    """
+    """The levels of an image, finest first, as they will be at the end of the job."""
 
     arrays: list[PinnedArray]
     steps: dict[str, Shape]
+    """Factors of each lower level from the level before, by path."""
     outgrown: list[tuple[PinnedArray, Bounds]]
+    """Lower levels that have another shape now, because level 0 was resized, with the region of level 0 they lack."""
 
     @classmethod
     def of(cls, position: Position, planned: PlannedArrays | None = None) -> PlannedLevels:
@@ -50,9 +48,7 @@ class PlannedLevels:
     @property
     def targets(self) -> list[tuple[StoredArray, Shape]]:
         """The lower levels, with their factors."""
-        return [
-            (coarse, factors) for coarse, factors in zip(self.arrays[1:], self.steps.values(), strict=True)
-        ]
+        return list(zip(self.arrays[1:], self.steps.values(), strict=True))
 
     def resize(self) -> None:
         """Resize the outgrown levels, which must be marked as stale before."""
@@ -75,11 +71,11 @@ def planned_arrays(position: Position) -> PlannedArrays:
 def _outgrown(
     position: Position, paths: Sequence[str], arrays: Sequence[PinnedArray]
 ) -> dict[int, tuple[Shape, Bounds]]:
-    """Return the levels that level 0 has outgrown: number to required shape and missing region.
+    """Return the required shape and the missing region of the levels that level 0 has outgrown, by number.
 
-    The scale of a level shows its factor for each axis. Its shape alone could not distinguish a film that became twice
-    as long from a film that is to be halved. Scales that do not grow from level to level are ignored. Those of other
-    programs only show which axes, other than those of space, keep their length.
+    Factors come from the scales: by shapes alone, a film that became twice as long would look like one that is halved.
+    Scales that do not grow from level to level are ignored. Those of other programs only show which axes, other than
+    those of space, keep their length.
     """
     if len(paths) < 2:
         return {}
@@ -117,13 +113,13 @@ def _ratios(position: Position, fine: str, coarse: str) -> list[float] | None:
         coarse_scale, fine_scale = (geometry.effective_scale(model, path) for path in (coarse, fine))
     except MetadataError:
         return None
-    return [a / b if b else 0.0 for a, b in zip(coarse_scale, fine_scale, strict=True)]
+    return [size / fine if fine else 0.0 for size, fine in zip(coarse_scale, fine_scale, strict=True)]
 
 
 def _whole_factors(ratios: Sequence[float]) -> Shape | None:
     factors = tuple(round(ratio) for ratio in ratios)
-    exact = all(f >= 1 and abs(f - ratio) <= 1e-6 * ratio for f, ratio in zip(factors, ratios, strict=True))
-    return factors if exact else None
+    is_exact = all(f >= 1 and abs(f - ratio) <= 1e-6 * ratio for f, ratio in zip(factors, ratios, strict=True))
+    return factors if is_exact else None
 
 
 def _factors(position: Position, fine: PinnedArray, coarse: PinnedArray) -> Shape:

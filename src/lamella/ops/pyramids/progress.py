@@ -47,9 +47,9 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, Shape
 
 _EXACT = 2**31
-"""Number of regions that are kept in memory; only the stored record merges regions to a few."""
+"""Maximum number of regions in memory: none are merged. The stored record merges regions to a few."""
 
-_MAX_FAULTS = 100
+_MAX_DAMAGED = 100
 """A level with more damaged files than this is computed again as a whole."""
 
 
@@ -63,7 +63,7 @@ def begin_pyramid(
     resume: bool,
     planned: Mapping[str, ArrayMeta] | None = None,
 ) -> PyramidProgress:
-    """Mark all levels as stale until `PyramidProgress.ended`, and find the unfinished regions.
+    """Mark all levels as stale until `PyramidProgress.finish_edit`, and find the unfinished regions.
 
     ``levels`` are arrays with whole factors from the one before, ``stale`` is the present record, and ``planned``
     describes levels that are not listed yet. With ``resume`` the finished regions of a killed call of the same job are
@@ -123,7 +123,7 @@ def _can_resume(stale: StaleLevels, digest: str, levels: int, ndim: int) -> bool
 
 
 def _with_regions(stale: StaleLevels, name: str) -> PyramidJob:
-    """Add regions that were written meanwhile to the unfinished ones."""
+    """Return the stored job with a new name; regions of level 0 that were written meanwhile are unfinished too."""
     assert stale.job is not None
     remaining = []
     for regions in stale.job.unfinished:
@@ -133,20 +133,20 @@ def _with_regions(stale: StaleLevels, name: str) -> PyramidJob:
     return replace(stale.job, writer=name, unfinished=tuple(remaining))
 
 
-def ended(
-    name: str, arrays: Sequence[StoredArray], redone: Callable[[], Iterable[Bounds]], *, is_alone: bool = True
+def finish_edit(
+    name: str, arrays: Sequence[StoredArray], mixed: Callable[[], Iterable[Bounds]], *, is_alone: bool = True
 ) -> Callable[[JSONObject], JSONObject]:
-    """Return the change of a document that removes the mark of unfinished levels with a given name.
+    """Return the edit of an image's document that removes the mark of unfinished levels with a given name.
 
     Regions that others wrote meanwhile stay stale, and all levels do if an array no longer has its planned shape. If
     another job may have computed levels at the same time (not ``is_alone``), its results may be mixed with ours: then
-    ``redone`` returns the stale regions of level 0.
+    the regions of level 0 that ``mixed`` returns become stale.
     """
 
     def without_mark(attributes: JSONObject) -> JSONObject:
         stale, regions = read_stale(attributes), resized(arrays)
         if not regions and (not is_alone or name not in stale.writers):
-            regions = list(redone())
+            regions = list(mixed())
         return with_stale(attributes, replace(stale.without_writer(name, regions), unlisted=()))
 
     return without_mark
@@ -181,8 +181,8 @@ class PyramidProgress:
     """The unfinished regions of the levels of one image.
 
     ``name`` marks the job in the image's document, and ``digest`` identifies its settings. ``stamp`` is that of the
-    document with the mark; None in stores without stamps. ``before`` is the record of a killed call of the same job,
-    from which `resume` continues; then the arrays of all levels must exist.
+    document with the mark; None in stores without stamps. `resume` continues from the record of a ``killed`` call of
+    the same job; then the arrays of all levels must exist.
     """
 
     def __init__(
@@ -193,7 +193,7 @@ class PyramidProgress:
         source: StoredArray,
         levels: Sequence[tuple[StoredArray, Shape]],
         stamp: Stamp | None,
-        before: PyramidJob | None = None,
+        killed: PyramidJob | None = None,
     ) -> None:
         self.name = name
         self.digest = digest
@@ -215,9 +215,9 @@ class PyramidProgress:
         # The document was written before level 0 was read: younger files were written meanwhile.
         times = None if stamp is None else times_of(stamp)
         self._since = None if times is None else times[0]
-        self._before = before
+        self._killed = killed
 
-    # -- while levels are made ------------------------------------------------------------------------------------
+    # -- while levels are computed ------------------------------------------------------------------------------------
 
     def remaining(self, read_pass: ReadPass) -> list[Region]:
         """Return the unfinished regions of a pass's source, extended to whole files of all targets."""
@@ -268,9 +268,8 @@ class PyramidProgress:
 
         def mark(attributes: JSONObject) -> JSONObject:
             stale = read_stale(attributes)
-            # Another process that computes the levels has replaced our name.
-            mine = self.name in stale.writers
-            return with_stale(attributes, replace(stale, job=job)) if mine else attributes
+            is_ours = self.name in stale.writers  # else another process computes the levels
+            return with_stale(attributes, replace(stale, job=job)) if is_ours else attributes
 
         self._position.documents.edit_group(self._position.path, mark)
 
@@ -278,22 +277,22 @@ class PyramidProgress:
 
     def resume(self) -> None:
         """Skip the regions that a killed call finished, if their files agree with its record."""
-        job, self._before = self._before, None
+        job, self._killed = self._killed, None
         if job is None:
             return
         if job.since is not None and self._since is None:
-            return  # a copy in a store without times
+            return  # the record was copied to a store without times
         for array, regions in zip(self._levels, job.unfinished, strict=True):
             self._unfinished[array.path] = tuple(self._clipped(regions))
-            self._add([array.path], self._missing(array))
+            self._add_unfinished([array.path], self._damaged(array))
         if job.since is not None:
-            done = {bounds for array in self._levels for bounds in self._done(array.path)}
-            self._add(list(self._unfinished), self._younger(job.since, sorted(done)))
+            finished = {bounds for array in self._levels for bounds in self._finished_regions(array.path)}
+            self._add_unfinished(list(self._unfinished), self._written_after(job.since, sorted(finished)))
 
-    def _add(self, levels: Sequence[str], regions: Iterable[Bounds]) -> None:
+    def _add_unfinished(self, levels: Sequence[str], regions: Iterable[Bounds]) -> None:
         """Add regions to the unfinished ones of levels; all of level 0 instead of very many."""
-        found = list(islice(regions, _MAX_FAULTS + 1))
-        for bounds in found if len(found) <= _MAX_FAULTS else [self._whole]:
+        first = list(islice(regions, _MAX_DAMAGED + 1))
+        for bounds in first if len(first) <= _MAX_DAMAGED else [self._whole]:
             for path in levels:
                 self._unfinished[path] = add_region(self._unfinished[path], bounds, _EXACT)
 
@@ -304,30 +303,30 @@ class PyramidProgress:
             if 0 not in region_shape(part):
                 yield _bounds(part)
 
-    def _done(self, path: str) -> tuple[Bounds, ...]:
+    def _finished_regions(self, path: str) -> tuple[Bounds, ...]:
         """Return the regions of level 0 that are finished for a level."""
         regions: tuple[Bounds, ...] = (self._whole,)
         for bounds in self._unfinished[path]:
             regions = subtract_region(regions, bounds, _EXACT)
         return regions
 
-    def _missing(self, array: StoredArray) -> Iterator[Bounds]:
-        """Yield the regions of files of a level that should be finished, and are missing or damaged."""
+    def _damaged(self, array: StoredArray) -> Iterator[Bounds]:
+        """Yield the regions of files of a level that are missing or damaged although the record says finished."""
         factors, meta = self._factors[array.path], array.meta
-        for bounds in self._done(array.path):
+        for bounds in self._finished_regions(array.path):
             for file_index in files_of(meta, shrink(_region(bounds), factors)):
                 if not is_complete(array, file_index):
                     yield _bounds(enlarge(meta.file_region(file_index), factors, self._shape))
 
-    def _younger(self, since: int, regions: Iterable[Bounds]) -> Iterator[Bounds]:
+    def _written_after(self, since: int, regions: Iterable[Bounds]) -> Iterator[Bounds]:
         """Yield the regions of level 0's files, among some regions, that were written after a time."""
         meta = self._source.meta
         for bounds in regions:
             for file_index in files_of(meta, _region(bounds)):
-                if self._is_younger(meta.chunk_key(file_index), since):
+                if self._is_written_after(meta.chunk_key(file_index), since):
                     yield _bounds(meta.file_region(file_index))
 
-    def _is_younger(self, key: str, since: int) -> bool:
+    def _is_written_after(self, key: str, since: int) -> bool:
         """Return whether a file of level 0 (for a missing file, its folder) was written at or after a time."""
         while True:
             stamp = self._source.documents.storage.stamp(join(self._source.path, key))
@@ -340,13 +339,13 @@ class PyramidProgress:
 
     # -- at the end -----------------------------------------------------------------------------------------------
 
-    def ended(self) -> Callable[[JSONObject], JSONObject]:
+    def finish_edit(self) -> Callable[[JSONObject], JSONObject]:
         """Return the change of the image's document that marks the levels as finished."""
-        return ended(self.name, [self._source, *self._levels], self._written_since)
+        return finish_edit(self.name, [self._source, *self._levels], self._written_since)
 
     def _written_since(self) -> Iterator[Bounds]:
         """Yield the regions of level 0 that were written since the job began; all of it in stores without times."""
-        return iter([self._whole]) if self._since is None else self._younger(self._since, [self._whole])
+        return iter([self._whole]) if self._since is None else self._written_after(self._since, [self._whole])
 
 
 T = TypeVar("T")
@@ -359,27 +358,27 @@ def stored_stale(position: Position) -> StaleLevels:
 
 
 def unlisted_levels(stale: StaleLevels, listed: Sequence[str]) -> tuple[str, ...]:
-    """Return the paths of levels that are being computed, or were when a call was killed."""
+    """Return the paths of levels that a running or killed call records but that the image does not list."""
     return tuple(path for path in stale.unlisted if is_key(path) and path not in listed)
 
 
 def begin_unlisted(
     position: Position, levels: Mapping[str, ArrayMeta], mark: Callable[[StaleLevels], T]
 ) -> T:
-    """Record levels with ``mark``, and create their arrays; equal arrays of a killed call stay, with their pixels."""
+    """Record new levels by calling ``mark``, and create their arrays; equal arrays of a killed call are reused."""
     documents = position.documents
     new = {position.node_path.child(path).path: meta for path, meta in levels.items()}
     with documents.lock(position.path):  # so that no other process begins with levels meanwhile
         documents.request_ahead([position.path, *new], arrays=new, at_once=True)
         listed = refuse_listed(position, position.document.refresh())
         stale = stored_stale(position)
-        ours = unlisted_levels(stale, listed)
-        refuse_taken(position, {path: meta for path, meta in levels.items() if path not in ours})
-        reusable = [path for path in levels if path in ours and _is_stored(position, path, levels[path])]
-        _delete(position, (path for path in ours if path not in reusable))
+        unlisted = unlisted_levels(stale, listed)
+        refuse_taken(position, {path: meta for path, meta in levels.items() if path not in unlisted})
+        reusable = [path for path in levels if path in unlisted and _is_stored(position, path, levels[path])]
+        _delete(position, (path for path in unlisted if path not in reusable))
         marked = mark(stale)
-        # Reused arrays too: a kill may have happened between two files of one.
-        documents.put_arrays(new, new=not ours)  # `refuse_taken` has looked at the others
+        # Reusable arrays too: a kill may have happened between the files of their documents.
+        documents.put_arrays(new, new=not unlisted)  # `refuse_taken` has checked the others
     return marked
 
 
@@ -388,15 +387,15 @@ def publish_levels(
     levels: Iterable[str],
     name: str,
     change: Callable[[ImagesMeta], ImagesMeta],
-    ended: Callable[[JSONObject], JSONObject],
+    finish: Callable[[JSONObject], JSONObject],
     digest: str | None = None,
 ) -> None:
     """List levels whose pixels are complete, and remove their mark, in one write of the document.
 
     If two calls compute the same levels, the first to finish lists them, and they stay stale until the other finishes.
-    ``change`` lists the levels, and ``ended`` removes the mark. ``name`` names the call in the mark, and ``digest`` is
-    the digest of its settings. Raise NodeExistsError if another call has begun other levels or another method, and
-    NodeNotFoundError if the levels were deleted.
+    ``change`` lists the levels, ``finish`` removes the mark of the job with this name, and ``digest`` identifies its
+    settings. Raise NodeExistsError if another call has begun other levels or another method, and NodeNotFoundError if
+    the levels were deleted.
     """
     paths = list(levels)
     listed: list[str] = []
@@ -407,12 +406,12 @@ def publish_levels(
 
     def without_mark(attributes: JSONObject) -> JSONObject:
         _check(position, paths, listed, read_stale(attributes), name, digest)
-        return ended(attributes)
+        return finish(attributes)
 
     try:
         position.document.edit(listing, beside=without_mark)
     except NodeExistsError:
-        _distrust(position, name)
+        _mark_as_mixed(position, name)
         raise
 
 
@@ -423,7 +422,7 @@ def refuse_overtaken(position: Position, levels: Iterable[str], name: str, diges
     try:
         _check(position, list(levels), listed, stale, name, digest)
     except NodeExistsError:
-        _distrust(position, name)
+        _mark_as_mixed(position, name)
         raise
 
 
@@ -445,8 +444,8 @@ def _check(
         )
 
 
-def _distrust(position: Position, name: str) -> None:
-    """Record that our pixels may mix with those of another call: its levels stay stale when it finishes."""
+def _mark_as_mixed(position: Position, name: str) -> None:
+    """Record that our pixels may mix with those of another job: its levels stay stale when it finishes."""
     position.documents.edit_group(
         position.path, lambda old: with_stale(old, read_stale(old).with_writer(name))
     )

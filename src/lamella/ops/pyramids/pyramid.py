@@ -110,7 +110,7 @@ def _create_levels(
             stale = stale.with_unwritten(path, [whole] if all(level.shape) else [])
         return with_stale(attributes, stale.without_writer("", resized([source])))
 
-    with position.documents.lock(position.path):  # so that no other process begins with levels meanwhile
+    with position.documents.lock(position.path):  # so that no other process creates levels meanwhile
         refuse_listed(position, position.document.refresh())
         drop_unlisted(position)
         refuse_taken(position, levels)
@@ -206,8 +206,8 @@ def _make_levels(
 ) -> None:
     """Compute levels that the image lists when they are complete."""
     steps = {
-        path: tuple(b // a for a, b in zip(before, after, strict=True))
-        for path, ((_, before), (_, after)) in zip(planned, itertools.pairwise(plan), strict=True)
+        path: _step(fine, coarse)
+        for path, ((_, fine), (_, coarse)) in zip(planned, itertools.pairwise(plan), strict=True)
     }
 
     def add(meta: ImagesMeta) -> ImagesMeta:
@@ -234,8 +234,8 @@ def make_unlisted(
 ) -> None:
     """Compute levels, and list them when they are complete.
 
-    ``source`` is the only level of the image, ``planned`` describes each new level by path, ``steps`` has their factors
-    from the level before, and ``add`` lists them. Other arguments are those of `recompute_levels`.
+    ``source`` is the only level of the image, ``planned`` has the metadata of each new level by path, ``steps`` their
+    factors from the level before, and ``add`` lists them. Other arguments are those of `recompute_levels`.
     """
     before = position.document.last_shared_model
     checked = _described(add(before), method, steps)  # unusable transforms raise before anything is written
@@ -260,7 +260,7 @@ def make_unlisted(
         refuse_overtaken(position, planned, progress.name, progress.digest)
         raise
     with reading_again(position, [source, *(array for array, _ in targets)]):
-        publish_levels(position, planned, progress.name, change, progress.ended(), progress.digest)
+        publish_levels(position, planned, progress.name, change, progress.finish_edit(), progress.digest)
 
 
 def recompute_levels(
@@ -279,7 +279,7 @@ def recompute_levels(
     progress.resume()
     make_levels(source, targets, cast("Method", method), workers, progress=progress, count=count)
     with reading_again(position, levels.arrays):
-        position.document.edit(described, beside=progress.ended())
+        position.document.edit(described, beside=progress.finish_edit())
 
 
 @dataclass(frozen=True)
@@ -299,7 +299,7 @@ def plan_levels(
     warn_of(notes)  # before the conversion, as its other notes, so that the user can stop it
     arrays = {path: base, **_planned(path, base, plan)}
     totals = [factors for _, factors in plan]
-    steps = [tuple(b // a for a, b in zip(*pair, strict=True)) for pair in itertools.pairwise(totals)]
+    steps = [_step(fine, coarse) for fine, coarse in itertools.pairwise(totals)]
     return NewLevels(arrays, [(1,) * base.ndim, *steps])
 
 
@@ -329,6 +329,11 @@ def delete_pyramid(position: Position) -> None:
     forget_unlisted(position)
     update.forget(position)
     _match_labels(position, THREADS)
+
+
+def _step(fine: Shape, coarse: Shape) -> Shape:
+    """Return the factors between two levels by their factors to level 0."""
+    return tuple(total // before for before, total in zip(fine, coarse, strict=True))
 
 
 def _level_0(position: Position) -> tuple[PinnedArray, list[AxisMeta]]:
@@ -418,22 +423,23 @@ def _plan(
 ) -> list[tuple[Shape, Shape]]:
     """Return the shape and the factors to level 0 of each level, including level 0; note levels that are not made."""
     if levels == "auto":
-        plane = {i: shape[i] for i in space_axes(axes)[-2:] if i in steps}
+        plane = {axis: shape[axis] for axis in space_axes(axes)[-2:] if axis in steps}
         requested = 1
         while max(plane.values(), default=1) > COARSEST_SIDE:
-            plane, requested = {i: -(-n // steps[i]) for i, n in plane.items()}, requested + 1
+            plane = {axis: -(-n // steps[axis]) for axis, n in plane.items()}
+            requested += 1
     else:
         check_levels(levels)
         requested = int(levels)
     plan: list[tuple[Shape, Shape]] = geometry.pyramid_shapes(shape, steps, requested)
-    sensible = 1 + sum(1 for (a, _), (b, _) in itertools.pairwise(plan) if a != b)
-    if sensible < requested:
+    possible = 1 + sum(1 for (finer, _), (coarser, _) in itertools.pairwise(plan) if finer != coarser)
+    if possible < requested:
         verb = "halved" if set(steps.values()) == {2} else "made smaller"
         notes.append(
             f"{requested} levels were asked of {image}, but {shape} cannot be {verb} beyond "
-            f"{counted(sensible, 'level')}: more are not made."
+            f"{counted(possible, 'level')}: more are not made."
         )
-    return plan[:sensible]
+    return plan[:possible]
 
 
 def _refuse_other(
@@ -497,7 +503,7 @@ def _described(meta: ImagesMeta, method: str, steps: dict[str, Shape]) -> Images
 def _without_levels(meta: ImagesMeta, paths: list[str]) -> ImagesMeta:
     details = meta.multiscales[0].metadata
     if isinstance(details, dict) and details.get("method") == edits.MAKER:
-        meta = edits.describe_levels(meta, None, None)  # it was about deleted levels
+        meta = edits.describe_levels(meta, None, None)  # the description was of the deleted levels
     for path in paths:
         meta = edits.remove_dataset(meta, path)
     return meta

@@ -14,7 +14,7 @@ from lamella.errors import InvalidArgumentError
 from lamella.ops.execution import Workers, check_progress
 from lamella.ops.pyramids.passes import make_levels
 from lamella.ops.pyramids.plan import PlannedLevels, made_by, planned_arrays
-from lamella.ops.pyramids.progress import ended, reading_again, stored_stale
+from lamella.ops.pyramids.progress import finish_edit, reading_again, stored_stale
 from lamella.ops.regions import overlap, region_shape, whole_region
 from lamella.spec.stale_levels import StaleLevels, add_region, read_stale, with_stale
 from lamella.store.pixels.selection import basic_or_fancy
@@ -48,47 +48,47 @@ def update_pyramid(
     workers = Workers(jobs, executor)
     check_progress(progress)
     workers.check_reach(position.documents.storage)
-    chosen = _method(position, method)
+    method = _method(position, method)
     requested = None if region is None else _requested(position.data, region)
     position.store_handle.writes.settle(position.path)
     planned = planned_arrays(position)
-    parts = _parts(stale_levels(position), planned, requested)
-    if parts is not None and not parts:
+    regions = _stale_regions(stale_levels(position), planned, requested)
+    if regions is not None and not regions:
         return
     levels = PlannedLevels.of(position, planned)
     with reported_levels(position, len(position.dataset_paths), progress) as count:
-        update = None if parts is None else _begin_parts(position, planned, requested)
+        update = None if regions is None else _begin_regions(position, planned, requested)
         if update is None:
-            recompute_levels(position, chosen, workers, count=count)
+            recompute_levels(position, method, workers, count=count)
             return
         levels.resize()
         source = levels.arrays[0]
-        for bounds in update.parts:
+        for bounds in update.regions:
             region = overlap(tuple(map(slice, *bounds)), whole_region(source.meta.shape))
             if 0 not in region_shape(region):
                 make_levels(
-                    source, levels.targets, cast("Method", chosen), workers, region=region, count=count
+                    source, levels.targets, cast("Method", method), workers, region=region, count=count
                 )
         with reading_again(position, levels.arrays):
             position.documents.edit_group(
                 position.path,
-                ended(update.name, levels.arrays, lambda: update.parts, is_alone=update.is_alone),
+                finish_edit(update.name, levels.arrays, lambda: update.regions, is_alone=update.is_alone),
             )
 
 
-def _parts(
+def _stale_regions(
     stale: StaleLevels, planned: PlannedArrays, requested: Sequence[Bounds] | None
 ) -> tuple[Bounds, ...] | None:
-    """Return the regions of level 0 whose levels must be computed, for the requested ones; None for all."""
+    """Return the regions of level 0 to update from: the requested ones, by default all stale ones; None for all."""
     (finest, *_), outgrown = planned
     ndim = finest.meta.ndim
     unknown = stale.writers or stale.unwritten or any(len(start) != ndim for start, _ in stale.regions)
     if requested is None and unknown:
         return None
-    parts: tuple[Bounds, ...] = ()
+    regions: tuple[Bounds, ...] = ()
     for bounds in (*(stale.regions if requested is None else requested), *(bounds for _, bounds in outgrown)):
-        parts = add_region(parts, bounds)
-    return parts
+        regions = add_region(regions, bounds)
+    return regions
 
 
 @dataclass(frozen=True)
@@ -96,26 +96,26 @@ class _Update:
     """A running update: its mark, the stale regions of level 0, and whether no other process wrote when it began."""
 
     name: str
-    parts: tuple[Bounds, ...]
+    regions: tuple[Bounds, ...]
     is_alone: bool
 
 
-def _begin_parts(
+def _begin_regions(
     position: Position, planned: PlannedArrays, requested: Sequence[Bounds] | None
 ) -> _Update | None:
-    """Record that parts of the levels are being computed; None if all must be, because others wrote meanwhile."""
+    """Record that stale regions are being updated; return None if others wrote meanwhile, so that all must be."""
     name, updates = uuid4().hex[:8], list[_Update]()
 
     def with_mark(attributes: JSONObject) -> JSONObject:
         stale = read_stale(attributes)
-        parts = _parts(stale, planned, requested)
-        if parts is None:
+        regions = _stale_regions(stale, planned, requested)
+        if regions is None:
             return attributes
-        updates.append(_Update(name, parts, not stale.writers))
+        updates.append(_Update(name, regions, not stale.writers))
         # An interrupted pyramid may have another method: its finished regions no longer count.
         stale = replace(stale, job=None)
         # Before anything is read: later writes into these regions stay stale at the end.
-        for bounds in parts:
+        for bounds in regions:
             stale = stale.without(bounds)
         return with_stale(attributes, stale.with_writer(name))
 
@@ -124,7 +124,7 @@ def _begin_parts(
 
 
 def _method(position: Position, requested: str | None) -> str:
-    """Return the method of the existing levels: parts must be computed with the same one."""
+    """Return the method of the existing levels, with which a part of them must be computed too."""
     from lamella.nodes.labels import LabelImage
 
     if len(position.dataset_paths) < 2:
@@ -164,7 +164,7 @@ def stale_levels(position: Position) -> StaleLevels:
 
 
 def begin_update(position: Position, unlisted: Iterable[str] = ()) -> str:
-    """Mark all lower levels stale until `lamella.ops.pyramids.progress.ended`; return the name of the mark.
+    """Mark all lower levels stale until `lamella.ops.pyramids.progress.finish_edit`; return the name of the mark.
 
     The mark names unlisted levels. Writers of level 0 find their own name missing, and add it again.
     """

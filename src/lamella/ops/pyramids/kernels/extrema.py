@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 @kernel
-def _pick(kept: Any, value: Any, largest: int) -> Any:
-    """Pick the smaller or the larger one; NaN once there is one."""
-    better = value > kept if largest else value < kept
-    return value if better or np.isnan(value) else kept
+def _pick(best: Any, value: Any, largest: int) -> Any:
+    """Return the smaller or the larger of two voxels; NaN if one is NaN."""
+    better = value > best if largest else value < best
+    return value if better or np.isnan(value) else best
 
 
 @kernel

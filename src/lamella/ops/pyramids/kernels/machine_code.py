@@ -80,10 +80,8 @@ class Kernel:
         """Return where the machine code may be: beside the bytecode of this package, or in the user's cache folder."""
         try:
             title = f"{self.module}.{self.name}-{_fingerprint(self.module, signature)}.machine-code"
-        except (
-            OSError
-        ):  # a package without source, as in a frozen program: a stored file might be out of date
-            return []
+        except OSError:
+            return []  # a package without source, as in a frozen program: a stored file might be out of date
         return [folder / title for folder in _folders()]
 
 

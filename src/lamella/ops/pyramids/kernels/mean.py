@@ -68,7 +68,7 @@ def mean_integers(
                 odd = cast(cast(total >> 2) & 1)
                 target[j] = cast(cast(total + cast(1 + odd)) >> 2)
             done = pairs
-        _mean_rest(source, rows[first:last], factor, target, sums, done)
+        _mean_remaining(source, rows[first:last], factor, target, sums, done)
 
 
 @kernel
@@ -87,7 +87,7 @@ def _divide(sums: Rows, begin: int, end: int, count: int, target: Pixels) -> Non
 
 
 @kernel
-def _mean_rest(source: Pixels, rows: Rows, factor: int, target: Pixels, sums: Rows, done: int) -> None:
+def _mean_remaining(source: Pixels, rows: Rows, factor: int, target: Pixels, sums: Rows, done: int) -> None:
     """Bin the voxels of one output row from `done` on, for any factor and number of rows."""
     length = source.shape[1]
     full = length // factor
@@ -141,10 +141,10 @@ def mean_int64(
         for j in range(out.shape[1]):
             count = (last - first) * min(factor, length - j * factor)
             quotient = high[j] // count
-            rest = ((high[j] - quotient * count) << 32) + low[j]
-            # The quotient's lower half may be above 32 bits by the carry of `low`: the addition corrects it.
-            whole = (quotient << 32) + rest // count
-            twice = 2 * (rest % count)
+            remainder = ((high[j] - quotient * count) << 32) + low[j]
+            # The quotient's lower half may exceed 32 bits by the carry of `low`: the addition corrects it.
+            whole = (quotient << 32) + remainder // count
+            twice = 2 * (remainder % count)
             if twice > count or (twice == count and whole & 1):
                 whole += 1
             out[o, j] = whole ^ flip

@@ -24,14 +24,14 @@ def bin_rows(
     for o in range(len(starts) - 1):
         rows[filled] = 0
         count = 1
-        rest = o
+        block = o  # its index among the blocks of the remaining axes
         stride = 1
         for axis in range(len(shape) - 1, -1, -1):
             length = shape[axis]
             blocks = (length + factors[axis] - 1) // factors[axis]
-            first = (rest % blocks) * factors[axis]
+            first = (block % blocks) * factors[axis]
             extent = min(factors[axis], length - first)
-            rest //= blocks
+            block //= blocks
             for i in range(extent - 1, -1, -1):
                 for r in range(count):
                     rows[filled + i * count + r] = rows[filled + r] + (first + i) * stride
