@@ -163,32 +163,32 @@ class Drafts:
         if V2.group not in node.data:
             self.put(path, V2.group, dict(format_v2.GROUP_DOCUMENT), rules)
 
-    def drop_copies(self, path: str, rules: tuple[str, ...]) -> None:
+    def drop_consolidated(self, path: str, rules: tuple[str, ...]) -> None:
         """Draft the removal of a group's consolidated metadata."""
         node = self.reader().group(path)
         if V2.consolidated in node.data:
             self.put(path, V2.consolidated, None, rules)
         document = node.documents.get(V3.group, {})
         if "consolidated_metadata" in document:
-            rest = {key: value for key, value in document.items() if key != "consolidated_metadata"}
-            self.put(path, V3.group, rest, rules)
+            others = {key: value for key, value in document.items() if key != "consolidated_metadata"}
+            self.put(path, V3.group, others, rules)
 
     def changes(self, broken: Collection[str]) -> tuple[Change, ...]:
-        """Return the changes in the order of writing, nodes before their lists, with the fixed rules of ``broken``."""
-        touched = {key.rpartition("/")[0] for key in self.contents}
-        for path in dict.fromkeys(above for node in touched for above in [*ancestors(node), node]):
+        """Return the changes in the order of writing, nodes before their lists, with the ``broken`` rules they fix."""
+        changed = {key.rpartition("/")[0] for key in self.contents}
+        for path in dict.fromkeys(group for node in changed for group in [*ancestors(node), node]):
             # Consolidated copies of changed documents would become stale.
-            self.drop_copies(path, ("LM-08",))
+            self.drop_consolidated(path, ("LM-08",))
         drafted = [
-            Change(key, self.storage.read(key), new, _fixed_rules(self._rules[key], broken))
+            Change(key, self.storage.read(key), new, self._fixed_rules(key, broken))
             for key, new in sorted(self.contents.items(), key=_order)
         ]
         return tuple(change for change in drafted if change.old != change.new)
 
-
-def _fixed_rules(rules: tuple[str, ...], broken: Collection[str]) -> tuple[str, ...]:
-    """Select the rules that were broken, if any were."""
-    return tuple(rule for rule in rules if rule in broken) or rules
+    def _fixed_rules(self, key: str, broken: Collection[str]) -> tuple[str, ...]:
+        """Return the rules of a document that were broken; all if none was."""
+        rules = self._rules[key]
+        return tuple(rule for rule in rules if rule in broken) or rules
 
 
 def _order(item: tuple[str, bytes | None]) -> tuple[bool, int, str]:

@@ -1,7 +1,7 @@
-"""The fixes of ``repair``: pure functions from one OME part of a document to another, each for the rules that it fixes.
+"""Register the fixes of ``repair``: functions that edit the OME part of a document to follow some rules.
 
-A fix changes nothing if it would have to guess: the finding stays, and a person decides. Fixes of plates and wells are
-in :mod:`lamella.ops.repair.plates`, of images and labels in :mod:`lamella.ops.repair.images`.
+A fix changes nothing if it would have to guess: the finding stays, and a person decides. The fixes are here and in
+``plates``, ``images`` and ``values``.
 """
 
 from __future__ import annotations
@@ -47,38 +47,33 @@ class Facts:
 
 @dataclass(frozen=True)
 class Fix:
-    """A fix for kinds of documents: ``edit`` changes a copy to follow ``rules``; one with ``first`` runs first."""
+    """A fix for kinds of documents; ``edit`` changes the OME part of a document to follow ``rules``."""
 
     rules: tuple[str, ...]
     kinds: tuple[Kind, ...]
-    text: str
     edit: Callable[[JSONObject, Facts], None] = field(repr=False)
     first: bool = False
+    """Whether it runs before the fixes without this mark."""
 
 
 FIXES: list[Fix] = []
-"""All fixes, in the order in which they are applied; those that are `first` run before the others."""
+"""All fixes in the order of their registration."""
 
 
 def fixes(
     *rules: str, kinds: tuple[Kind, ...], first: bool = False
 ) -> Callable[[Callable[[JSONObject, Facts], None]], Callable[[JSONObject, Facts], None]]:
-    """Register a function as the fix of some rules; the first line of its docstring describes it."""
+    """Register a function as the fix of some rules for kinds of documents."""
 
     def register(edit: Callable[[JSONObject, Facts], None]) -> Callable[[JSONObject, Facts], None]:
-        FIXES.append(Fix(rules, kinds, (edit.__doc__ or "").splitlines()[0], edit, first))
+        FIXES.append(Fix(rules, kinds, edit, first))
         return edit
 
     return register
 
 
 def fixed(kind: Kind, ome: JSONObject, facts: Facts) -> tuple[JSONObject, tuple[str, ...]]:
-    """Apply all fixes of a kind of document to a copy; return the OME part and the rules that were fixed.
-
-    >>> import lamella.ops.repair.images
-    >>> fixed("image", {"version": "0.5-dev", "omero": {"channels": [{"color": "#FF00FF"}]}}, Facts("0.5"))
-    ({'version': '0.5', 'omero': {'channels': [{'color': 'FF00FF'}]}}, ('ST-07', 'OM-02'))
-    """
+    """Apply all fixes of a kind of document to a copy; return the OME part and the rules that were fixed."""
     rules: list[str] = []
     edited = copy.deepcopy(ome)
     for fix in sorted(FIXES, key=lambda fix: not fix.first):
@@ -96,32 +91,32 @@ _ALL: tuple[Kind, ...] = ("image", "label", "labels", "plate", "well", "bioforma
 
 @fixes("ST-07", kinds=_ALL)
 def state_the_version(ome: JSONObject, facts: Facts) -> None:
-    """Write `ome.version` where it is missing, a number, or a variant of 0.5 (drafts of 0.6 differ from it)."""
+    """Write `ome.version` where it is missing, a number, or a variant of 0.5; drafts of 0.6 have another meaning."""
     traits, stated = facts.traits, ome.get("version")
     is_variant = isinstance(stated, str) and not traits.coordinate_systems and stated.startswith(traits.name)
     is_number = isinstance(stated, float) and str(stated) == traits.name
-    has_known_meaning = stated is None or is_number or is_variant  # the meaning of another value is unknown
-    if traits.wrapper and stated not in traits.version_names and has_known_meaning:
-        ome["version"] = traits.version_names[0]
-        # First, as in other writers.
-        ome |= {"version": ome.pop("version")} | {key: ome.pop(key) for key in list(ome)}
+    is_clear = stated is None or is_number or is_variant  # the meaning of another value is unknown
+    if traits.wrapper and stated not in traits.version_names and is_clear:
+        ome.pop("version", None)
+        # The first key, as other writers do.
+        ome |= {"version": traits.version_names[0]} | {key: ome.pop(key) for key in list(ome)}
 
 
 @fixes("VE-01", "VE-02", "VE-04", kinds=_ALL)
 def state_inner_versions(ome: JSONObject, facts: Facts) -> None:
-    """Write the version of each part in 0.4, remove it in 0.6."""
-    rules = facts.traits
+    """Write the version of each plate, well, label and multiscale in 0.4, remove it in 0.6."""
+    traits = facts.traits
     parts = [part for key in ("plate", "well", "image-label") if isinstance(part := ome.get(key), dict)]
     parts += [entry for _, entry in objects(ome.get("multiscales"))]
     for part in parts:
-        if rules.inner_versions:
-            part["version"] = rules.version_names[0]
-        elif rules.coordinate_systems:
+        if traits.inner_versions:
+            part["version"] = traits.version_names[0]
+        elif traits.coordinate_systems:
             part.pop("version", None)
 
 
 def distinct(entries: JSON) -> Iterator[JSON]:
-    """Yield the entries of a list without exact repetitions of an earlier entry with the same path."""
+    """Yield the entries of a list, without entries that are equal to the first one of the same path."""
     seen: dict[str, JSON] = {}
     for entry in entries if isinstance(entries, list) else ():
         path = entry.get("path") if isinstance(entry, dict) else None

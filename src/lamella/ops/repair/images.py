@@ -1,7 +1,4 @@
-"""Fix images and labels: transformations, colours, windows, the list of labels, names of dimensions.
-
-No I/O.
-"""
+"""Fix images and labels: transformations, colours, windows, the list of labels, names of dimensions."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ _INTEGER = re.compile(r"(u?)int(8|16|32|64)")
 
 @fixes("CT-02", "CT-03", "CT-04", "CT-07", kinds=("image",))
 def order_transformations(ome: JSONObject, facts: Facts) -> None:
-    """Write one scale and then at most one translation with the effect of the list, in its order."""
+    """Write one scale and at most one translation with the effect of the list."""
     if facts.traits.coordinate_systems:
         return
     for _, entry in multiscales(ome):
@@ -52,13 +49,7 @@ def order_transformations(ome: JSONObject, facts: Facts) -> None:
 
 
 def ordered(transformations: JSON, ndim: int) -> list[JSONObject] | None:
-    """Return an equivalent scale and at most one translation; None if they are in this form, or unknown.
-
-    >>> ordered([{"type": "translation", "translation": [1, 1]}, {"type": "scale", "scale": [2, 3]}], 2)
-    [{'type': 'scale', 'scale': [2, 3]}, {'type': 'translation', 'translation': [2, 3]}]
-    >>> ordered([{"type": "scale", "scale": [2, 3]}], 2) is None
-    True
-    """
+    """Return an equivalent scale and at most one translation; None if they are in this form already, or unknown."""
     if not isinstance(transformations, list) or not transformations:
         return None
     kinds = [entry.get("type") if isinstance(entry, dict) else None for entry in transformations]
@@ -77,7 +68,7 @@ def ordered(transformations: JSON, ndim: int) -> list[JSONObject] | None:
             scale = _product(scale, values)
             translation = _product(translation, values)
         else:
-            translation = [a + b for a, b in zip(translation, values, strict=True)]
+            translation = [shift + value for shift, value in zip(translation, values, strict=True)]
     result: list[JSONObject] = [{"type": "scale", "scale": [_whole(n) for n in scale]}]
     if "translation" in kinds:
         result.append({"type": "translation", "translation": [_whole(n) for n in translation]})
@@ -85,11 +76,11 @@ def ordered(transformations: JSON, ndim: int) -> list[JSONObject] | None:
 
 
 def _product(first: Sequence[float], second: Sequence[float]) -> list[float]:
-    return [a * b for a, b in zip(first, second, strict=True)]
+    return [factor * value for factor, value in zip(first, second, strict=True)]
 
 
 def _whole(value: float) -> float:
-    """Write whole numbers as integers if that is shorter and equal."""
+    """Return a whole number as an integer if that is exact."""
     return int(value) if float(value).is_integer() and abs(value) < 2**53 else value
 
 
@@ -136,7 +127,7 @@ def complete_windows(ome: JSONObject, facts: Facts) -> None:
 
 
 def dtype_range(dtype: str) -> tuple[float, float] | None:
-    """Return the least and the largest value of an integer type; None for any other."""
+    """Return the smallest and the largest value of an integer type; None for other types."""
     match = _INTEGER.fullmatch(dtype)
     if match is None:
         return None
@@ -154,7 +145,7 @@ def _channels(ome: JSONObject) -> list[tuple[int, JSONObject]]:
 
 @fixes("LB-01", "LB-02", kinds=("labels",))
 def list_labels(ome: JSONObject, facts: Facts) -> None:
-    """List the existing label images: those listed first, each once, then the others."""
+    """List the label images that exist, each once: first those that are listed, then the others."""
     value = ome.get("labels")
     listed = value if isinstance(value, list) else []
     existing = [path for path in listed if isinstance(path, str) and path not in facts.lost]
@@ -165,27 +156,27 @@ def list_labels(ome: JSONObject, facts: Facts) -> None:
 
 @fixes("LB-10", kinds=("label",))
 def write_byte_colors(ome: JSONObject, facts: Facts) -> None:
-    """Write label colors as four integers from 0 to 255: fractions are scaled, others rounded and clipped."""
+    """Write label colors as four integers from 0 to 255: fractions are scaled, other values rounded and clipped."""
     del facts
     label = ome.get("image-label")
     entries = [entry for _, entry in objects(label.get("colors"))] if isinstance(label, dict) else []
     values = [numbers(entry.get("rgba")) for entry in entries]
-    parts = [part for rgba in values if rgba is not None for part in rgba]
-    # One label image has one scale of colors: fractions of 1 if some value is a fraction and none is above 1.
-    fractions = any(0 < part < 1 for part in parts) and all(0 <= part <= 1 for part in parts)
+    components = [component for rgba in values if rgba is not None for component in rgba]
+    # All colors of a label image have one scale: they are fractions if some value is a fraction and none is above 1.
+    fractions = any(0 < value < 1 for value in components) and all(0 <= value <= 1 for value in components)
     for entry, rgba in zip(entries, values, strict=True):
         if rgba is None or len(rgba) not in (3, 4):
             continue
         factor = 255 if fractions else 1
-        new = [min(255, max(0, round(part * factor))) for part in rgba]
+        new = [min(255, max(0, round(value * factor))) for value in rgba]
         new += [255] * (4 - len(new))
-        if len(rgba) != 4 or fractions or not all(is_integer(part) and 0 <= part <= 255 for part in rgba):
+        if len(rgba) != 4 or fractions or not all(is_integer(value) and 0 <= value <= 255 for value in rgba):
             entry["rgba"] = new
 
 
 @fixes("LB-11", kinds=("label",))
 def keep_last_colors(ome: JSONObject, facts: Facts) -> None:
-    """Keep the last color of a label, as readers should (LB-11)."""
+    """Keep the last of several colors of a label, as readers should (LB-11)."""
     del facts
     label = ome.get("image-label")
     if not isinstance(label, dict) or not isinstance(label.get("colors"), list):
@@ -209,7 +200,7 @@ def keep_last_colors(ome: JSONObject, facts: Facts) -> None:
 def dimension_names(
     ome: JSONObject, path: str, stored: tuple[str | None, ...] | None, ndim: int, traits: VersionTraits
 ) -> list[str] | None:
-    """Return missing dimension names (ST-05); None if they are right, unknown, or in another order (AX-12)."""
+    """Return the dimension names that an array lacks (ST-05); None if correct, unknown, or in another order (AX-12)."""
     for _, entry in multiscales(ome):
         axes = array_axes(entry, traits)
         names = axis_names(axes) if axes else None

@@ -39,7 +39,7 @@ _OME_KEYS = (
 
 
 class Planner:
-    """Drafts the fixes of a store; a drafted document counts as stored."""
+    """Drafts the fixes of a store; later checks read drafts in place of the stored documents."""
 
     def __init__(self, drafts: Drafts) -> None:
         self.drafts = drafts
@@ -56,12 +56,12 @@ class Planner:
             self._fix_tables(group)
         for copies in inspection.copies:
             if copies.stale:
-                self.drafts.drop_copies(copies.path, ("LM-08",))
+                self.drafts.drop_consolidated(copies.path, ("LM-08",))
 
     def _fix(self, checked: CheckedGroup) -> None:
         node = checked.node
         self._fix_comments(node)
-        # Of two versions or Zarr formats in one store, the right one is unknown.
+        # If a store has two versions or Zarr formats, the right one is unknown.
         if (
             checked.version != self._version()
             or checked.version not in VERSION_TRAITS
@@ -71,10 +71,10 @@ class Planner:
         traits = VERSION_TRAITS[checked.version]
         if node.unreadable or not isinstance(node.attributes, dict):
             return
-        attributes, rules = unwrapped(node.attributes, traits)
+        attributes, rules = _relocated(node.attributes, traits)
         ome = attributes.get("ome") if traits.wrapper else attributes
         if ome is None and checked.kind == "labels":
-            ome = {}  # the content of such a group can be derived, that of other groups cannot
+            ome = {}  # its content can be derived from the store
             rules += ("ST-02", "ST-03")
         if not isinstance(ome, dict):
             return
@@ -82,8 +82,8 @@ class Planner:
             self.drafts.put(node.path, V2.group, dict(format_v2.GROUP_DOCUMENT), ("ST-01",))
         facts = self._facts(checked, ome)
         for kind in _kinds(checked):
-            ome, more = fixed(kind, ome, facts)
-            rules += more
+            ome, fixed_rules = fixed(kind, ome, facts)
+            rules += fixed_rules
         self._store_fields(checked, ome)
         if rules:
             new = attributes | {"ome": ome} if traits.wrapper else ome
@@ -108,11 +108,11 @@ class Planner:
 
     def _fix_comments(self, node: StoredNode) -> None:
         for finding in node.findings:
-            if (
-                finding.rule == "ST-06"
-                and finding.file in node.documents
-                and not _has_constants(node, finding.file)
-            ):
+            # NaN and Infinity (LM-03) have no JSON that a fix could write.
+            has_constants = any(
+                other.rule == "LM-03" and other.file == finding.file for other in node.findings
+            )
+            if finding.rule == "ST-06" and finding.file in node.documents and not has_constants:
                 self.drafts.put(node.path, finding.file, node.documents[finding.file], ("ST-06",))
 
     # -- facts -------------------------------------------------------------------------------------------------------
@@ -151,9 +151,11 @@ class Planner:
         if checked.kind != "well" or not isinstance(well, dict):
             return
         entries = [entry for _, entry in objects(well.get("images")) if isinstance(entry.get("path"), str)]
-        once: dict[str, JSON] = {entry["path"]: entry.get("acquisition") for entry in reversed(entries)}
+        acquisitions: dict[str, JSON] = {
+            entry["path"]: entry.get("acquisition") for entry in reversed(entries)
+        }
         self._fields[checked.node.path] = [
-            (path, int(number) if is_integer(number) else None) for path, number in once.items()
+            (path, int(number) if is_integer(number) else None) for path, number in acquisitions.items()
         ]
 
     # -- arrays and rows -----------------------------------------------------------------------------------------------
@@ -213,30 +215,22 @@ def _listed(kind: Kind, ome: JSONObject) -> list[str]:
     return [entry["path"] for _, entry in entries if isinstance(entry.get("path"), str)]
 
 
-def unwrapped(attributes: JSONObject, traits: VersionTraits) -> tuple[JSONObject, tuple[str, ...]]:
-    """Move metadata to their location in the version (ST-01, ST-03); return the attributes and the fixed rules.
-
-    >>> unwrapped({"well": {}, "lab": "ours"}, VERSION_TRAITS["0.5"])
-    ({'lab': 'ours', 'ome': {'well': {}}}, ('ST-03',))
-    >>> unwrapped({"ome": {"version": "0.5", "well": {}}}, VERSION_TRAITS["0.4"])
-    ({'well': {}}, ('ST-01',))
-    """
+def _relocated(attributes: JSONObject, traits: VersionTraits) -> tuple[JSONObject, tuple[str, ...]]:
+    """Move metadata into the key "ome" or out of it, as the version has them; return them and the fixed rules."""
     wrapped: JSON = attributes.get("ome")
-    if not traits.wrapper:
-        if (
-            isinstance(wrapped, dict)
-            and not attributes.keys() & set(_OME_KEYS)
-            and wrapped.keys() & set(_OME_KEYS)
-        ):
-            rest = {key: value for key, value in attributes.items() if key != "ome"}
-            return rest | {key: value for key, value in wrapped.items() if key != "version"}, ("ST-01",)
-        return attributes, ()
-    loose = {key: value for key, value in attributes.items() if key in _OME_KEYS}
-    if wrapped is None and loose:
-        rest = {key: value for key, value in attributes.items() if key not in loose}
-        return rest | {"ome": loose}, ("ST-03",)
+    unwrapped = attributes.keys() & set(_OME_KEYS)
+    if traits.wrapper and wrapped is None and unwrapped:
+        others = {key: value for key, value in attributes.items() if key not in unwrapped}
+        return others | {"ome": {key: attributes[key] for key in attributes if key in unwrapped}}, ("ST-03",)
+    if (
+        not traits.wrapper
+        and isinstance(wrapped, dict)
+        and not unwrapped
+        and wrapped.keys() & set(_OME_KEYS)
+    ):
+        others = {key: value for key, value in attributes.items() if key != "ome"}
+        return others | {key: value for key, value in wrapped.items() if key != "version"}, ("ST-01",)
     return attributes, ()
 
 
-def _has_constants(node: StoredNode, file: str) -> bool:
-    return any(finding.rule == "LM-03" and finding.file == file for finding in node.findings)
+

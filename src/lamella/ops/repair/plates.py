@@ -1,7 +1,4 @@
-"""Fix plates and wells: lists, indices and counts.
-
-No I/O.
-"""
+"""Fix plates and wells: lists, indices and counts."""
 
 from __future__ import annotations
 
@@ -49,7 +46,7 @@ def exchange_swapped_paths(ome: JSONObject, facts: Facts) -> None:
 
 
 @fixes("PL-06", "PL-07", kinds=("plate",))
-def exchange_swapped_lines(ome: JSONObject, facts: Facts) -> None:
+def exchange_rows_and_columns(ome: JSONObject, facts: Facts) -> None:
     """Exchange the lists of rows and columns, if the paths of all wells name them the other way round."""
     del facts
     plate = _object(ome, "plate")
@@ -58,54 +55,55 @@ def exchange_swapped_lines(ome: JSONObject, facts: Facts) -> None:
     if not wells or None in names.values():
         return
     rows, columns = {row for row, _, _ in wells}, {column for _, _, column in wells}
-    as_stated = rows & set(names["rows"] or ()) or columns & set(names["columns"] or ())
-    if not as_stated and rows <= set(names["columns"] or ()) and columns <= set(names["rows"] or ()):
+    row_names, column_names = set(names["rows"] or ()), set(names["columns"] or ())
+    is_right = rows & row_names or columns & column_names
+    if not is_right and rows <= column_names and columns <= row_names:
         plate["rows"], plate["columns"] = plate["columns"], plate["rows"]
 
 
 @fixes("PL-12", kinds=("plate",))
 def drop_lost_wells(ome: JSONObject, facts: Facts) -> None:
-    """Remove wells that are not in the store from the list; the last one stays."""
+    """Remove wells that are not in the store from the list, unless none would remain."""
     _drop_lost(_object(ome, "plate"), "wells", facts)
 
 
 @fixes("PL-06", "PL-07", kinds=("plate",))
 def index_by_path(ome: JSONObject, facts: Facts) -> None:
-    """Write the indices of each well from its path, which is its folder; list its row and column."""
+    """Write the indices of each well by its path, and list its row and column."""
     plate = _object(ome, "plate")
     indices = {}
     for key in ("rows", "columns"):
-        names_of_lines = _names(plate.get(key))
-        if names_of_lines is None:
+        names = _names(plate.get(key))
+        if names is None:
             return
-        indices[key] = {name: number for number, name in reversed(list(enumerate(names_of_lines)))}
+        indices[key] = {name: number for number, name in reversed(list(enumerate(names)))}
     for path, well in _wells(ome):
         if path in facts.lost:  # its row and column would be listed for a missing well
             continue
-        names = path.split("/")
-        for (key, index), name in zip((("rows", "rowIndex"), ("columns", "columnIndex")), names, strict=True):
+        keys = ("rows", "rowIndex"), ("columns", "columnIndex")
+        for (key, index), name in zip(keys, path.split("/"), strict=True):
             if name not in indices[key]:
                 indices[key][name] = len(plate[key])
                 plate[key].append({"name": name})
             stated: JSON = well.get(index)
-            inside = is_integer(stated) and 0 <= stated < len(plate[key])
-            if not inside or plate[key][int(stated)]["name"] != name:
+            is_index = is_integer(stated) and 0 <= stated < len(plate[key])
+            if not is_index or plate[key][int(stated)]["name"] != name:
                 well[index] = indices[key][name]
 
 
 @fixes("WL-04", kinds=("plate",))
 def list_acquisitions(ome: JSONObject, facts: Facts) -> None:
-    """List the acquisitions that images name."""
+    """List the acquisitions to which images belong."""
     plate = _object(ome, "plate")
     if not plate or facts.fields is None or not _are_acquisitions(plate.get("acquisitions", [])):
         return
-    named = {
+    ids = {
         number
         for images in facts.fields.values()
         for _, number in images
         if number is not None and number >= 0
     }
-    if named - set(acquisition_ids(plate)):
+    if ids - set(acquisition_ids(plate)):
         plate["acquisitions"] = recounted_acquisitions(plate.get("acquisitions"), facts.fields)
 
 
@@ -129,7 +127,7 @@ def _are_acquisitions(value: JSON) -> bool:
 
 @fixes("WL-03", kinds=("well",))
 def list_images_once(ome: JSONObject, facts: Facts) -> None:
-    """List each image once if it is repeated identically; with different acquisitions, the right one is unknown."""
+    """List each image once if its entries are equal; of different acquisitions, the right one is unknown."""
     del facts
     well = _object(ome, "well")
     if isinstance(well.get("images"), list):
@@ -138,7 +136,7 @@ def list_images_once(ome: JSONObject, facts: Facts) -> None:
 
 @fixes("PL-12", kinds=("well",))
 def drop_lost_images(ome: JSONObject, facts: Facts) -> None:
-    """Remove images that are not in the store from the list; the last one stays."""
+    """Remove images that are not in the store from the list, unless none would remain."""
     _drop_lost(_object(ome, "well"), "images", facts)
 
 
@@ -157,9 +155,9 @@ def _wells(ome: JSONObject) -> Iterator[tuple[str, JSONObject]]:
             yield str(path), well
 
 
-def _names(lines: JSON) -> list[str] | None:
+def _names(entries: JSON) -> list[str] | None:
     """Return the names of rows or columns; None if one lacks a name."""
-    return axis_names(lines) if isinstance(lines, list) else None
+    return axis_names(entries) if isinstance(entries, list) else None
 
 
 def _drop_lost(owner: JSONObject, key: str, facts: Facts) -> None:

@@ -1,4 +1,4 @@
-"""``reindex``: rebuild the metadata of a plate and its wells from the images in the store.
+"""Rebuild the metadata of a plate and its wells from the images in the store.
 
 Many jobs may each write the images of their own wells; one call at the end lists them in the plate. Other content of
 the old metadata stays: names, acquisitions, rows and columns without wells, and every unknown key.
@@ -33,15 +33,14 @@ _LETTERS = re.compile(r"[A-Za-z]+")
 
 @dataclass
 class PlateIndex:
-    """The metadata of a plate and its wells, from the images in the store.
-
-    ``groups`` has new attributes by path, in the order of writing: wells, rows, and the plate last, so that no well is
-    listed before it exists; groups with correct metadata are missing. ``wells`` maps each well to its image names.
-    """
+    """The metadata of a plate and its wells, from the images in the store."""
 
     version: SpecVersion
     groups: dict[str, JSONObject] = field(default_factory=dict)
+    """New attributes by path, in the order of writing: the plate is last, so that no well is listed before it exists.
+    Groups with correct metadata are missing."""
     wells: dict[str, list[str]] = field(default_factory=dict)
+    """Names of images by path of the well."""
 
 
 def reindex(plate: Plate) -> None:
@@ -59,7 +58,7 @@ def plan_index(
 ) -> PlateIndex:
     """Plan the documents of a plate, which may not be a group yet, and of its wells. Nothing is written.
 
-    ``name`` is the location of the store, which also names a plate without a name. ``replace_damaged`` rebuilds
+    ``name`` is the location of the store, from which a plate without a name gets one. ``replace_damaged`` rebuilds
     unreadable documents of the plate and its wells, instead of raising MetadataError; their other content is lost.
     Images must be in folders ``row/column/image`` with alphanumeric names, and of one version.
     """
@@ -93,10 +92,10 @@ def _plan_index(storage: Storage, path: str, name: str | None, replace_damaged: 
     fields: dict[str, list[tuple[str, int | None]]] = {}
     plate = _read(reader.group(path), replace_damaged)
     old = _part(plate, index.version, "plate")
-    only = _only_acquisition(old)
+    acquisition = _only_acquisition(old)
     for well_path, images in wells.items():
         attributes = _read(nodes[well_path], replace_damaged)
-        new, fields[well_path] = _well(attributes, images, only, index.version)
+        new, fields[well_path] = _well(attributes, images, acquisition, index.version)
         index.wells[well_path] = list(images)
         _put(index, join(path, well_path), nodes[well_path], new)
     for row in dict.fromkeys(well_path.partition("/")[0] for well_path in wells):
@@ -187,20 +186,20 @@ def _put(index: PlateIndex, path: str, node: StoredNode, new: JSONObject) -> Non
 
 
 def _only_acquisition(plate: JSONObject) -> int | None:
-    """Return the only acquisition, to which every image must belong; None if there are several."""
+    """Return the only acquisition of a plate, to which every image belongs; None if there are several."""
     ids = [entry["id"] for _, entry in objects(plate.get("acquisitions")) if is_integer(entry.get("id"))]
     return int(ids[0]) if len(ids) == 1 else None
 
 
 def _well(
-    attributes: JSONObject, images: Iterable[str], only: int | None, version: SpecVersion
+    attributes: JSONObject, images: Iterable[str], acquisition: int | None, version: SpecVersion
 ) -> tuple[JSONObject, list[tuple[str, int | None]]]:
     old = _part(attributes, version, "well")
     old_entries = {
         entry["path"]: entry for _, entry in objects(old.get("images")) if is_text(entry.get("path"))
     }
-    new = {} if only is None else {"acquisition": only}
-    entries = [old_entries.get(name, {"path": name, **new}) for name in images]
+    acquisition_entry = {} if acquisition is None else {"acquisition": acquisition}
+    entries = [old_entries.get(name, {"path": name, **acquisition_entry}) for name in images]
     well = {**_stated(old, version), "images": entries}
     fields = [
         (entry["path"], int(entry["acquisition"]) if is_integer(entry.get("acquisition")) else None)
@@ -222,8 +221,8 @@ def _stated(part: JSONObject, version: SpecVersion) -> JSONObject:
 def _plate(
     old: JSONObject, fields: dict[str, list[tuple[str, int | None]]], name: str, version: SpecVersion
 ) -> JSONObject:
-    rows = _lines(old.get("rows"), [path.partition("/")[0] for path in fields])
-    columns = _lines(old.get("columns"), [path.partition("/")[2] for path in fields])
+    rows = _rows_or_columns(old.get("rows"), [path.partition("/")[0] for path in fields])
+    columns = _rows_or_columns(old.get("columns"), [path.partition("/")[2] for path in fields])
     row_index = {row["name"]: index for index, row in enumerate(rows)}
     column_index = {column["name"]: index for index, column in enumerate(columns)}
     old_wells = {entry["path"]: entry for _, entry in objects(old.get("wells")) if is_text(entry.get("path"))}
@@ -244,10 +243,10 @@ def _plate(
     return plate
 
 
-def _lines(old: JSON, names: Iterable[str]) -> list[JSONObject]:
-    """Return the rows or columns in natural order: the old ones, with or without wells (PL-04), and the new ones."""
-    old_lines = {entry["name"]: entry for _, entry in objects(old) if is_text(entry.get("name"))}
-    return [old_lines.get(name, {"name": name}) for name in sorted({*old_lines, *names}, key=name_order)]
+def _rows_or_columns(old: JSON, names: Iterable[str]) -> list[JSONObject]:
+    """Return the old rows or columns, also those without wells (PL-04), and those with new names, in natural order."""
+    entries = {entry["name"]: entry for _, entry in objects(old) if is_text(entry.get("name"))}
+    return [entries.get(name, {"name": name}) for name in sorted({*entries, *names}, key=name_order)]
 
 
 def name_order(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -258,11 +257,11 @@ def name_order(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def recounted_acquisitions(old: JSON, fields: dict[str, list[tuple[str, int | None]]]) -> list[JSONObject]:
-    """Return acquisitions with numbers of fields (PL-09), and those that only images name (WL-04)."""
+    """Return acquisitions with numbers of fields (PL-09), and add those that only images state (WL-04)."""
     entries = [dict(entry) for _, entry in objects(old)]
     ids = [int(entry["id"]) for entry in entries if is_integer(entry.get("id"))]
-    only = ids[0] if len(ids) == 1 else None
-    _, counts = count_fields(fields.values(), only)
+    default = ids[0] if len(ids) == 1 else None
+    _, counts = count_fields(fields.values(), default)
     counts_by_number = {number: count for number, count in counts.items() if number >= 0}
     entries += [
         {"id": number, "name": f"Acquisition {number}"}

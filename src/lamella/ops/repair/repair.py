@@ -1,7 +1,7 @@
-"""``repair``: fix the metadata of a store without guesses. Pixels are never touched.
+"""``repair``: fix the metadata of a store without guesses; pixels are not read.
 
 A repair is first planned, as new contents of documents, and validated as if it were done. Then the old documents are
-saved beside the store, and each is replaced atomically. The fixes are in :mod:`lamella.ops.repair.fixes`.
+saved beside the store, and each is replaced atomically.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ class RepairReport:
         if not self.changes:
             return f"{self.before.store}: nothing that can be fixed"
         count = len(self.changes)
-        done = "fixed" if self.written else "to fix"
-        text = f"{self.before.store}: {count} document{'' if count == 1 else 's'} {done} ({', '.join(self.rules)})"
+        action = "fixed" if self.written else "to fix"
+        text = f"{self.before.store}: {counted(count, 'document')} {action} ({', '.join(self.rules)})"
         if self.backup is not None:
             text += f"; the old ones are in {self.backup}"
         return text
@@ -140,8 +140,8 @@ def repair(
     dry_run
         Only plan: nothing is written.
     reindex
-        First rebuild the metadata of the plate at the path, and of its wells, from the images in the store. Missing
-        metadata is created, and damaged metadata replaced.
+        First rebuild the metadata of the plate at the path and of its wells from the images in the store, also where it
+        is missing or damaged.
     backup
         Another folder for the old documents; required if the store is not local.
     progress
@@ -226,9 +226,7 @@ def _plan(
         index = plan_index(storage, root, name=name, replace_damaged=True)
         for path, attributes in index.groups.items():
             drafts.put_attributes(path, attributes, index.version.zarr_format, ("LM-05",))
-    for _ in range(
-        _MAX_PASSES
-    ):  # a fix may reveal other findings, such as those of a well under its corrected path
+    for _ in range(_MAX_PASSES):  # a fix may reveal findings, such as those of a well under its corrected path
         before = dict(drafts.contents)
         Planner(drafts).plan(root)
         if drafts.contents == before:

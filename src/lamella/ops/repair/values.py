@@ -1,7 +1,4 @@
-"""Fix values with a certain meaning and a wrong form: numbers as text, names as numbers, synonyms of units.
-
-No I/O.
-"""
+"""Fix values whose meaning is clear and whose form is wrong: numbers as text, names as numbers, synonyms of units."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from lamella.spec.rules.value import objects
 from lamella.spec.units import unit_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from lamella.ops.repair.fixes import Facts
     from lamella.types import JSON, JSONObject
@@ -71,7 +68,7 @@ def write_acquisitions_as_integers(ome: JSONObject, facts: Facts) -> None:
 
 @fixes("LB-09", "LB-10", "LB-12", kinds=("label",), first=True)
 def write_label_values_as_integers(ome: JSONObject, facts: Facts) -> None:
-    """Write label values and the parts of their colors as numbers if they are numbers in text."""
+    """Write label values and the components of their colors as numbers if they are numbers in text."""
     del facts
     for key in ("colors", "properties"):
         _write_integers(ome, ("image-label", key, _EACH, "label-value"))
@@ -141,17 +138,17 @@ def write_names_of_units(ome: JSONObject, facts: Facts) -> None:
 # -- values in a document ---------------------------------------------------------------------------------------------
 
 
-def _slots(value: JSON, path: tuple[str, ...]) -> Iterator[tuple[JSON, str | int]]:
+def _slots(value: JSON, path: Sequence[str]) -> Iterator[tuple[JSON, str | int]]:
     """Yield the object or list, and the key in it, of each value at a path in which ``*`` matches list entries."""
-    first, rest = path[0], path[1:]
+    first, *steps = path
     keys: list[str | int] = []
     if first == _EACH:
         keys = list(range(len(value))) if isinstance(value, list) else []
     elif isinstance(value, dict) and first in value:
         keys = [first]
     for key in keys:
-        if rest:
-            yield from _slots(value[key], rest)
+        if steps:
+            yield from _slots(value[key], steps)
         else:
             yield value, key
 
