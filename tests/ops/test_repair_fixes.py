@@ -88,7 +88,6 @@ def test_mends_are_registered_under_rules_that_exist():
     for fix in FIXES:
         assert fix.rules
         assert fix.kinds
-
         assert set(fix.rules) <= set(RULES)
 
 

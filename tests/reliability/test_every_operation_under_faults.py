@@ -13,7 +13,7 @@ import lamella
 from lamella.adapters.thumbnail import thumbnail
 from lamella.errors import AccessError, LamellaError, StorageError, StoreNotFoundError
 from lamella.ops.display.preview import PreviewOptions
-from lamella.ops.display.preview_plate import known_channels, with_windows
+from lamella.ops.display.preview_plate import channels_of_fields, with_windows
 from lamella.ops.view.scene import view_scene
 
 from .operations import OPERATIONS, READS, WRITES, opened, options, target
@@ -262,7 +262,7 @@ def test_a_field_that_could_not_be_read_for_the_contrast_is_named(service, tmp_p
             view_scene(plate)
         service.fail(403, path=chunk, times=2)
         with pytest.raises(AccessError):
-            with_windows([*known_channels([plate["A/1/0"]]).values()], PreviewOptions(), 64)  # as for napari
+            with_windows([*channels_of_fields([plate["A/1/0"]]).values()], PreviewOptions(), 64)  # as for napari
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])

@@ -20,7 +20,7 @@ from lamella.nodes.walk import CONTAINERS
 from lamella.ops.display.planes import PlaneAxes
 from lamella.ops.display.preview import PreviewOptions, all_channels
 from lamella.ops.display.preview_plate import KnownChannel, with_windows
-from lamella.ops.view.level_arrays import LevelArray, drawable_levels, kept_dimensions
+from lamella.ops.view.level_arrays import LevelArray, drawable_levels, layer_dimensions
 from lamella.ops.view.scene import reader_threads, view_scene
 from lamella.ops.view.tiles import Tiles
 
@@ -82,7 +82,7 @@ def _image_layers(position: Position) -> list[LayerData]:
     layers: list[LayerData] = []
     for index, (channel, is_shown) in enumerate(all_channels(position).values()):
         fixed = {} if axes.channel is None else {axes.channel: index}
-        data = [LevelArray(level, *kept_dimensions(axes, level.ndim, fixed)) for level in levels]
+        data = [LevelArray(level, layer_dimensions(axes, level.ndim, fixed), fixed) for level in levels]
         known = KnownChannel(channel, is_shown, [position], [channel.window] if channel.window else [])
         (window,) = with_windows([known], PreviewOptions(), _SAMPLE)
         options = {
@@ -103,7 +103,7 @@ def _placed(position: Position, axes: PlaneAxes) -> dict[str, Any]:
     """Return scale, translation, units and names of the axes of a layer, as far as the metadata state them."""
     ndim = position.data.ndim
     fixed = {} if axes.channel is None else {axes.channel: 0}
-    dimensions, _ = kept_dimensions(axes, ndim, fixed)
+    dimensions = layer_dimensions(axes, ndim, fixed)
     metas = position.axes[len(position.axes) - ndim :]
     try:
         scale = position.get_effective_scale(position.dataset_paths[0])
@@ -156,7 +156,7 @@ def _multiscale(levels: Sequence[LazyArray]) -> dict[str, bool]:
 def _label_layer(name: str, label: LabelImage) -> LayerData:
     axes = PlaneAxes.of(label.axes, label.data.ndim)
     fixed = {} if axes.channel is None else {axes.channel: 0}
-    data = [LevelArray(level, *kept_dimensions(axes, level.ndim, fixed)) for level in drawable_levels(label)]
+    data = [LevelArray(level, layer_dimensions(axes, level.ndim, fixed), fixed) for level in drawable_levels(label)]
     options: dict[str, Any] = {
         "name": name,
         "opacity": 0.5,
@@ -234,7 +234,7 @@ def _placed_scene(scene: ViewScene) -> dict[str, Any]:
     axes = first.axes
     assert axes is not None
     fixed = {} if axes.channel is None else {axes.channel: 0}
-    dimensions, _ = kept_dimensions(axes, len(first.shape), fixed)
+    dimensions = layer_dimensions(axes, len(first.shape), fixed)
     placed = _placed(first.node, axes)
     sizes = dict(zip(dimensions, placed.get("scale", []), strict=False))
     units = dict(zip(dimensions, placed.get("units", []), strict=False))

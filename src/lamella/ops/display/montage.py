@@ -1,4 +1,4 @@
-"""Lay out wells and fields on a page, as rectangles of pixels. Pure geometry; nothing is read or drawn."""
+"""Lay out wells and fields on a page, as rectangles of pixels; nothing is read or drawn."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 MAX_FIELDS = 9
-"""Maximum number of fields that are drawn of a well: the first ones."""
+"""Maximum number of fields of a well that are drawn: the first ones."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Box:
         return self.bottom - self.top
 
     def inside(self, height: int, width: int) -> Box:
-        """Return a centred box of a size."""
+        """Return a smaller box in the centre of this one."""
         left, top = self.left + (self.width - width) // 2, self.top + (self.height - height) // 2
         return Box(left, top, left + width, top + height)
 
@@ -75,23 +75,13 @@ class Montage:
         return self.left + self.columns * (self.well_width + self.gap) - self.gap + self.margin
 
     def well(self, row: int, column: int) -> Box:
-        """Return the box of a well.
-
-        >>> page = Montage(2, 3, 1, 2, 10, 10, left=20, top=30, margin=5, gap=4)
-        >>> page.well(0, 0), page.well(1, 2)
-        (Box(left=20, top=30, right=41, bottom=40), Box(left=70, top=44, right=91, bottom=54))
-        """
+        """Return the box of a well."""
         left = self.left + column * (self.well_width + self.gap)
         top = self.top + row * (self.well_height + self.gap)
         return Box(left, top, left + self.well_width, top + self.well_height)
 
     def field(self, row: int, column: int, slot: int) -> Box:
-        """Return the box of a field: slots run along the rows of the well's grid.
-
-        >>> page = Montage(2, 3, 1, 2, 10, 10, left=20, top=30, margin=5, gap=4)
-        >>> page.field(0, 0, 1)
-        Box(left=31, top=30, right=41, bottom=40)
-        """
+        """Return the box of a field: slots run along the rows of the well's grid."""
         well = self.well(row, column)
         row_in_well, column_in_well = divmod(slot, self.field_columns)
         left = well.left + column_in_well * (self.field_width + self.seam)
@@ -104,21 +94,16 @@ def field_grid(fields: int, aspect: float = 1.0) -> tuple[int, int]:
 
     At most 9 fields count, and not more slots are empty than in the square grid. ``aspect`` is the height of a field
     divided by its width.
-
-    >>> [field_grid(n) for n in (1, 2, 3, 4, 5, 9, 100)]
-    [(1, 1), (1, 2), (2, 2), (2, 2), (2, 3), (3, 3), (3, 3)]
-    >>> field_grid(2, aspect=0.6)
-    (2, 1)
     """
     count = min(max(fields, 1), MAX_FIELDS)
     side = math.ceil(math.sqrt(count))
-    spare = side * math.ceil(count / side) - count
+    max_empty = side * math.ceil(count / side) - count
     grids = [(math.ceil(count / columns), columns) for columns in range(1, count + 1)]
-    allowed = [grid for grid in grids if grid[0] * grid[1] - count <= spare]
+    allowed = [grid for grid in grids if grid[0] * grid[1] - count <= max_empty]
     return min(allowed, key=lambda grid: (round(abs(math.log(grid[0] * aspect / grid[1])), 9), grid[0]))
 
 
 def fit(height: float, width: float, side: int) -> tuple[int, int]:
-    """Scale a height and width so that the larger becomes ``side``; neither falls below one pixel."""
+    """Scale a height and width so that the larger becomes ``side`` and both are at least one pixel."""
     factor = side / max(height, width)
     return max(1, round(height * factor)), max(1, round(width * factor))

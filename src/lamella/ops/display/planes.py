@@ -1,7 +1,4 @@
-"""Find the axes of a plane, choose a sufficient level, and read a plane of an image in bounded memory.
-
-``lamella.ops.display.render`` converts planes to colours.
-"""
+"""Find the axes of a plane, choose a sufficient level, and read a plane of an image in bounded memory."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 BAND_PIXELS = 1 << 24
-"""Pixels that are read at once from a plane that is larger than requested."""
+"""Number of pixels that are read at once from a plane that is larger than requested."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +44,7 @@ class PlaneAxes:
 
     @classmethod
     def of(cls, axes: Sequence[AxisMeta], ndim: int) -> PlaneAxes:
-        """Find the axes of a plane; raise MetadataError for fewer than two.
-
-        The image's axes are matched from the last one if an array has another number of dimensions.
-
-        >>> from lamella.models import axes
-        >>> PlaneAxes.of(axes("czyx"), 4)
-        PlaneAxes(y=2, x=3, z=1, channel=0, time=None)
-        >>> PlaneAxes.of(axes("xyc"), 3)
-        PlaneAxes(y=1, x=0, z=None, channel=2, time=None)
-        """
+        """Find the axes of an array, whose last dimension is the last axis; raise MetadataError without a plane."""
         matched = list(axes)[max(0, len(axes) - ndim) :]
         first = ndim - len(matched)
         space = space_axes(matched)
@@ -95,10 +83,7 @@ class PlaneAxes:
 
 
 def current_levels(position: Position) -> list[str]:
-    """Return the paths of the levels that are not stale, finest first; none without arrays.
-
-    Stale lower levels show older pixels than the finest one.
-    """
+    """Return the paths of the levels that show the pixels of the finest one, finest first; empty without arrays."""
     paths = position.dataset_paths  # reads the document
     return paths[:1] if shows_old_pixels(position) else paths
 
@@ -128,14 +113,10 @@ def level_for(position: Position, size: float) -> tuple[str, ImageArray]:
 def plane_index(
     axes: PlaneAxes, finest: Shape, shape: Shape, z: int | None, t: int | None, where: str = "the image"
 ) -> dict[int, int]:
-    """Choose the index along every dimension that a plane does not show.
+    """Choose the index along every dimension except Y and X; 0 for the channel.
 
     ``finest`` and ``shape`` are the shapes of level 0 and of the level to read; ``z`` and ``t`` are indices in level 0,
-    by default the middle of Z and the first time. The channel's index is 0.
-
-    >>> axes = PlaneAxes(y=1, x=2, z=0)
-    >>> [plane_index(axes, (9, 64, 64), (3, 16, 16), z, None)[0] for z in range(9)]
-    [0, 0, 0, 0, 1, 1, 1, 1, 2]
+    by default the middle of Z and the first time.
     """
     middle = None if axes.z is None else finest[axes.z] // 2
     requests = ((axes.z, "z", middle if z is None else z), (axes.time, "t", t))
@@ -166,17 +147,16 @@ def read_plane(
 ) -> NDArray[Any]:
     """Read one plane (Y, X), reduced by a whole factor if it is much larger than ``size``.
 
-    The plane is read in bands, so that one level of a whole slide needs no more memory than a small image. Label ids
-    (``ids``) are reduced to one pixel of each block instead of the mean. A reduced plane is float64, others have the
-    array's dtype. ``maximum`` returns the maximum over Z, and ``region`` is cut out along Y and X, in pixels of the
-    array.
+    The plane is read in bands, so that one level of a whole slide needs no more memory than a small image. A reduced
+    plane is the mean of blocks in float64; label ids (``ids``) are one pixel of each block. ``maximum`` returns the
+    maximum over Z. ``region`` is along Y and X, in pixels of the array.
     """
     rows, columns = region or (slice(0, axes.height(array.shape)), slice(0, axes.width(array.shape)))
     height, width = rows.stop - rows.start, columns.stop - columns.start
     if not height or not width:
         raise InvalidArgumentError(f"{array!r} has no pixels to show.")
     factor = max(1, max(height, width) // size)
-    step = height if factor == 1 else _band(array.chunks[axes.y], width, factor)
+    step = height if factor == 1 else _band_height(array.chunks[axes.y], width, factor)
     bands = []
     for start in range(rows.start, rows.stop, step):
         cut: dict[int, int | slice] = {
@@ -186,7 +166,7 @@ def read_plane(
         }
         band = _projection(array, axes, cut) if maximum and axes.z is not None else _read(array, cut)
         band = band if axes.y < axes.x else band.T
-        bands.append(_middles(band, factor) if ids else block_mean(band, factor))
+        bands.append(_middle_pixels(band, factor) if ids else block_mean(band, factor))
     return bands[0] if len(bands) == 1 else np.concatenate(bands)
 
 
@@ -198,32 +178,33 @@ def _projection(array: ImageArray, axes: PlaneAxes, cut: dict[int, int | slice])
     """Return the maximum over Z of a band, read in portions of whole chunks along Z."""
     assert axes.z is not None
     portions = range(0, array.shape[axes.z], array.chunks[axes.z])
-    after = sum(axis < axes.z for axis in (axes.y, axes.x))
+    z_in_block = sum(axis < axes.z for axis in (axes.y, axes.x))  # only Y, X and Z are left
     highest: NDArray[Any] | None = None
     for start in portions:
         block = _read(array, {**cut, axes.z: slice(start, min(start + portions.step, array.shape[axes.z]))})
         block = np.abs(block) if block.dtype.kind == "c" else block
-        plane = block.max(axis=after)
+        plane = block.max(axis=z_in_block)
         highest = plane if highest is None else np.maximum(highest, plane)
     assert highest is not None
     return highest
 
 
-def _middles(plane: NDArray[Any], factor: int) -> NDArray[Any]:
+def _middle_pixels(plane: NDArray[Any], factor: int) -> NDArray[Any]:
+    """Return the middle pixel of each block."""
     rows, columns = (np.minimum(np.arange(0, n, factor) + factor // 2, n - 1) for n in plane.shape)
     picked: NDArray[Any] = plane[rows[:, None], columns]
     return picked
 
 
-def _band(chunk: int, width: int, factor: int) -> int:
-    """Return the rows of a band: whole chunks and whole blocks, near BAND_PIXELS."""
+def _band_height(chunk: int, width: int, factor: int) -> int:
+    """Return the number of rows of a band: whole chunks and whole blocks, with about BAND_PIXELS pixels."""
     rows = max(chunk, BAND_PIXELS // width, 1)
     unit = math.lcm(chunk, factor)
     return rows // unit * unit or factor * math.ceil(rows / factor)
 
 
 def pixel_aspect(position: Position, level: str, axes: PlaneAxes, ndim: int) -> float:
-    """Return height over width of a pixel; 1 for metadata that are missing, inconsistent, or beyond 1:20."""
+    """Return the height of a pixel divided by its width; 1 for metadata that are missing, inconsistent or beyond 1:20."""
     try:
         scale = position.get_effective_scale(level)
     except LamellaError:
@@ -232,7 +213,7 @@ def pixel_aspect(position: Position, level: str, axes: PlaneAxes, ndim: int) -> 
 
 
 def aspect_of(scale: Sequence[float], image_axes: Sequence[AxisMeta], axes: PlaneAxes, ndim: int) -> float:
-    """Return height over width of a pixel by the scale of all axes of its image."""
+    """Return the height of a pixel divided by its width, by the scale of all axes of its image."""
     offset = len(image_axes) - ndim
     y, x = axes.y + offset, axes.x + offset
     if min(y, x) < 0 or image_axes[y].unit != image_axes[x].unit:

@@ -1,7 +1,4 @@
-"""Draw one image: choose its channels, contrast windows and planes.
-
-``lamella.adapters.png`` puts the pictures on a page. Only the displayed planes are read.
-"""
+"""Draw one image: choose its channels, contrast windows and planes; ``lamella.adapters.png`` writes the pages."""
 
 from __future__ import annotations
 
@@ -48,11 +45,11 @@ class PreviewOptions:
     label: str | None = None
     """Name of a label image to overlay."""
     z: int | Literal["max"] | None = None
+    """Index in level 0, by default the middle; "max" is the maximum over Z."""
     t: int | None = None
-    """``z`` and ``t``: indices in level 0, by default the middle of Z and the first time; "max" is the maximum over
-    Z."""
+    """Index in level 0, by default the first."""
     channels: tuple[str, ...] | None = None
-    """Names; the active channels by default."""
+    """Names of the channels; the active ones by default."""
     level: str | None = None
     """Path of the level to read; by default the coarsest one with enough pixels."""
     region: Mapping[str, Any] | None = None
@@ -75,31 +72,29 @@ class PreviewOptions:
 
 @dataclass(frozen=True)
 class ShownChannel:
-    """A channel in a picture; the window is None until it is computed from pixels.
-
-    ``is_sample`` is whether it is one of the colours of an image that was converted from RGB.
-    """
+    """A channel in a picture; the window is None until it is computed from pixels."""
 
     name: str
     color: str
     window: Window | None
     is_sample: bool = False
+    """Whether it is a colour of an image that was converted from RGB."""
 
 
 @dataclass(frozen=True)
 class FieldPicture:
-    """One field in colour: ``rgb`` is uint8 (Y, X, 3), and ``aspect`` the height of a pixel divided by its width.
-
-    ``labels`` are ids (Y, X) to overlay, of any size, with stored colours and ``opacity``. ``physical_width`` is in the
-    ``unit`` of the X axis; None without a unit.
-    """
+    """One field in colour."""
 
     rgb: NDArray[np.uint8]
+    """uint8 (Y, X, 3)."""
     aspect: float = 1.0
+    """Height of a pixel divided by its width."""
     labels: NDArray[Any] | None = None
+    """Label ids (Y, X) to overlay, of any size."""
     label_colors: Mapping[int, tuple[int, int, int]] | None = None
     opacity: float = 0.3
     physical_width: float | None = None
+    """Width of the field in the ``unit`` of the X axis; None without a unit."""
     unit: str | None = None
 
     @property
@@ -112,13 +107,13 @@ class FieldPicture:
 
 
 def channel_keys(position: Position) -> list[str]:
-    """Return one name for each channel of an image, in order: a repeated name gets its index the second time."""
+    """Return a different name for each channel of an image, in order; see `keys_of`."""
     array = position.data
     return keys_of(position.channel_names, PlaneAxes.of(position.axes, array.ndim), array.shape)
 
 
 def keys_of(channel_names: Sequence[str], axes: PlaneAxes, shape: Shape) -> list[str]:
-    """Return one name for each channel of an array, by the stored names."""
+    """Return a different name for each channel of an array: a stored name that occurred before gets its index."""
     count = 1 if axes.channel is None else shape[axes.channel]
     names = [*channel_names[:count]]
     names += [f"channel_{index}" if count > 1 else "" for index in range(len(names), count)]
@@ -129,13 +124,11 @@ def keys_of(channel_names: Sequence[str], axes: PlaneAxes, shape: Shape) -> list
 
 
 def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
-    """Return the channels of an image by name, in order, each with whether it is shown by default.
+    """Return the channels of an image by name (`keys_of`), in order, each with whether it is shown by default.
 
-    A repeated name becomes the channel's index the second time. An image without a channel axis has one channel. A
-    window that starts above its end counts as missing, and one of the whole range of the dtype, except for 8 bits and
-    booleans: writers store it without looking at the pixels. Images that were converted from RGB keep their windows. An
-    opacity is never shown by default, because it is white over every object. Of many channels the first are shown if
-    all are marked as active, as writers do that do not choose.
+    A window of the whole range of the dtype counts as missing, because many writers store it for any pixels; not for 8
+    bits, booleans and images converted from RGB. An opacity is not shown by default, because it is white over every
+    object. If all channels are marked as active, nobody has chosen: then the first 7 are shown.
     """
     dtype = position.data.dtype
     colored = is_rgb(position)
@@ -155,7 +148,9 @@ def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
         active = index < MAX_CHANNELS if active is None else active
         shown[key] = ShownChannel(key, color, window, colored), active and not opacity
     if not any(default for _, default in shown.values()):
-        shown = {name: (channel, i < MAX_CHANNELS) for i, (name, (channel, _)) in enumerate(shown.items())}
+        shown = {
+            name: (channel, index < MAX_CHANNELS) for index, (name, (channel, _)) in enumerate(shown.items())
+        }
     return _with_distinct_colors(shown)
 
 
@@ -168,9 +163,7 @@ def _with_distinct_colors(
     shown_whites = [name for name in whites if shown[name][1]]
     if len(shown_whites) < 2 or not set(unknown_names).intersection(shown_whites):
         return shown
-    names = sorted(
-        shown, key=lambda name: not shown[name][1]
-    )  # those shown first, the others as they are switched on
+    names = sorted(shown, key=lambda name: not shown[name][1])  # channels that are shown get the first colours
     colors = distinct_colors(
         names, [None if name in unknown_names else shown[name][0].color for name in names]
     )
@@ -181,6 +174,7 @@ def _with_distinct_colors(
 
 
 def _chosen_window(meta: ChannelMeta | None, dtype: np.dtype[Any]) -> Window | None:
+    """Return the stored window of a channel; None if it is missing, inverted, or the whole range of the dtype."""
     window = None if meta is None else displayed_range(meta)
     if window is not None and window[0] > window[1]:
         return None
@@ -193,7 +187,7 @@ def _chosen_window(meta: ChannelMeta | None, dtype: np.dtype[Any]) -> Window | N
 def choose_channels(
     channels: Mapping[str, tuple[ShownChannel, bool]], requested: Sequence[str] | None, image_name: str
 ) -> list[ShownChannel]:
-    """Choose the channels to show: by the requested names, in any case, else the default ones."""
+    """Return the channels with the requested names, whose case may differ; by default the active channels."""
     if requested is None:
         return [channel for channel, default in channels.values() if default]
     lowered = {name.lower(): name for name in reversed(list(channels))}
@@ -208,15 +202,7 @@ def choose_channels(
 
 
 def drawn_colors(channels: Sequence[ShownChannel]) -> list[ShownChannel]:
-    """Return channels in the colours of a picture: a single channel grey, and blue light enough to see.
-
-    The samples of a colour image keep their colours.
-
-    >>> drawn_colors([ShownChannel("DAPI", "0000FF", None)])[0].color
-    'FFFFFF'
-    >>> [channel.color for channel in drawn_colors([ShownChannel(n, n, None) for n in ("0000FF", "00FF00")])]
-    ['3366FF', '00FF00']
-    """
+    """Return channels in the colours of a picture: a single one white, blue lighter, samples of RGB unchanged."""
     if len(channels) == 1:
         return [replace(channels[0], color=WHITE)]
     return [
@@ -230,37 +216,40 @@ def drawn_colors(channels: Sequence[ShownChannel]) -> list[ShownChannel]:
 
 @dataclass(frozen=True)
 class Plane:
-    """A plane of one level of an image: the level, its axes, the indices of the other axes, and the region."""
+    """A region of a plane of one level of an image."""
 
     level: str
     array: ImageArray
     axes: PlaneAxes
     indices: dict[int, int]
-    box: tuple[slice, slice]
+    """Indices along the axes except Y and X."""
+    region: tuple[slice, slice]
+    """Region along Y and X."""
     maximum: bool
+    """Whether the pixels are the maximum over Z."""
 
     @property
     def shape(self) -> tuple[int, int]:
         """Numbers of pixels along Y and X."""
-        rows, columns = self.box
+        rows, columns = self.region
         return rows.stop - rows.start, columns.stop - columns.start
 
     def read(self, size: int, *, channel: int = 0, ids: bool = False) -> NDArray[Any]:
         """Read the pixels (Y, X) of a channel; see :func:`read_plane`."""
         indices = self.indices if self.axes.channel is None else {**self.indices, self.axes.channel: channel}
         return read_plane(
-            self.array, self.axes, indices, size, ids=ids, maximum=self.maximum, region=self.box
+            self.array, self.axes, indices, size, ids=ids, maximum=self.maximum, region=self.region
         )
 
 
-Part: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
+RelativeRegion: TypeAlias = tuple[tuple[float, float], tuple[float, float]]
 """Start and stop of a region along Y and X, as fractions of the image."""
 
-WHOLE: Part = ((0.0, 1.0), (0.0, 1.0))
+WHOLE: RelativeRegion = ((0.0, 1.0), (0.0, 1.0))
 
 
-def part_of(position: Position, options: PreviewOptions) -> Part:
-    """Return the region of the options as a part of an image."""
+def relative_region(position: Position, options: PreviewOptions) -> RelativeRegion:
+    """Return the region of the options as fractions of an image."""
     if options.region is None:
         return WHOLE
     axes, shape = PlaneAxes.of(position.axes, position.data.ndim), position.data.shape
@@ -278,38 +267,40 @@ def part_of(position: Position, options: PreviewOptions) -> Part:
     return (top / height, bottom / height), (left / width, right / width)
 
 
-def plane_of(position: Position, options: PreviewOptions, size: int, part: Part | None = None) -> Plane:
+def plane_of(
+    position: Position, options: PreviewOptions, size: int, region: RelativeRegion | None = None
+) -> Plane:
     """Choose the level and the plane to read for a picture with ``size`` pixels along its larger side."""
-    rows, columns = part = part or part_of(position, options)
+    rows, columns = region = region or relative_region(position, options)
     if options.level is not None:
         from lamella.ops.images.points import checked_level
 
         level = checked_level(position, options.level)
         array = position.open_level(level)
     else:
-        level, array = level_for(position, _size_of_whole(position, part, size))
+        level, array = level_for(position, _size_of_image(position, region, size))
     axes = PlaneAxes.of(position.axes, array.ndim)
     finest: Shape = position.data.shape
     if len(finest) != array.ndim:
         raise MetadataError(f"{array!r} lacks the {len(finest)} dimensions of the finest level.")
     z = None if options.z == "max" else options.z
     indices = plane_index(axes, finest, array.shape, z, options.t, str(position.node_path))
-    box = _pixels(rows, axes.height(array.shape)), _pixels(columns, axes.width(array.shape))
-    return Plane(level, array, axes, indices, box, options.z == "max")
+    pixels = _pixels(rows, axes.height(array.shape)), _pixels(columns, axes.width(array.shape))
+    return Plane(level, array, axes, indices, pixels, options.z == "max")
 
 
-def _size_of_whole(position: Position, part: Part, size: int) -> float:
-    """Return the size that the whole image has if the larger side of a part of it is ``size``."""
-    if part == WHOLE:
+def _size_of_image(position: Position, region: RelativeRegion, size: int) -> float:
+    """Return the larger side of the whole image if that of a region is ``size``."""
+    if region == WHOLE:
         return size
     axes, shape = PlaneAxes.of(position.axes, position.data.ndim), position.data.shape
-    (top, bottom), (left, right) = part
+    (top, bottom), (left, right) = region
     height, width = axes.height(shape), axes.width(shape)
     return size * max(height, width) / max((bottom - top) * height, (right - left) * width)
 
 
 def _pixels(ends: tuple[float, float], length: int) -> slice:
-    """Return the pixels of a level that a part touches, at least one; a rounding error of the part adds none."""
+    """Return the pixels of a level that a region overlaps, at least one; a rounding error adds none."""
     start, stop = math.floor(ends[0] * length + 1e-6), math.ceil(ends[1] * length - 1e-6)
     start = min(start, max(0, length - 1))
     return slice(start, max(stop, min(start + 1, length)))
@@ -319,12 +310,12 @@ def channel_planes(
     position: Position, names: Sequence[str], options: PreviewOptions, size: int, plane: Plane | None = None
 ) -> dict[str, NDArray[Any]]:
     """Read the plane (Y, X) of each named channel, with at least ``size`` pixels along the larger side if possible."""
-    present = list(all_channels(position))
-    shown_names = [name for name in names if name in present]
-    if not shown_names:
+    available = list(all_channels(position))
+    present = [name for name in names if name in available]
+    if not present:
         raise InvalidArgumentError(f"{position.node_path} has none of the channels {', '.join(names)}.")
     plane = plane or plane_of(position, options, size)
-    return {name: plane.read(size, channel=present.index(name)) for name in shown_names}
+    return {name: plane.read(size, channel=available.index(name)) for name in present}
 
 
 def field_picture(
@@ -332,29 +323,30 @@ def field_picture(
 ) -> FieldPicture:
     """Return the picture of one field from the coarsest sufficient level; label images are drawn in colours."""
     if isinstance(position, LabelImage):
-        plane = _label_plane(position, options, size, part_of(position, options))
+        plane = _label_plane(position, options, size, relative_region(position, options))
         ids = plane.read(size, ids=True)
         picture = FieldPicture(np.zeros((*ids.shape, 3), np.uint8), labels=ids, opacity=1.0)
         picture = replace(picture, label_colors=_label_colors(position))
     else:
         plane = plane_of(position, options, size)
         planes = channel_planes(position, [channel.name for channel in channels], options, size, plane)
-        used = [channel for channel in channels if channel.name in planes]
-        windows = [channel.window or auto_window(planes[channel.name]) for channel in used]
-        picture = FieldPicture(composite(list(planes.values()), [channel.color for channel in used], windows))
+        present = [channel for channel in channels if channel.name in planes]
+        windows = [channel.window or auto_window(planes[channel.name]) for channel in present]
+        colors = [channel.color for channel in present]
+        picture = FieldPicture(composite(list(planes.values()), colors, windows))
     aspect = pixel_aspect(position, plane.level, plane.axes, plane.array.ndim)
-    aspect *= _reduction(picture.rgb.shape, plane.shape)
+    # The picture has an incomplete block at each edge where the reduction does not divide the plane.
+    rows, columns = (n / drawn for n, drawn in zip(plane.shape, picture.rgb.shape, strict=False))
+    aspect *= rows / columns
     picture = replace(picture, aspect=aspect, **_physical(position, plane))
     if options.label is None:
         return picture
     label = position.labels[options.label]
-    overlaid = _label_plane(label, replace(options, level=None), size, part_of(position, options))
+    overlaid = _label_plane(label, replace(options, level=None), size, relative_region(position, options))
     return replace(picture, labels=overlaid.read(size, ids=True), label_colors=_label_colors(label))
 
 
-def _reduction(picture: Shape, plane: Shape) -> float:
-    """Correct the aspect for incomplete blocks at the edge."""
-    return (plane[0] / picture[0]) / (plane[1] / picture[1])
+
 
 
 def _physical(position: Position, plane: Plane) -> dict[str, Any]:
@@ -368,7 +360,7 @@ def _physical(position: Position, plane: Plane) -> dict[str, Any]:
     return {"physical_width": width, "unit": unit} if unit and np.isfinite(width) and width > 0 else {}
 
 
-def _label_plane(label: LabelImage, options: PreviewOptions, size: int, part: Part) -> Plane:
+def _label_plane(label: LabelImage, options: PreviewOptions, size: int, region: RelativeRegion) -> Plane:
     """Choose the plane of a label image; labels without time or Z are overlaid on every plane of the image."""
     dtype = label.data.dtype
     if dtype.kind not in "biu":
@@ -377,7 +369,7 @@ def _label_plane(label: LabelImage, options: PreviewOptions, size: int, part: Pa
         )
     axes = PlaneAxes.of(label.axes, label.data.ndim)
     z, t = (None if axes.z is None else options.z), (None if axes.time is None else options.t)
-    return plane_of(label, replace(options, z=z, t=t), size, part)
+    return plane_of(label, replace(options, z=z, t=t), size, region)
 
 
 def _label_colors(label: LabelImage) -> dict[int, tuple[int, int, int]]:

@@ -1,7 +1,6 @@
 """Draw a plate: arrange its fields, and choose one contrast for all of them.
 
-A row is drawn as a plate of one row; a well, or a collection of images, as a plate of one well. ``montage`` has the
-geometry in pixels, ``preview`` the picture of one field.
+A row is drawn as a plate of one row; a well, or a collection of images, as a plate of one well.
 """
 
 from __future__ import annotations
@@ -45,48 +44,42 @@ MAX_SAMPLES = 24
 """Maximum number of fields that are read to choose a contrast, spread over the plate."""
 
 _MAX_VALUES = 1 << 19
-"""Maximum number of pixels of all these fields from which a contrast is computed."""
+"""Maximum number of pixels of all sampled fields from which a contrast is computed."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One field of the picture: indices of its well (``row``, ``column``), and its index in the well (``slot``).
-
-    ``node`` is the position, or the error that prevents it; then ``whole_well`` says whether the error concerns the
-    whole well, whose path is ``path``.
-    """
+    """One field of the picture, by the indices of its well and its ``slot`` in the well."""
 
     row: int
     column: int
     slot: int
     path: str
     node: Position | LamellaError
+    """The position, or the error because of which it cannot be opened."""
     whole_well: bool = False
+    """Whether the error concerns the whole well, whose path is ``path``."""
 
 
 @dataclass(frozen=True)
 class PlatePlan:
-    """The content of a plate's picture.
-
-    ``wells`` are the indices of the wells that the plate lists; the others were not imaged. ``tiles`` are the fields
-    that are drawn, at most 9 per well, and ``max_fields`` the number of slots of a well. ``fields`` counts all fields;
-    None if only some were looked at.
-    """
+    """The content of a plate's picture."""
 
     name: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     wells: frozenset[tuple[int, int]]
+    """Indices of the wells that the plate lists; the others were not imaged."""
     tiles: tuple[Tile, ...]
+    """The fields to draw, at most 9 per well."""
     max_fields: int
+    """Number of slots of a well."""
     fields: int | None
+    """Number of all fields; None if only some were listed."""
 
 
 def plan_plate(node: ImageContainer, max_fields: int = MAX_FIELDS) -> PlatePlan:
-    """Read the documents of a plate, row or well, and arrange its fields; unlisted rows and columns come last.
-
-    If fewer fields than usual are drawn, the documents of the others are not read.
-    """
+    """Read the documents of a plate, row or well, and arrange its fields; unlisted rows and columns come last."""
     rows, columns, grid_index = grid_of_wells(node)
     members: dict[str, list[Field]] = {}
     for field in walk(node, max_fields if max_fields < MAX_FIELDS else None):
@@ -115,15 +108,15 @@ def _field_name(field: Field) -> str:
 
 
 def _shared_slots(wells: Sequence[Sequence[Field]]) -> dict[str, int]:
-    """Return the slot of each name of a field, so that it is at the same spot in every well.
+    """Return the slot of each name of a field, which is the same in every well.
 
-    Empty if wells share few names, or if none of the first 9 is in some well: then fields are numbered in each well.
+    Empty if wells share few names, or if some well has none of the first 9 names: then fields are numbered by well.
     """
     counts = Counter(_field_name(field) for fields in wells for field in fields if field.path != field.well)
     slots = {name: index for index, name in enumerate(sorted(counts, key=natural_order))}
-    shared = len(wells) > 1 and 2 * sum(count > 1 for count in counts.values()) >= len(counts)
-    all_drawn = all(any(slots.get(_field_name(f), 0) < MAX_FIELDS for f in fields) for fields in wells)
-    return slots if shared and all_drawn else {}
+    are_shared = len(wells) > 1 and 2 * sum(count > 1 for count in counts.values()) >= len(counts)
+    all_drawn = all(any(slots.get(_field_name(field), 0) < MAX_FIELDS for field in well) for well in wells)
+    return slots if are_shared and all_drawn else {}
 
 
 def grid_of_wells(
@@ -163,22 +156,21 @@ def plate_channels(
 ) -> list[ShownChannel]:
     """Choose the channels of a plate and one contrast window for each; empty if no field can be read.
 
-    Channels are matched by name, because fields may differ; the first field with a channel determines its colour. The
-    window is the one that most fields store; if they differ, it covers all of them, because each may fit only its own
-    field. Without stored windows it is computed from the pixels of up to 24 fields, spread over the plate.
-    ``unread`` is called with each field whose channels or pixels could not be read for that.
+    Channels are matched by name; the first field with a channel determines its colour. The window comes from the
+    stored windows (`joint_window`), or from the pixels of up to 24 fields, spread over the plate. ``unread`` is called
+    with each field whose channels or pixels could not be read.
     """
-    known = known_channels((tile.node for tile in tiles), unread=unread)
-    if not known:
+    channels = channels_of_fields((tile.node for tile in tiles), unread=unread)
+    if not channels:
         return []
-    shown = {name: (entry.channel, entry.is_shown) for name, entry in known.items()}
+    shown = {name: (entry.channel, entry.is_shown) for name, entry in channels.items()}
     chosen = choose_channels(shown, options.channels, plate_name)
-    return with_windows([known[channel.name] for channel in chosen], options, size, workers, unread)
+    return with_windows([channels[channel.name] for channel in chosen], options, size, workers, unread)
 
 
 @dataclass(frozen=True)
-class KnownChannel:
-    """A channel of some fields, as the first of them describes it; ``windows`` are the stored ones of all."""
+class FieldsChannel:
+    """A channel of several fields: as the first field describes it, and the stored windows of all fields."""
 
     channel: ShownChannel
     is_shown: bool
@@ -186,13 +178,10 @@ class KnownChannel:
     windows: list[Window]
 
 
-def known_channels(
+def channels_of_fields(
     nodes: Iterable[Position | LamellaError], threads: Executor | None = None, unread: Unread | None = None
-) -> dict[str, KnownChannel]:
-    """Return the channels of all fields by name; a field that cannot be read is left out, and drawn as damaged.
-
-    ``threads`` read the documents of fields at the same time. ``unread`` is called with each field that is left out.
-    """
+) -> dict[str, FieldsChannel]:
+    """Return the channels of all fields by name, read by ``threads``; ``unread`` is called with unreadable fields."""
 
     def channels_of(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
         try:
@@ -203,60 +192,60 @@ def known_channels(
             return {}
 
     fields = [node for node in nodes if isinstance(node, Position)]
-    known: dict[str, KnownChannel] = {}
-    channels_of_each = (map if threads is None else threads.map)(channels_of, fields)
-    for position, channels in zip(fields, channels_of_each, strict=True):
+    joined: dict[str, FieldsChannel] = {}
+    channels_by_field = (map if threads is None else threads.map)(channels_of, fields)
+    for position, channels in zip(fields, channels_by_field, strict=True):
         for name, (channel, is_shown) in channels.items():
-            entry = known.setdefault(name, KnownChannel(channel, is_shown, [], []))
+            entry = joined.setdefault(name, FieldsChannel(channel, is_shown, [], []))
             entry.fields.append(position)
             if channel.window is not None:
                 entry.windows.append(channel.window)
-    return known
+    return joined
 
 
 def with_windows(
-    channels: Sequence[KnownChannel],
+    channels: Sequence[FieldsChannel],
     options: PreviewOptions,
     size: int,
     workers: Workers = THREADS,
     unread: Unread | None = None,
 ) -> list[ShownChannel]:
-    """Return channels with one window for all fields: from their stored windows, or computed where none is stored.
+    """Return channels with one window for all fields: from their stored windows, or computed if none is stored.
 
     ``unread`` is called with each field whose pixels cannot be read; without it, StorageError is raised, and damaged
     fields are left out.
     """
-    missing = [known for known in channels if not known.windows]
+    missing = [entry for entry in channels if not entry.windows]
     computed = _computed_windows(missing, options, size, workers, unread)
     return [
         replace(
-            known.channel,
-            window=joint_window(known.windows) if known.windows else computed[known.channel.name],
+            entry.channel,
+            window=joint_window(entry.windows) if entry.windows else computed[entry.channel.name],
         )
-        for known in channels
+        for entry in channels
     ]
 
 
 def _computed_windows(
-    channels: Sequence[KnownChannel],
+    channels: Sequence[FieldsChannel],
     options: PreviewOptions,
     size: int,
     workers: Workers,
     unread: Unread | None,
 ) -> dict[str, Window]:
     """Compute a window for each channel from some evenly spread fields; all channels of a field are read at once."""
-    values: dict[str, list[NDArray[Any]]] = {known.channel.name: [] for known in channels}
+    values: dict[str, list[NDArray[Any]]] = {entry.channel.name: [] for entry in channels}
     samples: dict[int, tuple[Position, list[str]]] = {}
-    for known in channels:
-        for position in spread(known.fields, MAX_SAMPLES):
-            samples.setdefault(id(position), (position, []))[1].append(known.channel.name)
+    for entry in channels:
+        for position in spread(entry.fields, MAX_SAMPLES):
+            samples.setdefault(id(position), (position, []))[1].append(entry.channel.name)
 
     def read(sample: tuple[Position, list[str]]) -> None:
         position, names = sample
         try:
             planes = channel_planes(position, names, options, size)
         except LamellaError as error:
-            if len(names) > 1:  # only one of them may be damaged
+            if len(names) > 1:  # maybe only one channel is damaged
                 for name in names:
                     read((position, [name]))
             elif unread is not None:
@@ -268,29 +257,23 @@ def _computed_windows(
             values[name].append(plane.ravel())
 
     run(read, samples.values(), workers)
-    return {name: _window_of_fields(of_fields) for name, of_fields in values.items()}
+    return {name: _window_of_fields(planes) for name, planes in values.items()}
 
 
 def _window_of_fields(values: Sequence[NDArray[Any]]) -> Window:
-    """Return one window for the pixels of several fields."""
+    """Return one window for the pixels of several fields, without fields of unusual brightness."""
     if not values:
         return 0.0, 1.0
-    included = are_usual([auto_window(of_field) for of_field in values])
-    chosen = [of_field for of_field, is_usual in zip(values, included, strict=True) if is_usual]
+    included = are_usual([auto_window(pixels) for pixels in values])
+    chosen = [pixels for pixels, is_usual in zip(values, included, strict=True) if is_usual]
     max_values = _MAX_VALUES // len(chosen)
-    return auto_window(
-        np.concatenate([of_field[:: -(-of_field.size // max_values) or 1] for of_field in chosen])
-    )
+    return auto_window(np.concatenate([pixels[:: -(-pixels.size // max_values) or 1] for pixels in chosen]))
 
 
 def spread(items: Sequence[T], count: int) -> Sequence[T]:
-    """Return up to ``count`` items of the whole sequence, at uneven distances, so that a plate's columns are mixed.
-
-    >>> spread(range(96), 8), spread("abc", 8)
-    ([0, 19, 26, 46, 53, 61, 80, 87], 'abc')
-    """
+    """Return up to ``count`` items of the whole sequence, at uneven distances: 8 of 96 wells are in several columns."""
     if len(items) <= count:
         return items
-    shift = (math.sqrt(5) - 1) / 2
+    shift = (math.sqrt(5) - 1) / 2  # the golden ratio: its multiples modulo 1 are spread evenly
     indices = (int((index + index * shift % 1) * len(items) / count) for index in range(count))
     return [items[index] for index in dict.fromkeys(indices)]

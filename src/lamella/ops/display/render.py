@@ -1,7 +1,4 @@
-"""Convert pixels to colours: contrast windows, additive composites, overlays of labels. Pure functions of numpy arrays.
-
-``lamella.ops.display.preview`` selects the pixels, and ``lamella.ops.display.montage`` arranges them.
-"""
+"""Convert pixels to colours: contrast windows, additive composites, overlays of labels. Functions of numpy arrays."""
 
 from __future__ import annotations
 
@@ -27,22 +24,14 @@ _HEX = re.compile(r"#?([0-9a-fA-F]{6})(?:[0-9a-fA-F]{2})?")
 
 
 def rgb(color: str) -> tuple[int, int, int]:
-    """Split a colour of six hex digits; ``#`` and an alpha part are ignored, anything else is white.
-
-    >>> rgb("FF8000"), rgb("#0000ff80"), rgb("mauve")
-    ((255, 128, 0), (0, 0, 255), (255, 255, 255))
-    """
+    """Return red, green and blue of a hex colour, without ``#`` and alpha; white for any other text."""
     match = _HEX.fullmatch(color.strip())
     digits = match[1] if match else "FFFFFF"
     return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
 
 
 def lightened(color: str) -> str:
-    """Return a colour that is blue alone with some red and green, because 0000FF is hard to see on black.
-
-    >>> lightened("0000FF"), lightened("00FFFF"), lightened("400080")
-    ('3366FF', '00FFFF', '400080')
-    """
+    """Return a colour, with more red and green if it is nearly pure blue: 0000FF is hard to see on black."""
     red, green, blue = rgb(color)
     if blue <= 2 * (red + green):
         return color
@@ -50,16 +39,9 @@ def lightened(color: str) -> str:
 
 
 def auto_window(samples: NDArray[Any]) -> Window:
-    """Choose a contrast window like `convert`: the 0.1th to the 99.9th percentile of the finite values.
+    """Choose a contrast window like `convert`: the 0.1th to the 99.9th percentile of the finite absolute values.
 
-    Equal percentiles are replaced by the least and the largest value. (0, 1) for booleans and without values. Complex
-    numbers count by their absolute value.
-
-    >>> import numpy as np
-    >>> auto_window(np.arange(1001))
-    (1.0, 999.0)
-    >>> auto_window(np.array([np.nan]))
-    (0.0, 1.0)
+    Equal percentiles are replaced by the smallest and the largest value. (0, 1) for booleans and without values.
     """
     values = np.abs(samples) if samples.dtype.kind == "c" else samples
     if not values.size or (values.dtype.kind == "f" and not np.isfinite(values).any()):
@@ -68,19 +50,15 @@ def auto_window(samples: NDArray[Any]) -> Window:
 
 
 def intensity(plane: NDArray[Any], window: Window) -> NDArray[np.float32]:
-    """Map pixel values to 0 (start of the window and below) to 1 (its end and above), linearly, as float32.
+    """Map pixel values linearly to float32 from 0 (start of the window and below) to 1 (its end and above).
 
     An end below the start inverts the contrast; if they are equal, values above are 1. NaN becomes 0; complex numbers
     count by their absolute value.
-
-    >>> import numpy as np
-    >>> intensity(np.array([0, 10, 15, 30]), (10, 20)).tolist()
-    [0.0, 0.0, 0.5, 1.0]
     """
     start, end = window
-    small = plane.dtype.kind == "b" or (plane.dtype.kind in "iu" and plane.dtype.itemsize <= 2)
+    is_small = plane.dtype.kind == "b" or (plane.dtype.kind in "iu" and plane.dtype.itemsize <= 2)
     real = np.abs(plane) if plane.dtype.kind == "c" else plane
-    values: NDArray[np.floating[Any]] = real.astype(np.float32 if small else np.float64)
+    values: NDArray[np.floating[Any]] = real.astype(np.float32 if is_small else np.float64)
     if start == end:
         above: NDArray[np.float32] = (values > start).astype(np.float32)
         return above
@@ -97,11 +75,6 @@ def composite(
     """Blend planes (Y, X) of channels additively, each in its colour, to uint8 (Y, X, 3).
 
     ``windows`` are start and end of each channel in pixel values. Sums above 255 are 255; NaN is black.
-
-    >>> import numpy as np
-    >>> planes = np.array([[[0, 100]], [[50, 50]]], "uint16")
-    >>> composite(planes, ["FF0000", "0000FF"], [(0, 100), (0, 100)]).tolist()
-    [[[0, 0, 128], [255, 0, 128]]]
     """
     if not (len(planes) and len(planes) == len(colors) == len(windows)):
         raise InvalidArgumentError(
@@ -116,23 +89,18 @@ def composite(
     total = np.zeros((*planes[0].shape, 3), np.float32)
     for plane, color, window in zip(planes, colors, windows, strict=True):
         level = intensity(plane, window)
-        for index, part in enumerate(rgb(color)):
-            if part:
-                total[..., index] += level * part
+        for index, component in enumerate(rgb(color)):
+            if component:
+                total[..., index] += level * component
     # Halves are rounded up, so that a colour at 50 % has equal values in every channel.
     blended: NDArray[np.uint8] = np.floor(np.minimum(total, 255) + 0.5).astype(np.uint8)
     return blended
 
 
 def block_mean(plane: NDArray[Any], factor: int) -> NDArray[Any]:
-    """Shrink a plane by the mean of blocks; incomplete blocks at the edge use their pixels, NaN is ignored.
+    """Shrink planes (..., Y, X) by the mean of blocks, which may be incomplete at the edge; NaN is ignored.
 
-    Factor 1 returns the plane itself; others return float64 of shape (ceil(Y / factor), ceil(X / factor)). Dimensions
-    before Y and X are kept.
-
-    >>> import numpy as np
-    >>> block_mean(np.array([[1, 3, 10], [1, 3, 20]]), 2).tolist()
-    [[2.0, 15.0]]
+    Factor 1 returns the planes themselves; others return float64 of shape (..., ceil(Y / factor), ceil(X / factor)).
     """
     if factor <= 1 or not plane.size:
         return plane
@@ -142,8 +110,8 @@ def block_mean(plane: NDArray[Any], factor: int) -> NDArray[Any]:
     if valid is not None and not valid.all():
         counts = _block_sum(valid, factor)
     else:
-        height, width = (_counts(length, factor) for length in values.shape[-2:])
-        counts = height[:, None] * width
+        heights, widths = (_block_lengths(length, factor) for length in values.shape[-2:])
+        counts = heights[:, None] * widths
     with np.errstate(invalid="ignore", divide="ignore"):
         mean: NDArray[Any] = sums / counts
     return mean
@@ -153,25 +121,20 @@ def _block_sum(values: NDArray[Any], factor: int) -> NDArray[np.float64]:
     *outer, height, width = values.shape
     rows = np.zeros((*outer, math.ceil(height / factor), width))
     for offset in range(factor):  # one strided view after the other: reduceat would copy all of it to float64
-        part = values[..., offset::factor, :]
-        rows[..., : part.shape[-2], :] += part
+        view = values[..., offset::factor, :]
+        rows[..., : view.shape[-2], :] += view
     total: NDArray[np.float64] = np.add.reduceat(rows, np.arange(0, width, factor), axis=-1)
     return total
 
 
-def _counts(length: int, factor: int) -> NDArray[np.float64]:
-    counts = np.full(math.ceil(length / factor), float(factor))
-    counts[-1] = length - factor * (len(counts) - 1)
-    return counts
+def _block_lengths(length: int, factor: int) -> NDArray[np.float64]:
+    lengths = np.full(math.ceil(length / factor), float(factor))
+    lengths[-1] = length - factor * (len(lengths) - 1)
+    return lengths
 
 
 def nearest(plane: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    """Resample a plane (Y, X) to another shape by its nearest pixels: label ids stay ids.
-
-    >>> import numpy as np
-    >>> nearest(np.array([[1, 2]]), (2, 4)).tolist()
-    [[1, 1, 2, 2], [1, 1, 2, 2]]
-    """
+    """Resample a plane (Y, X) to another shape by its nearest pixels, so that label ids stay ids."""
     rows, columns = (
         ((np.arange(new) + 0.5) * old / new).astype(np.intp)
         for old, new in zip(plane.shape, shape, strict=True)
@@ -188,13 +151,8 @@ def overlay(
 ) -> NDArray[np.uint8]:
     """Overlay label ids on a picture: a tint inside, the full colour along the outline; 0 is background.
 
-    ``colors`` maps ids to RGB values of 0 to 255; other ids get a fixed colour of their own. ``opacity`` of the tint is
-    from 0 to 1.
-
-    >>> import numpy as np
-    >>> black = np.zeros((1, 3, 3), "uint8")
-    >>> overlay(black, np.array([[0, 0, 7]]), {7: (255, 0, 0)})[0, 2].tolist()
-    [255, 0, 0]
+    ``colors`` maps ids to RGB values of 0 to 255; other ids get a fixed colour (`label_color`). ``opacity`` of the tint
+    is from 0 to 1.
     """
     if labels.dtype.kind not in "biu":
         raise InvalidArgumentError(f"Label ids are integers; got {labels.dtype}.")

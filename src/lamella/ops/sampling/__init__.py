@@ -1,4 +1,1 @@
-"""Draw and read crops of images for training.
-
-Independent of any framework.
-"""
+"""Draw and read crops of images for training, with any framework."""

@@ -138,7 +138,7 @@ class CropSource:
         """Whether forked workers can read the images after this process did; those of object stores cannot be."""
         return all(image.documents.storage.survives_fork for image in self.images)
 
-    # -- where ---------------------------------------------------------------------------------------------------
+    # -- positions of crops ------------------------------------------------------------------------------------------
 
     def draw(self, epoch: int, number: int) -> Crop:
         """Return the position of crop `number` of an epoch.
@@ -189,7 +189,7 @@ class CropSource:
         factors: Sequence[float],
         random: np.random.Generator,
     ) -> None:
-        """Move a corner so that the crop contains the whole block of a labelled voxel of a coarse level."""
+        """Move a corner so that the crop contains all of a labelled voxel of a coarser level."""
         array, span = self._array(image)
         image_axes, names = self.images[image].axis_names, self._label(image).axis_names
         for name, at, factor in zip(names, voxel, factors, strict=True):
@@ -202,8 +202,8 @@ class CropSource:
     def _find_labelled_voxels(self, image: int) -> tuple[Array, tuple[float, ...]]:
         """Return labelled voxels of a sufficiently coarse level, and their size in voxels of the crop's level.
 
-        A block of a coarser level has a label only if one of its voxels has (mode or stride), so a crop that contains
-        the block contains a labelled voxel. If all labels are too small for a coarse level, finer ones are searched.
+        A coarse voxel has a label only if one of the fine voxels below it has (mode or stride), so a crop that contains
+        all of them contains a labelled voxel. If all labels are too small for a coarse level, finer ones are searched.
         """
         label = self._label(image)
         finest_shape, finest_scale = label[self.level].shape, label.get_effective_scale(self.level)
@@ -252,20 +252,19 @@ class CropSource:
         >>> [sample.image.shape for sample in source.read([source.draw(0, n) for n in range(2)])]
         [(2, 4, 6), (2, 4, 6)]
         """
-        numbers: dict[int, list[int]] = {}
-        for n, crop in enumerate(crops):
-            numbers.setdefault(crop.image, []).append(n)
-        of_image = {image: [crops[n] for n in indices] for image, indices in sorted(numbers.items())}
-        reads = [partial(self._pixels, image, chosen) for image, chosen in of_image.items()]
+        crops_by_image: dict[int, list[Crop]] = {}
+        for crop in sorted(crops, key=lambda crop: crop.image):
+            crops_by_image.setdefault(crop.image, []).append(crop)
+        reads = [partial(self._pixels, image, chosen) for image, chosen in crops_by_image.items()]
         if self.labels is not None:
-            reads += [partial(self._labels, image, chosen) for image, chosen in of_image.items()]
-        blocks = self._run_all(reads)
-        samples: list[Sample | None] = [None] * len(crops)
-        for number, (image, chosen) in enumerate(of_image.items()):
-            ids = [None] * len(chosen) if self.labels is None else blocks[len(of_image) + number]
-            for n, block, label_block in zip(numbers[image], blocks[number], ids, strict=True):
-                samples[n] = Sample(block, label_block, crops[n])
-        return [sample for sample in samples if sample is not None]
+            reads += [partial(self._labels, image, chosen) for image, chosen in crops_by_image.items()]
+        blocks = iter(self._run_all(reads))
+        pixels = {image: iter(next(blocks)) for image in crops_by_image}
+        labels = {image: iter(next(blocks)) for image in crops_by_image if self.labels is not None}
+        return [
+            Sample(next(pixels[crop.image]), next(labels[crop.image]) if labels else None, crop)
+            for crop in crops
+        ]
 
     def _run_all(self, reads: Sequence[Callable[[], list[Array]]]) -> list[list[Array]]:
         """Read arrays one by one, or all at once in stores over a connection."""

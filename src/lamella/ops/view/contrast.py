@@ -27,14 +27,11 @@ if TYPE_CHECKING:
 
 
 _FIELDS = 4
-"""Fields of each well whose pixels are read."""
+"""Maximum number of fields of each well whose pixels are read."""
 
 
 def well_windows(scene: ViewScene, tiles: Tiles, view: View, threads: Executor) -> list[list[Window] | None]:
-    """Return the windows of all channels for each well; None for a well without readable pixels.
-
-    A window is that of a preview, from the coarse pixels of up to four fields of the well.
-    """
+    """Return the windows of all channels for each well, from coarse pixels; None for a well without readable pixels."""
     tiles.check_view(view)
     members: dict[int, list[int]] = {}
     for number, field in enumerate(scene.fields):
@@ -60,9 +57,9 @@ def well_windows(scene: ViewScene, tiles: Tiles, view: View, threads: Executor) 
 
 
 def write_contrast(scene: ViewScene, windows: Mapping[str, tuple[float, float]]) -> int:
-    """Write windows of channels, by their names in the scene, to all fields that have them; return how many fields.
+    """Write windows of channels, by their names in the scene, to all fields with these channels; count the fields.
 
-    Raises InvalidArgumentError for a channel that the scene lacks; then nothing is written.
+    Raise InvalidArgumentError for a channel that the scene lacks; then nothing is written.
     """
     names = [channel.name for channel in scene.channels]
     unknown = sorted(set(windows) - set(names))

@@ -1,7 +1,7 @@
-"""Read coarse planes of many fields at once, if the arrays have equal metadata: in a plate they nearly always do.
+"""Read coarse planes of many fields at once, if their arrays have equal metadata, as in most plates.
 
-To read one field takes a millisecond, thousands take seconds. So the fields of a tile are read in portions: one call
-reads the region of all of them, and one computation reduces all of them to means of blocks.
+A field takes a millisecond to read by itself. So the fields of a tile are read in portions: one call reads the region
+of all of them, and one computation reduces all of them to means of blocks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lamella.store.metadata.documents import Documents
 
 _MAX_VALUES = 1 << 18
-"""Maximum number of values of a field that is read together with others; larger fields gain nothing."""
+"""Maximum number of values of a field that is read together with others; larger fields would not be faster."""
 
 PORTION = 64
 """Number of fields that are read in one call."""
@@ -36,16 +36,14 @@ Region = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class PlaneRequest:
-    """The planes of a field: those of the array at ``path`` in ``region``, at some rows and columns.
-
-    The means of blocks of ``reduce`` x ``reduce`` pixels are returned; 1 for single pixels.
-    """
+    """The planes in a region of the array at ``path``, at some rows and columns."""
 
     path: str
     meta: ArrayMeta
     axes: PlaneAxes
     region: Region
     reduce: int
+    """Side of the blocks of pixels whose means are returned; 1 for single pixels."""
     rows: NDArray[np.intp]
     columns: NDArray[np.intp]
 
@@ -53,9 +51,9 @@ class PlaneRequest:
 def whole_region(
     meta: ArrayMeta, axes: PlaneAxes, cut: dict[int, int | slice], channels: Sequence[int]
 ) -> Region | None:
-    """Return the region with the whole plane of channels that follow each other; None if there is no such region.
+    """Return the region with the whole planes of consecutive channels; None for other channels.
 
-    Also None for planes of several chunks, for large ones, and for complex numbers: these are read field by field.
+    Also None for planes of several chunks, large planes and complex numbers: these are read field by field.
     """
     shape, chunks = meta.shape, meta.chunks
     if any(shape[axis] > chunks[axis] for axis in (axes.y, axes.x)) or meta.dtype.kind not in "uif":
@@ -69,16 +67,16 @@ def whole_region(
         region[axes.channel] = (channels[0], channels[0] + len(channels))
     elif len(channels) > 1:
         return None
-    return tuple(region) if math.prod(b - a for a, b in region) <= _MAX_VALUES else None
+    return tuple(region) if math.prod(stop - start for start, stop in region) <= _MAX_VALUES else None
 
 
 def load_ahead(documents: Documents, paths: Sequence[str], request: PlaneRequest) -> None:
-    """Load files in folders ahead that `read_planes` reads next, if arrays are like that of a request."""
+    """Load files in folders that `read_planes` reads next, of arrays like that of a request."""
     load_equal_arrays(documents, paths, request.meta, tuple(slice(*span) for span in request.region))
 
 
 def read_planes(documents: Documents, requests: Sequence[PlaneRequest]) -> list[NDArray[Any] | None]:
-    """Return the planes of fields, each (channel, row, column); None for a field that is to be read by itself.
+    """Return the planes of fields, each (channel, row, column); None for a field that must be read by itself.
 
     Also None for a field with only fill values in a plane: the plane may not be written.
     """
@@ -93,29 +91,29 @@ def read_planes(documents: Documents, requests: Sequence[PlaneRequest]) -> list[
             continue
         fill = np.asarray(first.meta.fill_value, first.meta.dtype)
         empty = np.isnan(planes) if first.meta.dtype.kind == "f" and np.isnan(fill) else planes == fill
-        all_fill = empty.all(axis=(2, 3)).any(axis=1).tolist()
+        have_empty_plane = empty.all(axis=(2, 3)).any(axis=1).tolist()
         means = block_mean(planes, first.reduce)
-        for number, mean, is_fill in zip(numbers, means, all_fill, strict=True):
-            if not is_fill:
+        for number, mean, has_empty_plane in zip(numbers, means, have_empty_plane, strict=True):
+            if not has_empty_plane:
                 results[number] = _select(mean, requests[number])
     return results
 
 
 def _read_stack(documents: Documents, paths: Sequence[str], request: PlaneRequest) -> NDArray[Any] | None:
-    """Read the region of a request from the arrays of many, (field, channel, Y, X); None if one cannot be read."""
+    """Read the region of a request from many arrays, (field, channel, Y, X); None if one array cannot be read."""
     try:
         values = read_equal_arrays(
             documents, paths, request.meta, tuple(slice(*span) for span in request.region)
         )
-    except Exception:  # any error of the engine: each field is then read by itself, and raises its own
+    except Exception:  # any error of the engine: each field is then read by itself, and raises its own error
         return None
     if values is None:
         return None
     axes = request.axes
     order = [axis for axis in (axes.channel, axes.z) if axis is not None]
     planes = [axes.y, axes.x]
-    rest = [axis for axis in range(len(request.region)) if axis not in (*order, *planes)]
-    values = values.transpose([0, *(1 + axis for axis in (*rest, *order, *planes))])
+    others = [axis for axis in range(len(request.region)) if axis not in (*order, *planes)]
+    values = values.transpose([0, *(1 + axis for axis in (*others, *order, *planes))])
     lengths = {axis: stop - start for axis, (start, stop) in enumerate(request.region)}
     count = 1 if axes.channel is None else lengths[axes.channel]
     values = values.reshape(len(paths), count, -1, lengths[axes.y], lengths[axes.x])

@@ -21,7 +21,7 @@ _WELL_COLUMNS = ("well", "well_id", "wellid", "well_name", "wellname")
 """Names, in lower case, of a column that names the well."""
 
 _SAMPLED_FIELDS = 8
-"""Fields, spread over a plate, whose tables are listed: measurements usually exist for all fields."""
+"""Number of fields, spread over a plate, whose tables are listed: measurements usually exist for all fields."""
 
 
 def heat_tables(node: NGFFNode, scene: ViewScene, *, every_field: bool = False) -> list[str]:
@@ -46,7 +46,7 @@ def heat_columns(node: NGFFNode, table: str) -> list[str]:
 def heat_of_wells(node: NGFFNode, scene: ViewScene, table: str, column: str) -> list[float | None]:
     """Return the mean of a column for each well of the scene; None for a well without a finite value.
 
-    Raises InvalidArgumentError for a table without such a column of numbers, or without wells.
+    Raise InvalidArgumentError for a table without such a column of numbers, or without wells.
     """
     frame, well = _frame(node, table)
     if column not in heat_columns(node, table):

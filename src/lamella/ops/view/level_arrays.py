@@ -14,7 +14,7 @@ from lamella.ops.display.planes import current_levels
 from lamella.ops.regions import expand_index
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import DTypeLike, NDArray
 
@@ -66,20 +66,17 @@ class LazyArray(ABC):
 
 
 class LevelArray(LazyArray):
-    """One channel of a level of an image.
+    """One channel of a level of an image: ``dimensions`` of the level, in this order, at ``fixed`` indices of others."""
 
-    ``kept`` are the dimensions of the level that this array has, in its own order; the others are fixed at ``fixed``.
-    """
-
-    def __init__(self, array: ImageArray, kept: Sequence[int], fixed: dict[int, int]) -> None:
-        self._array, self._kept, self._fixed = array, tuple(kept), fixed
-        self.shape = tuple(array.shape[dimension] for dimension in kept)
+    def __init__(self, array: ImageArray, dimensions: Sequence[int], fixed: dict[int, int]) -> None:
+        self._array, self._dimensions, self._fixed = array, tuple(dimensions), fixed
+        self.shape = tuple(array.shape[dimension] for dimension in dimensions)
         self.dtype = array.dtype
 
     def _read(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
-        entries: dict[int, int | slice] = {**self._fixed, **dict(zip(self._kept, index, strict=True))}
+        entries: dict[int, int | slice] = {**self._fixed, **dict(zip(self._dimensions, index, strict=True))}
         values = np.asarray(self._array[tuple(entries[axis] for axis in range(self._array.ndim))])
-        read_axes = [axis for axis in self._kept if isinstance(entries[axis], slice)]
+        read_axes = [axis for axis in self._dimensions if isinstance(entries[axis], slice)]
         stored = sorted(read_axes)
         return values.transpose([stored.index(axis) for axis in read_axes])
 
@@ -100,9 +97,9 @@ def drawable_levels(position: Position) -> list[ImageArray]:
     return levels
 
 
-def kept_dimensions(axes: PlaneAxes, ndim: int, fixed: dict[int, int]) -> tuple[list[int], dict[int, int]]:
-    """Return the dimensions of a layer in the order T, others, Z, Y, X, and the indices of the others."""
+def layer_dimensions(axes: PlaneAxes, ndim: int, fixed: Mapping[int, int]) -> list[int]:
+    """Return the dimensions of a level, except the fixed ones, in the order T, others, Z, Y, X."""
     last = [axis for axis in (axes.z, axes.y, axes.x) if axis is not None]
     first = [] if axes.time is None else [axes.time]
     others = [axis for axis in range(ndim) if axis not in (*first, *last, *fixed)]
-    return [*first, *others, *last], fixed
+    return [*first, *others, *last]

@@ -27,7 +27,7 @@ from lamella.nodes.reporting import callers_level
 from lamella.nodes.walk import CONTAINERS, walk
 from lamella.ops.display.planes import PlaneAxes, aspect_of, shows_old_pixels
 from lamella.ops.display.preview import PreviewOptions
-from lamella.ops.display.preview_plate import grid_of_wells, known_channels, spread, with_windows
+from lamella.ops.display.preview_plate import grid_of_wells, channels_of_fields, spread, with_windows
 from lamella.ops.execution import THREADS
 from lamella.spec import edits, geometry
 from lamella.store.keys import join
@@ -49,10 +49,10 @@ _SAMPLE_SIDE = 256
 """Pixels along the larger side of the planes from which a missing contrast is computed."""
 
 _SAMPLED_FIELDS = 64
-"""Fields, spread over a plate, whose label images and windows are read; and one for each other channel name."""
+"""Number of fields, spread over a plate, whose label images and windows are read; one more for each other channel."""
 
 _MAX_AHEAD = 8192
-"""Maximum number of fields whose levels are requested with the scene: such documents are kept for seconds only."""
+"""Maximum number of fields whose levels are requested with the scene: these documents are cached for seconds only."""
 
 _WELL_GAP, _FIELD_GAP = 0.06, 0.01
 """Gap between wells, and between fields in a grid, as a fraction of the larger side of a cell."""
@@ -66,32 +66,34 @@ _MAX_SPARSENESS = 8
 
 @dataclass(frozen=True)
 class Field:
-    """An image on the canvas; ``node`` is an error if the image cannot be read.
-
-    ``x``, ``y``, ``width``, ``height`` are in canvas units, ``well`` is the index of its well, ``shape`` that of level
-    0, ``acquisition`` its id in the well. ``pixel`` is the width of a pixel and its unit, if the metadata state a
-    length, ``aspect`` its height divided by its width, and ``corner`` the translation along X and Y. ``levels`` are
-    the paths of the arrays that show its pixels, ``image_axes`` the axes of the image, ``channel_names`` the stored
-    names of its channels; None if these do not fit its pixels.
-    """
+    """An image on the canvas, with its rectangle in canvas units."""
 
     path: str
     well: int
+    """Index of the well."""
     node: Position | LamellaError
+    """The image, or the error because of which it cannot be read."""
     x: float = 0.0
     y: float = 0.0
     width: float = 0.0
     height: float = 0.0
     shape: tuple[int, ...] = ()
+    """Shape of level 0."""
     axes: PlaneAxes | None = None
     acquisition: int | None = None
+    """Id of the acquisition."""
     dtype: np.dtype[Any] | None = None
     pixel: tuple[float | None, str | None] = (None, None)
+    """Width of a pixel and its unit, if the metadata state them."""
     aspect: float = 1.0
+    """Height of a pixel divided by its width."""
     corner: tuple[float, float] | None = None
+    """Translation along X and Y."""
     levels: tuple[str, ...] = ()
+    """Paths of the levels that show the pixels of level 0."""
     image_axes: tuple[AxisMeta, ...] = ()
     channel_names: tuple[str, ...] | None = None
+    """Stored names of the channels; None if they do not fit the pixels."""
 
 
 @dataclass(frozen=True)
@@ -109,13 +111,7 @@ class WellArea:
 
 @dataclass(frozen=True)
 class ViewScene:
-    """The metadata that a viewer needs before it reads pixels.
-
-    ``pixel`` is the size of a canvas unit in ``unit``. ``acquisitions`` are the ids and names of the acquisitions, if
-    there are several; each is placed by itself, and one is shown at a time. ``active`` are the channels shown by
-    default, ``times`` and ``depth`` the largest lengths of T and Z. ``searched`` is the number of fields whose
-    label images are listed; the channels are those of all fields.
-    """
+    """The metadata that a viewer needs before it reads pixels."""
 
     name: str
     store: str
@@ -126,17 +122,23 @@ class ViewScene:
     rows: list[str]
     columns: list[str]
     channels: list[ShownChannel]
+    """The channels of all fields."""
     active: list[bool]
+    """Whether each channel is shown by default."""
     dtype: np.dtype[Any]
     times: int
     depth: int
+    """``times`` and ``depth``: the largest lengths of T and Z."""
     width: float
     height: float
     pixel: float | None
+    """Size of a canvas unit in ``unit``."""
     unit: str | None
     acquisitions: list[tuple[int | None, str]] = dataclasses.field(default_factory=list)
+    """Ids and names, if there are several; each is placed by itself, and one is shown at a time."""
     labels: list[str] = dataclasses.field(default_factory=list)
     searched: int = 1
+    """Number of fields whose label images are listed."""
 
     def to_dict(self) -> JSONObject:
         """Return the scene as JSON, with the reason for each field that cannot be read."""
@@ -166,9 +168,9 @@ class ViewScene:
                     "name": channel.name,
                     "color": channel.color,
                     "window": list(channel.window or limits),
-                    "active": on,
+                    "active": is_active,
                 }
-                for channel, on in zip(self.channels, self.active, strict=True)
+                for channel, is_active in zip(self.channels, self.active, strict=True)
             ],
             "wells": [[well.path, well.x, well.y, well.width, well.height] for well in self.wells],
             "fields": [
@@ -192,15 +194,15 @@ class ViewScene:
 
     @property
     def field_gap(self) -> float:
-        """Return the gap between the first two fields of a well in a grid; 0 if they are not side by side."""
-        for one, next_one in pairwise(self.fields):
-            if one.well == next_one.well:
-                gap = next_one.x - one.x - one.width
-                return gap if next_one.y == one.y and 0 < gap < 2 * _FIELD_GAP * one.width + 1 else 0.0
+        """Gap between the first two fields of a well in a grid; 0 if they are not side by side."""
+        for left, right in pairwise(self.fields):
+            if left.well == right.well:
+                gap = right.x - left.x - left.width
+                return gap if right.y == left.y and 0 < gap < 2 * _FIELD_GAP * left.width + 1 else 0.0
         return 0.0
 
     def acquisition_number(self, field: Field) -> int:
-        """Return the index of a field's acquisition in ``acquisitions``; 0 for an unreadable well, which names none."""
+        """Return the index of a field's acquisition in ``acquisitions``; 0 if it is unknown, as in unreadable wells."""
         ids = [number for number, _ in self.acquisitions]
         return ids.index(field.acquisition) if field.acquisition in ids else 0
 
@@ -226,10 +228,9 @@ def view_scene(
 ) -> ViewScene:
     """Read the documents of a node and place its fields on a canvas; raise MetadataError without any image.
 
-    ``seen`` is called with each field when its documents have been read. Label images are those of 64 fields, spread
-    over the plate, unless it has fewer than 128 or ``every_field`` is set; channels are those of all fields.
-    ``for_tiles``: a remote store is also asked for the documents that `Tiles` opens next, while the contrast is
-    computed.
+    ``seen`` is called with each field when its documents have been read. Label images of some fields are listed
+    (`sampled`), of all with ``every_field``. ``for_tiles`` requests the documents that `Tiles` opens next from a remote
+    store, while the contrast is computed.
     """
     if isinstance(node, Labels):
         raise MetadataError(
@@ -248,8 +249,8 @@ def view_scene(
     with ThreadPoolExecutor(2, "lamella-view-scene") as beside:
         names = beside.submit(_label_names, searched)
         if for_tiles:
-            for_contrast = set(map(id, searched))  # their levels are requested as they are read
-            others = [field for field in fields if id(field) not in for_contrast]
+            sampled_ids = set(map(id, searched))  # the levels of these are read for the contrast
+            others = [field for field in fields if id(field) not in sampled_ids]
             beside.submit(_expect_coarsest_levels, others, node.documents)
         is_label = isinstance(first.node, LabelImage)
         channels, active = ([], []) if is_label else _channels(searched, node.documents)
@@ -279,11 +280,7 @@ def view_scene(
 
 
 def sampled(items: Sequence[T], count: int | None) -> Sequence[T]:
-    """Return ``count`` items, spread over all; all of them for None, or if there are fewer than twice as many.
-
-    >>> len(sampled(range(20), 10)), len(sampled(range(19), 10)), len(sampled(range(20), None))
-    (10, 19, 20)
-    """
+    """Return ``count`` items, spread over all; all items for None, or if there are fewer than twice as many."""
     return items if count is None or len(items) < 2 * count else spread(items, count)
 
 
@@ -320,7 +317,7 @@ def scene_name(node: NGFFNode) -> str:
 def _members(
     node: NGFFNode, seen: Callable[[Field], None] | None
 ) -> tuple[list[Field], list[WellArea], list[str], list[str]]:
-    """Return the fields of a node, without rectangles, its wells, and the names of rows and columns."""
+    """Return the fields and the wells of a node, without their rectangles, and the names of rows and columns."""
     if isinstance(node, Position):
         return [_read_documents("", 0, node)], [WellArea("", 0, 0)], [""], [""]
     if not isinstance(node, CONTAINERS):
@@ -531,10 +528,9 @@ def _place_by_stage(fields: Sequence[Field], pixel: float | None) -> list[Field]
 
 
 def _channels(fields: Sequence[Field], documents: Documents) -> tuple[list[ShownChannel], list[bool]]:
-    """Return all channels of the fields, each with a window, and the channels shown by default.
+    """Return all channels of the fields, each with a window, and whether they are shown by default.
 
-    A remote store is asked for the documents of all fields at once, then for the pixels of all. Warns of fields that
-    the service did not return; damaged ones are reported by their tiles.
+    Warn of fields that the service did not return; damaged fields are reported by their tiles.
     """
     unread: dict[str, LamellaError] = {}
 
@@ -542,15 +538,14 @@ def _channels(fields: Sequence[Field], documents: Documents) -> tuple[list[Shown
         unread.setdefault(str(position.node_path), error)
 
     paths = [(field.node.path, field.levels[0]) for field in fields if isinstance(field.node, Position)]
-    documents.request_ahead(
-        [path for path, _ in paths], arrays=[join(*of_field) for of_field in paths], attributes_only=True
-    )
+    arrays = [join(path, level) for path, level in paths]
+    documents.request_ahead([path for path, _ in paths], arrays=arrays, attributes_only=True)
     nodes = [field.node for field in fields]
     if documents.storage.reads_ahead:
         with _reader_threads(documents) as threads:
-            previews = known_channels(nodes, threads, remember)
+            previews = channels_of_fields(nodes, threads, remember)
     else:
-        previews = known_channels(nodes, unread=remember)
+        previews = channels_of_fields(nodes, unread=remember)
     workers = THREADS.waiting_for(documents.storage, 8 * 4 * _SAMPLE_SIDE**2)
     channels = with_windows([*previews.values()], PreviewOptions(), _SAMPLE_SIDE, workers, remember)
     for path, error in unread.items():
@@ -591,18 +586,16 @@ def _label_names(fields: Sequence[Field]) -> list[str]:
     groups = [join(field.node.path, "labels") for field in fields if isinstance(field.node, Position)]
     first.documents.request_ahead(groups, attributes_only=True)
     with reader_threads(first) as threads:
-        return list(dict.fromkeys(name for found in threads.map(names, fields) for name in found))
+        return list(dict.fromkeys(name for labels in threads.map(names, fields) for name in labels))
 
 
 def reader_threads(node: NGFFNode) -> ThreadPoolExecutor:
-    """Return threads that read for a viewer: as many as processors, or 32 where each read waits for a server.
-
-    Each decodes the chunks that it reads: to hand a small chunk to another thread costs more than to decode it.
-    """
+    """Return threads that read for a viewer, and decode what they read: small chunks cost less than a hand-over."""
     return _reader_threads(node.documents)
 
 
 def _reader_threads(documents: Documents) -> ThreadPoolExecutor:
+    """Return as many threads as processors, or 32 where each read waits for a server."""
     count = 32 if documents.storage.reads_ahead else max(2, min(8, cpus()))
     return ThreadPoolExecutor(count, "lamella-view", initializer=mark_codec_thread)
 

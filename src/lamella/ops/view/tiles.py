@@ -51,23 +51,22 @@ _MIN_TOGETHER = 8
 """Minimum number of fields in a tile that are read together; fewer are read one by one."""
 
 _TOLERANCE = 1.01
-"""A level may be this much coarser than a tile, as sizes of levels are rounded: 500 of 1001 pixels count as half."""
+"""A level may be coarser than a tile by this factor, because sizes are rounded: 500 of 1001 pixels count as half."""
 
 
 UNWRITTEN = 2
-"""Value of the mask where no pixel of a field is written yet."""
+"""Value of the mask for pixels of a field that are not written."""
 
 
 @dataclass(frozen=True)
 class View:
-    """The displayed Z and T of a tile, as indices in level 0; ``z`` is None for the maximum over Z.
-
-    ``acquisition`` is the index of the acquisition in the scene.
-    """
+    """The displayed T and Z of a tile, as indices in level 0."""
 
     t: int
     z: int | None
+    """None for the maximum over Z."""
     acquisition: int = 0
+    """Index of the acquisition in the scene."""
 
 
 @dataclass(frozen=True)
@@ -112,16 +111,15 @@ class _Level:
 
 @dataclass(frozen=True)
 class _Image:
-    """An image or label image. Its levels are opened when needed: often only the coarsest one is.
-
-    ``shape`` is that of level 0.
-    """
+    """An image or label image, whose levels are opened when needed: often only the coarsest one is."""
 
     node: Position
     paths: Sequence[str]
     axes: Sequence[AxisMeta]
     shape: tuple[int, ...]
+    """Shape of level 0."""
     opened: dict[str, _Level | None]
+    """The opened levels by path; None for damaged ones."""
     plane_axes: PlaneAxes | None = None
 
     def level_for(self, field: Field, step: int) -> _Level:
@@ -133,7 +131,7 @@ class _Image:
         if enough is not None:
             return enough
         finest = self.opened[self.paths[0]]
-        return self._open(self.paths[0]) if finest is None else finest  # raises why it cannot be opened
+        return self._open(self.paths[0]) if finest is None else finest  # raises the reason for a damaged level
 
     def next_level(self, field: Field, step: int) -> str | None:
         """Return the next level that `level_for` has to open; None without any."""
@@ -150,7 +148,7 @@ class _Image:
         return (*reversed(self.paths),)
 
     def open_level(self, path: str) -> None:
-        """Open a level, or note that it is damaged: a finer one shows the same. Raise StorageError for a refusal."""
+        """Open a level, or record that it is damaged: a finer one shows the same. A StorageError is raised."""
         try:
             self.opened[path] = self._open(path)
         except StorageError:
@@ -161,36 +159,36 @@ class _Image:
     def _open(self, path: str) -> _Level:
         array = self.node.open_level(path, self.node.document.last_shared_model.multiscales[0])
         meta = array.stored.last_meta
-        same = self.plane_axes is not None and len(meta.shape) == len(self.shape)
-        axes = self.plane_axes if same else None
+        axes = self.plane_axes if len(meta.shape) == len(self.shape) else None
         return _Level(array, axes or PlaneAxes.of(self.axes, len(meta.shape)), meta)
 
 
 @dataclass(frozen=True)
 class _FieldPixels:
-    """The pixels of one field in a tile; ``planes`` has None for a channel that the field lacks."""
+    """The pixels of one field in a tile."""
 
     target: tuple[slice, slice]
+    """Region of the tile."""
     planes: list[NDArray[Any] | None]
+    """None for a channel that the field lacks."""
     mask: NDArray[np.uint8] | int
 
 
 @dataclass(frozen=True)
-class _FieldPart:
-    """The pixels of a field that lie in a tile: rows and columns of a level, and their region of the tile.
-
-    ``cut`` is the index of the displayed plane; None for a time that is not recorded yet.
-    """
+class _FieldRegion:
+    """The pixels of a field that lie in a tile: some rows and columns of a level."""
 
     level: _Level
     rows: NDArray[np.intp]
     columns: NDArray[np.intp]
     target: tuple[slice, slice]
+    """Region of the tile."""
     cut: dict[int, int | slice] | None
+    """Index along the dimensions except Y and X; None for a time that is not recorded yet."""
 
 
 class Tiles:
-    """Reader of the tiles of a scene; recently drawn tiles are cached. Thread-safe."""
+    """Reads the tiles of a scene; recently drawn tiles are cached. Thread-safe."""
 
     def __init__(self, scene: ViewScene, threads: Executor, *, cache_bytes: int = CACHE_BYTES) -> None:
         self._scene = scene
@@ -205,7 +203,7 @@ class Tiles:
             field.node.documents for field in scene.fields if isinstance(field.node, Position)
         )
         self._acquisitions = np.array([scene.acquisition_number(field) for field in scene.fields])
-        self._corners = np.array(
+        self._rectangles = np.array(
             [[field.x, field.y, field.width, field.height] for field in scene.fields]
         ).reshape(-1, 4)
         self._gap = scene.field_gap
@@ -265,8 +263,8 @@ class Tiles:
         step = 1 << max(0, int(np.ceil(np.log2(max(field.width, field.height, 1) / _CONTRAST_SIDE))))
         shape = -(-int(np.ceil(field.height)) // step), -(-int(np.ceil(field.width)) // step)
         names = [channel.name for channel in self._scene.channels]
-        part = self._read_field(number, _TileRequest(field.x, field.y, step, shape, view, names), None)
-        return [None] * len(names) if part is None else part.planes
+        pixels = self._read_field(number, _TileRequest(field.x, field.y, step, shape, view, names), None)
+        return [None] * len(names) if pixels is None else pixels.planes
 
     def _check(
         self, level: int, column: int, row: int, view: View, channels: Sequence[int], label: str | None
@@ -294,12 +292,12 @@ class Tiles:
         width = min(SIDE, int(np.ceil((self._scene.width - left) / step)))
         height = min(SIDE, int(np.ceil((self._scene.height - top) / step)))
         names = [self._scene.channels[index].name for index in channels]
-        x, y, across, down = self._corners.T
+        x, y, widths, heights = self._rectangles.T
         in_tile = np.flatnonzero(
             (x < left + width * step)
-            & (x + across + self._gap > left)
+            & (x + widths + self._gap > left)
             & (y < top + height * step)
-            & (y + down + self._gap > top)
+            & (y + heights + self._gap > top)
             & (self._acquisitions == view.acquisition)
         )
         damaged: list[tuple[int, str]] = []
@@ -324,21 +322,22 @@ class Tiles:
                 pixels |= portion
         others = [number for number in numbers if number not in pixels]
         pixels |= zip(others, self._threads.map(read, others), strict=True)
-        drawn = [part for number in numbers if (part := pixels[number])]
-        count = len(names) if label is None else max((len(part.planes) for part in drawn), default=1)
-        dtypes = [np.dtype("uint32"), *(part.planes[0].dtype for part in drawn if part.planes[0] is not None)]
+        drawn = [field for number in numbers if (field := pixels[number])]
+        count = len(names) if label is None else max((len(field.planes) for field in drawn), default=1)
+        first_planes = [field.planes[0] for field in drawn]
+        dtypes = [np.dtype("uint32"), *(plane.dtype for plane in first_planes if plane is not None)]
         dtype = self._scene.dtype if label is None else np.result_type(*dtypes)
         planes = np.zeros((count, height, width), dtype)
         mask = np.zeros((height, width), np.uint8)
-        for part in drawn:
-            for out, plane in enumerate(part.planes):
-                planes[(out, *part.target)] = 0 if plane is None else plane
-            planes[(slice(len(part.planes), None), *part.target)] = 0
-            mask[part.target] = part.mask
+        for field in drawn:
+            for number, plane in enumerate(field.planes):
+                planes[(number, *field.target)] = 0 if plane is None else plane
+            planes[(slice(len(field.planes), None), *field.target)] = 0
+            mask[field.target] = field.mask
         return Tile(planes, mask, sorted(damaged))
 
     def _open_levels(self, numbers: Sequence[int], step: int) -> None:
-        """Open the levels of fields that a tile needs, with one round of requests for each depth of the pyramids."""
+        """Open the levels of fields that a tile needs, with one round of requests for the next level of all fields."""
         images = {number: self._image(number, None) for number in numbers}
         while images:
             needed: list[tuple[int, _Image, str]] = []
@@ -358,7 +357,7 @@ class Tiles:
                     del images[number]  # `_read_field` raises it again
 
     def _load_ahead(self, tile: _TileRequest, numbers: Sequence[int]) -> None:
-        """Load ahead what `_read_together` reads in folders, if other fields are stored as the first one."""
+        """Load the files in folders that `_read_together` reads next, if all fields are stored like the first one."""
         with suppress(LamellaError):  # `_read_field` raises it again
             request = self._plan_read(numbers[0], tile)
             if request is None:
@@ -369,7 +368,7 @@ class Tiles:
             load_ahead(self._documents, [join(path, level) for path in paths], request[0])
 
     def _read_together(self, tile: _TileRequest, numbers: Sequence[int]) -> dict[int, _FieldPixels]:
-        """Read fields of a tile together; those that the result lacks are to be read one by one."""
+        """Read fields of a tile together; fields that the result lacks must be read one by one."""
         requests: dict[int, tuple[PlaneRequest, tuple[slice, slice]]] = {}
         for number in numbers:
             try:
@@ -386,29 +385,29 @@ class Tiles:
         }
 
     def _plan_read(self, number: int, tile: _TileRequest) -> tuple[PlaneRequest, tuple[slice, slice]] | None:
-        """Return what to read of a field, and its region of the tile; None if the field is to be read by itself."""
+        """Return the request for a field, and its region of the tile; None if the field must be read by itself."""
         image = self._image(number, None)
         assert image is not None
-        part = _part_in_tile(image, self._scene.fields[number], tile, self._gap)
+        covered = _region_in_tile(image, self._scene.fields[number], tile, self._gap)
         indices = self._names(number)
-        if part is None or part.cut is None or any(name not in indices for name in tile.names):
+        if covered is None or covered.cut is None or any(name not in indices for name in tile.names):
             return None
-        level, rows, columns = part.level, part.rows, part.columns
-        region = whole_region(level.meta, level.axes, part.cut, [indices[name] for name in tile.names])
+        level, rows, columns = covered.level, covered.rows, covered.columns
+        region = whole_region(level.meta, level.axes, covered.cut, [indices[name] for name in tile.names])
         if region is None:
             return None
         reduce = min(_spacing(rows), _spacing(columns))
         request = PlaneRequest(level.array.path, level.meta, level.axes, region, reduce, rows, columns)
-        return request, part.target
+        return request, covered.target
 
     def _read_field(self, number: int, tile: _TileRequest, label: str | None) -> _FieldPixels | None:
         """Read the pixels of one field that lie in a tile; None if there are none, or no such labels."""
         image, field, names = self._image(number, label), self._scene.fields[number], tile.names
-        part = None if image is None else _part_in_tile(image, field, tile, self._gap)
-        if image is None or part is None:
+        covered = None if image is None else _region_in_tile(image, field, tile, self._gap)
+        if image is None or covered is None:
             return None
-        level, rows, columns, target, cut = part.level, part.rows, part.columns, part.target, part.cut
-        axes = level.axes
+        level, rows, columns, target = covered.level, covered.rows, covered.columns, covered.target
+        axes, cut = level.axes, covered.cut
         if cut is None:
             missing = np.ones((rows.size, columns.size), bool)
             return _FieldPixels(target, [None] * max(1, len(names)), _mask(missing))
@@ -422,15 +421,15 @@ class Tiles:
         indices = self._names(number)
         present = [name for name in names if name in indices]  # a field may lack channels
         numbers = [indices[name] for name in present]
-        read = dict(zip(present, _read_channels(level, cut, rows, columns, numbers), strict=True))
+        planes = dict(zip(present, _read_channels(level, cut, rows, columns, numbers), strict=True))
         missing = np.full((rows.size, columns.size), bool(present))
-        for name, plane in read.items():
+        for name, plane in planes.items():
             if not missing.any():
                 break
             if axes.channel is not None:
                 cut[axes.channel] = indices[name]
             missing &= unwritten(level.array, level.meta, axes, cut, rows, columns, plane)
-        return _FieldPixels(target, [read.get(name) for name in names], _mask(missing))
+        return _FieldPixels(target, [planes.get(name) for name in names], _mask(missing))
 
     def _open_image(self, number: int, label: str | None) -> _Image | None:
         """Open a field, or a label image of it; None if the field has no label image with this name."""
@@ -454,24 +453,24 @@ class Tiles:
         return {name: index for index, name in enumerate(keys)}
 
 
-def _part_in_tile(image: _Image, field: Field, tile: _TileRequest, gap: float) -> _FieldPart | None:
-    """Return the part of a field in a tile; None without any.
+def _region_in_tile(image: _Image, field: Field, tile: _TileRequest, gap: float) -> _FieldRegion | None:
+    """Return the pixels of a field that lie in a tile; None without any.
 
-    A gap between fields that is narrower than a pixel of the tile is filled: it would be seen in some places only.
+    A gap between fields that is narrower than a pixel of the tile is filled: only some of the gaps would be seen.
     """
     step, view = tile.step, tile.view
-    more = gap if step > gap else 0.0
+    filled_gap = gap if step > gap else 0.0
     level = image.level_for(field, step)
     axes, level_shape, finest = level.axes, level.meta.shape, image.shape
     height, width = axes.height(level_shape), axes.width(level_shape)
-    rows, from_y = sampled_indices(tile.top, step, tile.shape[0], field.y, field.height, height, more)
-    columns, from_x = sampled_indices(tile.left, step, tile.shape[1], field.x, field.width, width, more)
+    rows, from_y = sampled_indices(tile.top, step, tile.shape[0], field.y, field.height, height, filled_gap)
+    columns, from_x = sampled_indices(tile.left, step, tile.shape[1], field.x, field.width, width, filled_gap)
     if not rows.size or not columns.size:
         return None
     target = np.s_[from_y : from_y + rows.size, from_x : from_x + columns.size]
     is_recorded = axes.time is None or not 1 < finest[axes.time] <= view.t
     cut = _plane_cut(axes, finest, level_shape, view) if is_recorded else None
-    return _FieldPart(level, rows, columns, target, cut)
+    return _FieldRegion(level, rows, columns, target, cut)
 
 
 def _mask(missing: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -479,12 +478,7 @@ def _mask(missing: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 
 def label_ids(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Return the ids of a label image as uint32, or as uint64 if one of them needs more bits.
-
-    >>> import numpy as np
-    >>> label_ids(np.array([3])).dtype, label_ids(np.array([2**40])).dtype
-    (dtype('uint32'), dtype('uint64'))
-    """
+    """Return the ids of a label image as uint32, or as uint64 if one of them needs more bits."""
     is_wide = pixels.dtype.itemsize > 4 and pixels.size > 0 and pixels.max() > np.iinfo(np.uint32).max
     return pixels.astype(np.uint64 if is_wide else np.uint32, copy=False)
 
@@ -502,20 +496,21 @@ def stored_colors(image: LabelImage, ids: NDArray[Any]) -> NDArray[np.uint32] | 
     return np.array(packed, np.uint32)[inverse].reshape(ids.shape)
 
 
-@lru_cache(maxsize=1024)  # fields of one row or column of wells have the same
+@lru_cache(maxsize=1024)  # equal for the fields of a row or column of wells
 def sampled_indices(
-    start: float, step: int, length: int, offset: float, size: float, pixels: int, more: float = 0.0
+    start: float, step: int, length: int, offset: float, size: float, pixels: int, gap: float = 0.0
 ) -> tuple[NDArray[np.intp], int]:
-    """Return the indices of a level's pixels under those of a tile, and the first covered pixel of the tile.
+    """Return the pixel of a level under the centre of each pixel of a tile, and the first covered pixel of the tile.
 
-    The last pixel also covers ``more`` units after the field.
+    The tile has ``length`` pixels of ``step`` units from ``start``; the field ``pixels`` in ``size`` units from
+    ``offset``. The last pixel of the field also covers a ``gap`` after it.
 
     >>> sampled_indices(0, 2, 4, offset=2.0, size=8.0, pixels=8)  # a field of 8 pixels, shown at half its size
     (array([1, 3, 5]), 1)
     """
     centers = start + (np.arange(length) + 0.5) * step
     indices = np.floor((centers - offset) * pixels / size).astype(np.intp)
-    inside = np.flatnonzero((indices >= 0) & ((indices < pixels) | (centers < offset + size + more)))
+    inside = np.flatnonzero((indices >= 0) & ((indices < pixels) | (centers < offset + size + gap)))
     indices = np.minimum(indices, pixels - 1)
     return (indices[inside], int(inside[0])) if inside.size else (indices[:0], 0)
 
@@ -523,7 +518,7 @@ def sampled_indices(
 def _plane_cut(
     axes: PlaneAxes, finest: tuple[int, ...], shape: tuple[int, ...], view: View
 ) -> dict[int, int | slice]:
-    """Return the index of each dimension except Y and X; a field with fewer planes shows its last one."""
+    """Return the index of each dimension except Y and X; a field with fewer planes shows its last plane."""
     z = None if view.z is None or axes.z is None else min(view.z, finest[axes.z] - 1)
     t = None if axes.time is None else min(view.t, finest[axes.time] - 1)
     cut: dict[int, int | slice] = dict(plane_index(axes, finest, shape, z, t))
@@ -541,24 +536,14 @@ def _read_channels(
     *,
     ids: bool = False,
 ) -> list[NDArray[Any]]:
-    """Read channels at some rows and columns: the mean of the block around each pixel, or its label id.
-
-    Channels that follow each other are read at once.
-    """
+    """Read channels at some rows and columns: the mean of the block around each pixel, or its label id."""
     axis = level.axes.channel
-    if (
-        axis is None
-        or ids
-        or len(channels) < 2
-        or list(channels) != list(range(channels[0], channels[-1] + 1))
-    ):
-        planes = []
-        for channel in channels:
-            index = cut if axis is None or ids else {**cut, axis: channel}
-            planes += _read_planes(level, index, rows, columns, ids=ids)
-        return planes
-    at_once = slice(channels[0], channels[-1] + 1)
-    return _read_planes(level, {**cut, axis: at_once}, rows, columns)
+    if axis is None or ids:
+        return [plane for _ in channels for plane in _read_planes(level, cut, rows, columns, ids=ids)]
+    if channels and list(channels) == list(range(channels[0], channels[-1] + 1)):
+        return _read_planes(level, {**cut, axis: slice(channels[0], channels[-1] + 1)}, rows, columns)
+    indices = [{**cut, axis: channel} for channel in channels]
+    return [plane for index in indices for plane in _read_planes(level, index, rows, columns)]
 
 
 def _read_planes(
@@ -569,7 +554,7 @@ def _read_planes(
     *,
     ids: bool = False,
 ) -> list[NDArray[Any]]:
-    """Read one plane, or one for each channel of a slice of channels; reduce a slice of Z to its maximum."""
+    """Read one plane, or the planes of a slice of channels; reduce a slice of Z to its maximum."""
     reduce = 1 if ids else min(_spacing(rows), _spacing(columns))
     shape = level.meta.shape
     depth = math.prod(
@@ -583,12 +568,7 @@ def _read_planes(
 
 
 def _bands(rows: NDArray[np.intp], columns: NDArray[np.intp], depth: int) -> list[NDArray[np.intp]]:
-    """Split rows of ``depth`` planes, so that a field without coarse levels is read in bounded memory.
-
-    >>> import numpy as np
-    >>> [band.size for band in _bands(np.arange(0, 4000, 10), np.arange(0, 40_000, 100), depth=2)][:3]
-    [22, 21, 21]
-    """
+    """Split rows of ``depth`` planes, so that a field without coarse levels is read in bounded memory."""
     pixels = int(rows[-1] - rows[0] + 1) * int(columns[-1] - columns[0] + 1) * depth
     return np.array_split(rows, min(rows.size, -(-pixels // BAND_PIXELS)))
 

@@ -1,6 +1,6 @@
-"""Find pixels of a plane whose chunks are not stored, which read as the fill value like stored pixels of that value.
+"""Find pixels of a plane whose chunks are not stored: they read as the fill value, as stored pixels may too.
 
-Only chunks that show nothing but the fill value are looked up, so pictures without such areas cost no look-up.
+Only chunks that show nothing but the fill value are looked up.
 """
 
 from __future__ import annotations
@@ -31,10 +31,7 @@ def unwritten(
     columns: NDArray[np.intp],
     plane: NDArray[Any],
 ) -> NDArray[np.bool_]:
-    """Return which pixels of a plane (rows, columns) are not written.
-
-    ``cut`` is the index along each other dimension: a number, or all of it.
-    """
+    """Return which pixels of a plane (rows, columns) are not written; ``cut`` has the indices of other dimensions."""
     missing = np.zeros((rows.size, columns.size), bool)
     fill = np.asarray(meta.fill_value, meta.dtype)[()]
     if meta.dtype.kind in "fc" and np.isnan(fill):
@@ -52,24 +49,24 @@ def unwritten(
         for axis, index in sorted(cut.items())
     ]
     names = sorted(cut)
-    for row, row_part in _runs(rows // chunks[axes.y]):
-        for column, column_part in _runs(columns // chunks[axes.x]):
-            if not empty[row_part, column_part].all():
+    for row, row_span in _runs(rows // chunks[axes.y]):
+        for column, column_span in _runs(columns // chunks[axes.x]):
+            if not empty[row_span, column_span].all():
                 continue
-            missing[row_part, column_part] = not any(
-                stored.is_stored(_chunk(dict(zip(names, rest, strict=True)), axes, row, column, len(shape)))
-                for rest in product(*others)
+            missing[row_span, column_span] = not any(
+                stored.is_stored(_chunk(dict(zip(names, index, strict=True)), axes, row, column, len(shape)))
+                for index in product(*others)
             )
     return missing
 
 
 def _chunk(others: dict[int, int], axes: PlaneAxes, row: int, column: int, ndim: int) -> tuple[int, ...]:
-    places = {**others, axes.y: row, axes.x: column}
-    return tuple(places[axis] for axis in range(ndim))
+    indices = {**others, axes.y: row, axes.x: column}
+    return tuple(indices[axis] for axis in range(ndim))
 
 
 def _runs(chunk_of: NDArray[np.intp]) -> Iterator[tuple[int, slice]]:
-    """Yield each chunk index and the range of places that lie in it.
+    """Yield each run of equal chunk indices, with its span.
 
     >>> import numpy as np
     >>> list(_runs(np.array([0, 0, 1, 1, 1])))

@@ -1,8 +1,4 @@
-"""Read a field as a small volume for 3-D, and planes across Z for orthogonal slices.
-
-A volume has at most 192 voxels along each side; slices have at most 1024 pixels. Both come from the coarsest level that
-is fine enough, so that a field of any size needs bounded memory.
-"""
+"""Read a field as a small volume for 3-D, and planes across Z for orthogonal slices, in bounded memory."""
 
 from __future__ import annotations
 
@@ -27,30 +23,31 @@ if TYPE_CHECKING:
     from lamella.ops.view.scene import ViewScene
 
 VOLUME_SIDE, SLICE_SIDE = 192, 1024
-"""Limits of the voxels along each side of a volume, and of the pixels along each side of a slice."""
+"""Maximum number of voxels along each side of a volume, and of pixels along each side of a slice."""
 
 _READ_VOXELS = 1 << 27
-"""Limit of the voxels that are read for one channel of a volume: 512 x 512 x 512."""
+"""Maximum number of voxels that are read for one channel of a volume: 512 x 512 x 512."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Pixels of a field: (channel, Z, Y, X), (channel, Z, X) or (channel, Z, Y).
-
-    ``sizes`` are the relative lengths of a voxel along Z, Y and X.
-    """
+    """A volume or slice of a field."""
 
     planes: NDArray[Any]
+    """(channel, Z, Y, X), (channel, Z, X) or (channel, Z, Y)."""
     sizes: tuple[float, float, float]
+    """Relative lengths of a voxel along Z, Y and X."""
 
 
 def read_volume(scene: ViewScene, field: int, t: int, channels: Sequence[int], label: str | None) -> Block:
-    """Read all planes of a field at one time, reduced to a small volume: channels, or as a tile ids and their colours.
+    """Read all planes of a field at one time, reduced to a small volume: channels, or the ids and colours of labels.
 
-    Raises OutOfBoundsError for a field, time or channel that does not exist.
+    Raise OutOfBoundsError for a field, time or channel that does not exist.
     """
     node = _node(scene, field, label)
-    array, axes, sizes = _level(node, lambda shape, axes: _all_fit(shape, axes, VOLUME_SIDE))
+    array, axes, sizes = _level(
+        node, lambda shape, axes: all(shape[axis] <= VOLUME_SIDE for axis in _zyx(axes) if axis is not None)
+    )
     shape = array.shape
     sides = [axis for axis in (axes.z, axes.y, axes.x) if axis is not None]
     voxels = int(np.prod([shape[axis] for axis in sides], dtype=object))
@@ -61,7 +58,7 @@ def read_volume(scene: ViewScene, field: int, t: int, channels: Sequence[int], l
         )
     steps = {axis: -(-shape[axis] // VOLUME_SIDE) for axis in sides}
     planes = _read(scene, node, array, axes, t, channels, label, {axis: slice(None) for axis in sides})
-    # The maximum of each block, because a mean would dim thin bright objects, which a projection is looked at for.
+    # The maximum of each block, because a mean would dim the thin bright objects that a projection shows.
     reduced = [
         _reduced(plane, [1 if axis is None else steps[axis] for axis in _zyx(axes)], label is not None)
         for plane in planes
@@ -81,9 +78,9 @@ def read_slice(
     channels: Sequence[int],
     label: str | None,
 ) -> Block:
-    """Read the plane "xz" or "yz" of a field at a place along the third axis, from 0 to 1; labels as in `read_volume`.
+    """Read the plane "xz" or "yz" of a field ``at`` a fraction of the third axis; labels as in `read_volume`.
 
-    Raises OutOfBoundsError for a field, time, channel or place that does not exist.
+    Raise OutOfBoundsError for a field, time, channel or fraction that does not exist.
     """
     if across not in ("xz", "yz") or not 0 <= at <= 1:
         raise OutOfBoundsError("A slice is xz or yz, at a place from 0 to 1.")
@@ -125,8 +122,7 @@ def _zyx(axes: PlaneAxes) -> tuple[int | None, int, int]:
     return axes.z, axes.y, axes.x
 
 
-def _all_fit(shape: tuple[int, ...], axes: PlaneAxes, side: int) -> bool:
-    return max(axes.side(shape), 1 if axes.z is None else shape[axes.z]) <= side
+
 
 
 def _level(node: Position, fits: Any) -> tuple[ImageArray, PlaneAxes, tuple[float, float, float]]:
@@ -180,8 +176,8 @@ def _read(
         if axes.channel is not None and name is not None:
             index[axes.channel] = keys.get(name, 0)
         pixels = np.asarray(array[tuple(index)])
-        axes_left = [axis for axis in range(array.ndim) if axis in region]
-        pixels = np.transpose(pixels, [axes_left.index(axis) for axis in _zyx(axes) if axis in region])
+        remaining = [axis for axis in range(array.ndim) if axis in region]
+        pixels = np.transpose(pixels, [remaining.index(axis) for axis in _zyx(axes) if axis in region])
         if axes.z is None:
             pixels = pixels[None]
         if name is not None and name not in keys:
