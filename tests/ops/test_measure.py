@@ -66,9 +66,9 @@ def image(request):
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
     """Parts of a few chunks, so that a small image is made of many."""
-    monkeypatch.setattr(measure, "_PART_BYTES", 20_000)
-    monkeypatch.setattr(boxes, "_PIECE_BYTES", 1_000)
-    monkeypatch.setattr(boxes, "_MERGED", 3)
+    monkeypatch.setattr(measure, "_UNIT_BYTES", 20_000)
+    monkeypatch.setattr(boxes, "_UNIT_BYTES", 1_000)
+    monkeypatch.setattr(boxes, "_MAX_UNMERGED", 3)
 
 
 def whole(cells, pixels, properties, spacing):

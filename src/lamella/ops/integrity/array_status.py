@@ -135,7 +135,7 @@ class ArrayStatus:
         return _state(self._present[slot], self._damaged[slot], self._per_slot)
 
     def runs(self) -> Iterator[tuple[range, range, State]]:
-        """Yield ranges of times and channels with equal state, which together cover the array, by channel and time.
+        """Yield the ranges of times and channels with equal state, by channel and time; together they cover the array.
 
         Examples
         --------
@@ -164,8 +164,8 @@ class ArrayStatus:
             "files": self.files,
             "bytes": self.bytes,
             "parts": [
-                {"times": [t.start, t.stop], "channels": [c.start, c.stop], "state": state}
-                for t, c, state in ([] if self.problem else self.runs())
+                {"times": [times.start, times.stop], "channels": [channels.start, channels.stop], "state": state}
+                for times, channels, state in ([] if self.problem else self.runs())
             ],
             "dropped_frames": [] if self.stream is None else [[*run] for run in self.stream.skipped],
             "unfinished": [str(region) for region in self.unfinished],
@@ -195,18 +195,20 @@ class ArrayStatus:
         return indices[0], indices[1]
 
     def _channel_runs(self) -> Iterator[tuple[tuple[int, int], list[tuple[State, int, int]]]]:
+        """Yield start and stop of channels with equal states, and these states by time."""
         length, chunk = self._length(self.channel)
         stored = sorted({channel for _, channel in self._present})
-        cuts = sorted({0, -(-length // chunk)} | {n for c in stored for n in (c, c + 1)})
+        cuts = sorted({0, -(-length // chunk)} | {border for slot in stored for border in (slot, slot + 1)})
         rows = [(first, last, self._time_runs(first)) for first, last in pairwise(cuts)]
         for times, group in groupby(rows, key=lambda row: row[2]):
             equal = list(group)
             yield (equal[0][0] * chunk, min(equal[-1][1] * chunk, length)), times
 
     def _time_runs(self, channel: int) -> list[tuple[State, int, int]]:
+        """Return the states of a channel chunk, each with start and stop of its times."""
         length, chunk = self._length(self.time)
         stored = sorted(time for time, channel_of in self._present if channel_of == channel)
-        cuts = sorted({0, -(-length // chunk)} | {n for t in stored for n in (t, t + 1)})
+        cuts = sorted({0, -(-length // chunk)} | {border for slot in stored for border in (slot, slot + 1)})
         runs: list[tuple[State, int, int]] = []
         for first, last in pairwise(cuts):
             slot = first, channel
@@ -221,9 +223,9 @@ class ArrayStatus:
         self.bytes += file.size
         if file.reason and len(self.faults) < _MAX_FAULTS:
             self.faults.append(FileFinding(f"{self.path}/{file.key}" if self.path else file.key, file.reason))
-        per_file = file.present.shape
-        first = [k * n for k, n in zip(file.file_index, per_file, strict=True)]
-        inside = tuple(slice(0, g - f) for g, f in zip(self._grid, first, strict=True))
+        chunks_per_file = file.present.shape
+        first = [index * n for index, n in zip(file.file_index, chunks_per_file, strict=True)]
+        inside = tuple(slice(0, n - start) for n, start in zip(self._grid, first, strict=True))
         others = tuple(axis for axis in range(len(self.shape)) if axis not in (self.time, self.channel))
         for counter, chunks in ((self._present, file.present), (self._damaged, file.damaged)):
             counts = chunks[inside].sum(axis=others, keepdims=True)

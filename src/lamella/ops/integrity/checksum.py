@@ -1,4 +1,4 @@
-"""Compute checksums of the files of a store: a manifest that ``sha256sum --check`` reads, the same on every machine.
+"""Compute checksums of the files of a store, as a manifest that ``sha256sum --check`` reads.
 
 Each line has the SHA-256 of a file in hexadecimal, two spaces, and its key, sorted by key. A key with a line break or a
 backslash is escaped as GNU coreutils do: the line begins with a backslash. Temporary and lock files are left out.
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from lamella.store.storage import Fingerprint, Storage
     from lamella.types import JSONObject, StrPath
 
-_PART = 8 << 20
+_READ_BYTES = 8 << 20
 """Number of bytes of a file that are read at a time."""
 
 _LINE = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)")
@@ -180,10 +180,8 @@ def checksum(
     >>> list(lamella.checksum(position))
     ['0/c/0/0/0/0/0', '0/c/0/1/0/0/0', '0/zarr.json', 'zarr.json']
     """
-    found_storage, path, name = storage_of(
-        with_options(path_or_node, storage_options), follow_links=follow_links
-    )
-    storage = listed(found_storage, path)
+    storage, path, name = storage_of(with_options(path_or_node, storage_options), follow_links=follow_links)
+    storage = listed(storage, path)
     workers = Workers(jobs, executor)
     check_progress(progress)
     workers.check_reach(storage)
@@ -227,7 +225,7 @@ def _sums(
     journal: Journal[LocalFile] | None = None,
     expected: Mapping[str, str] | None = None,
 ) -> int:
-    """Compute digests; skip files in the journal (with their ``expected`` digest), and return how many."""
+    """Compute digests; skip files whose digest is in the journal (and ``expected``), and return their number."""
     count = 0
 
     def files_to_read() -> Iterator[_File]:
@@ -245,8 +243,7 @@ def _sums(
         if journal is not None and not result.damage and result.fingerprint is not None:
             journal.add(join(path, result.key), result.fingerprint, [result.size, result.digest], result.size)
 
-    work = _sum if expected is None else _look
-    run(work, files_to_read(), workers, done=done)
+    run(_sum if expected is None else _sum_or_damage, files_to_read(), workers, done=done)
     return count
 
 
@@ -265,7 +262,7 @@ def write_manifest(digests: Mapping[str, str], path: StrPath) -> None:
 
 
 def _check_is_manifest(path: str) -> None:
-    """Raise `InvalidArgumentError` where a file is there that is no manifest, so that none is lost."""
+    """Raise if another file than a manifest exists at a path, because it would be lost."""
     if os.path.exists(path):
         try:
             read_manifest(path)
@@ -339,17 +336,19 @@ def compare(
 
 
 class Comparison(NamedTuple):
-    """Differences between files and a manifest, keys that the manifest lacks (``added``), number of skipped files."""
+    """The result of comparing files with a manifest."""
 
     files: int
     nbytes: int
     damage: tuple[FileFinding, ...]
     added: tuple[str, ...]
+    """Keys that the manifest lacks."""
     known: int
+    """Number of files that the journal lists."""
 
 
 def _files(storage: Storage, path: str, below: str = "") -> Iterator[str]:
-    """Yield the keys of all files below a path, except chunks beyond an array's shape, which a killed call left."""
+    """Yield the keys of all files below a path, except chunks beyond an array's shape, which remain after a kill."""
     names = storage.list(join(path, below))
     meta = _array_of(storage, join(path, below), names)
     for name in names:
@@ -393,32 +392,32 @@ def _sum(file: _File) -> _Sum:
     storage, path, key, is_journaled = file
     before = fingerprint(storage, join(path, key)) if is_journaled else None
     digest, size = hashlib.sha256(), 0
-    for part in _parts(storage, join(path, key)):
-        digest.update(part)
-        size += len(part)
+    for data in _read(storage, join(path, key)):
+        digest.update(data)
+        size += len(data)
     return _Sum(key, size, digest.hexdigest(), "", before)
 
 
-def _look(file: _File) -> _Sum:
+def _sum_or_damage(file: _File) -> _Sum:
     try:
         return _sum(file)
     except LamellaError as error:
         return _Sum(file.key, 0, "", clause(error), unread=isinstance(error, StorageError))
 
 
-def _parts(storage: Storage, key: str) -> Iterable[bytes]:
+def _read(storage: Storage, key: str) -> Iterable[bytes]:
     start = 0
-    while part := storage.read_range(key, start, _PART):
-        yield part
-        start += len(part)
+    while data := storage.read_range(key, start, _READ_BYTES):
+        yield data
+        start += len(data)
 
 
 _SETTLED_NS = 2 * 10**9
-"""Least age of a trusted time: FAT counts in steps of two seconds, in which a file can change twice."""
+"""Minimum age of a trusted time: FAT counts in steps of two seconds, in which a file can change twice."""
 
 
 def fingerprint(storage: Storage, key: str) -> Fingerprint | None:
-    """Return the fingerprint of a key, read *before* its bytes; None where the store has none, or it is too recent."""
-    found = storage.fingerprint(key)
-    times = found and times_of(found)
-    return None if times and time.time_ns() - max(times) < _SETTLED_NS else found
+    """Return the fingerprint of a key, to be read *before* its bytes; None if missing or too recent."""
+    current = storage.fingerprint(key)
+    times = current and times_of(current)
+    return None if times and time.time_ns() - max(times) < _SETTLED_NS else current

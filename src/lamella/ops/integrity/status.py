@@ -299,14 +299,14 @@ def status(
             number, statuses[number] = images
             count.add(len(statuses[number]))
 
-        run(_look, _fields(node), workers, done=collect)
+        run(_statuses, _fields(node), workers, done=collect)
     return StoreStatus(
         str(node.node_path), tuple(image for number in sorted(statuses) for image in statuses[number])
     )
 
 
 class _Field(NamedTuple):
-    """An image to look at, or the error that opening it raised."""
+    """An image, or the error because of which it cannot be opened."""
 
     number: int
     path: str
@@ -317,13 +317,13 @@ def _fields(node: NGFFNode) -> Iterator[_Field]:
     if isinstance(node, Position):
         yield _Field(0, node.path, node)
     elif isinstance(node, CONTAINERS):
-        for number, field_ in enumerate(walk(node)):
-            yield _Field(number, join(node.path, field_.path), field_.node)
+        for number, image in enumerate(walk(node)):
+            yield _Field(number, join(node.path, image.path), image.node)
 
 
-def _look(field_: _Field) -> tuple[int, list[ImageStatus]]:
-    """Return the state of an image, followed by its label images."""
-    number, path, node = field_
+def _statuses(image: _Field) -> tuple[int, list[ImageStatus]]:
+    """Return the state of an image and of its label images, with the image's number."""
+    number, path, node = image
     if isinstance(node, LamellaError):
         return number, [ImageStatus(path, problem=clause(node), unread=_is_unread(node))]
     images = [position_status(node)]

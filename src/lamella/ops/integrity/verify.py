@@ -240,11 +240,11 @@ def verify(
             report = _decode_all(walk, path, name, workers)
         if journal is not None:
             journal.remove()
-    return _apart(report)
+    return _with_unread(report)
 
 
-def _apart(report: VerifyReport) -> VerifyReport:
-    """Separate unreadable files from damaged ones."""
+def _with_unread(report: VerifyReport) -> VerifyReport:
+    """Return a report in which unreadable files are apart from damaged ones."""
     damage = tuple(finding for finding in report.damage if not finding.unread)
     return replace(
         report, damage=damage, unread=tuple(finding for finding in report.damage if finding.unread)
@@ -270,7 +270,7 @@ def _decode_all(walk: _Verification, path: str, name: str, workers: Workers) -> 
 
 
 class _Verification:
-    """The walk through a store, and the tally of its results."""
+    """The walk through a store, and the counts and findings of its results."""
 
     def __init__(self, reader: StoreReader, progress: Count, journal: Journal[LocalFile] | None) -> None:
         self.reader = reader
@@ -291,16 +291,16 @@ class _Verification:
             yield from self._array(path, 3 if node.zarr_format == 3 else 2)
             return
         for name in node.members:
-            below = join(path, name)
-            if not is_key(below):
+            child = join(path, name)
+            if not is_key(child):
                 continue  # a file of another program: nodes do not have such names
             try:
-                is_folder = self.reader.storage.size(below) is None
-            except LamellaError as finding:
-                self.damage.append(FileFinding(below, str(finding), isinstance(finding, StorageError)))
+                is_folder = self.reader.storage.size(child) is None
+            except LamellaError as error:
+                self.damage.append(FileFinding(child, str(error), isinstance(error, StorageError)))
                 continue
             if is_folder:
-                yield from self.stored_files(below)
+                yield from self.stored_files(child)
 
     def count(self, decoded: Decoded) -> None:
         self.files += 1
@@ -317,17 +317,19 @@ class _Verification:
         self.arrays += 1
         try:
             array.engine  # noqa: B018 (raises if no engine can decode the chunks)
-            places = files_to_decode(array)
-            yield from places if self.journal is None else self._unknown(places, self.journal)
-        except NotDecodedError as found:
-            self.undecoded.append(FileFinding(path, clause(found)))
+            files = files_to_decode(array)
+            yield from files if self.journal is None else self._not_recorded(files, self.journal)
+        except NotDecodedError as error:
+            self.undecoded.append(FileFinding(path, clause(error)))
         except LamellaError as error:
             self.damage.append(FileFinding(path, clause(error), isinstance(error, StorageError)))
 
-    def _unknown(self, places: Iterator[FileToDecode], journal: Journal[LocalFile]) -> Iterator[FileToDecode]:
+    def _not_recorded(
+        self, files: Iterator[FileToDecode], journal: Journal[LocalFile]
+    ) -> Iterator[FileToDecode]:
         """Skip and count the files that the journal lists as undamaged under the array's current document."""
         document = ""
-        for file in places:
+        for file in files:
             if not document:
                 text = json.dumps(file.array.meta.document, sort_keys=True)
                 document = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -344,14 +346,12 @@ _PIECE_BYTES = 2**20
 
 
 class FileToDecode(NamedTuple):
-    """A stored file of an array, by its index in the grid of files.
-
-    ``document`` is the digest of the array's document, if the result is added to a journal.
-    """
+    """A stored file of an array, by its index in the grid of files."""
 
     array: StoredArray
     file_index: Shape
     document: str = ""
+    """Digest of the array's document, if the result is added to a journal."""
 
     @property
     def key(self) -> str:
@@ -360,18 +360,18 @@ class FileToDecode(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """The result of decoding one file; ``damage`` describes the damage, and is empty for a whole file.
-
-    ``unread`` means that a service or the system refused to read the file. ``fingerprint`` is its fingerprint before it
-    was decoded, for a journal, and ``document`` the digest of the array's document.
-    """
+    """The result of decoding one file."""
 
     key: str
     size: int
     damage: str
+    """Empty for an undamaged file."""
     fingerprint: Fingerprint | None = None
+    """Fingerprint before decoding, for a journal."""
     document: str = ""
+    """Digest of the array's document."""
     unread: bool = False
+    """Whether a service or the system refused to read the file."""
 
 
 def files_to_decode(array: StoredArray) -> Iterator[FileToDecode]:
@@ -390,7 +390,7 @@ def decode(file: FileToDecode) -> Decoded:
     meta, key = array.meta, file.key
     before = fingerprint(array.documents.storage, key) if document else None
     file_region = meta.file_region(file_index)
-    shape = tuple(span.stop - span.start for span in file_region)
+    shape = region_shape(file_region)
     unit = piece_shape(shape, meta.chunks, meta.dtype.itemsize, _PIECE_BYTES)
     size = 0
     try:
@@ -398,10 +398,10 @@ def decode(file: FileToDecode) -> Decoded:
         if stored_size is None and array.documents.storage.exists(key):
             return Decoded(key, 0, NO_FILE)
         size = stored_size or 0
-        for part_region in regions(shape, unit):
+        for region_in_file in regions(shape, unit):
             region = tuple(
                 slice(inner.start + outer.start, inner.stop + outer.start)
-                for inner, outer in zip(part_region, file_region, strict=True)
+                for inner, outer in zip(region_in_file, file_region, strict=True)
             )
             array.read_many([region], out=scratch(region_shape(region), meta.dtype)[None])
     except (LamellaError, MemoryError) as error:

@@ -1,4 +1,7 @@
-"""Where the fields of a mosaic lie, and which field each pixel comes from."""
+"""The positions of the fields of a mosaic, and the field from which each pixel comes.
+
+A "part" is the overlap of a region of the mosaic with one field, in pixels of the mosaic.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +31,14 @@ class Layout:
     """The fields of one level, in pixels of the mosaic."""
 
     starts: Numbers
+    """First pixel of each field, shape (fields, axes)."""
     lengths: Numbers
-    """``starts``, ``lengths``: of each field, per axis."""
+    """Shape of each field, shape (fields, axes)."""
     space: tuple[int, ...]
-    """Indices of the axes along which the distance to a field is measured."""
+    """Indices of the space axes."""
     scale: tuple[float, ...]
     translation: tuple[float, ...]
-    """``scale``, ``translation``: of the mosaic, per axis."""
+    """Position of the first pixel of the mosaic, per axis."""
 
     @property
     def shape(self) -> Shape:
@@ -42,14 +46,14 @@ class Layout:
         return tuple(int(n) for n in (self.starts + self.lengths).max(axis=0))
 
     def part(self, number: int, region: Region) -> Region | None:
-        """Return the part of a region that a field covers; None without one."""
+        """Return the overlap of a region with a field; None if it is empty."""
         start, stop = self.starts[number].tolist(), (self.starts[number] + self.lengths[number]).tolist()
         part = overlap(region, tuple(map(slice, start, stop)))
         return None if 0 in region_shape(part) else part
 
     def touched(self, region: Region) -> Iterator[tuple[int, Region]]:
-        """Yield the number of each field that covers a part of a region, with this part."""
-        low, high = ([getattr(one, end) for one in region] for end in ("start", "stop"))
+        """Yield the number of each field that overlaps a region, with the overlap."""
+        low, high = [span.start for span in region], [span.stop for span in region]
         overlaps = ((self.starts < high) & (self.starts + self.lengths > low)).all(axis=1)
         for number in np.flatnonzero(overlaps):
             part = self.part(int(number), region)
@@ -57,27 +61,26 @@ class Layout:
                 yield int(number), part
 
     def even_parts(self, region: Region) -> Iterator[Region]:
-        """Yield the parts of a region in which no film begins or ends: fields may differ in the number of frames."""
+        """Split a region where a field ends along an axis that is not of space: films may have different lengths."""
         ends = np.concatenate([self.starts, self.starts + self.lengths])
-        cuts = []
-        for axis, one in enumerate(region):
+        spans = []
+        for axis, span in enumerate(region):
             inner = () if axis in self.space else np.unique(ends[:, axis]).tolist()
-            borders = [one.start, *(end for end in inner if one.start < end < one.stop), one.stop]
-            cuts.append([slice(start, stop) for start, stop in itertools.pairwise(borders)])
-        yield from itertools.product(*cuts)
+            borders = [span.start, *(end for end in inner if span.start < end < span.stop), span.stop]
+            spans.append([slice(start, stop) for start, stop in itertools.pairwise(borders)])
+        yield from itertools.product(*spans)
 
     def in_field(self, number: int, part: Region) -> Region:
-        """Return a region in the coordinates of a field."""
+        """Return a part in the coordinates of its field."""
         return tuple(
-            slice(one.start - int(start), one.stop - int(start))
-            for one, start in zip(part, self.starts[number], strict=True)
+            slice(span.start - int(start), span.stop - int(start))
+            for span, start in zip(part, self.starts[number], strict=True)
         )
 
     def owners(self, region: Region) -> list[tuple[int, Region, Numbers]]:
-        """Return the fields whose centre is nearest to some pixels of a region.
+        """Return the fields whose centre is nearest to some pixels of a region, with these pixels.
 
-        Each with the smallest region that contains these pixels, and which of its pixels they are: an array with
-        length 1 along the axes that are not of space.
+        The pixels are a smallest region and a mask of it, which has length 1 along the axes that are not of space.
         """
         fields = list(self.touched(region))
         if len(fields) == 1:
@@ -92,31 +95,33 @@ class Layout:
             closer = distance < nearest[inside]
             nearest[inside] = np.where(closer, distance, nearest[inside])
             owner[inside] = np.where(closer, number, owner[inside])
-        return [one for number, part in fields for one in self._owned(number, part, owner, region)]
+        return [owned for number, part in fields for owned in self._owned(number, part, owner, region)]
 
     def _owned(
         self, number: int, part: Region, owner: Numbers, region: Region
     ) -> Iterator[tuple[int, Region, Numbers]]:
+        """Yield the pixels of one field as `owners` does; nothing if there are none."""
         mask = owner[self.in_space(part, region)] == number
         if not mask.any():
             return
-        smaller = list(part)
-        cut: list[slice] = []
-        for axis, one in enumerate(part):
+        smallest = list(part)
+        region_in_mask: list[slice] = []
+        for axis, span in enumerate(part):
             others = tuple(other for other in range(mask.ndim) if other != axis)
-            used = np.flatnonzero(mask.any(axis=others))
-            cut.append(slice(int(used[0]), int(used[-1]) + 1))
+            owned = np.flatnonzero(mask.any(axis=others))
+            first, stop = int(owned[0]), int(owned[-1]) + 1
+            region_in_mask.append(slice(first, stop))
             if axis in self.space:
-                smaller[axis] = slice(one.start + cut[axis].start, one.start + cut[axis].stop)
-        yield number, tuple(smaller), mask[tuple(cut)]
+                smallest[axis] = slice(span.start + first, span.start + stop)
+        yield number, tuple(smallest), mask[tuple(region_in_mask)]
 
     def weights(self, number: int, part: Region) -> Numbers:
-        """Return the weights of a field's pixels: their distance to its edges, which is 1 at the edge."""
+        """Return the weights of a field's pixels: the product of their distances to the edges, 1 at an edge."""
         weight = np.ones((1,) * len(part))
         for axis in self.space:
             length = int(self.lengths[number][axis])
-            at = np.arange(part[axis].start, part[axis].stop) - int(self.starts[number][axis])
-            weight = weight * self._along(np.minimum(at + 1, length - at), axis, len(part))
+            index = np.arange(part[axis].start, part[axis].stop) - int(self.starts[number][axis])
+            weight = weight * self._along(np.minimum(index + 1, length - index), axis, len(part))
         return weight
 
     def _distance(self, number: int, part: Region) -> Numbers:
@@ -124,15 +129,15 @@ class Layout:
         total = np.zeros((1,) * len(part))
         for axis in self.space:
             centre = self.starts[number][axis] + (self.lengths[number][axis] - 1) / 2
-            at = (np.arange(part[axis].start, part[axis].stop) - centre) * self.scale[axis]
-            total = total + self._along(at**2, axis, len(part))
+            distance = (np.arange(part[axis].start, part[axis].stop) - centre) * self.scale[axis]
+            total = total + self._along(distance**2, axis, len(part))
         return total
 
     def in_space(self, part: Region, region: Region) -> Region:
-        """Return where a part lies in an array of a region that has length 1 along the axes that are not of space."""
+        """Return a part relative to its region, in arrays with length 1 along the axes that are not of space."""
         return tuple(
-            slice(p.start - r.start, p.stop - r.start) if axis in self.space else slice(0, 1)
-            for axis, (p, r) in enumerate(zip(part, region, strict=True))
+            slice(span.start - whole.start, span.stop - whole.start) if axis in self.space else slice(0, 1)
+            for axis, (span, whole) in enumerate(zip(part, region, strict=True))
         )
 
     @staticmethod
@@ -149,14 +154,7 @@ def layout_of(
     space: tuple[int, ...],
     names: Sequence[str],
 ) -> Layout:
-    """Return the layout of fields by their translations, rounded to whole pixels.
-
-    Examples
-    --------
-    >>> layout = layout_of([(4, 4), (4, 4)], [(0.5, 0.5)] * 2, [(0, 0), (0, 1.5)], (0, 1), ["a", "b"])
-    >>> layout.shape, layout.starts.tolist()
-    ((4, 7), [[0, 0], [0, 3]])
-    """
+    """Return the layout of fields by their translations, rounded to whole pixels; ``names`` are for errors."""
     first = np.asarray(scales[0], float)
     for name, scale in zip(names, scales, strict=True):
         if not np.allclose(scale, first, rtol=_MAX_DIFFERENCE, atol=0):

@@ -1,7 +1,4 @@
-"""A mosaic: the fields of a well as one lazy image, with an array for each level.
-
-Pixels are read when they are asked for, from the fields that the region touches only.
-"""
+"""A mosaic: the fields of a well as one lazy image, with an array for each level."""
 
 from __future__ import annotations
 
@@ -86,8 +83,8 @@ class MosaicArray:
 
     def __getitem__(self, index: Any) -> Any:
         """Return pixels in memory: integers, slices and an ellipsis, as in numpy. Steps are at least 1."""
-        region, after = _basic(index, self.shape)
-        return self.read(region)[after]
+        region, index_in_region = _basic(index, self.shape)
+        return self.read(region)[index_in_region]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         """Return all pixels."""
@@ -96,23 +93,11 @@ class MosaicArray:
         return np.asarray(pixels if dtype is None else pixels.astype(dtype))
 
     def touches(self, region: Region) -> bool:
-        """Return whether a region touches a field.
-
-        Examples
-        --------
-        >>> position.mosaic().levels[0].touches((slice(0, 1),) * 5)
-        True
-        """
+        """Return whether a region overlaps a field."""
         return next(self.layout.touched(region), None) is not None
 
     def cut(self, region: Region) -> MosaicArray:
-        """Return a mosaic of the fields that a region touches; of the first field without one.
-
-        Examples
-        --------
-        >>> position.mosaic().levels[0].cut((slice(0, 1),) * 5).shape == position.mosaic().shape
-        True
-        """
+        """Return a mosaic of the fields that a region overlaps; of the first field if there are none."""
         touched = [number for number, _ in self.layout.touched(region)] or [0]
         layout = replace(
             self.layout, starts=self.layout.starts[touched], lengths=self.layout.lengths[touched]
@@ -120,13 +105,7 @@ class MosaicArray:
         return MosaicArray([self._stored[number] for number in touched], layout, self.blend, self.axes)
 
     def files(self, region: Region) -> Files:
-        """Return the files of the fields that a region is read from.
-
-        Examples
-        --------
-        >>> len(position.mosaic().levels[0].files((slice(0, 1),) * 5).others)
-        1
-        """
+        """Return the files of the fields from which a region is read."""
         files = [
             files_of(self._stored[number], self.layout.in_field(number, part))
             for number, part in self.layout.touched(region)
@@ -162,17 +141,17 @@ class MosaicArray:
             out[inside(part, region)] = self._stored[number].read(self.layout.in_field(number, part))
             return
         weights = np.zeros([n if axis in self.layout.space else 1 for axis, n in enumerate(out.shape)])
-        spots = [self.layout.in_space(part, region) for _, part in touched]
-        for (number, part), spot in zip(touched, spots, strict=True):
-            weights[spot] += self.layout.weights(number, part)
+        parts_in_space = [self.layout.in_space(part, region) for _, part in touched]
+        for (number, part), in_space in zip(touched, parts_in_space, strict=True):
+            weights[in_space] += self.layout.weights(number, part)
         shared = np.zeros(weights.shape, bool)
         total = np.zeros(out.shape, np.result_type(self.dtype, np.float64))
-        for (number, part), spot in zip(touched, spots, strict=True):
+        for (number, part), in_space in zip(touched, parts_in_space, strict=True):
             weight, target = self.layout.weights(number, part), inside(part, region)
             pixels = self._stored[number].read(self.layout.in_field(number, part))
-            out[target] = pixels  # exact, and final where no other field lies
+            out[target] = pixels  # exact; stays where no other field overlaps
             total[target] += weight * pixels
-            shared[spot] |= weights[spot] > weight
+            shared[in_space] |= weights[in_space] > weight
         mean = total / np.where(weights > 0, weights, 1)
         np.copyto(out, _rounded(mean, self.dtype), where=np.broadcast_to(shared, out.shape))
 
@@ -188,8 +167,8 @@ class MosaicArray:
         from dask.tokenize import tokenize
 
         stamps = [
-            (str(one), one.documents.array_stamp(one.path), id(getattr(one.documents.storage, "store", None)))
-            for one in self._stored
+            (str(array), array.documents.array_stamp(array.path), id(getattr(array.documents.storage, "store", None)))
+            for array in self._stored
         ]
         token = tokenize(stamps, self.layout.starts, self.blend)
         chunks = tuple(max(1, min(c, n)) for c, n in zip(self.chunks, self.shape, strict=True))
@@ -248,8 +227,8 @@ class Mosaic(MosaicArray):
             paths = [position.dataset_paths[number] for position in positions]
             layout = layout_of(
                 [array.shape for array in level],
-                [one.get_effective_scale(path) for one, path in zip(positions, paths, strict=True)],
-                [one.get_effective_translation(path) for one, path in zip(positions, paths, strict=True)],
+                [field.get_effective_scale(path) for field, path in zip(positions, paths, strict=True)],
+                [field.get_effective_translation(path) for field, path in zip(positions, paths, strict=True)],
                 space_axes(axes),
                 [str(position.node_path) for position in positions],
             )
@@ -381,7 +360,7 @@ class Mosaic(MosaicArray):
 
 
 def _check_fields(positions: Sequence[Position]) -> None:
-    """Raise for fields that are not parts of one image."""
+    """Raise for fields without an image, or with different axes, channels or data types."""
     if not positions:
         raise InvalidArgumentError("A mosaic needs at least one field with an image.")
     first = positions[0]
@@ -407,7 +386,7 @@ def _check_fields(positions: Sequence[Position]) -> None:
 
 
 def _warn_of_hidden_fields(paths: Sequence[str], layout: Layout) -> None:
-    """Warn of the first field at the same place as another one, as where no file stated positions."""
+    """Warn of the first field at the same position as another one: then no stage positions were stored."""
     first: dict[tuple[int, ...], str] = {}
     for path, start in zip(paths, layout.starts.tolist(), strict=True):
         other = first.setdefault(tuple(start), path)
@@ -422,33 +401,34 @@ def _warn_of_hidden_fields(paths: Sequence[str], layout: Layout) -> None:
 
 
 def _rounded(mean: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """Convert means to a data type; the float64 nearest to the largest 64-bit integer is above it, and would wrap."""
+    """Convert means to a data type."""
     if dtype.kind in "biu":
         mean = np.rint(mean)
     if dtype.kind in "iu" and dtype.itemsize == 8:
+        # The float64 nearest to the largest integer is above it, and would wrap to the smallest one.
         mean = np.minimum(mean, np.nextafter(float(np.iinfo(dtype).max), 0))
     return mean.astype(dtype)
 
 
 def _basic(index: Any, shape: Shape) -> tuple[Region, tuple[Any, ...]]:
-    """Return the region that an index touches, and the index to apply to it."""
+    """Return the region that contains an index, and the index within the region."""
     try:
         items = expand_index(index, len(shape))
     except IndexError:
         raise InvalidArgumentError(f"The index {index!r} does not fit {len(shape)} axes.") from None
     region: list[slice] = []
-    after: list[slice | int] = []
-    for one, n in zip(items, shape, strict=True):
-        if isinstance(one, slice):
-            start, stop, step = one.indices(n)
+    index_in_region: list[slice | int] = []
+    for item, n in zip(items, shape, strict=True):
+        if isinstance(item, slice):
+            start, stop, step = item.indices(n)
             if step < 1:
                 raise InvalidArgumentError(f"A mosaic is read with steps of 1 or more, not {step}.")
             region.append(slice(start, max(start, stop)))
-            after.append(slice(None, None, step))
+            index_in_region.append(slice(None, None, step))
             continue
-        number = operator.index(one) if hasattr(one, "__index__") and np.ndim(one) == 0 else None
+        number = operator.index(item) if hasattr(item, "__index__") and np.ndim(item) == 0 else None
         if number is None or not -n <= number < n:
-            raise OutOfBoundsError(f"The index {one!r} does not fit an axis of length {n}.")
+            raise OutOfBoundsError(f"The index {item!r} does not fit an axis of length {n}.")
         region.append(slice(number % n, number % n + 1))
-        after.append(0)
-    return tuple(region), tuple(after)
+        index_in_region.append(0)
+    return tuple(region), tuple(index_in_region)

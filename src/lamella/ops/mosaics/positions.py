@@ -1,4 +1,4 @@
-"""Make mosaics of the nodes of a plate, and write translations from a table."""
+"""Create mosaics of nodes, and write translations from a table."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _shift(position: Position, record: Mapping[Any, Any], unit: str) -> list[flo
 
 
 def _move(position: Position, shift: list[float]) -> None:
-    """Add to the translation of all levels of an image and of its label images."""
+    """Add a shift to the translation of all levels of an image and of its label images."""
     labels = position.labels
     images: Iterable[Position] = [position, *(labels[name] for name in labels)]
     moved = dict(zip(position.axis_names, shift, strict=True))

@@ -49,7 +49,7 @@ _IMAGE = "0"
 
 @dataclass(frozen=True)
 class MosaicUnit(TargetUnit):
-    """A file of the new image; ``mosaic`` has the fields that its region touches."""
+    """A file of the new image; ``mosaic`` has the fields that its region overlaps."""
 
     mosaic: MosaicArray
     target: StoredArray
@@ -129,7 +129,7 @@ class MosaicWrite:
         return open_ome_zarr(target_path, layout="fov", mode=mode)
 
     def _to_folder(self, folder: str, file: LocalFile, name: str) -> None:
-        """Write a folder that a killed call may have written in part."""
+        """Write the image into a folder, which may have files of a killed call."""
         from lamella.nodes.open import open_ome_zarr
 
         if os.path.lexists(file.where):  # written after the image was created
@@ -144,7 +144,7 @@ class MosaicWrite:
             self._fill(position, journal)
 
     def _into(self, position: Position) -> None:
-        """Write into a position. The journal exists before the image, so that a killed call is recognised."""
+        """Write into a position; the journal is created before the image, so that a killed call is recognised."""
         position.require_writable("write a mosaic")
         storage = position.documents.storage
         key = join(position.path, f"{PRIVATE_PREFIX}mosaic-{self.job}")
@@ -190,16 +190,16 @@ class MosaicWrite:
         )
 
     def _described(self, meta: ImagesMeta, name: str) -> ImagesMeta:
-        """Return the metadata with a name, and the colours of the fields; one window for those of all fields."""
+        """Return the metadata with a name, and with the channels of the fields, each with one window for all fields."""
         edited = edits.set_name(meta, name)
         stored = [meta_with_facts(field).omero for field in self.mosaic.fields.values()]
         channels = [[] if omero is None else omero.channels for omero in stored]
         omero = edited.omero
-        if omero is None or {len(of_field) for of_field in channels} != {len(omero.channels)}:
+        if omero is None or {len(stored_channels) for stored_channels in channels} != {len(omero.channels)}:
             return edited
         joint = [
-            _joint_channel(new, of_fields)
-            for new, of_fields in zip(omero.channels, zip(*channels, strict=True), strict=True)
+            _joint_channel(new, stored_channels)
+            for new, stored_channels in zip(omero.channels, zip(*channels, strict=True), strict=True)
         ]
         return edited.model_copy(update={"omero": omero.model_copy(update={"channels": joint})})
 
@@ -215,23 +215,25 @@ class MosaicWrite:
             )
 
     def _units(self, target: StoredArray) -> Iterator[MosaicUnit]:
-        """Yield the files of the new image, but for those that only have its fill value."""
-        fills = bool(self.mosaic.fill_value == target.meta.fill_value)
+        """Yield the files of the new image, except those that would have only its fill value."""
+        has_same_fill = bool(self.mosaic.fill_value == target.meta.fill_value)
         for region in regions(target.meta.shape, target.meta.files):
-            if not fills or self.mosaic.touches(region):
+            if not has_same_fill or self.mosaic.touches(region):
                 yield MosaicUnit(self.mosaic.cut(region), target, region)
 
 
-def _joint_channel(new: ChannelMeta, of_fields: Sequence[ChannelMeta]) -> ChannelMeta:
-    """Return a channel as that of the first field, with one window; what the fields do not state is that of `new`."""
-    joint = of_fields[0].copied()
+def _joint_channel(new: ChannelMeta, stored_channels: Sequence[ChannelMeta]) -> ChannelMeta:
+    """Return the channel of the first field, with one window for all fields, and with values of `new` where missing."""
+    joint = stored_channels[0].copied()
     joint.label, joint.window = new.label, new.window
     try:
         joint.color = new.color if joint.color is None else parse_color(joint.color)
     except InvalidArgumentError:
         joint.color = new.color
     stated = [
-        (shown, field.window) for field in of_fields if (shown := displayed_range(field)) and field.window
+        (shown, channel.window)
+        for channel in stored_channels
+        if (shown := displayed_range(channel)) and channel.window
     ]
     if stated:
         start, end = joint_window([shown for shown, _ in stated])

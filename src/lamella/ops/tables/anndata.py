@@ -60,7 +60,7 @@ class _Writer:
         )
         self.nodes[path] = meta
         coding = coding_of(meta)
-        assert coding is not None  # (new arrays have codecs that are known)
+        assert coding is not None  # new arrays have supported codecs
         for region in regions(values.shape, chunks) if values.size else ():
             self.files[join(path, meta.chunk_key(grid_index(region, chunks)))] = coding.encode(values[region])
 
@@ -118,19 +118,15 @@ def encoded(
 ) -> tuple[dict[str, JSONObject | ArrayMeta], dict[str, bytes]]:
     """Return the nodes and files of a table, by their path below its group."""
     writer = _Writer(zarr_format)
-    rest = columns if index_key is None else columns.drop(columns=[index_key])
+    values = columns if index_key is None else columns.drop(columns=[index_key])
     index = map(str, range(len(columns)) if index_key is None else columns[index_key].tolist())
-    floats = [
-        name
-        for name in rest.columns
-        if isinstance(rest[name].dtype, np.dtype) and rest[name].dtype.kind == "f"
-    ]
-    nullable = [name for name in rest.columns if str(rest[name].dtype) in ("Float32", "Float64")]
-    rest = rest.astype(dict.fromkeys(nullable, "float64"))
-    floats = [name for name in rest.columns if name in floats or name in nullable]
-    matrix = rest[floats].to_numpy() if floats else np.zeros((len(columns), 0))
+    nullable = [name for name in values.columns if str(values[name].dtype) in ("Float32", "Float64")]
+    values = values.astype(dict.fromkeys(nullable, "float64"))
+    dtypes = {name: values[name].dtype for name in values.columns}
+    floats = [name for name, dtype in dtypes.items() if isinstance(dtype, np.dtype) and dtype.kind == "f"]
+    matrix = values[floats].to_numpy() if floats else np.zeros((len(columns), 0))
     writer.array("X", matrix)
-    writer.frame("obs", index, index_key or "_index", rest.drop(columns=floats))
+    writer.frame("obs", index, index_key or "_index", values.drop(columns=floats))
     writer.frame("var", floats, "_index", None)
     for name in _MAPPINGS:
         writer.nodes[name] = _kind("dict", "0.1.0")
@@ -141,10 +137,7 @@ def encoded(
 
 
 def decoded(documents: Documents, path: str, index_key: str | None) -> pd.DataFrame:
-    """Read the columns of ``X``, then those of ``obs``, with the index of ``obs``.
-
-    Raise MetadataError for a part that is not supported.
-    """
+    """Read the columns of ``X`` and of ``obs``, with the index of ``obs``; raise MetadataError for other encodings."""
     reader = _Reader(documents)
     obs = reader.frame(join(path, "obs"))
     pd = pandas()
@@ -217,7 +210,7 @@ class _Reader:
         kind = str(attributes.get("encoding-type", "array"))
         if kind in ("array", "string-array"):
             values = self.values(path)
-            categories = attributes.get("categories")  # (data frames 0.1.0)
+            categories = attributes.get("categories")  # of data frames 0.1.0
             if isinstance(categories, str):
                 names = self.values(join(path.rpartition("/")[0], categories)).tolist()
                 return pd.Categorical.from_codes(values, names)
@@ -232,7 +225,7 @@ class _Reader:
         if kind in ("nullable-integer", "nullable-boolean", "nullable-string-array"):
             values, mask = self.values(join(path, "values")), self.values(join(path, "mask")).astype(bool)
             if kind == "nullable-string-array":
-                return [None if gone else value for value, gone in zip(values, mask, strict=True)]
+                return [None if is_missing else value for value, is_missing in zip(values, mask, strict=True)]
             array = pd.arrays.IntegerArray if kind == "nullable-integer" else pd.arrays.BooleanArray
             return array(values, mask)
         raise MetadataError(
@@ -257,7 +250,7 @@ class _Reader:
             )
         rows, columns = (int(n) for n in shape if isinstance(n, int))
         data, indices, starts = (self.values(join(path, name)) for name in ("data", "indices", "indptr"))
-        lines = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+        outer = np.repeat(np.arange(len(starts) - 1), np.diff(starts))  # rows of CSR, columns of CSC
         dense = np.zeros((rows, columns), data.dtype)
-        dense[(lines, indices) if kind == "csr_matrix" else (indices, lines)] = data
+        dense[(outer, indices) if kind == "csr_matrix" else (indices, outer)] = data
         return dense

@@ -1,7 +1,4 @@
-"""Encode tables as CSV, JSON and Parquet, into the documents and files of a group, and decode them.
-
-:mod:`lamella.ops.tables.anndata` does the same for AnnData.
-"""
+"""Encode tables as the documents and files of a group, in CSV, JSON, Parquet or AnnData (``anndata``); decode them."""
 
 from __future__ import annotations
 
@@ -89,7 +86,7 @@ def decoded(documents: Documents, path: str, backend: str, index_key: str | None
 
 
 def csv_text(columns: pd.DataFrame) -> str:
-    """Return a table as CSV, with quotes around text that ends a line for readers, or is an empty line for them."""
+    """Return a table as CSV; all text has quotes if readers would otherwise see a line break or an empty line."""
     columns = _widened(columns)
     text: str = columns.to_csv(index=False, lineterminator="\n")
     if re.search(r"\r|^[ \t]*\n", text, re.MULTILINE):
@@ -115,7 +112,7 @@ def _from_csv(data: bytes) -> Any:
     if not data.strip():
         return pandas().DataFrame()
     pd = pandas()
-    # From 3.1 on the same numbers are returned by default, and the argument is deprecated.
+    # From pandas 3.1 on this is the default, and the argument is deprecated.
     version = tuple(int(part) for part in pd.__version__.split(".")[:2])
     exact = {"float_precision": "round_trip"} if version < (3, 1) else {}
     return pd.read_csv(io.BytesIO(data), keep_default_na=False, na_values=["", "nan", "NaN"], **exact)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lamella.spec.tables import TableInfo
 
 DESCRIPTION = "lamella_table"
-"""Key of ``DataFrame.attrs`` under which a table that was read or measured keeps its type and its label image."""
+"""Key of ``DataFrame.attrs`` with the type and the label image of a table that was read or measured."""
 
 
 def pandas() -> Any:
@@ -36,10 +36,7 @@ def pandas() -> Any:
 
 
 def as_frame(value: Any, name: str) -> pd.DataFrame:
-    """Convert a pandas or polars DataFrame, Arrow table, AnnData, or mapping of columns to a DataFrame.
-
-    Raise InvalidArgumentError for other objects, and for column names that repeat or are not text.
-    """
+    """Convert a pandas or polars DataFrame, Arrow table, AnnData, or mapping of columns to a DataFrame; else raise."""
     pd = pandas()
     if isinstance(value, pd.DataFrame):
         frame = value.copy(deep=False)
@@ -58,11 +55,11 @@ def as_frame(value: Any, name: str) -> pd.DataFrame:
             ) from error
     if isinstance(frame.index, pd.MultiIndex):
         frame = frame.reset_index()
-    odd = [column for column in frame.columns if not isinstance(column, str) or not column]
-    if odd or not frame.columns.is_unique:
-        twice = odd or sorted(set(frame.columns[frame.columns.duplicated()]))
+    invalid = [column for column in frame.columns if not isinstance(column, str) or not column]
+    if invalid or not frame.columns.is_unique:
+        invalid = invalid or sorted(set(frame.columns[frame.columns.duplicated()]))
         raise InvalidArgumentError(
-            f"The columns of the table {name!r} have different names that are text; found {twice[:5]}."
+            f"The columns of the table {name!r} have different names that are text; found {invalid[:5]}."
         )
     sparse = {key: dtype.subtype for key, dtype in frame.dtypes.items() if isinstance(dtype, pd.SparseDtype)}
     return frame.astype(sparse) if sparse else frame
@@ -73,11 +70,7 @@ def _what(name: str) -> str:
 
 
 def checked_choice(value: str, choices: tuple[str, ...], subject: str) -> str:
-    """Return a word from a list; for any other word raise an error that suggests the nearest one.
-
-    >>> checked_choice("csv", BACKENDS, "backend")
-    'csv'
-    """
+    """Return a value that is one of some choices; else raise an error that suggests the nearest one."""
     if value not in choices:
         raise InvalidArgumentError(
             f"{subject}={value!r} is not one of {', '.join(choices)}.{did_you_mean(str(value), choices)}"
@@ -86,10 +79,7 @@ def checked_choice(value: str, choices: tuple[str, ...], subject: str) -> str:
 
 
 def fitted(frame: pd.DataFrame, info: TableInfo, name: str) -> tuple[pd.DataFrame, TableInfo]:
-    """Return the columns of a table in stored form, the index first, and the table's description with its index.
-
-    Raise InvalidArgumentError if the frame lacks columns that the type of table requires.
-    """
+    """Return the columns to store, the index first, and the description with the index; raise for missing columns."""
     checked_choice(info.type, TABLE_TYPES, "type")
     checked_choice(info.backend, BACKENDS, "backend")
     problem = region_problem(frame) if info.type in ROI_TYPES else None
@@ -104,8 +94,7 @@ def fitted(frame: pd.DataFrame, info: TableInfo, name: str) -> tuple[pd.DataFram
     if key is None:
         return frame.reset_index(drop=True), replace(info, index_key=None, index_type=None)
     pd = pandas()
-    integers = pd.api.types.is_integer_dtype(frame.index)
-    index_type = index_type or ("int" if integers else "str")
+    index_type = index_type or ("int" if pd.api.types.is_integer_dtype(frame.index) else "str")
     if index_type == "str":
         frame.index = frame.index.astype(str)
     if info.type == ROI and not frame.index.is_unique:
@@ -115,12 +104,7 @@ def fitted(frame: pd.DataFrame, info: TableInfo, name: str) -> tuple[pd.DataFram
 
 
 def region_problem(frame: pd.DataFrame) -> str | None:
-    """Return why the rows of a table are not regions; None if they are. Missing numbers mean the whole axis.
-
-    >>> import pandas as pd
-    >>> region_problem(pd.DataFrame({name: [0.0 if name[0] != "l" else -1.0] for name in ROI_COLUMNS}))
-    'has a len_x_micrometer that is not above 0'
-    """
+    """Return why the rows of a table are not regions; None if they are. Missing numbers mean the whole axis."""
     missing = [column for column in ROI_COLUMNS if column not in frame.columns]
     if missing:
         return f"has no columns {', '.join(missing)}"
@@ -139,9 +123,9 @@ def region_problem(frame: pd.DataFrame) -> str | None:
 def _indexed(frame: pd.DataFrame, key: str | None, kind: str, name: str) -> tuple[pd.DataFrame, str | None]:
     """Return a frame with the index to store, and its name; None if the index only counts rows."""
     pd = pandas()
-    counted = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
+    only_counts = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
     if key is None:
-        if counted:
+        if only_counts:
             return frame, None
         key = str(frame.index.name or "index")
         if key in frame.columns:
@@ -150,9 +134,9 @@ def _indexed(frame: pd.DataFrame, key: str | None, kind: str, name: str) -> tupl
             )
         return frame, key
     if key in frame.columns:
-        frame = frame.set_index(key) if counted or frame.index.name in (None, key) else frame.reset_index()
+        frame = frame.set_index(key) if only_counts or frame.index.name in (None, key) else frame.reset_index()
         frame = frame if frame.index.name == key else frame.set_index(key)
-    elif frame.index.name not in (None, key) or (counted and kind in LABEL_TYPES):
+    elif frame.index.name not in (None, key) or (only_counts and kind in LABEL_TYPES):
         raise InvalidArgumentError(
             f"The table {name!r} of type {kind} has no column or index {key!r}. Name it so, or pass "
             'type="generic_table".'
@@ -230,7 +214,7 @@ def with_index(frame: pd.DataFrame, info: TableInfo) -> pd.DataFrame:
         elif frame.index.name is None:
             frame.index.name = key
         if info.index_type == "int":
-            with suppress(TypeError, ValueError):  # (other text is returned as it is stored)
+            with suppress(TypeError, ValueError):  # other text is returned as it is stored
                 frame.index = as_ids(frame.index)
         elif info.index_type == "str":
             frame.index = frame.index.astype(str)

@@ -1,4 +1,4 @@
-"""Find the bounding boxes of the labels of a label image, region by region."""
+"""Compute the bounding boxes of the labels of a label image, unit by unit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.ops.execution import THREADS, Workers, run
-from lamella.ops.regions import piece_shape, regions
+from lamella.ops.regions import piece_shape, region_shape, regions, whole_region
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from lamella.nodes.labels import LabelImage
     from lamella.ops.regions import Region
 
-_PIECE_BYTES = 8 << 20
-_MERGED = 64
-"""Number of pieces whose boxes are kept apart."""
+_UNIT_BYTES = 8 << 20
+_MAX_UNMERGED = 64
+"""Number of units after which their boxes are merged."""
 
 
 @dataclass
@@ -29,8 +29,9 @@ class Boxes:
     ids: NDArray[Any]
     """The labels, in ascending order, without 0."""
     start: NDArray[np.int64]
+    """First voxel, shape (labels, axes)."""
     stop: NDArray[np.int64]
-    """``start`` and ``stop``: first voxel, and voxel after the last; shape (labels, axes)."""
+    """Voxel after the last, shape (labels, axes)."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -39,61 +40,54 @@ class Boxes:
 def bounding_boxes(
     image: LabelImage, level: str | None = None, *, within: Region | None = None, workers: Workers = THREADS
 ) -> Boxes:
-    """Find the bounding boxes of all labels of one level, or of a region of it, a few pieces of 8 MiB at a time.
-
-    Examples
-    --------
-    >>> cells = position.labels.create("cells", np.eye(8, dtype="uint8")[None].repeat(4, 0) * 3)
-    >>> boxes = bounding_boxes(cells)
-    >>> boxes.ids.tolist(), boxes.start.tolist(), boxes.stop.tolist()
-    ([3], [[0, 0, 0]], [[4, 8, 8]])
-    """
+    """Return the bounding boxes of all labels of one level, or of a region of it, from units of about 8 MiB."""
     array = image.data if level is None else image[level]
-    offsets = [0] * array.ndim if within is None else [one.start for one in within]
-    shape = array.shape if within is None else tuple(one.stop - one.start for one in within)
-    unit = piece_shape(shape, array.shards or array.chunks, array.dtype.itemsize, _PIECE_BYTES)
-    parts: list[Boxes] = []
+    within = whole_region(array.shape) if within is None else within
+    shape = region_shape(within)
+    unit = piece_shape(shape, array.shards or array.chunks, array.dtype.itemsize, _UNIT_BYTES)
+    boxes_of_units: list[Boxes] = []
 
-    def collect(part: Boxes) -> None:
-        parts.append(part)
-        if len(parts) > _MERGED:
-            parts[:] = [_merged(parts)]
+    def collect(boxes: Boxes) -> None:
+        boxes_of_units.append(boxes)
+        if len(boxes_of_units) > _MAX_UNMERGED:
+            boxes_of_units[:] = [_merged(boxes_of_units)]
 
-    def find(region: Region) -> Boxes:
+    def boxes_in(region: Region) -> Boxes:
         moved = tuple(
-            slice(one.start + offset, one.stop + offset) for one, offset in zip(region, offsets, strict=True)
+            slice(span.start + whole.start, span.stop + whole.start)
+            for span, whole in zip(region, within, strict=True)
         )
         return _boxes_of(array, moved)
 
-    run(find, regions(shape, unit), workers, done=collect)
-    return _merged(parts) if parts else _none(array.ndim, array.dtype)
+    run(boxes_in, regions(shape, unit), workers, done=collect)
+    return _merged(boxes_of_units) if boxes_of_units else _no_boxes(array.ndim, array.dtype)
 
 
-def _none(ndim: int, dtype: np.dtype[Any]) -> Boxes:
+def _no_boxes(ndim: int, dtype: np.dtype[Any]) -> Boxes:
     empty = np.zeros((0, ndim), np.int64)
     return Boxes(np.zeros(0, dtype), empty, empty)
 
 
 def _boxes_of(array: ImageArray, region: Region) -> Boxes:
     block = np.asarray(array[region])
-    places = np.nonzero(block)
-    if not places[0].size:
-        return _none(array.ndim, block.dtype)
-    ids, which = np.unique(block[places], return_inverse=True)
+    indices = np.nonzero(block)
+    if not indices[0].size:
+        return _no_boxes(array.ndim, block.dtype)
+    ids, number = np.unique(block[indices], return_inverse=True)
     start = np.full((len(ids), array.ndim), np.iinfo(np.int64).max)
     stop = np.zeros_like(start)
-    for axis, (coordinates, one) in enumerate(zip(places, region, strict=True)):
-        np.minimum.at(start[:, axis], which, coordinates + one.start)
-        np.maximum.at(stop[:, axis], which, coordinates + one.start + 1)
+    for axis, (coordinates, span) in enumerate(zip(indices, region, strict=True)):
+        np.minimum.at(start[:, axis], number, coordinates + span.start)
+        np.maximum.at(stop[:, axis], number, coordinates + span.start + 1)
     return Boxes(ids, start, stop)
 
 
-def _merged(parts: list[Boxes]) -> Boxes:
-    """Merge the boxes of several pieces, so that each label has one."""
-    ids, which = np.unique(np.concatenate([part.ids for part in parts]), return_inverse=True)
-    ndim = parts[0].start.shape[1]
+def _merged(boxes_of_units: list[Boxes]) -> Boxes:
+    """Merge the boxes of several units, so that each label has one."""
+    ids, number = np.unique(np.concatenate([boxes.ids for boxes in boxes_of_units]), return_inverse=True)
+    ndim = boxes_of_units[0].start.shape[1]
     start = np.full((len(ids), ndim), np.iinfo(np.int64).max)
     stop = np.zeros_like(start)
-    np.minimum.at(start, which, np.concatenate([part.start for part in parts]))
-    np.maximum.at(stop, which, np.concatenate([part.stop for part in parts]))
+    np.minimum.at(start, number, np.concatenate([boxes.start for boxes in boxes_of_units]))
+    np.maximum.at(stop, number, np.concatenate([boxes.stop for boxes in boxes_of_units]))
     return Boxes(ids, start, stop)

@@ -30,7 +30,7 @@ def tables_of(node: NGFFNode) -> Tables:
 
 
 def list_tables(tables: Tables) -> list[dict[str, Any]]:
-    """Return the name, type, backend and label image of each table; of those of positions of a plate the name alone."""
+    """Return the name, type, backend and label image of each table; only the name of tables of a plate's positions."""
     stored = tables.stored_names() if isinstance(tables, PlateTables) else list(tables)
     rows = []
     for name in tables:
@@ -55,7 +55,8 @@ def print_table(tables: Tables, name: str, output: str | None, *, as_json: bool)
     if path is not None:
         check_replaceable(path, "the table")
         refuse_in_store(path)
-    frame = _with_column(tables[name])
+    frame = tables[name]
+    frame = frame if frame.index.name is None else frame.reset_index()
     text = "" if ending == ".parquet" else _rows(frame) if ending == ".json" else csv_text(frame)
     if path is None:
         return text
@@ -65,13 +66,11 @@ def print_table(tables: Tables, name: str, output: str | None, *, as_json: bool)
     return ""
 
 
-def _with_column(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with its index as the first column, where the index has a name."""
-    return frame if frame.index.name is None else frame.reset_index()
+
 
 
 def _rows(frame: pd.DataFrame) -> str:
-    """Return a table as JSON, each number with all of its digits; one without end is the text of Zarr, "Infinity"."""
+    """Return a table as JSON, with all digits of each number; infinite numbers are texts as in Zarr, "Infinity"."""
     columns = [json_values(frame.iloc[:, index]) for index in range(frame.shape[1])]
     names = [str(name) for name in frame.columns]
     rows = [dict(zip(names, map(fill_to_json, row), strict=True)) for row in zip(*columns, strict=True)]

@@ -1,7 +1,7 @@
-"""Measure labels with scikit-image, group by group, in bounded memory.
+"""Measure labels with scikit-image in bounded memory.
 
-First the bounding boxes of all labels are found. Then labels near each other are measured together, from the smallest
-region that contains them (about 32 MiB); a larger label is measured alone.
+First the bounding boxes of all labels are computed. Then labels near each other are measured together, from the
+smallest region that contains them (about 32 MiB); a larger label is measured alone.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from lamella.types import StrPath
 
 
-_PART_BYTES = 32 << 20
+_UNIT_BYTES = 32 << 20
 _ARRAYS = ("coords", "coords_scaled", "image", "image_convex", "image_filled", "image_intensity", "slice")
-_PLACES = ("centroid", "centroid_weighted")
+_POSITIONS = ("centroid", "centroid_weighted")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class _Request:
 
     labels: ImageArray
     image: ImageArray | None
-    """``labels`` and ``image``: the arrays of one level; no image if no intensities are measured."""
+    """None if no intensities are measured."""
     axes: tuple[str, ...]
     """Axis names of the labels."""
     image_axes: tuple[str, ...]
@@ -65,8 +65,9 @@ class _Request:
     """Index and name of each channel; empty without a channel axis."""
     properties: tuple[str, ...]
     spacing: tuple[float, ...]
+    """Size of a voxel along the axes of ``space``."""
     origin: tuple[float, ...]
-    """``spacing`` and ``origin``: size of a voxel, and position of the first voxel, along the axes of ``space``."""
+    """Position of the first voxel along the axes of ``space``."""
 
     @property
     def lengths(self) -> dict[str, int]:
@@ -128,16 +129,16 @@ def measure(
     request = _request(labels, properties, channels, level, physical)
     units = list(_units(labels, request, workers))
     total = sum(len(ids) for _, ids, _ in units)
-    pieces: list[dict[str, Any]] = []
+    tables: list[dict[str, Any]] = []
     with logged("Measure %s", labels.node_path), reporting(progress, "labels") as report_progress:
         count = Count(report_progress, "labels", total)
 
-        def done(piece: dict[str, Any]) -> None:
-            pieces.append(piece)
-            count.add(len(piece["label"]))
+        def done(table: dict[str, Any]) -> None:
+            tables.append(table)
+            count.add(len(table["label"]))
 
         run(partial(_measured, request, regionprops), units, workers, done=done)
-    return _frame(labels, request, pieces)
+    return _frame(labels, request, tables)
 
 
 def _regionprops_table() -> Any:
@@ -160,17 +161,17 @@ def _request(
     from skimage.measure import regionprops
 
     pixel = np.ones((1, 1), "uint8")
-    known = sorted({*regionprops(pixel, pixel)[0], "intensity_median", "num_pixels"} - {*_ARRAYS, "label"})
+    available = sorted({*regionprops(pixel, pixel)[0], "intensity_median", "num_pixels"} - {*_ARRAYS, "label"})
     names = (
         (properties,)
         if isinstance(properties, str)
         else tuple(items_of(properties, "The argument properties is a list of names of properties"))
     )
     for name in names:
-        if name not in (*known, "label"):
+        if name not in (*available, "label"):
             raise InvalidArgumentError(
                 f"{name!r} is not a property that is one number or some for each label."
-                f"{did_you_mean(str(name), known)} They are: {', '.join(known)}."
+                f"{did_you_mean(str(name), available)} They are: {', '.join(available)}."
             )
     position = Position(labels.node_path.parent.parent)
     image = None
@@ -181,13 +182,13 @@ def _request(
             f"level={level!r} is not a level of {position.node_path} and of {labels.node_path}: "
             f"{', '.join(paths[: len(labels.dataset_paths)]) or 'none'}."
         )
-    own = labels.dataset_paths[paths.index(level)]
+    label_level = labels.dataset_paths[paths.index(level)]
     if any(map(_needs_intensity, names)):
         image = position[level]
     channel = channel_axis(position.axes)
-    axes, image_axes = (_named_axes(one) for one in (labels, position))
+    axes, image_axes = (_named_axes(node) for node in (labels, position))
     space = [axes[axis] for axis in space_axes(labels.axes)]
-    lengths = dict(zip(axes, labels[own].shape, strict=True))
+    lengths = dict(zip(axes, labels[label_level].shape, strict=True))
     if (channels_of_labels := lengths.pop("c", 1)) != 1:
         raise InvalidArgumentError(
             f"The labels {labels.node_path} have {channels_of_labels} channels, and labels have "
@@ -196,11 +197,11 @@ def _request(
     _check_same_shape(labels, position, lengths, image_axes, image)
     while len(space) > 2 and lengths[space[0]] == 1:
         space = space[1:]
-    scale = dict(zip(axes, labels.get_effective_scale(own), strict=True))
-    origin = dict(zip(axes, labels.get_effective_translation(own), strict=True))
-    measured = () if channel is None else _channels(position, channels)  # checked also where none is needed
+    scale = dict(zip(axes, labels.get_effective_scale(label_level), strict=True))
+    origin = dict(zip(axes, labels.get_effective_translation(label_level), strict=True))
+    measured = () if channel is None else _channels(position, channels)  # also raises if no intensities are measured
     return _Request(
-        labels[own],
+        labels[label_level],
         image,
         axes,
         image_axes,
@@ -246,10 +247,10 @@ def _channels(position: Position, channels: Sequence[str | int] | None) -> tuple
         else [channels]
     )
     indexes = [
-        position.get_channel_index(one)
-        if isinstance(one, str) or text_of_name(one) is None
-        else operator.index(one)
-        for one in chosen
+        position.get_channel_index(name)
+        if isinstance(name, str) or text_of_name(name) is None
+        else operator.index(name)
+        for name in chosen
     ]
     outside = [index for index in indexes if not 0 <= index < len(names)]
     if outside:
@@ -260,19 +261,18 @@ def _channels(position: Position, channels: Sequence[str | int] | None) -> tuple
 def _units(
     labels: LabelImage, request: _Request, workers: Workers
 ) -> Iterator[tuple[dict[str, int], NDArray[Any], dict[str, slice]]]:
-    """Yield groups of labels: an index along the other axes, the labels, and the region that contains them."""
+    """Yield labels to measure together: an index along the other axes, the labels, the region that contains them."""
     lengths, loops = request.lengths, request.loops
     whole = {name: slice(0, lengths[name]) for name in request.space}
-    seen: Region | None = None
+    region_of_boxes: Region | None = None
     boxes: Boxes | None = None
     for numbers in product(*(range(lengths[name]) for name in loops)):
         index = dict(zip(loops, numbers, strict=True))
         region = request.label_region(index, whole)
-        if region != seen or boxes is None:
-            seen, level = region, request.labels.path.rpartition("/")[2]
-            boxes = bounding_boxes(
-                labels, level, within=region, workers=Workers(workers.jobs)
-            )  # (threads of this process: it is reading alone)
+        if region != region_of_boxes or boxes is None:
+            region_of_boxes, level = region, request.labels.path.rpartition("/")[2]
+            # By threads of this process: they only read.
+            boxes = bounding_boxes(labels, level, within=region, workers=Workers(workers.jobs))
         yield from ((index, *batch) for batch in _batches(request, boxes))
 
 
@@ -283,18 +283,21 @@ def _batches(request: _Request, boxes: Boxes) -> Iterator[tuple[NDArray[Any], di
     axes = [request.axes.index(name) for name in request.space]
     start, stop = boxes.start[:, axes], boxes.stop[:, axes]
     shape = [request.labels.shape[axis] for axis in axes]
-    voxel = request.labels.dtype.itemsize + 24  # (with the indexes by which labels are renumbered)
+    voxel_bytes = request.labels.dtype.itemsize + 24  # with the indices by which labels are renumbered
     if request.image is not None:
-        voxel += 2 * request.image.dtype.itemsize * max(1, len(request.channels))
-    grain = [min(n, request.labels.chunks[axis]) for n, axis in zip(shape, axes, strict=True)]
-    tile = piece_shape(shape, grain, voxel, _PART_BYTES)
+        voxel_bytes += 2 * request.image.dtype.itemsize * max(1, len(request.channels))
+    chunk = [min(n, request.labels.chunks[axis]) for n, axis in zip(shape, axes, strict=True)]
+    tile = piece_shape(shape, chunk, voxel_bytes, _UNIT_BYTES)
     is_large = (stop - start).prod(axis=1) > prod(tile)
     _, group = np.unique(start // np.asarray(tile), axis=0, return_inverse=True)
     group = np.where(is_large, -1 - np.arange(len(boxes)), group.reshape(-1))
     order = np.argsort(group, kind="stable")
     for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
         first, last = start[members].min(axis=0), stop[members].max(axis=0)
-        box = {name: slice(int(a), int(b)) for name, a, b in zip(request.space, first, last, strict=True)}
+        box = {
+            name: slice(int(begin), int(end))
+            for name, begin, end in zip(request.space, first, last, strict=True)
+        }
         yield boxes.ids[members], box
 
 
@@ -332,7 +335,7 @@ def _column(request: _Request, name: str) -> str:
     prop, *numbers = name.split("-")
     if request.channels and _needs_intensity(prop):
         numbers[-1] = request.channels[int(numbers[-1])][1]
-    if prop in _PLACES:
+    if prop in _POSITIONS:
         numbers[0] = request.space[int(numbers[0])]
     if prop == "bbox":
         half, axis = divmod(int(numbers[0]), len(request.space))
@@ -343,7 +346,7 @@ def _column(request: _Request, name: str) -> str:
 def _moved(request: _Request, name: str, values: Any, starts: Sequence[int]) -> Any:
     """Convert positions in the region to positions in the image; return other values unchanged."""
     prop, *numbers = name.split("-")
-    if prop in _PLACES:
+    if prop in _POSITIONS:
         axis = int(numbers[0])
         return values + starts[axis] * request.spacing[axis] + request.origin[axis]
     if prop == "bbox":
@@ -351,11 +354,11 @@ def _moved(request: _Request, name: str, values: Any, starts: Sequence[int]) -> 
     return values
 
 
-def _frame(labels: LabelImage, request: _Request, pieces: list[dict[str, Any]]) -> pd.DataFrame:
+def _frame(labels: LabelImage, request: _Request, tables: list[dict[str, Any]]) -> pd.DataFrame:
     pd = pandas()
     lengths, loops = request.lengths, request.loops
-    if pieces:
-        frame = pd.concat([pd.DataFrame(piece) for piece in pieces], ignore_index=True)
+    if tables:
+        frame = pd.concat([pd.DataFrame(table) for table in tables], ignore_index=True)
     else:
         frame = pd.DataFrame({name: [] for name in (*loops, "label", *request.properties)})
     frame = frame.sort_values([*loops, "label"], kind="stable")
@@ -379,10 +382,7 @@ def measure_store(
     follow_links: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> dict[str, int]:
-    """Measure the labels of one name in all images of a node, and store the tables; return the number of rows by path.
-
-    Images without such labels are skipped; NodeNotFoundError where no image has them.
-    """
+    """Measure the labels of a name in all images that have them, and store the tables; return the row counts by path."""
     check_progress(progress)
     node = open_ome_zarr(path, mode="r+", disable_path_checking=follow_links, storage_options=storage_options)
     chosen = {path: position for path, position in images_of(node).items() if labels in position.labels}
@@ -394,11 +394,11 @@ def measure_store(
         reporting(progress, "images") as report_progress,
     ):
         count = Count(report_progress, "images", len(chosen))
-        for where, position in chosen.items():
+        for path_in_node, position in chosen.items():
             frame = position.labels[labels].measure(
                 properties, channels=channels, level=level, physical=physical, name=table or labels, jobs=jobs
             )
-            rows[where] = len(frame)
+            rows[path_in_node] = len(frame)
             count.add()
     node.documents.storage.commit_own(f"Measure the labels {labels}")
     return rows

@@ -40,33 +40,32 @@ def parts(
 def concatenated(plate: Plate, name: str, positions: Iterable[str] | None, jobs: int | None) -> pd.DataFrame:
     """Read and concatenate tables; see :meth:`PlateTables.concatenate`."""
     units = list(_tables(plate, positions))
-    found: dict[str, pd.DataFrame] = {}
+    tables_by_path: dict[str, pd.DataFrame] = {}
 
     def read(unit: tuple[str, Tables]) -> None:
         path, tables = unit
         frame = tables.get(name, None)
         if frame is not None:
-            found[path] = frame
-
+            tables_by_path[path] = frame
     run(read, units, Workers(jobs))
-    if not found:
+    if not tables_by_path:
         raise NodeNotFoundError(
             f"There is no table {name!r} in {plate.node_path} or in one of its positions."
         )
     frames = []
     for path, _ in units:
-        if path not in found:
+        if path not in tables_by_path:
             continue
-        frame = found[path]
+        frame = tables_by_path[path]
         frame = frame if frame.index.name is None else frame.reset_index()
         well, _, field = path.rpartition("/")
-        clash = [column for column in ("well", "field") if column in frame.columns]
-        frame = frame.rename(columns={column: f"{column}_of_table" for column in clash})
+        reserved = [column for column in ("well", "field") if column in frame.columns]
+        frame = frame.rename(columns={column: f"{column}_of_table" for column in reserved})
         frame.insert(0, "well", well)
         frame.insert(1, "field", field)
         frame.attrs.clear()
         frames.append(frame)
-    # pandas warns of empty frames, whose columns would no longer be left out of the data types.
+    # Without empty frames: pandas warns that their columns will count for the data types.
     columns = list(dict.fromkeys(column for frame in frames for column in frame.columns))
     rows = [_exact(frame, frames) for frame in frames if len(frame)] or frames[:1]
     return pandas().concat(rows, ignore_index=True).reindex(columns=columns)

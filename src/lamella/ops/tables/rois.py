@@ -116,7 +116,7 @@ class Roi:
 def list_rois(position: Position, table: str | None = None) -> list[Roi]:
     """Return the regions of a table, or of all tables of regions; see :meth:`Position.rois`."""
     tables = position.tables
-    names = [table] if table is not None else [one for one in tables if tables.info(one).type in ROI_TYPES]
+    names = [table] if table is not None else [name for name in tables if tables.info(name).type in ROI_TYPES]
     return [roi for name in names for roi in _rois_of(position, name)]
 
 
@@ -146,12 +146,12 @@ def _rois_of(position: Position, table: str) -> Iterator[Roi]:
         raise InvalidArgumentError(
             f"The table {table!r} of {position.node_path} lists no regions: it {problem}."
         )
-    units = _ratios(position)
+    ratios = _ratios(position)
     labels = frame.index if frame.index.name == "label" else frame.get("label")
     ids = [None] * len(frame) if labels is None else labels.tolist()
     for number, name in enumerate(frame.index):
         bounds = {}
-        for axis, ratio in units.items():
+        for axis, ratio in ratios.items():
             first, length, _ = _COLUMNS[axis]
             if first in frame.columns and length in frame.columns:
                 start, extent = float(frame[first].iloc[number]), float(frame[length].iloc[number])
@@ -198,11 +198,8 @@ def cut_rois(position: Position, frame: pd.DataFrame, region: Mapping[str, tuple
 
 
 def roi_frame(position: Position, rois: Mapping[str, Mapping[str, Sequence[float]]]) -> pd.DataFrame:
-    """Return a table of regions, each with a name, and a start and end along axes in their units.
-
-    Raise InvalidArgumentError for an unknown axis, and for bounds that are not a start and an end.
-    """
-    units, extents = _ratios(position), _extents(position)
+    """Return a table of regions by name, from starts and ends along axes in the units of the axes."""
+    ratios, extents = _ratios(position), _extents(position)
     rows: dict[str, dict[str, float]] = {}
     text = "The argument rois maps names of regions to bounds, such as {'FOV_1': {'x': (0, 16)}}"
     if not isinstance(rois, Mapping):
@@ -210,11 +207,11 @@ def roi_frame(position: Position, rois: Mapping[str, Mapping[str, Sequence[float
     for name, bounds in rois.items():
         if not isinstance(bounds, Mapping):
             raise WrongTypeError(f"{text}; the bounds of {name!r} are {bounds!r}.")
-        unknown = [axis for axis in bounds if str(axis).lower() not in units]
+        unknown = [axis for axis in bounds if str(axis).lower() not in ratios]
         if unknown:
             raise InvalidArgumentError(
                 f"The region {name!r} has bounds along {unknown[0]!r}, and regions of {position.node_path} lie along "
-                f"{', '.join(units)}."
+                f"{', '.join(ratios)}."
             )
         intervals = {str(axis).lower(): _interval(name, axis, interval) for axis, interval in bounds.items()}
         row: dict[str, float] = {}
@@ -223,7 +220,8 @@ def roi_frame(position: Position, rois: Mapping[str, Mapping[str, Sequence[float
             if axis == "t" and axis not in intervals:
                 continue
             start, stop = intervals.get(axis, (0.0, extents.get(axis, 1.0)))
-            row[first], row[length] = start / units.get(axis, 1.0), (stop - start) / units.get(axis, 1.0)
+            ratio = ratios.get(axis, 1.0)
+            row[first], row[length] = start / ratio, (stop - start) / ratio
         rows[str(name)] = row
     pd = pandas()
     columns = [*ROI_COLUMNS, *(_COLUMNS["t"][:2] if any("t_second" in row for row in rows.values()) else ())]
@@ -260,13 +258,13 @@ def label_roi_frame(image: LabelImage) -> pd.DataFrame:
 
     boxes = bounding_boxes(image)
     pd = pandas()
-    names, scale, units = image.axis_names, image.scale, _ratios(image)
+    names, scale, ratios = image.axis_names, image.scale, _ratios(image)
     columns: dict[str, Any] = {}
     for axis in "xyzt":
         first, length, _ = _COLUMNS[axis]
         if axis in names and (axis != "t" or image.data.shape[names.index("t")] > 1):
             axis_index = names.index(axis)
-            size = scale[axis_index] / units[axis]
+            size = scale[axis_index] / ratios[axis]
             columns[first] = boxes.start[:, axis_index] * size
             columns[length] = (boxes.stop[:, axis_index] - boxes.start[:, axis_index]) * size
         elif axis != "t":

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 _KIND = "The table "
-"""What is renamed, for messages."""
+"""Beginning of messages about a rename."""
 
 
 def read_table(tables: Tables, name: str) -> pd.DataFrame:
@@ -70,7 +70,7 @@ def read_table(tables: Tables, name: str) -> pd.DataFrame:
 
 
 def content_path(tables: Tables, name: str) -> str:
-    """Return the path of a table's content, which is another one while the table is being replaced."""
+    """Return the path of a table's content: a temporary one while the table is being replaced."""
     attributes = tables.group_attributes
     if name not in table_names(attributes):
         raise _missing(tables, name)
@@ -90,7 +90,7 @@ def _missing(tables: Tables, name: str) -> NodeNotFoundError:
 
 def _record(attributes: JSONObject) -> tuple[str, str] | None:
     record = read_replacing_table(attributes)
-    # Names come from the document: what is deleted must be ours.
+    # The name comes from a document, and the folder is deleted: it must be a temporary one of lamella.
     return record if record is not None and is_private(record[1]) else None
 
 
@@ -117,7 +117,7 @@ def write_table(
         _check_label(tables, name, info)
         columns, info = fitted(frame, info, name)
         content = encoded(columns, info.backend, info.index_key, documents.format, name)
-        others = {} if old is None else _fitting(other_attributes(old), columns)
+        others = {} if old is None else _fitted_lists(other_attributes(old), columns)
         content = content._replace(attributes={**others, **content.attributes, **info.to_attributes()})
         documents.put_missing_group(tables.path, {"tables": []})
         if old is None:
@@ -182,8 +182,8 @@ def _check_label(tables: Tables, name: str, info: TableInfo) -> None:
         )
 
 
-def _fitting(attributes: JSONObject, columns: pd.DataFrame) -> JSONObject:
-    """Return other attributes; lists of columns are reduced to existing columns."""
+def _fitted_lists(attributes: JSONObject, columns: pd.DataFrame) -> JSONObject:
+    """Return attributes in which the lists of columns have no columns that the table lacks."""
     names = set(columns.columns)
     return {
         key: [name for name in value if name in names]
@@ -196,12 +196,12 @@ def _fitting(attributes: JSONObject, columns: pd.DataFrame) -> JSONObject:
 def _create(tables: Tables, name: str, content: Encoded) -> None:
     """Write a table that is not listed yet, and list it."""
     documents, path = tables.documents, tables.node_path.child(name).path
-    if documents.storage.exists(path):  # what a killed call left
+    if documents.storage.exists(path):  # remains of a killed call
         documents.delete(path)
     if documents.storage.locks_processes:
-        beside = tables.node_path.child(temporary_name(".tmp")).path
-        _put(tables, beside, content)
-        documents.move(beside, path)
+        temporary = tables.node_path.child(temporary_name(".tmp")).path
+        _put(tables, temporary, content)
+        documents.move(temporary, path)
     else:
         _put(tables, path, content)
     _edit_list(tables, lambda names: [*names, name])
@@ -209,26 +209,26 @@ def _create(tables: Tables, name: str, content: Encoded) -> None:
 
 def _replace(tables: Tables, name: str, content: Encoded) -> None:
     documents, path = tables.documents, tables.node_path.child(name).path
-    by = temporary_name(".tmp")
-    beside = tables.node_path.child(by).path
+    temporary = temporary_name(".tmp")
+    new = tables.node_path.child(temporary).path
     try:
-        _put(tables, beside, content)
+        _put(tables, new, content)
         if documents.storage.locks_processes:
-            documents.replace(path, beside)
+            documents.replace(path, new)
             return
     except BaseException:
-        abandon(by)
+        abandon(temporary)
         with suppress(LamellaError):
-            documents.delete(beside)
+            documents.delete(new)
         raise
-    with abandoned_on_errors(by):  # not deleted: the record may be stored although the answer was lost
-        while not _is_recorded(tables, (name, by)):
+    with abandoned_on_errors(temporary):  # not deleted: the record may be stored although the answer was lost
+        while not _record_replacement(tables, (name, temporary)):
             _finish_replacing(tables)  # another program began to replace a table
     _finish_replacing(tables)
 
 
-def _is_recorded(tables: Tables, record: tuple[str, str]) -> bool:
-    """Record which table is being replaced; False where the record of another one is there, which stays."""
+def _record_replacement(tables: Tables, record: tuple[str, str]) -> bool:
+    """Record the table that is being replaced, and its new content; False if another replacement is recorded."""
     stored: list[tuple[str, str] | None] = []
 
     def edit(attributes: JSONObject) -> JSONObject:
@@ -240,10 +240,9 @@ def _is_recorded(tables: Tables, record: tuple[str, str]) -> bool:
 
 
 def finish_changes(tables: Tables, request: tuple[str, str] | None = None) -> Renaming | None:
-    """Finish what a killed call began: a replacement or a rename, and the deletion of a temporary folder.
+    """Finish a killed replacement or rename, and delete temporary folders; return the finished rename.
 
-    Returns the finished rename. Raises `StorageError` where a program of another machine may be making a rename,
-    unless that is ``request`` for.
+    Raise `StorageError` if another machine may be doing a rename, except one with the names of ``request``.
     """
     tables.documents.storage.sweep(tables.path)
     _finish_replacing(tables)
@@ -253,7 +252,7 @@ def finish_changes(tables: Tables, request: tuple[str, str] | None = None) -> Re
 
 
 def _finish_renaming(tables: Tables, request: tuple[str, str] | None) -> Renaming | None:
-    """Finish a rename whose table is listed under its new name; remove the record of another."""
+    """Finish a recorded rename if the table is listed under its new name, else remove the record."""
     record = read_renaming_record(tables.group_attributes)
     if record is None:
         return None
@@ -274,7 +273,7 @@ def _finish_renaming(tables: Tables, request: tuple[str, str] | None) -> Renamin
 def _change_record(
     tables: Tables, old: RenamingRecord | None, new: RenamingRecord | None, *, lists: bool = False
 ) -> None:
-    """Replace the record of a rename, and with ``lists`` the name in the list; raise where it is another record."""
+    """Replace the record of a rename, and with ``lists`` the name in the list; raise if ``old`` is not recorded."""
 
     def edit(attributes: JSONObject) -> JSONObject:
         stored = read_renaming_record(attributes)
@@ -301,7 +300,7 @@ def _renamed_meanwhile(tables: Tables, renaming: Renaming) -> NodeExistsError:
 
 
 def _delete_renamed(tables: Tables, record: RenamingRecord) -> None:
-    """Delete what a table that was renamed left at its old path, and remove the record."""
+    """Delete the files of a renamed table at its old path, and remove the record."""
     documents, source = tables.documents, tables.node_path.child(record.renaming.old).path
     if record.renaming.old not in table_names(tables.group_attributes) and documents.storage.exists(source):
         documents.delete(source)
@@ -314,14 +313,14 @@ def _finish_replacing(tables: Tables) -> None:
     record = _record(tables.group_attributes)
     if record is None:
         return
-    name, by = record
-    path, beside = tables.node_path.child(name).path, tables.node_path.child(by).path
-    if documents.storage.exists(beside):
-        keys = documents.storage.keys_below(beside)
-        # Over the old files, not in place of them: another program may have finished, and deleted `beside`.
-        _copy(tables, beside, path)
-        if _record(tables.group_attributes) == record:  # then `keys` are all of them
-            kept = {path + key[len(beside) :] for key in keys}
+    name, temporary = record
+    path, new = tables.node_path.child(name).path, tables.node_path.child(temporary).path
+    if documents.storage.exists(new):
+        keys = documents.storage.keys_below(new)
+        # The old files are not deleted first: another program may have finished, and deleted `new`.
+        _copy(tables, new, path)
+        if _record(tables.group_attributes) == record:  # so no program had deleted files before `keys` were listed
+            kept = {path + key[len(new) :] for key in keys}
             for key in documents.storage.keys_below(path):
                 if key not in kept:
                     documents.storage.delete(key)
@@ -331,13 +330,13 @@ def _finish_replacing(tables: Tables) -> None:
             with_replacing_table(attributes, None) if _record(attributes) == record else attributes
         ),
     )
-    abandon(by)
-    if documents.storage.exists(beside):
-        documents.delete(beside)
+    abandon(temporary)
+    if documents.storage.exists(new):
+        documents.delete(new)
 
 
 def _put(tables: Tables, path: str, content: Encoded) -> None:
-    """Write a new table; in a store without folders its own document is written last."""
+    """Write a new table; in a store without locks the document of its group is written last."""
     documents = tables.documents
     files = ((join(path, key), data) for key, data in content.files.items())
     if documents.storage.locks_processes:
@@ -351,13 +350,12 @@ def _put(tables: Tables, path: str, content: Encoded) -> None:
 
 
 def _copy(tables: Tables, old: str, new: str) -> None:
-    """Copy a table to an unused path, its own documents last."""
-    storage = tables.documents.storage
-    own = {join(old, file) for file in tables.documents.files.all}
-    files = tables.documents.files.all
+    """Copy the files of a table, the documents of its group last."""
+    storage, files = tables.documents.storage, tables.documents.files.all
+    group_documents = {join(old, file) for file in files}
 
     def order(key: str) -> tuple[bool, bool, str]:
-        return key in own, key.rpartition("/")[2] not in files, key
+        return key in group_documents, key.rpartition("/")[2] not in files, key
 
     keys = sorted(storage.keys_below(old), key=order)
     storage.write_many((new + key[len(old) :], read_listed(storage, key)) for key in keys)
@@ -383,14 +381,14 @@ def delete_table(tables: Tables, name: str) -> None:
             raise _missing(tables, name)
         if is_stored:
             documents.storage.check_deletable(path)
-        # Also if the list did not have the name: a service may have failed to return it.
+        # Also if the name was not listed: the service may have returned an old list.
         _edit_list(tables, lambda names: [listed for listed in names if listed != name])
         if is_stored:
             documents.delete(path)
 
 
 def rename_table(tables: Tables, old: str, new: str) -> None:
-    """Rename a table by a copy, which the list names when it is complete; see :meth:`Tables.rename`."""
+    """Rename a table by a copy, which is listed when it is complete; see :meth:`Tables.rename`."""
     _check_table_name(new)
     documents = tables.documents
     target = tables.node_path.child(new).path
@@ -407,29 +405,29 @@ def rename_table(tables: Tables, old: str, new: str) -> None:
                 f"Cannot rename the table {old!r} to {new!r}: {tables.node_path} has {new!r}."
             )
         locks = documents.storage.locks_processes
-        if locks and documents.storage.exists(target):  # what a killed call left
+        if locks and documents.storage.exists(target):  # remains of a killed call
             documents.delete(target)
         token, state = ("", "") if locks else (temporary_name(".tmp"), COPYING)
         _rename_by_copy(tables, RenamingRecord(Renaming(old, new), token, state))
 
 
 def _rename_by_copy(tables: Tables, record: RenamingRecord) -> None:
-    """Copy a table, list its new name, and delete the old files; without locks, as the record allows."""
+    """Copy a table, list its new name, and delete the old files; in stores without locks the steps are recorded."""
     source, target = (tables.node_path.child(name).path for name in record.renaming)
-    begun = record if record.state else None
+    copying = record if record.state else None
     copied = record._replace(state=COPIED) if record.state else record
     with abandoned_on_errors(record.token):
-        if begun is not None:
-            _change_record(tables, None, begun)
+        if copying is not None:
+            _change_record(tables, None, copying)
         try:
             _copy(tables, source, target)
-            if begun is not None:
+            if copying is not None:
                 _delete_others(tables, source, target)
-            _change_record(tables, begun, copied, lists=True)
+            _change_record(tables, copying, copied, lists=True)
         except BaseException:
-            if begun is not None:
+            if copying is not None:
                 with suppress(LamellaError):
-                    _change_record(tables, begun, None)
+                    _change_record(tables, copying, None)
             raise
         _delete_renamed(tables, copied)
 
@@ -450,7 +448,7 @@ def info_of(tables: Tables, name: str) -> TableInfo:
 
 
 def rename_region(tables: Tables, old: str, new: str) -> None:
-    """Name the new label image in all tables of a renamed one; damaged tables stay as they are."""
+    """Write the new name of a renamed label image into its tables; damaged tables do not change."""
     documents = tables.documents
     for name in tables:
         path = tables.node_path.child(name).path

@@ -30,7 +30,7 @@ def visit_collection(inspection: Inspection, node: StoredNode) -> None:
     ome = inspection.read_group(join(node.path, "OME"))
     if ome.exists:
         inspection.check_document("ome", ome)
-    # OME-XML beside a group without a document is usual for 0.5 (A23): the folder counts.
+    # In 0.5 the folder of the OME-XML often has no document (A23), so the file is checked without it.
     series = ome.ome.get("series")
     listed = strings(series) if isinstance(series, list) else None
     plate = node.ome.get("plate")
@@ -96,8 +96,8 @@ def _check_series_of_plate(
         return
     images = _plate_images(inspection, node, plate)
     if sorted(images) != sorted(listed):
-        odd = sorted(set(images) ^ set(listed))
-        found = f"the plate and series differ in {describe(odd) if odd else 'the images listed twice'}"
+        differing = sorted(set(images) ^ set(listed))
+        found = f"the plate and series differ in {describe(differing) if differing else 'the images listed twice'}"
         remedy = "list the images of the plate"
         inspection.report("BF-04", ome, found, remedy, at=ome.location("series"), version=version)
 
@@ -137,21 +137,21 @@ def _check_xml(inspection: Inspection, node: StoredNode, images: list[str], vers
             "BF-03", ome_path, found, "write OME-XML with MetadataOnly", level="MUST", version=version
         )
     elements = list(children(root, "Image"))
-    differs = None
+    difference = None
     if len(elements) != len(images):
-        differs = f"{XML_FILE} has {len(elements)} images, the collection {len(images)}"
+        difference = f"{XML_FILE} has {len(elements)} images, the collection {len(images)}"
     else:
         for number, (element, path) in enumerate(zip(elements, images, strict=True)):
             described, stored = _described_plane(element), _stored_plane(inspection, join(node.path, path))
             if described and stored and described != stored:
-                differs = (
+                difference = (
                     f"image {number} of {XML_FILE} has {described[1]} x {described[0]} pixels, and its image in "
                     f"the series, {describe(path)}, {stored[1]} x {stored[0]}"
                 )
                 break
-    if names[0] == "OME" and differs is not None:
+    if names[0] == "OME" and difference is not None:
         remedy = "describe each image once, in the order of the series"
-        inspection.report("BF-07", ome_path, differs, remedy, version=version)
+        inspection.report("BF-07", ome_path, difference, remedy, version=version)
 
 
 def _described_plane(element: Element) -> tuple[int, ...] | None:

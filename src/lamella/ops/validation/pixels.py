@@ -1,7 +1,4 @@
-"""Check pixels for ``validate --pixels``: decode every stored chunk, and recompute pyramids with a known method.
-
-Each worker needs memory for a small region, or one chunk if that is larger, for arrays of any size.
-"""
+"""Check pixels for ``validate --pixels``: decode every stored chunk, and recompute pyramids with a known method."""
 
 from __future__ import annotations
 
@@ -41,7 +38,7 @@ if TYPE_CHECKING:
 _COMPUTE = "compute the pyramid again"
 
 
-class Step(NamedTuple):
+class ComparedRegion(NamedTuple):
     """A region of a level, to be compared with the level before."""
 
     fine: StoredArray
@@ -162,14 +159,12 @@ def _compare_levels(
         inspection.report("LM-10", paths[1], found, _COMPUTE)
         return
     differences: list[str] = []
-    steps = _steps(fine, coarse, factors, method)
+    def collect(difference: str) -> None:
+        if difference:
+            differences.append(difference)
+
     try:
-        run(
-            _compare,
-            steps,
-            workers,
-            done=lambda difference: differences.append(difference) if difference else None,
-        )
+        run(_compare, _compared_regions(fine, coarse, factors, method), workers, done=collect)
     except DamagedDataError as error:
         differences.append(clause(error))
     if differences:
@@ -181,28 +176,30 @@ def _factors(
 ) -> Shape | None:
     ratios = [1.0] * fine.ndim
     if fine_scale and coarse_scale and len(fine_scale) == len(coarse_scale) == fine.ndim:
-        ratios = [b / a if a else 1.0 for a, b in zip(fine_scale, coarse_scale, strict=True)]
+        ratios = [size / finer if finer else 1.0 for finer, size in zip(fine_scale, coarse_scale, strict=True)]
     return level_factors(fine.shape, coarse.shape, ratios)
 
 
-def _steps(fine: StoredArray, coarse: StoredArray, factors: Shape, method: Method) -> Iterator[Step]:
+def _compared_regions(
+    fine: StoredArray, coarse: StoredArray, factors: Shape, method: Method
+) -> Iterator[ComparedRegion]:
+    """Split a level into regions that are computed from whole chunks of the level before."""
     meta = coarse.meta
-    grain = tuple(lcm(c, f) // f for c, f in zip(fine.meta.chunks, factors, strict=True))
-    unit = piece_shape(meta.shape, grain, prod(factors) * meta.dtype.itemsize, PIECE_BYTES)
+    smallest = tuple(lcm(chunk, factor) // factor for chunk, factor in zip(fine.meta.chunks, factors, strict=True))
+    unit = piece_shape(meta.shape, smallest, prod(factors) * meta.dtype.itemsize, PIECE_BYTES)
     for region in regions(meta.shape, tuple(max(1, n) for n in unit)):
-        yield Step(fine, coarse, factors, method, region)
+        yield ComparedRegion(fine, coarse, factors, method, region)
 
 
-def _compare(step: Step) -> str:
+def _compare(compared: ComparedRegion) -> str:
     """Describe the first voxel of a region that differs from the recomputed level; empty if none does."""
-    source = step.fine.read(enlarge(step.region, step.factors, step.fine.meta.shape))
-    expected = downsample(source, step.factors, step.method)
-    stored = step.coarse.read(step.region)
-    is_equal = np.array_equal(expected, stored, equal_nan=stored.dtype.kind == "f")
-    if is_equal:
+    fine, coarse, factors, method, region = compared
+    expected = downsample(fine.read(enlarge(region, factors, fine.meta.shape)), factors, method)
+    stored = coarse.read(region)
+    if np.array_equal(expected, stored, equal_nan=stored.dtype.kind == "f"):
         return ""
     differs = expected != stored
     if stored.dtype.kind == "f":
         differs &= ~(np.isnan(expected) & np.isnan(stored))
-    first = [int(n[0]) + span.start for n, span in zip(np.nonzero(differs), step.region, strict=True)]
+    first = [int(indices[0]) + span.start for indices, span in zip(np.nonzero(differs), region, strict=True)]
     return f"the voxel at {first} differs"

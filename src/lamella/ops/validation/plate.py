@@ -59,11 +59,11 @@ def _visit_listed(
 def _visit_rows(
     inspection: Inspection, checked: CheckedGroup, plate: JSONObject, acquisitions: Collection[int]
 ) -> None:
-    """Check the row groups, and unlisted wells."""
+    """Check the groups of rows, and unlisted wells."""
     listed_rows = {
         entry["name"] for _, entry in objects(plate.get("rows")) if isinstance(entry.get("name"), str)
     }
-    used = {path.partition("/")[0] for path in checked.fields}
+    rows_of_wells = {path.partition("/")[0] for path in checked.fields}
     for name in checked.node.members:
         if name in ("OME", "labels", "tables"):
             continue
@@ -84,13 +84,13 @@ def _visit_rows(
             found = f"the well {describe(path)} exists, and the plate does not list it"
             inspection.report("LM-05", checked.node.path, found, "rebuild the lists with reindex")
             visit_well(inspection, well, acquisitions)
-        if name in listed_rows | used or row.exists:
+        if name in listed_rows | rows_of_wells or row.exists:
             _check_row(inspection, checked, row, wells)
 
 
 def _check_row(inspection: Inspection, checked: CheckedGroup, row: StoredNode, wells: int) -> None:
-    complete = row.exists and (row.zarr_format != 2 or not row.lacks(V2.group))
-    if wells and not complete:
+    is_group = row.exists and (row.zarr_format != 2 or not row.lacks(V2.group))
+    if wells and not is_group:
         rule = "ST-01" if checked.node.zarr_format == 2 else "ST-02"
         inspection.report(
             rule, row, "the folder of the row is not a group", "write its document", version=checked.version
@@ -107,7 +107,7 @@ def visit_well(
     """Check a well and its images; return them, or None if the well cannot be read."""
     from lamella.ops.validation.walk import CheckedGroup
 
-    if not node.exists:  # a folder of images that is not a well yet: its plate reports it
+    if not node.exists:  # a folder of images without a document: its plate reports it
         for name in node.members:
             image = inspection.read_group(join(node.path, name))
             if "multiscales" in image.ome:

@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 
 class TableGroup(NamedTuple):
-    """A group of tables: the names that are listed or exist, and those of them that do not exist."""
+    """A group of tables: the ``names`` that are listed or exist, and the listed names of ``missing`` tables."""
 
     path: str
     names: list[str]
     missing: list[str]
 
 
-_KNOWN = frozenset({"type", "fractal_table_version", "table_version"})
+_TABLE_KEYS = frozenset({"type", "fractal_table_version", "table_version"})
 
 
 def visit_tables(inspection: Inspection, node: StoredNode) -> None:
-    """Check the group of tables in an image or plate (LM-21 to LM-24); a folder of that name may be another one."""
+    """Check the group of tables in an image or plate (LM-21 to LM-24); other folders named "tables" are ignored."""
     if node.names is None or "tables" not in node.names:
         return
     group = inspection.reader.group(join(node.path, "tables"))
@@ -51,17 +51,17 @@ def visit_tables(inspection: Inspection, node: StoredNode) -> None:
     replacing = read_replacing_table(group.attributes)
     for name in listed:
         if replacing is not None and replacing[0] == name:
-            continue  # a killed call has copied a part of it; readers read the new table beside it
+            continue  # a killed call has copied some of its files; readers read the new table under another name
         _check_table(inspection, node, inspection.read_group(join(group.path, name)))
 
 
 def _is_table(node: StoredNode) -> bool:
     attributes = node.attributes
-    return node.kind == "group" and isinstance(attributes, dict) and bool(_KNOWN & attributes.keys())
+    return node.kind == "group" and isinstance(attributes, dict) and bool(_TABLE_KEYS & attributes.keys())
 
 
 def _check_list(inspection: Inspection, group: StoredNode, existing: list[str]) -> list[str]:
-    """Check the list of tables; return those that are listed and exist."""
+    """Check the list of tables; return the listed tables that exist."""
     attributes: JSONObject = group.attributes
     value = attributes.get("tables")
     listed = table_names(attributes)

@@ -1,8 +1,4 @@
-"""``validate``: check a store by every rule that its files can show.
-
-:mod:`lamella.ops.validation.walk` walks through the store; the rules are in :mod:`lamella.spec.rules` and, for damage,
-in :mod:`lamella.spec.rules.catalogue`. Archives are checked by the rules of RFC-9, LM-15 to LM-20.
-"""
+"""``validate``: check a store by the rules of :mod:`lamella.spec.rules`, and archives by RFC-9 (LM-15 to LM-20)."""
 
 from __future__ import annotations
 
@@ -115,7 +111,7 @@ class ValidationReport:
     def lines(self, *, level: Level | None = None) -> Iterator[str]:
         """Yield the report as text: the verdict, then the findings below the paths of the nodes that have them.
 
-        Each MUST comes before each SHOULD, and findings that differ only in the node are one. With a level, only its
+        Each MUST comes before each SHOULD; findings that differ only in the node are joined. With a level, only its
         findings are listed.
 
         Examples
@@ -278,7 +274,7 @@ _PACK = "pack it again with `lamella pack`"
 
 
 class ArchiveCheck:
-    """Checks the archive that contains the inspected store; does nothing for other stores."""
+    """Checks the archive that contains the inspected store; other stores are not checked."""
 
     def __init__(self, inspection: Inspection) -> None:
         self._inspection = inspection
@@ -342,13 +338,13 @@ class ArchiveCheck:
     def _check_order(self, storage: ZipStorage) -> None:
         names = list(storage.directory.entries)
         in_file = sorted(names, key=lambda name: storage.directory.entries[name].header)
-        for order, place_in_archive in ((in_file, "file"), (names, "directory")):
+        for order, where in ((in_file, "file"), (names, "directory")):
             documents = [name for name in order if name.rpartition("/")[2] == V3.group]
             depths = [name.count("/") for name in documents]
             if order[: len(documents)] != documents or depths != sorted(depths):
                 self._report(
                     "LM-18",
-                    f"in the {place_in_archive} of the archive zarr.json documents are not first, breadth first",
+                    f"in the {where} of the archive zarr.json documents are not first, breadth first",
                     _PACK,
                 )
 

@@ -1,8 +1,7 @@
 """Walk a store for ``validate``: from any root through images, labels, plates, wells and collections.
 
-Every group is read once and checked by the rules of the version that it states; its members are walked, listed or not.
-Consolidated metadata are compared with the documents. Nothing in a store raises an error. ``plate`` visits plates,
-``collection`` collections and scenes.
+Every group is read once and checked by the rules of its version; its members are walked, listed or not. Nothing in a
+store raises an error. ``plate`` visits plates, ``collection`` collections and scenes.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ _CONTAINER_KEYS = {"plate", "bioformats2raw.layout", "well"}
 """Keys by which a group lists its members."""
 
 _ARRAY_RULES_OF_ALL = ("MS-04", "MS-06")
-"""Rules that apply to images of a version without rules here."""
+"""Rules that apply to images of any version, also of an unsupported one."""
 
 
 @dataclass
@@ -51,7 +50,6 @@ class CheckedGroup:
     """A group that was checked by the rules of ``version``, and facts about its members."""
 
     kind: Kind
-    """Kind of the group; a label image is of kind ``"label"``."""
     node: StoredNode
     version: str
     arrays: dict[str, ArrayNode] = field(default_factory=dict)
@@ -65,7 +63,7 @@ class CheckedGroup:
 
 
 class Inspection:
-    """One walk of a store: findings, notes, counts. ``on_group`` is called with each group after its members."""
+    """One walk of a store, with its findings; ``on_group`` is called with each group after its members."""
 
     def __init__(
         self,
@@ -121,10 +119,7 @@ class Inspection:
         below: StoredNode | None = None,
         version: str | None = None,
     ) -> None:
-        """Report a member that ``node`` lists, and that has no document, with or without content.
-
-        ``path`` starts at the group ``below``, which is ``node`` by default.
-        """
+        """Report a member without a document that ``node`` lists; ``path`` is below the group ``below``, or ``node``."""
         found, remedy = self.describe_lost(join((below or node).path, path), node, "group") or (
             f"there is no {kind} {describe(path)}",
             f"write the {kind}, or remove it from the list",
@@ -132,7 +127,7 @@ class Inspection:
         self.report(rule, node, found, remedy, at=at, version=version)
 
     def describe_lost(self, path: str, node: StoredNode, kind: NodeKind) -> tuple[str, str] | None:
-        """Describe a member of a node that has content but no document, and the remedy; None for others."""
+        """Describe a member that has content but no document, and the remedy; None without content."""
         replacing = read_replacing(node.attributes)
         if replacing is not None and join(node.path, replacing.name) == path:
             return (
@@ -242,14 +237,14 @@ class Inspection:
             return node.version
         if node.zarr_format != 3 or not isinstance(node.attributes, dict):
             return node.stated_version or "unknown"
-        # An unknown version is a finding of ST-07; other rules are those of the store's version or the group's form.
+        # An unknown version breaks ST-07; other rules are those of the store's version, or of the form of the group.
         if self.version in VERSION_TRAITS and VERSION_TRAITS[self.version].zarr_format == 3:
             return self.version
         unversioned = {key: value for key, value in node.ome.items() if key != "version"}
         return detect(3, {"ome": unversioned}).name
 
     def visit(self, node: StoredNode, *, depth: int = 0) -> None:
-        """Check a group by the kind in its document, and walk on."""
+        """Check a group by the kind in its document, and visit its members."""
         ome = node.ome
         if "plate" in ome:
             plate.visit_plate(self, node)
@@ -272,7 +267,7 @@ class Inspection:
     def check_document(
         self, kind: Kind, node: StoredNode, *, acquisitions: Collection[int] | None = None
     ) -> str:
-        """Check a document, once for each of its kinds; return the version of the rules."""
+        """Check a document by the rules of a kind; return the version of the rules."""
         version = self._node_version(node)
         if node.unreadable:
             return version
@@ -338,8 +333,8 @@ class Inspection:
         version = self._version(node)
         # The documents of 0.1 to 0.3 state their version; all others have the version of the store.
         if version in VERSION_TRAITS and self.version in VERSION_TRAITS:
-            same = VERSION_TRAITS[version].zarr_format == VERSION_TRAITS[self.version].zarr_format
-            return self.version if same else version
+            has_same_format = VERSION_TRAITS[version].zarr_format == VERSION_TRAITS[self.version].zarr_format
+            return self.version if has_same_format else version
         return version
 
     # -- images --------------------------------------------------------------------------------------------------
@@ -377,12 +372,12 @@ class Inspection:
         node, version = checked.node, checked.version
         rules = version if version in VERSION_TRAITS else "0.4"
         facts = {path: array.facts for path, array in checked.arrays.items() if array.facts is not None}
-        above = None
+        image = None
         if parent is not None:
             levels = {path: array.facts for path, array in parent.arrays.items() if array.facts is not None}
-            above = ParentImage(parent.node.attributes, levels)
+            image = ParentImage(parent.node.attributes, levels)
         kind: Kind = "label" if checked.kind == "label" else "image"
-        for finding in check_arrays(kind, node.attributes, rules, facts, node=node.path, parent=above):
+        for finding in check_arrays(kind, node.attributes, rules, facts, node=node.path, parent=image):
             if version not in VERSION_TRAITS and finding.rule not in _ARRAY_RULES_OF_ALL:
                 continue
             array = self._array_of(checked, finding) if finding.rule == "MS-04" else None
@@ -403,8 +398,8 @@ class Inspection:
     def _array_of(self, checked: CheckedGroup, finding: Finding) -> ArrayNode | None:
         """Return the array whose path is at the location of a finding."""
         value = checked.node.attributes
-        for part in finding.location:
-            value = value[part]
+        for key in finding.location:
+            value = value[key]
         return checked.arrays.get(value)
 
     # -- labels --------------------------------------------------------------------------------------------------
@@ -488,7 +483,7 @@ def _dataset_paths(ome: JSONObject) -> list[str]:
 
 
 _V3_KEYS = ("node_type", "attributes", "shape", "data_type", "dimension_names")
-"""Compared keys of a copy: writers add defaults of other keys."""
+"""Keys of a copy that are compared: writers add defaults to other keys."""
 
 
 class ConsolidatedCopies:
@@ -507,41 +502,41 @@ class ConsolidatedCopies:
         if not node.path.startswith(prefix) or node.path == self.path or node.path in self._seen:
             return
         self._seen.add(node.path)
-        below = node.path[len(prefix) :]
+        relative = node.path[len(prefix) :]
         files = (V3.group,) if self._format == 3 else tuple(node.documents)
         for file in files:
             if file not in node.documents or file == V2.consolidated:
                 continue
-            key = below if self._format == 3 else join(below, file)
+            key = relative if self._format == 3 else join(relative, file)
             copy = self._entries.get(key)
             if copy is None:
-                self._set_stale(f"they lack {below!r}")
-            elif not _same(self._format, copy, node.documents[file]):
-                self._set_stale(f"{file} of {below!r} differs")
+                self._set_stale(f"they lack {relative!r}")
+            elif not _is_equal(self._format, copy, node.documents[file]):
+                self._set_stale(f"{file} of {relative!r} differs")
 
     def finish(self, reader: StoreReader) -> None:
         """Compare the copies of nodes that the walk has not visited."""
         for key in self._entries:
-            below = key if self._format == 3 else key.rpartition("/")[0]
-            path = join(self.path, below)
-            if self.stale or path in self._seen or not below:
+            relative = key if self._format == 3 else key.rpartition("/")[0]
+            path = join(self.path, relative)
+            if self.stale or path in self._seen or not relative:
                 continue
             node: StoredNode = reader.array(path, self._format)
             if not node.exists:
                 node = reader.group(path)
             if not node.exists:
-                self._set_stale(f"{below!r} does not exist")
+                self._set_stale(f"{relative!r} does not exist")
             self.compare(node)
 
     def _set_stale(self, text: str) -> None:
         self.stale = self.stale or text
 
 
-def _same(zarr_format: int, copy: JSON, document: JSONObject) -> bool:
+def _is_equal(zarr_format: int, copy: JSON, document: JSONObject) -> bool:
     if not isinstance(copy, dict):
         return False
     if zarr_format == 2:
-        # zarr-python adds a key about copies to the copy of a group, which its document does not have.
+        # zarr-python adds the key "consolidated_metadata" to the copies of groups.
         return {key: value for key, value in copy.items() if key != "consolidated_metadata"} == document
     return all(_value(copy, key) == _value(document, key) for key in _V3_KEYS)
 
