@@ -262,7 +262,9 @@ def test_a_field_that_could_not_be_read_for_the_contrast_is_named(service, tmp_p
             view_scene(plate)
         service.fail(403, path=chunk, times=2)
         with pytest.raises(AccessError):
-            with_windows([*channels_of_fields([plate["A/1/0"]]).values()], PreviewOptions(), 64)  # as for napari
+            with_windows(
+                [*channels_of_fields([plate["A/1/0"]]).values()], PreviewOptions(), 64
+            )  # as for napari
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])

@@ -70,7 +70,11 @@ def make_levels(
     ]
     whole = (0,) * base.ndim, source.meta.shape
     publish_levels(
-        image, planned, name, lambda meta: describe_centres(add(meta)), finish_edit(name, plan, lambda: [whole])
+        image,
+        planned,
+        name,
+        lambda meta: describe_centres(add(meta)),
+        finish_edit(name, plan, lambda: [whole]),
     )
 
 

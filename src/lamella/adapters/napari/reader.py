@@ -19,7 +19,7 @@ from lamella.nodes.position import Position
 from lamella.nodes.walk import CONTAINERS
 from lamella.ops.display.planes import PlaneAxes
 from lamella.ops.display.preview import PreviewOptions, all_channels
-from lamella.ops.display.preview_plate import KnownChannel, with_windows
+from lamella.ops.display.preview_plate import FieldsChannel, with_windows
 from lamella.ops.view.level_arrays import LevelArray, drawable_levels, layer_dimensions
 from lamella.ops.view.scene import reader_threads, view_scene
 from lamella.ops.view.tiles import Tiles
@@ -83,7 +83,7 @@ def _image_layers(position: Position) -> list[LayerData]:
     for index, (channel, is_shown) in enumerate(all_channels(position).values()):
         fixed = {} if axes.channel is None else {axes.channel: index}
         data = [LevelArray(level, layer_dimensions(axes, level.ndim, fixed), fixed) for level in levels]
-        known = KnownChannel(channel, is_shown, [position], [channel.window] if channel.window else [])
+        known = FieldsChannel(channel, is_shown, [position], [channel.window] if channel.window else [])
         (window,) = with_windows([known], PreviewOptions(), _SAMPLE)
         options = {
             "name": channel.name or _name(position),
@@ -156,7 +156,10 @@ def _multiscale(levels: Sequence[LazyArray]) -> dict[str, bool]:
 def _label_layer(name: str, label: LabelImage) -> LayerData:
     axes = PlaneAxes.of(label.axes, label.data.ndim)
     fixed = {} if axes.channel is None else {axes.channel: 0}
-    data = [LevelArray(level, layer_dimensions(axes, level.ndim, fixed), fixed) for level in drawable_levels(label)]
+    data = [
+        LevelArray(level, layer_dimensions(axes, level.ndim, fixed), fixed)
+        for level in drawable_levels(label)
+    ]
     options: dict[str, Any] = {
         "name": name,
         "opacity": 0.5,

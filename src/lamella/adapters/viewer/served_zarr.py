@@ -12,7 +12,7 @@ from lamella.adapters.viewer.answers import UnknownRequestError
 from lamella.errors import LamellaError
 from lamella.ops.display.planes import PlaneAxes
 from lamella.ops.display.preview import channel_keys
-from lamella.ops.view.level_arrays import LevelArray, drawable_levels, kept_dimensions
+from lamella.ops.view.level_arrays import LevelArray, drawable_levels, layer_dimensions
 from lamella.spec.axes import SPACE_UNITS, TIME_UNITS
 from lamella.spec.colors import label_color
 from lamella.spec.units import unit_ratio
@@ -130,20 +130,20 @@ def _served(
     colors: dict[int, Any] | None = None,
 ) -> ServedImage:
     ndim = node.data.ndim
-    kept, _ = kept_dimensions(axes, ndim, fixed)
-    metas = [node.axes[axis + len(node.axes) - ndim] for axis in kept]
+    dimensions = layer_dimensions(axes, ndim, fixed)
+    metas = [node.axes[axis + len(node.axes) - ndim] for axis in dimensions]
     factors, short = zip(*(_si_unit(meta.unit or units.get(meta.name)) for meta in metas), strict=True)
     plane = {axes.z, axes.y, axes.x}
     levels = []
     for stored in drawable_levels(node):
-        array = LevelArray(stored, kept, fixed)
-        sides = [stored.chunks[axis] if axis in plane else 1 for axis in kept]
-        scale, translation = _placed(node, stored.path.removeprefix(node.path).lstrip("/"), kept, ndim)
+        array = LevelArray(stored, dimensions, fixed)
+        sides = [stored.chunks[axis] if axis in plane else 1 for axis in dimensions]
+        scale, translation = _placed(node, stored.path.removeprefix(node.path).lstrip("/"), dimensions, ndim)
         if scale is None:
             finest = node.data.shape
             scale, translation = (
-                [finest[axis] / stored.shape[axis] for axis in kept],
-                [(finest[axis] / stored.shape[axis] - 1) / 2 for axis in kept],
+                [finest[axis] / stored.shape[axis] for axis in dimensions],
+                [(finest[axis] / stored.shape[axis] - 1) / 2 for axis in dimensions],
             )
         levels.append(
             ServedLevel(

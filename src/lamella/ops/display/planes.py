@@ -117,6 +117,10 @@ def plane_index(
 
     ``finest`` and ``shape`` are the shapes of level 0 and of the level to read; ``z`` and ``t`` are indices in level 0,
     by default the middle of Z and the first time.
+
+    >>> axes = PlaneAxes(y=1, x=2, z=0)
+    >>> [plane_index(axes, (9, 64, 64), (3, 16, 16), z, None)[0] for z in range(9)]
+    [0, 0, 0, 0, 1, 1, 1, 1, 2]
     """
     middle = None if axes.z is None else finest[axes.z] // 2
     requests = ((axes.z, "z", middle if z is None else z), (axes.time, "t", t))
@@ -204,7 +208,7 @@ def _band_height(chunk: int, width: int, factor: int) -> int:
 
 
 def pixel_aspect(position: Position, level: str, axes: PlaneAxes, ndim: int) -> float:
-    """Return the height of a pixel divided by its width; 1 for metadata that are missing, inconsistent or beyond 1:20."""
+    """Return the height of a pixel divided by its width; 1 if metadata are missing, inconsistent or beyond 1:20."""
     try:
         scale = position.get_effective_scale(level)
     except LamellaError:

@@ -163,7 +163,9 @@ def _with_distinct_colors(
     shown_whites = [name for name in whites if shown[name][1]]
     if len(shown_whites) < 2 or not set(unknown_names).intersection(shown_whites):
         return shown
-    names = sorted(shown, key=lambda name: not shown[name][1])  # channels that are shown get the first colours
+    names = sorted(
+        shown, key=lambda name: not shown[name][1]
+    )  # channels that are shown get the first colours
     colors = distinct_colors(
         names, [None if name in unknown_names else shown[name][0].color for name in names]
     )
@@ -344,9 +346,6 @@ def field_picture(
     label = position.labels[options.label]
     overlaid = _label_plane(label, replace(options, level=None), size, relative_region(position, options))
     return replace(picture, labels=overlaid.read(size, ids=True), label_colors=_label_colors(label))
-
-
-
 
 
 def _physical(position: Position, plane: Plane) -> dict[str, Any]:

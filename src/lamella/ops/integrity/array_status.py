@@ -164,7 +164,11 @@ class ArrayStatus:
             "files": self.files,
             "bytes": self.bytes,
             "parts": [
-                {"times": [times.start, times.stop], "channels": [channels.start, channels.stop], "state": state}
+                {
+                    "times": [times.start, times.stop],
+                    "channels": [channels.start, channels.stop],
+                    "state": state,
+                }
                 for times, channels, state in ([] if self.problem else self.runs())
             ],
             "dropped_frames": [] if self.stream is None else [[*run] for run in self.stream.skipped],

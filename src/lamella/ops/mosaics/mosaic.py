@@ -167,7 +167,11 @@ class MosaicArray:
         from dask.tokenize import tokenize
 
         stamps = [
-            (str(array), array.documents.array_stamp(array.path), id(getattr(array.documents.storage, "store", None)))
+            (
+                str(array),
+                array.documents.array_stamp(array.path),
+                id(getattr(array.documents.storage, "store", None)),
+            )
             for array in self._stored
         ]
         token = tokenize(stamps, self.layout.starts, self.blend)

@@ -145,7 +145,8 @@ def _plan_levels(
     datasets = meta.multiscales[0].datasets
     factors_by_path = {dataset.path: _factors(image, finest, dataset.path) for dataset in datasets}
     computes = image.stale_levels or not all(
-        _is_aligned(cut, finest.shape, factors_by_path[dataset.path]) and _have_equal_level(parts, dataset.path)
+        _is_aligned(cut, finest.shape, factors_by_path[dataset.path])
+        and _have_equal_level(parts, dataset.path)
         for dataset in datasets
     )
     listed: list[DatasetMeta] = []
@@ -199,7 +200,9 @@ def _factors(image: Position, finest: ImageArray, path: str) -> Shape | None:
     if image[path].shape == finest.shape:
         return (1,) * finest.ndim
     fine, coarse = (image.get_effective_scale(name) for name in (image.dataset_paths[0], path))
-    ratios = [size / finest_size if finest_size else 1.0 for finest_size, size in zip(fine, coarse, strict=True)]
+    ratios = [
+        size / finest_size if finest_size else 1.0 for finest_size, size in zip(fine, coarse, strict=True)
+    ]
     return level_factors(finest.shape, image[path].shape, ratios[-finest.ndim :])
 
 
@@ -229,9 +232,7 @@ def _move_origin(
     steps = [1] * (ndim - finest.ndim) + list(factors)
     if method is not None:
         first = meta.multiscales[0].datasets[0]  # its origin was moved before
-        dataset.coordinate_transformations = level_transforms(
-            first.coordinate_transformations, steps, method
-        )
+        dataset.coordinate_transformations = level_transforms(first.coordinate_transformations, steps, method)
         return
     stored = dataset.coordinate_transformations
     scale, shift = stored_transform(stored, ndim, dataset.path)
@@ -243,7 +244,13 @@ def _move_origin(
 
 
 def _composed(
-    parts: Sequence[Part], path: str, cut: Region, factors: Shape, zarr_format: ZarrFormat, *, is_computed: bool
+    parts: Sequence[Part],
+    path: str,
+    cut: Region,
+    factors: Shape,
+    zarr_format: ZarrFormat,
+    *,
+    is_computed: bool,
 ) -> ComposedArray:
     """Describe an array of the new image; without pieces if its pixels are computed."""
     image = parts[0].position
@@ -253,7 +260,9 @@ def _composed(
     if is_computed:
         bounds = [(0, -(-(span.stop - span.start) // step)) for span, step in zip(cut, factors, strict=True)]
     else:
-        bounds = [(span.start // step, -(-span.stop // step)) for span, step in zip(cut, factors, strict=True)]
+        bounds = [
+            (span.start // step, -(-span.stop // step)) for span, step in zip(cut, factors, strict=True)
+        ]
     pieces: list[Piece] = []
     channel_count = 0
     for part in parts:

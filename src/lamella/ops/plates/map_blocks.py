@@ -62,7 +62,9 @@ class BlockPlan:
     def read(self, region: Region) -> Region:
         """Return the region to read for a region of the stored result."""
         return tuple(
-            slice(0, n) if axis in self.dropped else slice(max(0, span.start - halo), min(n, span.stop + halo))
+            slice(0, n)
+            if axis in self.dropped
+            else slice(max(0, span.start - halo), min(n, span.stop + halo))
             for axis, (span, n, halo) in enumerate(zip(region, self.shape, self.halo, strict=True))
         )
 
@@ -92,7 +94,9 @@ class BlockPlan:
     def inside(self, region: Region, outer: Region) -> Region:
         """Return a region relative to the start of a surrounding region."""
         return tuple(
-            slice(0, 1) if axis in self.dropped else slice(span.start - around.start, span.stop - around.start)
+            slice(0, 1)
+            if axis in self.dropped
+            else slice(span.start - around.start, span.stop - around.start)
             for axis, (span, around) in enumerate(zip(region, outer, strict=True))
         )
 

@@ -145,7 +145,7 @@ class StitchUnit:
 
 
 def numbered(stored: Array, inner: Array) -> Array:
-    """Number the stored labels of a block 1, 2, ...; labels that do not occur in its ``inner`` part become 0.
+    """Return the stored labels of a block numbered 1, 2, ...; labels that do not occur in its ``inner`` part become 0.
 
     >>> numbered(np.array([9, 0, 7, 7]), np.array([7, 7])).tolist()
     [0, 0, 1, 1]
@@ -255,7 +255,7 @@ def same_objects(first: Array, second: Array) -> list[tuple[int, int]]:
 
 
 def connected_patches(labels: Array) -> Array:
-    """Number the patches of equal labels whose pixels touch by their sides; 0 is the background.
+    """Return a number for each patch of equal labels whose pixels touch by their sides; 0 is the background.
 
     >>> connected_patches(np.array([[1, 1, 0, 1]])).tolist()
     [[1, 1, 0, 4]]

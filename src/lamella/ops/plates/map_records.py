@@ -35,9 +35,7 @@ def without_records(attributes: JSONObject) -> JSONObject:
         return attributes
     dropped = {_MAP, "stale_levels", "stream"}
     kept = {key: value for key, value in own.items() if key not in dropped}
-    return {
-        key: kept if key == OWN else value for key, value in attributes.items() if key != OWN or kept
-    }
+    return {key: kept if key == OWN else value for key, value in attributes.items() if key != OWN or kept}
 
 
 def _write_record(position: Position, name: str, record: JSONObject) -> None:

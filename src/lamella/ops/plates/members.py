@@ -120,7 +120,9 @@ def _delete_position(plate: Plate, well_path: str, name: str, listed: list[str])
     if name in names:
         well.document.edit(lambda meta: plate_edits.remove_image(meta, name))
     # Even if it is not listed any more: a kill may have happened between the well and the plate.
-    counts = _images_for_counts(plate, [[(path, entry) for path, entry in images if path != name] + [(name, None)]])
+    counts = _images_for_counts(
+        plate, [[(path, entry) for path, entry in images if path != name] + [(name, None)]]
+    )
     if counts is not None:
         plate.document.edit(lambda meta: plate_edits.set_counts(meta, counts))
     _delete_folder(plate, key)
@@ -174,7 +176,9 @@ def _images_of(plate: Plate, path: str) -> Images | None:
         return None
 
 
-def _images_for_counts(plate: Plate, changed: list[Images], without: Iterable[str] = ()) -> dict[str, Images] | None:
+def _images_for_counts(
+    plate: Plate, changed: list[Images], without: Iterable[str] = ()
+) -> dict[str, Images] | None:
     """Return the images of all wells, to count the fields of the plate again (PL-09, PL-10).
 
     None if no changed well had as many images as the stored counts: then the counts stay.
@@ -270,7 +274,9 @@ def rename_locked_well(plate: Plate, old: str, new: str) -> None:
             f"Cannot rename {old!r} to {new!r}: {plate.node_path} has a well {new!r} already."
         )
     if undone and not documents.storage.locks_processes:
-        plate.document.edit(lambda meta: plate_edits.rename_well(meta, new, old))  # the files have the old name
+        plate.document.edit(
+            lambda meta: plate_edits.rename_well(meta, new, old)
+        )  # the files have the old name
         undone = False
     if not moved:
         if documents.storage.locks_processes:  # elsewhere it is written with the copies
@@ -346,10 +352,10 @@ def settle_well(plate: Plate, renaming: Renaming) -> None:
     """Update the list of images in OME-XML's group after the move of a well, and delete an empty row."""
     old, new = renaming
     _rename_in_series(plate, old, new)
-    if _can_delete_row(plate, old.partition("/")[0], old):
-        # Another program may write a new well at the old path.
-        if not plate.documents.storage.exists(plate.node_path.child(old).path):
-            _delete_row_of(plate, old)
+    can_delete = _can_delete_row(plate, old.partition("/")[0], old)
+    # Another program may write a new well at the old path.
+    if can_delete and not plate.documents.storage.exists(plate.node_path.child(old).path):
+        _delete_row_of(plate, old)
 
 
 def _rename_in_series(plate: Plate, old: str, new: str) -> None:

@@ -223,7 +223,9 @@ class Origins:
 
 def _single(sources: Mapping[str, Mapping[str, NodePath]]) -> dict[str, NodePath]:
     """Return the source of each new row or well that has a single source."""
-    return {path: next(iter(candidates.values())) for path, candidates in sources.items() if len(candidates) == 1}
+    return {
+        path: next(iter(candidates.values())) for path, candidates in sources.items() if len(candidates) == 1
+    }
 
 
 def _joined(lists: Iterable[list[PlateAxisMeta]]) -> list[PlateAxisMeta]:

@@ -114,7 +114,9 @@ class _Cycle:
     def without_temporary(self, moves: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """Return moves as pairs of requested names."""
         return [
-            (self.names[0] if old == self.temporary else old, new) for old, new in moves if new != self.temporary
+            (self.names[0] if old == self.temporary else old, new)
+            for old, new in moves
+            if new != self.temporary
         ]
 
 
@@ -176,7 +178,7 @@ def _no_well(name: str, wells: set[str], plate: Plate) -> NodeNotFoundError:
 
 def _refuse_other_swaps(plate: Plate, wells: set[str], cycles: list[_Cycle]) -> None:
     """Raise if wells have temporary names of another interrupted call."""
-    others = {path for path in wells if is_temporary_well(path)} - {cycle.waiting for cycle in cycles}
+    others = {path for path in wells if is_temporary_well(path)} - {cycle.temporary for cycle in cycles}
     if others:
         raise InvalidArgumentError(
             f"The well {min(others)!r} of {plate.node_path} has a temporary name, because a call that swaps names of "

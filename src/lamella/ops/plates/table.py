@@ -81,4 +81,8 @@ def joined_records(values: Mapping[str, Any]) -> pandas.DataFrame:
         table.insert(0, "path", path)
         tables.append(table)
     not_empty = [table for table in tables if len(table)]
-    return pandas.concat(not_empty or tables, ignore_index=True) if tables else pandas.DataFrame(columns=["path"])
+    return (
+        pandas.concat(not_empty or tables, ignore_index=True)
+        if tables
+        else pandas.DataFrame(columns=["path"])
+    )

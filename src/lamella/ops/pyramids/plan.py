@@ -118,7 +118,9 @@ def _ratios(position: Position, fine: str, coarse: str) -> list[float] | None:
 
 def _whole_factors(ratios: Sequence[float]) -> Shape | None:
     factors = tuple(round(ratio) for ratio in ratios)
-    is_exact = all(f >= 1 and abs(f - ratio) <= 1e-6 * ratio for f, ratio in zip(factors, ratios, strict=True))
+    is_exact = all(
+        f >= 1 and abs(f - ratio) <= 1e-6 * ratio for f, ratio in zip(factors, ratios, strict=True)
+    )
     return factors if is_exact else None
 
 

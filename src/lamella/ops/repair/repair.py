@@ -226,7 +226,9 @@ def _plan(
         index = plan_index(storage, root, name=name, replace_damaged=True)
         for path, attributes in index.groups.items():
             drafts.put_attributes(path, attributes, index.version.zarr_format, ("LM-05",))
-    for _ in range(_MAX_PASSES):  # a fix may reveal findings, such as those of a well under its corrected path
+    for _ in range(
+        _MAX_PASSES
+    ):  # a fix may reveal findings, such as those of a well under its corrected path
         before = dict(drafts.contents)
         Planner(drafts).plan(root)
         if drafts.contents == before:

@@ -134,7 +134,9 @@ def _indexed(frame: pd.DataFrame, key: str | None, kind: str, name: str) -> tupl
             )
         return frame, key
     if key in frame.columns:
-        frame = frame.set_index(key) if only_counts or frame.index.name in (None, key) else frame.reset_index()
+        frame = (
+            frame.set_index(key) if only_counts or frame.index.name in (None, key) else frame.reset_index()
+        )
         frame = frame if frame.index.name == key else frame.set_index(key)
     elif frame.index.name not in (None, key) or (only_counts and kind in LABEL_TYPES):
         raise InvalidArgumentError(

@@ -66,9 +66,6 @@ def print_table(tables: Tables, name: str, output: str | None, *, as_json: bool)
     return ""
 
 
-
-
-
 def _rows(frame: pd.DataFrame) -> str:
     """Return a table as JSON, with all digits of each number; infinite numbers are texts as in Zarr, "Infinity"."""
     columns = [json_values(frame.iloc[:, index]) for index in range(frame.shape[1])]

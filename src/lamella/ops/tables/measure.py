@@ -161,7 +161,9 @@ def _request(
     from skimage.measure import regionprops
 
     pixel = np.ones((1, 1), "uint8")
-    available = sorted({*regionprops(pixel, pixel)[0], "intensity_median", "num_pixels"} - {*_ARRAYS, "label"})
+    available = sorted(
+        {*regionprops(pixel, pixel)[0], "intensity_median", "num_pixels"} - {*_ARRAYS, "label"}
+    )
     names = (
         (properties,)
         if isinstance(properties, str)
@@ -199,7 +201,9 @@ def _request(
         space = space[1:]
     scale = dict(zip(axes, labels.get_effective_scale(label_level), strict=True))
     origin = dict(zip(axes, labels.get_effective_translation(label_level), strict=True))
-    measured = () if channel is None else _channels(position, channels)  # also raises if no intensities are measured
+    measured = (
+        () if channel is None else _channels(position, channels)
+    )  # also raises if no intensities are measured
     return _Request(
         labels[label_level],
         image,
@@ -382,7 +386,7 @@ def measure_store(
     follow_links: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> dict[str, int]:
-    """Measure the labels of a name in all images that have them, and store the tables; return the row counts by path."""
+    """Measure the labels of a name in all images that have them; store the tables, and return row counts by path."""
     check_progress(progress)
     node = open_ome_zarr(path, mode="r+", disable_path_checking=follow_links, storage_options=storage_options)
     chosen = {path: position for path, position in images_of(node).items() if labels in position.labels}

@@ -47,6 +47,7 @@ def concatenated(plate: Plate, name: str, positions: Iterable[str] | None, jobs:
         frame = tables.get(name, None)
         if frame is not None:
             tables_by_path[path] = frame
+
     run(read, units, Workers(jobs))
     if not tables_by_path:
         raise NodeNotFoundError(

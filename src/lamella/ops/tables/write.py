@@ -319,7 +319,9 @@ def _finish_replacing(tables: Tables) -> None:
         keys = documents.storage.keys_below(new)
         # The old files are not deleted first: another program may have finished, and deleted `new`.
         _copy(tables, new, path)
-        if _record(tables.group_attributes) == record:  # so no program had deleted files before `keys` were listed
+        if (
+            _record(tables.group_attributes) == record
+        ):  # so no program had deleted files before `keys` were listed
             kept = {path + key[len(new) :] for key in keys}
             for key in documents.storage.keys_below(path):
                 if key not in kept:

@@ -159,6 +159,7 @@ def _compare_levels(
         inspection.report("LM-10", paths[1], found, _COMPUTE)
         return
     differences: list[str] = []
+
     def collect(difference: str) -> None:
         if difference:
             differences.append(difference)
@@ -176,7 +177,9 @@ def _factors(
 ) -> Shape | None:
     ratios = [1.0] * fine.ndim
     if fine_scale and coarse_scale and len(fine_scale) == len(coarse_scale) == fine.ndim:
-        ratios = [size / finer if finer else 1.0 for finer, size in zip(fine_scale, coarse_scale, strict=True)]
+        ratios = [
+            size / finer if finer else 1.0 for finer, size in zip(fine_scale, coarse_scale, strict=True)
+        ]
     return level_factors(fine.shape, coarse.shape, ratios)
 
 
@@ -185,7 +188,9 @@ def _compared_regions(
 ) -> Iterator[ComparedRegion]:
     """Split a level into regions that are computed from whole chunks of the level before."""
     meta = coarse.meta
-    smallest = tuple(lcm(chunk, factor) // factor for chunk, factor in zip(fine.meta.chunks, factors, strict=True))
+    smallest = tuple(
+        lcm(chunk, factor) // factor for chunk, factor in zip(fine.meta.chunks, factors, strict=True)
+    )
     unit = piece_shape(meta.shape, smallest, prod(factors) * meta.dtype.itemsize, PIECE_BYTES)
     for region in regions(meta.shape, tuple(max(1, n) for n in unit)):
         yield ComparedRegion(fine, coarse, factors, method, region)

@@ -119,7 +119,7 @@ class Inspection:
         below: StoredNode | None = None,
         version: str | None = None,
     ) -> None:
-        """Report a member without a document that ``node`` lists; ``path`` is below the group ``below``, or ``node``."""
+        """Report a member without a document that ``node`` lists; ``path`` is below ``below``, by default ``node``."""
         found, remedy = self.describe_lost(join((below or node).path, path), node, "group") or (
             f"there is no {kind} {describe(path)}",
             f"write the {kind}, or remove it from the list",

@@ -66,7 +66,7 @@ class LazyArray(ABC):
 
 
 class LevelArray(LazyArray):
-    """One channel of a level of an image: ``dimensions`` of the level, in this order, at ``fixed`` indices of others."""
+    """One channel of a level: the ``dimensions`` of the level in this order, at ``fixed`` indices of the others."""
 
     def __init__(self, array: ImageArray, dimensions: Sequence[int], fixed: dict[int, int]) -> None:
         self._array, self._dimensions, self._fixed = array, tuple(dimensions), fixed

@@ -27,7 +27,7 @@ from lamella.nodes.reporting import callers_level
 from lamella.nodes.walk import CONTAINERS, walk
 from lamella.ops.display.planes import PlaneAxes, aspect_of, shows_old_pixels
 from lamella.ops.display.preview import PreviewOptions
-from lamella.ops.display.preview_plate import grid_of_wells, channels_of_fields, spread, with_windows
+from lamella.ops.display.preview_plate import channels_of_fields, grid_of_wells, spread, with_windows
 from lamella.ops.execution import THREADS
 from lamella.spec import edits, geometry
 from lamella.store.keys import join

@@ -131,7 +131,9 @@ class _Image:
         if enough is not None:
             return enough
         finest = self.opened[self.paths[0]]
-        return self._open(self.paths[0]) if finest is None else finest  # raises the reason for a damaged level
+        return (
+            self._open(self.paths[0]) if finest is None else finest
+        )  # raises the reason for a damaged level
 
     def next_level(self, field: Field, step: int) -> str | None:
         """Return the next level that `level_for` has to open; None without any."""

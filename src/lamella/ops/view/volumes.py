@@ -122,9 +122,6 @@ def _zyx(axes: PlaneAxes) -> tuple[int | None, int, int]:
     return axes.z, axes.y, axes.x
 
 
-
-
-
 def _level(node: Position, fits: Any) -> tuple[ImageArray, PlaneAxes, tuple[float, float, float]]:
     """Return the finest level that fits, else the coarsest, with the lengths of a voxel along Z, Y and X."""
     chosen: tuple[ImageArray, str] = node.data, node.dataset_paths[0]
