@@ -155,7 +155,7 @@ def test_a_file_that_changed_meanwhile_is_read_again_and_no_other(plate, work):
 
 
 def test_a_file_that_changed_while_it_was_read_is_read_again(plate, tmp_path, monkeypatch):
-    work, parts, changed = Work("checksum", tmp_path, monkeypatch), sums._parts, []
+    work, parts, changed = Work("checksum", tmp_path, monkeypatch), sums._read, []
 
     def changing(storage, key):
         yield from parts(storage, key)
@@ -163,7 +163,7 @@ def test_a_file_that_changed_while_it_was_read_is_read_again(plate, tmp_path, mo
             changed.append(key)
             rewritten(plate, key, bytes(len((plate / key).read_bytes())))
 
-    monkeypatch.setattr(sums, "_parts", changing)
+    monkeypatch.setattr(sums, "_read", changing)
     work.cut(plate, 3)
     found = work(plate)
     assert changed[0] in work.read

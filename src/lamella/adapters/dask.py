@@ -1,7 +1,6 @@
 """Read arrays as dask arrays, and write blocks of dask arrays, in any thread, process or machine.
 
-A task has the location of an array (`ArrayReader`, `ArrayWriter`), never an open engine: a worker opens the array
-again. dask is imported on first use, and its configuration is never changed.
+A task has the location of an array (`ArrayReader`, `ArrayWriter`), which a worker opens again.
 """
 
 from __future__ import annotations
@@ -41,13 +40,8 @@ MAX_BLOCKS = 10_000_000
 def dask_array(image: ImageArray) -> dask.array.Array:
     """Return a dask array of an array; no pixel is read yet. See :meth:`ImageArray.dask_array`.
 
-    Blocks are whole shards (or chunks without shards), or several side by side: up to 64 MiB along the axes of space,
-    and across times and channels only while a block is below 8 MiB. Two calls on an unchanged array return equal dask
-    arrays, so that dask shares their tasks. Raise TooLargeError for more than ten million blocks.
-
-    >>> lazy = dask_array(position["0"])
-    >>> lazy.chunksize, int(lazy.max().compute())
-    ((1, 2, 4, 8, 8), 511)
+    Two calls on an unchanged array return equal dask arrays, so that dask shares their tasks. Raise TooLargeError for
+    more than ten million blocks.
     """
     import dask.array
     from dask.tokenize import tokenize
@@ -86,26 +80,24 @@ def dask_array(image: ImageArray) -> dask.array.Array:
 def block_shape(image: ImageArray) -> Shape:
     """Return the shape of the regions in which an array is best read or written: multiples of its shards or chunks.
 
-    Without axes, all dimensions but the last three count as times and channels.
+    They are up to 64 MiB along the axes of space, and join times and channels only below 8 MiB. Without axes, all
+    dimensions but the last three count as times and channels.
     """
     axes = image.axes
     space = space_axes(axes) if axes and len(axes) == image.ndim else tuple(range(image.ndim))[-3:]
-    rest = [axis for axis in range(image.ndim) if axis not in space]
+    others = [axis for axis in range(image.ndim) if axis not in space]
     unit = image.write_unit
     block = [min(n, max(1, length)) for n, length in zip(unit, image.shape, strict=True)]
-    for axes_to_join, most in ((space, BLOCK_BYTES), (rest, SMALL_BLOCK_BYTES)):
+    for axes_to_join, max_bytes in ((space, BLOCK_BYTES), (others, SMALL_BLOCK_BYTES)):
         for axis in reversed(axes_to_join):
-            times = most // (prod(block) * image.dtype.itemsize)
-            if times >= 2:
-                block[axis] = min(unit[axis] * times, max(1, image.shape[axis]))
+            count = max_bytes // (prod(block) * image.dtype.itemsize)
+            if count >= 2:
+                block[axis] = min(unit[axis] * count, max(1, image.shape[axis]))
     return tuple(block)
 
 
 class ArrayReader:
-    """A stored array that numpy-style indices read; pickles as the array's location.
-
-    ``shape`` and ``dtype`` are fixed, so that dask arrays stay valid if the array grows.
-    """
+    """Reads an array by numpy-style indices; pickles as the array's location, with the shape when it was opened."""
 
     def __init__(self, stored: StoredArray, shape: Shape, dtype: np.dtype[Any]) -> None:
         self.stored = stored
@@ -127,10 +119,10 @@ class ArrayReader:
 
 
 class ArrayWriter:
-    """A writer of regions of a source into an array; pickles as the array's location.
+    """Writes regions of a source into an array; pickles as the array's location.
 
     ``indices`` has per axis the index in the array of each index of the source, ascending; None if they are equal.
-    ``exact`` refuses all values that the array's data type would change, such as fractions in integers.
+    ``exact`` refuses values that the array's data type would change, such as fractions in integers.
     """
 
     def __init__(
@@ -150,7 +142,7 @@ class ArrayWriter:
         return type(self), (self.stored, self.indices, self.exact)
 
     def __setitem__(self, region: Region, block: NDArray[Any]) -> None:
-        runs = [_runs(span, where) for span, where in zip(region, self.indices, strict=True)]
+        runs = [_runs(span, indices) for span, indices in zip(region, self.indices, strict=True)]
         for run in product(*runs):
             target = tuple(target_span for _, target_span in run)
             pixels = block[tuple(source_span for source_span, _ in run)]

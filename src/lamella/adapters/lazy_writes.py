@@ -1,7 +1,7 @@
-"""Write data that are not in memory block by block; only a few blocks are in memory at a time.
+"""Write data that are not in memory block by block, with few blocks in memory at a time.
 
-The blocks are those of the array, so no two of them share a file. An error names the refused block, and the region of
-the write is marked as unfinished (`lamella.nodes.level_writes`).
+The blocks are those of the array, so no two of them share a file. After an error the region of the write is marked as
+unfinished (`lamella.nodes.level_writes`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def write_lazy(array: ImageArray, selection: Selection, data: Any) -> None:
-    """Write lazy data (`lamella.store.pixels.assignment.is_lazy`) to a region of an array, broadcast as numpy does.
+    """Write lazy data to a region of an array, broadcast as in numpy.
 
     Raise InvalidArgumentError for a shape that does not fit, before writing, and for a block with a value that the
     array cannot store.
@@ -77,7 +77,7 @@ def _write_bounds(array: ImageArray, bounds: Bounds, source: _Broadcast) -> None
 
 @contextmanager
 def computed_beside(array: ImageArray, data: Any) -> Iterator[ImageArray]:
-    """Compute data that read from an array into another one beside it, which is deleted afterwards."""
+    """Compute data that read from an array into a temporary array beside it."""
     documents = array.node_path.store_handle.documents
     beside = array.node_path.parent.child(temporary_name(".tmp"))
     meta = new_array(
@@ -106,7 +106,7 @@ def write_blocks(
 ) -> None:
     """Write lazy data, with as many axes as the array, block by block.
 
-    ``stored`` is the same array, maybe with its future shape. ``indices`` and ``exact`` are those of `ArrayWriter`.
+    ``stored`` is the same array, with its future shape if it grows. ``indices`` and ``exact`` are as in `ArrayWriter`.
     """
     writer = ArrayWriter(stored, indices, exact)
     lengths = _aligned(data.shape, indices, block_shape(array))
@@ -121,7 +121,7 @@ def write_blocks(
     def write(region: Region) -> None:
         writer[region] = np.asarray(data[region])
 
-    run(write, _parts(lengths))
+    run(write, _split_regions(lengths))
 
 
 def around(shape: Shape, indices: Sequence[Sequence[int] | None]) -> Bounds | None:
@@ -140,7 +140,7 @@ def around(shape: Shape, indices: Sequence[Sequence[int] | None]) -> Bounds | No
 class _Broadcast:
     """Lazy data with all axes of the region to which they are written.
 
-    ``shape`` is the shape of the broadcast data; ``region_shape`` also has the axes that integers of the index dropped.
+    ``shape`` is the shape of the broadcast data; ``region_shape`` also has the axes of integer indices.
     """
 
     def __init__(self, source: Any, shape: Shape, region_shape: Shape) -> None:
@@ -175,13 +175,13 @@ class _Broadcast:
 
     def __getitem__(self, region: Region) -> Any:
         spans = [span for span, axis in zip(region, self._axes(), strict=True) if axis is not None]
-        own = tuple(self._source.shape)
-        picked = [
+        source_shape = tuple(self._source.shape)
+        source_region = [
             slice(0, 1) if length == 1 else span
-            for span, length in zip(spans[len(spans) - len(own) :], own, strict=True)
+            for span, length in zip(spans[len(spans) - len(source_shape) :], source_shape, strict=True)
         ]
         lengths = [span.stop - span.start for span in spans]
-        block = np.broadcast_to(np.asarray(self._source[tuple(picked)]), lengths)
+        block = np.broadcast_to(np.asarray(self._source[tuple(source_region)]), lengths)
         return block.reshape([span.stop - span.start for span in region])
 
     def _axes(self) -> list[int | None]:
@@ -196,7 +196,7 @@ class _Broadcast:
 
 
 def _of_dask(data: Any) -> Any:
-    """Return the dask array that the data are, or that xarray wraps; None for others. Nothing is loaded."""
+    """Return data that are a dask array, or the dask array in an xarray object; else None. Nothing is imported."""
     inner = getattr(getattr(data, "variable", data), "_data", data)
     return inner if hasattr(inner, "__dask_graph__") and hasattr(inner, "rechunk") else None
 
@@ -204,24 +204,23 @@ def _of_dask(data: Any) -> Any:
 def _aligned(
     shape: Shape, indices: Sequence[Sequence[int] | None], block: Shape
 ) -> tuple[tuple[int, ...], ...]:
-    """Split data along each axis where the array's blocks end; return the lengths of the parts.
+    """Split data along each axis where the array's blocks end; return the lengths along each axis.
 
     >>> _aligned((3, 5), [(0, 3, 4), None], (2, 4))
     ((1, 1, 1), (4, 1))
     """
-    cut = []
+    lengths = []
     for length, written, size in zip(shape, indices, block, strict=True):
         blocks = [index // size for index in (range(length) if written is None else written)]
         ends = [i for i in range(1, length) if blocks[i] != blocks[i - 1]]
-        cut.append(tuple(b - a for a, b in zip([0, *ends], [*ends, length], strict=True)))
-    return tuple(cut)
+        lengths.append(tuple(stop - start for start, stop in zip([0, *ends], [*ends, length], strict=True)))
+    return tuple(lengths)
 
 
-def _parts(lengths: tuple[tuple[int, ...], ...]) -> Iterator[Region]:
-    """Yield the regions of data that are split into parts of these lengths along each axis."""
-    ends = [list(accumulate(pieces)) for pieces in lengths]
+def _split_regions(lengths: tuple[tuple[int, ...], ...]) -> Iterator[Region]:
+    """Yield the regions of data that are split into these lengths along each axis."""
     spans = [
-        [slice(end - length, end) for end, length in zip(stops, pieces, strict=True)]
-        for stops, pieces in zip(ends, lengths, strict=True)
+        [slice(stop - length, stop) for stop, length in zip(accumulate(of_axis), of_axis, strict=True)]
+        for of_axis in lengths
     ]
     return product(*spans)

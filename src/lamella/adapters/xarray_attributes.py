@@ -1,8 +1,4 @@
-"""Store the attrs of labelled arrays in an image's attributes beside OME-NGFF; other keys survive.
-
-The key is listed in docs/design.md. Attrs that iohub stored (``attributes["iohub"]["xarray_attrs"]``) are read, never
-written.
-"""
+"""Store the attrs of labelled arrays in an image's attributes, and read those that iohub stored there."""
 
 from __future__ import annotations
 
@@ -23,22 +19,14 @@ _ATTRS = "xarray_attrs"
 
 
 def user_attributes(attributes: JSONObject) -> JSONObject:
-    """Return the attrs with which a DataArray was stored.
-
-    >>> user_attributes({"iohub": {"xarray_attrs": {"a": 1, "b": 1}}, "lamella": {"xarray_attrs": {"b": 2}}})
-    {'a': 1, 'b': 2}
-    """
-    theirs = attributes.get("iohub")
-    attrs = theirs.get(_ATTRS) if isinstance(theirs, dict) else None
+    """Return the stored attrs of a DataArray; those of lamella replace those of iohub."""
+    iohub = attributes.get("iohub")
+    attrs = iohub.get(_ATTRS) if isinstance(iohub, dict) else None
     return {**(attrs if isinstance(attrs, dict) else {}), **own_entries(attributes, _ATTRS)}
 
 
 def with_user_attributes(attributes: JSONObject, attrs: JSONObject) -> JSONObject:
-    """Return attributes with the attrs of a DataArray added to those stored before; new values replace old ones.
-
-    >>> with_user_attributes({"lamella": {"xarray_attrs": {"a": 1}}}, {"b": 2})
-    {'lamella': {'xarray_attrs': {'a': 1, 'b': 2}}}
-    """
+    """Return attributes with the attrs of a DataArray added to those stored before; new values replace old ones."""
     return (
         with_own_record(attributes, _ATTRS, {**own_entries(attributes, _ATTRS), **attrs})
         if attrs
@@ -47,13 +35,7 @@ def with_user_attributes(attributes: JSONObject, attrs: JSONObject) -> JSONObjec
 
 
 def as_json(attrs: Mapping[Any, Any]) -> JSONObject:
-    """Return the attrs of a DataArray as JSON: numpy numbers and arrays become numbers and lists, tuples lists.
-
-    Raise InvalidArgumentError for a key that is not text, or a value that JSON does not support.
-
-    >>> as_json({"gain": np.float32(2), "size": (1, 2)})
-    {'gain': 2.0, 'size': [1, 2]}
-    """
+    """Return the attrs of a DataArray as JSON, with numpy values as numbers and lists; raise for other objects."""
     return {_key(key): _value(value, f"attrs[{key!r}]") for key, value in attrs.items()}
 
 

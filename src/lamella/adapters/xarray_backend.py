@@ -1,8 +1,7 @@
 """``xr.open_dataset(path, engine="lamella")`` and ``xr.open_datatree``: open OME-Zarr stores through xarray.
 
-Registered in the entry point group ``xarray.backends``, and never chosen without ``engine=``: paths that end in
-``.zarr`` belong to xarray's own engine. Only xarray imports this module, the only one of lamella that imports xarray
-when it is loaded.
+Registered in the entry point group ``xarray.backends``, and only chosen by ``engine=``: paths that end in ``.zarr``
+belong to xarray's own engine. This module imports xarray when it is loaded, and only xarray imports it.
 """
 
 from __future__ import annotations
@@ -168,7 +167,7 @@ def _label_variables(position: Position, number: int, lengths: dict[str, int]) -
             continue
         array = label[label.dataset_paths[number]]
         dims, _ = labels_of(label, label.dataset_paths[number], array.shape)
-        same_grid = all(lengths.get(dim) == n for dim, n in zip(dims, array.shape, strict=True))
-        if same_grid and name not in lengths and name != "image":
+        has_same_grid = all(lengths.get(dim) == n for dim, n in zip(dims, array.shape, strict=True))
+        if has_same_grid and name not in lengths and name != "image":
             variables[name] = _variable(array, dims, {})
     return variables

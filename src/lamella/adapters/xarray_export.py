@@ -1,7 +1,4 @@
-"""Return positions, plates and regions in physical units as labelled arrays; xarray is imported on first use.
-
-Dims and coordinates come from axes, channels and transformations. Pixels are read when they are computed.
-"""
+"""Return positions, plates and regions in physical units as lazy labelled arrays; xarray is imported on first use."""
 
 from __future__ import annotations
 
@@ -37,15 +34,8 @@ STEP_ENCODING = "lamella_scale"
 def to_xarray(position: Position, level: str | int | None = None) -> xr.DataArray:
     """Return a level of a position, the finest by default, as a labelled array; see :meth:`Position.to_xarray`.
 
-    Coordinates are ``translation + scale * index`` (CT-07); frames that `write_xarray` stored off their step have their
-    real time. Each coordinate has the scale of its axis in ``encoding["lamella_scale"]``, so that a single timepoint or
-    plane keeps it when it is written elsewhere.
-
-    >>> cells = to_xarray(position)
-    >>> cells.dims, cells.coords["c"].values.tolist(), cells.coords["z"].values.tolist()
-    (('t', 'c', 'z', 'y', 'x'), ['DAPI', 'GFP'], [0.0, 0.5, 1.0, 1.5])
-    >>> cells.sel(c="GFP", z=0.5).shape, cells.coords["z"].attrs["units"]
-    ((1, 8, 8), 'micrometer')
+    Each coordinate has the scale of its axis in ``encoding["lamella_scale"]``, so that a single timepoint or plane
+    keeps it when it is written elsewhere.
     """
     import xarray as xr
 
@@ -63,10 +53,7 @@ def to_xarray(position: Position, level: str | int | None = None) -> xr.DataArra
 def labels_of(
     position: Position, level: str, shape: tuple[int, ...]
 ) -> tuple[tuple[str, ...], dict[str, xr.Variable]]:
-    """Return the dims and coordinates of one level of a position.
-
-    If the level's array of this shape has fewer axes than the metadata, they are matched from the last.
-    """
+    """Return the dims and coordinates of a level, whose last dimension is the last axis."""
     import xarray as xr
 
     axes = [AxisMeta(name=f"dim_{i}") for i in range(len(shape) - len(position.axes))] + position.axes
@@ -97,7 +84,7 @@ def labels_of(
 def _with_real_times(
     position: Position, values: np.ndarray[Any, Any], start: float, step: float
 ) -> np.ndarray[Any, Any]:
-    """Return times, with the real times of frames that a write stored."""
+    """Return times with the real times that `write_xarray` stored for frames off their step."""
     attributes = without_replacing(position.node_path, position.documents.group(position.path)).attributes
     paths = position.dataset_paths
     times = real_times(attributes, paths[0], start, step) if paths else None
@@ -116,12 +103,7 @@ def _channel_labels(names: list[str], length: int) -> np.ndarray[Any, np.dtype[n
 
 
 def to_datatree(plate: Plate, *, on_error: Literal["raise", "report"] = "raise") -> xr.DataTree:
-    """Return a plate as a tree of lazy datasets; see :meth:`Plate.to_datatree`.
-
-    >>> tree = to_datatree(plate)
-    >>> int(tree["A/1/0/image"].max())
-    511
-    """
+    """Return a plate as a tree of lazy datasets; see :meth:`Plate.to_datatree`."""
     import xarray as xr
 
     if on_error not in ("raise", "report"):
@@ -150,7 +132,7 @@ def position_dataset(position: Position, level: str | None = None) -> xr.Dataset
 
 
 _NOISE = 1e-6
-"""Part of a voxel by which a coordinate may miss a bound and still lie on it: products of floats are not exact."""
+"""Distance, in voxels, below which a coordinate is equal to a bound: products of floats are not exact."""
 
 
 def crop(

@@ -1,8 +1,8 @@
 """Compute the time axis of an image from its timepoints: start, step and index of each, in any order of writing.
 
-A grid is movable if it follows from writes alone: then its step is the largest that meets all written times exactly, at
-least a tenth of the smallest gap; else the largest one from whose multiples no time is further than a twentieth of it
-(`fit_steps`). The times 0, 60 and 30 have the start 0, the step 30, and the indices 0, 2 and 1.
+A grid is movable if it follows from writes alone. Its step is the largest one that all written times are multiples of,
+and at least a tenth of the smallest gap; if there is none, the largest one from whose multiples no time differs by more
+than a twentieth of it (`fit_steps`). The times 0, 60 and 30 have start 0, step 30, and indices 0, 2 and 1.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def first_grid(values: NDArray[np.float64], dim: str, stated: float | None) -> P
 def place(grid: TimeGrid, values: NDArray[np.float64], dim: str, stated: float | None = None) -> Placement:
     """Place timepoints (coordinates in any order) on the grid of an existing array.
 
-    ``stated`` is the step of the grid from which the coordinates were made, if known. Raise InvalidArgumentError for a
+    ``stated`` is the step of the grid from which the coordinates come, if known. Raise InvalidArgumentError for a
     coordinate off the grid, or twice at one index.
 
     >>> one = TimeGrid(0.0, 1.0, 1, known=False, movable=True)
@@ -72,8 +72,8 @@ def place(grid: TimeGrid, values: NDArray[np.float64], dim: str, stated: float |
     offsets = (values - grid.start) / grid.step
     indices = np.rint(offsets).astype(np.int64)
     off = float(np.abs(offsets - indices).max(initial=0))
-    is_on = grid.known and off <= (NOISE if grid.movable else JITTER) and not indices.min(initial=0) < 0
-    if is_on and (not grid.movable or (grid.times is None and _is_run(indices, grid.length))):
+    is_on_grid = grid.known and off <= (NOISE if grid.movable else JITTER) and not indices.min(initial=0) < 0
+    if is_on_grid and (not grid.movable or (grid.times is None and _is_run(indices, grid.length))):
         return _on_grid(grid, indices, values, off, dim)
     if not grid.movable:
         raise _not_on_grid(grid, values, offsets, indices, dim)
@@ -81,7 +81,7 @@ def place(grid: TimeGrid, values: NDArray[np.float64], dim: str, stated: float |
 
 
 def _is_run(indices: NDArray[np.int64], length: int) -> bool:
-    """Return whether new timepoints leave no unwritten ones between them and the existing ones."""
+    """Return whether new timepoints follow the existing ones without gaps."""
     new = np.unique(indices[indices >= length])
     return not new.size or bool(new[-1] - length + 1 == new.size)
 
@@ -96,7 +96,7 @@ def _on_grid(
     if off > NOISE or times is not None:
         times, old = dict(times or {}), times or {}
         for index, value in zip(indices.tolist(), values.tolist(), strict=True):
-            times[index] = min(value, old.get(index, value))  # whichever came first
+            times[index] = min(value, old.get(index, value))  # the earlier of the two
     joined = tuple(
         Joined(index, value, grid.time_of(index))
         for index, value in zip(indices.tolist(), values.tolist(), strict=True)
@@ -128,26 +128,26 @@ def _refitted(
             values[i] = old[index]
         elif grid.known and min(apart, abs(value - grid.start - grid.step * index)) <= JITTER * grid.step:
             joined.append(Joined(index, value, old[index]))
-            values[i] = old[index] = min(value, old[index])  # whichever came first
-    known = np.unique([*old.values(), *values.tolist()])
-    if len(known) == 1:
+            values[i] = old[index] = min(value, old[index])  # the earlier of the two
+    written = np.unique([*old.values(), *values.tolist()])
+    if len(written) == 1:
         return Placement(grid, (0,) * len(values))
-    fit = fit_steps(known, stated, grid.step if grid.known else None)
+    fit = fit_steps(written, stated, grid.step if grid.known else None)
     if fit is None:
-        raise _not_together(grid, values, known, dim)
-    return replace(_placement(grid, old, fit, known, values, dim), joined=tuple(joined))
+        raise _no_common_step(grid, values, written, dim)
+    return replace(_placement(grid, old, fit, written, values, dim), joined=tuple(joined))
 
 
 def _placement(
     grid: TimeGrid,
     old: dict[int, float],
     fit: Fit,
-    known: NDArray[np.float64],
+    written: NDArray[np.float64],
     values: NDArray[np.float64],
     dim: str,
 ) -> Placement:
     start, step, time_indices = fit
-    index = dict(zip(known.tolist(), time_indices.tolist(), strict=True))
+    index = dict(zip(written.tolist(), time_indices.tolist(), strict=True))
     length = int(time_indices[-1]) + 1
     moves = {i: index[value] for i, value in old.items()}
     factor, shift = _affine(sorted(moves.items()))
@@ -155,8 +155,8 @@ def _placement(
         length = max(length, (grid.length - 1) * factor + shift + 1 if old else 0)
     indices = np.array([index[value] for value in values.tolist()])
     _check_indices(grid, indices, values, dim, length, start, step)
-    off = np.abs(known - (start + step * time_indices)) / step
-    is_regular = off.max() <= NOISE and len(known) == length
+    off = np.abs(written - (start + step * time_indices)) / step
+    is_regular = off.max() <= NOISE and len(written) == length
     times = None if is_regular else {i: value for value, i in index.items()}
     farthest = np.abs(values - (start + step * indices)).max() / step
     return Placement(
@@ -204,10 +204,10 @@ def _not_on_grid(
     )
 
 
-def _not_together(
-    grid: TimeGrid, values: NDArray[np.float64], known: NDArray[np.float64], dim: str
+def _no_common_step(
+    grid: TimeGrid, values: NDArray[np.float64], written: NDArray[np.float64], dim: str
 ) -> InvalidArgumentError:
-    gap = float(np.diff(known).min()) if len(known) > 1 else grid.step
+    gap = float(np.diff(written).min()) if len(written) > 1 else grid.step
     return InvalidArgumentError(
         f"The coordinate {', '.join(f'{v:g}' for v in values[:5])} of dim {dim!r} does not lie on the timepoints of "
         f"the image, which start at {grid.start:g} and are {grid.step:g} apart: a step that meets all of them would "
@@ -245,10 +245,8 @@ def _check_indices(
 Fit: TypeAlias = "tuple[float, float, NDArray[np.int64]]"
 """Start, step, and the index of each time."""
 
-_MAX_PARTS = 3
-"""Maximum number of steps in the smallest gap of jittered times (a time of the film is missing in it): with more steps
-any times would fit."""
-
+_MAX_JITTERED_STEPS = 3
+"""Maximum number of steps in the smallest gap of jittered times, in which times are missing: any times fit more."""
 _MAX_TRIED = 64
 """Maximum number of steps from the first to the last time for which all steps are tried; else steps are counted."""
 
@@ -256,9 +254,9 @@ _MAX_TRIED = 64
 def fit_steps(times: NDArray[np.float64], stated: float | None, current: float | None = None) -> Fit | None:
     """Return start, step and indices of times (at least two, ascending); None if no step fits.
 
-    Most times may deviate slightly from an even step. The result depends on the set alone, so that the order of writing
-    makes no difference. ``stated`` and ``current`` are steps that are returned if they fit: differences of floats are
-    not exact.
+    The result does not depend on the order of writing. ``stated`` and ``current`` are steps that are returned if they
+    fit: differences of floats are not exact.
+
 
     >>> fit_steps(np.array([0.0, 61, 121, 180, 301]), None)
     (0.0, 60.0, array([0, 1, 2, 3, 5]))
@@ -267,108 +265,108 @@ def fit_steps(times: NDArray[np.float64], stated: float | None, current: float |
     smallest = float(gaps.min())
     for step in (stated, current):
         if step is not None and smallest >= (1 - 2 * JITTER) * step:
-            places = np.rint((times - times[0]) / step)
-            if _is_near(times, float(times[0]), step, places, NOISE):
-                return float(times[0]), step, places.astype(np.int64)
+            indices = np.rint((times - times[0]) / step)
+            if _is_near(times, float(times[0]), step, indices, NOISE):
+                return float(times[0]), step, indices.astype(np.int64)
     exact = _exact(times, gaps, smallest)
     if exact is None and stated is not None and smallest >= (1 - 2 * JITTER) * stated:
-        places = np.rint((times - times[0]) / stated)
-        if _is_near(times, float(times[0]), stated, places, JITTER):
-            return float(times[0]), stated, places.astype(np.int64)
+        indices = np.rint((times - times[0]) / stated)
+        if _is_near(times, float(times[0]), stated, indices, JITTER):
+            return float(times[0]), stated, indices.astype(np.int64)
     return exact or _jittered(times, gaps, smallest, current)
 
 
 def _exact(times: NDArray[np.float64], gaps: NDArray[np.float64], smallest: float) -> Fit | None:
-    """Divide the smallest gap into as few parts as meet all times."""
-    for parts in range(1, MAX_STEPS_PER_GAP + 1):
-        counts = np.rint(gaps * (parts / smallest))
-        places = np.concatenate([[0.0], np.cumsum(counts)])
-        step = float(times[-1] - times[0]) / places[-1]
-        if np.abs(times - (times[0] + step * places)).max() <= NOISE * step:
+    """Divide the smallest gap into the fewest steps of which all times are multiples; None if there are too many."""
+    for steps_per_gap in range(1, MAX_STEPS_PER_GAP + 1):
+        counts = np.rint(gaps * (steps_per_gap / smallest))
+        indices = np.concatenate([[0.0], np.cumsum(counts)])
+        step = float(times[-1] - times[0]) / indices[-1]
+        if np.abs(times - (times[0] + step * indices)).max() <= NOISE * step:
             largest = float(np.abs(times).max())
-            return float(times[0]), rounded(step, largest, int(places[-1])), places.astype(np.int64)
+            return float(times[0]), rounded(step, largest, int(indices[-1])), indices.astype(np.int64)
     return None
 
 
 def _jittered(
     times: NDArray[np.float64], gaps: NDArray[np.float64], smallest: float, current: float | None
 ) -> Fit | None:
-    """Return the largest step with all times near to it; of equally good steps, the one of the fewest digits.
+    """Return the largest step with all times near its multiples; of equally good steps, the one of the fewest digits.
 
-    Parts of the smallest gap are tried too, since timepoints between others may be written later.
+    The smallest gap may have several steps, since timepoints between others may be written later.
     """
-    for parts in range(1, _MAX_PARTS + 1):
-        for places in (_counted(gaps, smallest / parts), *_tried(times, smallest, parts)):
-            fit = _line(times, places)
+    for steps_per_gap in range(1, _MAX_JITTERED_STEPS + 1):
+        for indices in (_counted(gaps, smallest / steps_per_gap), *_tried(times, smallest, steps_per_gap)):
+            fit = _line(times, indices)
             if fit is not None:
                 return fit
-    # The times are far from even, but all are near to the current steps.
+    # The times are far from even, but all are near multiples of the current step.
     return None if current is None else _line(times, np.rint((times - times[0]) / current))
 
 
 def _counted(gaps: NDArray[np.float64], step: float) -> NDArray[np.float64]:
-    """Count the steps to each time, from the shortest gap to the longest: each makes the step more exact."""
+    """Return the index of each time by counting steps, first in short gaps: each makes the step more exact."""
     counts, total, number = np.zeros(len(gaps)), 0.0, 0.0
-    for place in np.argsort(gaps, kind="stable"):
-        counts[place] = max(1.0, np.rint(gaps[place] / step))
-        total, number = total + gaps[place], number + counts[place]
+    for gap in np.argsort(gaps, kind="stable"):
+        counts[gap] = max(1.0, np.rint(gaps[gap] / step))
+        total, number = total + gaps[gap], number + counts[gap]
         step = total / number
     return np.concatenate([[0.0], np.cumsum(counts)])
 
 
-def _tried(times: NDArray[np.float64], smallest: float, parts: int) -> Iterator[NDArray[np.float64]]:
-    """Yield the step numbers of few times for every step into which the smallest gap may be divided."""
+def _tried(times: NDArray[np.float64], smallest: float, steps_per_gap: int) -> Iterator[NDArray[np.float64]]:
+    """Yield the indices of few times for every step of which the smallest gap may have some number."""
     # Either end of the gap may be off by a twentieth of a step.
-    longest, shortest = smallest / (parts - 2 * JITTER), smallest / (parts + 2 * JITTER)
+    longest, shortest = smallest / (steps_per_gap - 2 * JITTER), smallest / (steps_per_gap + 2 * JITTER)
     most = (times[-1] - times[0]) / shortest
     if most > _MAX_TRIED:
         return
     steps = np.geomspace(longest, shortest, int(np.ceil(most * np.log(longest / shortest) / 0.02)) + 2)
-    places = np.rint((times - times[0]) / steps[:, None])
-    _, firsts = np.unique(places, axis=0, return_index=True)
+    indices = np.rint((times - times[0]) / steps[:, None])
+    _, firsts = np.unique(indices, axis=0, return_index=True)
     for first in np.sort(firsts):
-        yield places[first]
+        yield indices[first]
 
 
-def _line(times: NDArray[np.float64], places: NDArray[np.float64]) -> Fit | None:
-    """Return start and step of a line through times with given step numbers; None if some are too far off."""
-    if not (np.diff(places) >= 1).all():
+def _line(times: NDArray[np.float64], indices: NDArray[np.float64]) -> Fit | None:
+    """Return start and step for times with given indices; None if some times are too far off."""
+    if not (np.diff(indices) >= 1).all():
         return None
-    slope = float(times[-1] - times[0]) / float(places[-1])
-    # The first time is the start if that is near enough to all; the step has as few digits as possible.
-    if _is_near(times, float(times[0]), slope, places):
+    slope = float(times[-1] - times[0]) / float(indices[-1])
+    # The start is the first time if all times fit; the step has as few digits as possible.
+    if _is_near(times, float(times[0]), slope, indices):
         start = float(times[0])
-        step = next(step for step in _shorter(slope) if _is_near(times, start, step, places))
-        return start, step, places.astype(np.int64)
-    slope = _flattest(times, places, slope)
-    if not slope > 0 or _spread(times, places, slope) / 2 > JITTER * slope * (1 + 1e-6):
+        step = next(step for step in _shorter(slope) if _is_near(times, start, step, indices))
+        return start, step, indices.astype(np.int64)
+    slope = _flattest(times, indices, slope)
+    if not slope > 0 or _spread(times, indices, slope) / 2 > JITTER * slope * (1 + 1e-6):
         return None
     step = next(
         step for step in _shorter(slope)
-        if step == slope or _spread(times, places, step) / 2 <= JITTER * step * (1 + 1e-6)
+        if step == slope or _spread(times, indices, step) / 2 <= JITTER * step * (1 + 1e-6)
     )  # fmt: skip
-    offsets = times - step * places
+    offsets = times - step * indices
     middle = float(offsets.max() + offsets.min()) / 2
     starts = (float(times[0]), *_shorter(middle))
-    start = next((start for start in starts if _is_near(times, start, step, places)), middle)
-    return start, step, places.astype(np.int64)
+    start = next((start for start in starts if _is_near(times, start, step, indices)), middle)
+    return start, step, indices.astype(np.int64)
 
 
-def _flattest(times: NDArray[np.float64], places: NDArray[np.float64], slope: float) -> float:
-    """Return the step that minimises the largest distance of times from their step numbers (the spread is convex)."""
-    reach = 8 * JITTER / float(places[-1])
+def _flattest(times: NDArray[np.float64], indices: NDArray[np.float64], slope: float) -> float:
+    """Return the step with the smallest spread of times, by ternary search: the spread is convex."""
+    reach = 8 * JITTER / float(indices[-1])
     low, high = slope * (1 - reach), slope * (1 + reach)
     for _ in range(60):
         left, right = low + (high - low) / 3, high - (high - low) / 3
-        if _spread(times, places, left) <= _spread(times, places, right):
+        if _spread(times, indices, left) <= _spread(times, indices, right):
             high = right
         else:
             low = left
     return (low + high) / 2
 
 
-def _spread(times: NDArray[np.float64], places: NDArray[np.float64], step: float) -> float:
-    offsets = times - step * places
+def _spread(times: NDArray[np.float64], indices: NDArray[np.float64], step: float) -> float:
+    offsets = times - step * indices
     return float(offsets.max() - offsets.min())
 
 
@@ -384,10 +382,10 @@ def _is_near(
     times: NDArray[np.float64],
     start: float,
     step: float,
-    places: NDArray[np.float64],
+    indices: NDArray[np.float64],
     tolerance: float = JITTER,
 ) -> bool:
-    """Return whether all times are near their own steps, and no two share a step."""
-    if not step > 0 or not (np.diff(places) >= 1).all():
+    """Return whether all times are near the steps of their indices, and the indices ascend."""
+    if not step > 0 or not (np.diff(indices) >= 1).all():
         return False
-    return bool(np.abs(times - start - step * places).max() <= tolerance * step * (1 + 1e-6))
+    return bool(np.abs(times - start - step * indices).max() <= tolerance * step * (1 + 1e-6))

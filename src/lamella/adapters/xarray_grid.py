@@ -54,16 +54,9 @@ def checked_values(values: NDArray[Any], dim: str) -> NDArray[np.float64]:
 def regular_step(values: NDArray[np.float64], dim: str, stated: float | None = None) -> float | None:
     """Return the step of coordinates, above 0; None for a single coordinate without a stated step.
 
-    ``stated`` is the step of the grid from which the coordinates were made, if known; it is returned if it fits, since
-    differences of floats are not exact. Raise InvalidArgumentError for coordinates that do not ascend, or are not
-    regular within a hundredth of a step.
-
-    >>> regular_step(5 + 0.1 * np.arange(4), "x")
-    0.1
-    >>> regular_step(np.array([0.0, 1.0, 3.0]), "t")
-    Traceback (most recent call last):
-    ...
-    lamella.errors.InvalidArgumentError: The coordinate of dim 't' is not evenly spaced: ...
+    ``stated`` is the step of the grid from which the coordinates come, if known; it is returned if it fits, since
+    differences of floats are not exact. Raise InvalidArgumentError for coordinates that do not ascend or are not
+    regular.
     """
     count = len(values)
     if count < 2:
@@ -88,33 +81,30 @@ def regular_step(values: NDArray[np.float64], dim: str, stated: float | None = N
     return rounded(step, float(np.abs(values).max()), count - 1)
 
 
-def rounded(step: float, largest: float, parts: int = 1) -> float:
-    """Round the noise of float differences away: 0.09999999999999964 becomes 0.1.
+def rounded(step: float, largest: float, count: int = 1) -> float:
+    """Return the shortest decimal within the float error of a step: 0.1 for 0.09999999999999964.
 
-    The result is the shortest decimal within the float error of a difference of two coordinates, divided into
-    ``parts``.
+    The step is the difference of two coordinates of at most ``largest``, divided by ``count``.
     """
-    noise = 4 * float(np.finfo(np.float64).eps) * max(largest, step) / parts
+    noise = 4 * float(np.finfo(np.float64).eps) * max(largest, step) / count
     shorter = (float(f"{step:.{digits}g}") for digits in range(1, 16))
     return next((short for short in shorter if abs(short - step) <= noise), step)
 
 
 @dataclass(frozen=True)
 class TimeGrid:
-    """The timepoints of an array: coordinate of the first (``start``), ``step``, and ``length``.
-
-    ``known`` means that the step was stated or measured; a single timepoint has step 1 until a second one exists.
-    ``movable`` means that start and step follow from the written timepoints, not from a user: only then may the grid be
-    extended to earlier timepoints or made finer. ``times`` are real times by index, if one is off its step or some were
-    not written; of a movable grid, all written times.
-    """
+    """The timepoints of an array."""
 
     start: float
+    """Coordinate of the first timepoint."""
     step: float
     length: int
     known: bool = True
+    """Whether the step was stated or measured; a single timepoint has step 1 until a second one exists."""
     movable: bool = False
+    """Whether start and step follow from written timepoints, not from a user, so that writes may change them."""
     times: Mapping[int, float] | None = None
+    """Real times by index, if one is off its step or some were not written; of a movable grid, all written times."""
 
     @property
     def known_times(self) -> dict[int, float]:
@@ -130,7 +120,7 @@ class TimeGrid:
 
 @dataclass(frozen=True)
 class Joined:
-    """A coordinate (``time``) near to a timepoint that has another time so far (``known``)."""
+    """A coordinate (``time``) near a timepoint whose stored time (``known``) differs."""
 
     index: int
     time: float
@@ -139,11 +129,9 @@ class Joined:
 
 @dataclass(frozen=True)
 class Placement:
-    """The indices of timepoints in an array, and the grid afterwards, on which stored timepoints keep their times.
+    """The indices of timepoints in an array, and the grid after the write, on which stored timepoints keep their times.
 
-    A timepoint stored at index ``i`` moves to ``i * factor + shift``, or to ``moves[i]``. ``off`` is the largest
-    distance of a coordinate from its step, in steps; 0 for noise. ``joined`` are coordinates near to a timepoint of
-    another time: they join it only if it has no voxels yet of the written channels.
+    A timepoint stored at index ``i`` moves to ``i * factor + shift``, or to ``moves[i]``.
     """
 
     grid: TimeGrid
@@ -152,7 +140,9 @@ class Placement:
     shift: int = 0
     moves: Mapping[int, int] | None = None
     off: float = 0.0
+    """Largest distance of a coordinate from its step, in steps; 0 for noise."""
     joined: tuple[Joined, ...] = ()
+    """Coordinates near a timepoint of another time: they join it only if it has no voxels yet of their channels."""
 
     @property
     def is_moved(self) -> bool:

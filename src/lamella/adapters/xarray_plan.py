@@ -40,18 +40,20 @@ class WritePlan:
 
     data: xr.DataArray
     image: str
+    """Name of the array."""
     array: ImageArray | None
-    """``image`` and ``array``: name of the array, and the array; None if it does not exist yet."""
+    """None if the array does not exist yet."""
     shape: list[int]
+    """Shape of the array after the write."""
     scale: list[float]
     translation: list[float]
-    """``shape``, ``scale``, ``translation``: of the array after the write, per axis (effective: FOV and level
-    together)."""
+    """``scale`` and ``translation`` after the write, of FOV and level together."""
     indices: list[tuple[int, ...] | None]
     """Per axis the index in the array of each index of the data; None if they are equal."""
     times: Placement | None = None
+    """Placement of the timepoints; None without a time axis."""
     time: int | None = None
-    """``times`` and ``time``: placement of the timepoints, and index of the time axis; None without one."""
+    """Index of the time axis."""
     units: dict[int, str | None] = field(default_factory=dict)
     """New unit of each axis, if the data has one."""
     attrs: JSONObject = field(default_factory=dict)
@@ -63,7 +65,7 @@ class WritePlan:
 
 
 def plan_write(position: Position, data_array: xr.DataArray, image: str) -> WritePlan:
-    """Plan a write; see `lamella.adapters.xarray_write.write_xarray` for the refused ones."""
+    """Plan a write; raise for data that do not fit the image."""
     data, axes = _checked_data(position, data_array), position.axes
     array = _existing(position, image)
     plan = WritePlan(
@@ -145,7 +147,7 @@ def _values(data: xr.DataArray, axis: int) -> NDArray[np.float64] | None:
 
 
 def _stated_step(data: xr.DataArray, axis: int) -> float | None:
-    """Return the step that `to_xarray` stored with a coordinate: exact, and known for a single coordinate too."""
+    """Return the step that `to_xarray` stored with a coordinate: it is exact, also for a single coordinate."""
     dim = data.dims[axis]
     step = data.coords[dim].encoding.get(STEP_ENCODING) if dim in data.coords else None
     return float(step) if isinstance(step, int | float) and step > 0 else None
@@ -169,7 +171,7 @@ def _plan_times(position: Position, plan: WritePlan, axis: int) -> None:
 
 
 def _dropped_coordinates(position: Position, data: xr.DataArray) -> list[str]:
-    """Return a note of coordinates that are not along an axis of their name: an image has no place for them."""
+    """Return a note of coordinates that are not along an axis of their name, which an image cannot store."""
     dropped = sorted(repr(str(name)) for name in data.coords if name not in data.dims)
     if not dropped:
         return []
@@ -240,7 +242,7 @@ def _plan_channels(position: Position, plan: WritePlan, axis: int) -> None:
 
 
 def _plan_space(position: Position, plan: WritePlan, axis: int) -> None:
-    """Adopt or compare the coordinates of an axis that is always written completely."""
+    """Set the grid of a space axis from its coordinates, or compare it with the array's: it is written completely."""
     data, dim, values = plan.data, str(plan.data.dims[axis]), _values(plan.data, axis)
     if plan.array is None:
         if values is not None:
@@ -303,10 +305,7 @@ def _legal_unit(stated: Any, kind: str | None, dim: str) -> str | None:
 
 
 def _check_dtype(position: Position, data: xr.DataArray, array: ImageArray) -> None:
-    """Raise for values that the array's dtype would change (except for the rounding of floats).
-
-    Values in memory are checked here, lazy ones in each block when it is written.
-    """
+    """Raise for values in memory that the array's dtype would change, except by rounding; lazy ones later."""
     source, target = np.dtype(data.dtype), array.dtype
     if np.can_cast(source, target, "safe"):
         return
@@ -335,12 +334,10 @@ def check_joined(
     channel: int | None,
     channels: Sequence[int] | None,
 ) -> None:
-    """Raise for times that join a timepoint of another time that has voxels of the written channels already.
+    """Raise for times that join a timepoint of another time which has voxels of the written channels already.
 
-    A channel at 60.4 s joins the timepoint of 60 s, a second frame of one channel at 60.4 s would replace the first.
-
-    ``times`` are those of the write, ``time`` and ``channel`` the indices of the axes. ``channels`` are the written
-    ones; None for all.
+    A channel at 60.4 s joins the timepoint of 60 s, but a second frame of one channel at 60.4 s would replace the
+    first. ``time`` and ``channel`` are the indices of the axes, ``channels`` the written channels (None for all).
     """
     for joined in times.joined:
         for number in _numbers(array, channel, channels):
@@ -363,8 +360,8 @@ def is_empty(array: ImageArray, region: Region) -> bool:
     fill = np.asarray(array.fill_value, array.dtype)
     stored, is_float = array.stored, array.dtype.kind in "fc"
     return all(
-        np.array_equal(block := stored.read(piece), np.broadcast_to(fill, block.shape), equal_nan=is_float)
-        for piece in nested(region, [block_shape(array)])
+        np.array_equal(block := stored.read(inner), np.broadcast_to(fill, block.shape), equal_nan=is_float)
+        for inner in nested(region, [block_shape(array)])
     )
 
 

@@ -1,8 +1,7 @@
 """Write labelled arrays into positions: create or extend the image as needed, and write pixels shard by shard.
 
-``xarray_plan`` plans a write. If stored timepoints have to move to other indices, an array with the new time axis is
-written beside the old one, and replaces it when it is complete (:mod:`lamella.nodes.replacing`). xarray is imported on
-first use.
+``xarray_plan`` plans a write. If stored timepoints must move to other indices, an array with the new time axis is
+written beside the old one, and replaces it when it is complete (:mod:`lamella.nodes.replacing`).
 """
 
 from __future__ import annotations
@@ -53,25 +52,25 @@ def write_xarray(
     """Write a labelled array; see :meth:`Position.write_xarray`. ``options`` of `create_zeros` are for a new array."""
     name = position._checked_key(image)
     position.require_writable(f"write to the image {name!r}")
-    with ExitStack() as alone, ExitStack() as lock:
+    with ExitStack() as computed, ExitStack() as lock:
         lock.enter_context(position.documents.storage.lock(join(position.path, "write_xarray")))
         finish_replacing(position)
         plan = plan_write(position, data_array, name)
-        plan = alone.enter_context(_safe_to_read(position, plan))
-        array, grown = _prepared(position, plan, options or {})
+        plan = computed.enter_context(_computed_if_read_from(position, plan))
+        array, growing_plan = _prepared(position, plan, options or {})
         _save_units(position, plan.units)
         _save_attributes(position, plan)
-        if grown is None and (plan.times is None or not plan.times.grid.movable):
+        if growing_plan is None and (plan.times is None or not plan.times.grid.movable):
             lock.close()  # no write can move the timepoints of this image, so others may write meanwhile
-        _write_pixels(array, plan.data, plan.indices, grown)
-        for level in position.dataset_paths if grown is not None else ():
+        _write_pixels(array, plan.data, plan.indices, growing_plan)
+        for level in position.dataset_paths if growing_plan is not None else ():
             _grow(position.open_level(level).stored, plan)
     warn_of(plan.notes)
 
 
 @contextmanager
-def _safe_to_read(position: Position, plan: WritePlan) -> Iterator[WritePlan]:
-    """Compute data that read from the image to which they are written, before the first voxel changes."""
+def _computed_if_read_from(position: Position, plan: WritePlan) -> Iterator[WritePlan]:
+    """Yield the plan; data that read from the written image are computed before its first voxel changes."""
     node_path = position.node_path.child(plan.image)
     if not reads_from(plan.data, node_path):
         yield plan
@@ -88,7 +87,7 @@ def _safe_to_read(position: Position, plan: WritePlan) -> Iterator[WritePlan]:
 def _prepared(
     position: Position, plan: WritePlan, options: Mapping[str, Any]
 ) -> tuple[ImageArray, WritePlan | None]:
-    """Create the array, or move its timepoints; return it, and the plan if it grows with the write."""
+    """Create the array, or move its timepoints; return it, and the plan if the array grows with the write."""
     if plan.array is None:
         transforms = level_transforms(position, plan.scale, plan.translation)
         array = position.create_zeros(
@@ -142,16 +141,19 @@ def _save_attributes(position: Position, plan: WritePlan) -> None:
 
 
 def _write_pixels(
-    array: ImageArray, data: xr.DataArray, indices: Sequence[Sequence[int] | None], grown: WritePlan | None
+    array: ImageArray,
+    data: xr.DataArray,
+    indices: Sequence[Sequence[int] | None],
+    growing_plan: WritePlan | None,
 ) -> None:
     """Write the pixels; the longer shape of an array that grows is published when they are stored."""
-    shape = array.shape if grown is None else _grown(grown, array.shape)
+    shape = array.shape if growing_plan is None else _grown(growing_plan, array.shape)
     stored, bounds = StoredArray(array.node_path.store_handle.documents, array.path), around(shape, indices)
     with array.recording_write(lambda: bounds), marked_unless_finished(array, bounds):
-        if grown is None:
+        if growing_plan is None:
             write_blocks(array, stored, data, indices, exact=True)
         else:
-            with growing(stored, partial(_grown, grown)) as larger:
+            with growing(stored, partial(_grown, growing_plan)) as larger:
                 write_blocks(array, larger, data, indices, exact=True)
     if bounds is not None:
         array.after_writes(bounds)
@@ -160,21 +162,19 @@ def _write_pixels(
 def level_transforms(
     position: Position, scale: Sequence[float], translation: Sequence[float]
 ) -> list[TransformationMeta]:
-    """Return the transformations of a level that result in its scale and translation below those of the position."""
+    """Return the transformations of a level that give an effective scale and translation with those of the position."""
     outer_scale = position.get_effective_scale("*")
     outer_shift = position.get_effective_translation("*")
-    inner_scale = [a / b if b else a for a, b in zip(scale, outer_scale, strict=True)]
+    inner_scale = [size / outer if outer else size for size, outer in zip(scale, outer_scale, strict=True)]
     inner_shift = [
-        (a - c) / b if b else a - c for a, b, c in zip(translation, outer_scale, outer_shift, strict=True)
+        (shift - outer) / size if size else shift - outer
+        for shift, size, outer in zip(translation, outer_scale, outer_shift, strict=True)
     ]
     return geometry.scale_and_translation(inner_scale, inner_shift if any(inner_shift) else None)
 
 
 def move_timepoints(position: Position, plan: WritePlan) -> None:
-    """Apply the time axis of a plan to an array: each stored timepoint moves to the index of its coordinate.
-
-    The image must have one level.
-    """
+    """Move each stored timepoint of an image with one level to the index of its coordinate in a plan."""
     array, times, axis = plan.array, plan.times, plan.time
     assert array is not None
     assert times is not None
@@ -216,7 +216,7 @@ def move_timepoints(position: Position, plan: WritePlan) -> None:
 
 
 def _transformed(position: Position, plan: WritePlan) -> Callable[[ImagesMeta], ImagesMeta]:
-    """Return the change of metadata that sets the start and step of a plan."""
+    """Return the edit of metadata that sets the start and step of a plan."""
     transforms = level_transforms(position, plan.scale, plan.translation)
     return lambda meta: edits.set_transform(meta, plan.image, transforms)
 

@@ -23,37 +23,34 @@ _UNNAMED = "IQ"
 
 @dataclass(frozen=True)
 class AxisPlan:
-    """The axes of an image (letters of "tczyx" in that order), and their origin in the file.
-
-    ``parts`` lists for each axis of the image the axes of the file that form it, slowest first. ``notes`` report
-    guesses.
-    """
+    """The axes of an image (letters of "tczyx" in that order), and their origin in the file."""
 
     axes: str
     shape: Shape
-    parts: tuple[tuple[int, ...], ...]
+    file_axes: tuple[tuple[int, ...], ...]
+    """For each axis of the image the axes of the file that form it, slowest first."""
     file_shape: Shape
     notes: tuple[str, ...] = field(default=())
+    """Guesses, for the user."""
 
-    def place(self, index: tuple[int, ...]) -> list[int]:
+    def file_index(self, index: tuple[int, ...]) -> list[int]:
         """Return the index along each axis of the file of a plane of the image; 0 along y and x.
 
-        >>> plan_axes("CYXS", (2, 8, 9, 3), "a.tif").place((4,))
+        >>> plan_axes("CYXS", (2, 8, 9, 3), "a.tif").file_index((4,))
         [1, 0, 0, 1]
         """
         file_index = [0] * len(self.file_shape)
-        for position, parts in zip(index, self.parts, strict=False):
-            rest = position
-            for axis in reversed(parts):
-                rest, file_index[axis] = divmod(rest, self.file_shape[axis])
+        for number, file_axes in zip(index, self.file_axes, strict=False):
+            for axis in reversed(file_axes):
+                number, file_index[axis] = divmod(number, self.file_shape[axis])  # noqa: PLW2901
         return file_index
 
 
 def plan_axes(letters: str, shape: Shape, where: str, *, named: bool = False) -> AxisPlan:
     """Map the axes of a file (letters and lengths) to those of an image; messages call the file ``where``.
 
-    With ``named`` the format names every axis: ``Q`` is then a name that ``tifffile`` does not know. Raise SourceError
-    for a missing y or x axis, an axis of length 0, an axis with another meaning, or too many axes without a name.
+    ``named`` means that the format names every axis, so that ``Q`` is a name that ``tifffile`` does not know. Raise
+    SourceError for a missing y or x axis, an axis of length 0, one with another meaning, or too many without a name.
 
     >>> plan_axes("IYX", (10, 8, 9), "a.tif").axes
     'zyx'
@@ -66,39 +63,39 @@ def plan_axes(letters: str, shape: Shape, where: str, *, named: bool = False) ->
         raise SourceError(f"{described}: an image needs y and x.")
     if 0 in shape:
         raise SourceError(f"{described}: there are no pixels to convert.")
-    parts: dict[str, tuple[int, ...]] = {
+    file_axes: dict[str, tuple[int, ...]] = {
         letter.lower(): (letters.index(letter),) for letter in "TZYX" if letter in letters
     }
     channel = tuple(letters.index(letter) for letter in "CS" if letter in letters)
     if channel:
-        parts["c"] = channel
-    mapped = {axis for axes in parts.values() for axis in axes}
+        file_axes["c"] = channel
+    mapped = {axis for axes in file_axes.values() for axis in axes}
     others = [axis for axis in range(len(letters)) if axis not in mapped and shape[axis] > 1]
-    notes = _place_others(letters, shape, others, parts, where, named=named)
-    axes = "".join(letter for letter in LEGAL_ORDER if letter in parts)
-    lengths = tuple(math.prod(shape[axis] for axis in parts[letter]) for letter in axes)
-    return AxisPlan(axes, lengths, tuple(parts[letter] for letter in axes), tuple(shape), notes)
+    notes = _map_others(letters, shape, others, file_axes, where, named=named)
+    axes = "".join(letter for letter in LEGAL_ORDER if letter in file_axes)
+    lengths = tuple(math.prod(shape[axis] for axis in file_axes[letter]) for letter in axes)
+    return AxisPlan(axes, lengths, tuple(file_axes[letter] for letter in axes), tuple(shape), notes)
 
 
-def _place_others(
+def _map_others(
     letters: str,
     shape: Shape,
     others: list[int],
-    parts: dict[str, tuple[int, ...]],
+    file_axes: dict[str, tuple[int, ...]],
     where: str,
     *,
     named: bool,
 ) -> tuple[str, ...]:
-    """Add the axes other than tczyx to `parts`, and return notes about guesses; raise for axes that do not fit."""
+    """Add the axes other than tczyx to `file_axes`, and return notes about guesses; raise for axes that do not fit."""
 
     def is_free(target: str) -> bool:
-        return math.prod(shape[axis] for axis in parts.get(target, ())) == 1
+        return math.prod(shape[axis] for axis in file_axes.get(target, ())) == 1
 
     notes: list[str] = []
     unnamed = [axis for axis in others if letters[axis] in _UNNAMED and not (named and letters[axis] == "Q")]
     for axis in others:
         if letters[axis] == "E" and is_free("c"):
-            parts["c"] = (*parts.get("c", ()), axis)
+            file_axes["c"] = (*file_axes.get("c", ()), axis)
             notes.append(f"the axis 'lambda' of length {shape[axis]} was read as channels")
         elif axis not in unnamed:
             name = _MEANINGS.get(letters[axis], "of another name")
@@ -117,7 +114,7 @@ def _place_others(
         )
     guesses = list(zip(reversed(unnamed), free, strict=False))[::-1]
     for axis, target in guesses:
-        parts[target] = (*parts.get(target, ()), axis)
+        file_axes[target] = (*file_axes.get(target, ()), axis)
     if guesses:
         lengths = " and ".join(str(shape[axis]) for axis, _ in guesses)
         targets = " and ".join(target for _, target in guesses)

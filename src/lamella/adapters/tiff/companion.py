@@ -1,4 +1,4 @@
-"""Open the OME-TIFF files whose OME-XML is in another file: a ``*.companion.ome``, or the OME-TIFF of the whole set.
+"""Open OME-TIFF files whose OME-XML is in another file: a ``*.companion.ome``, or an OME-TIFF of the same set.
 
 Each TIFF of such a set has a short OME-XML with one element, ``BinaryOnly``, that names the file with the complete one.
 """
@@ -19,16 +19,14 @@ if TYPE_CHECKING:
 
 (COMPANION_ENDING,) = ENDINGS["companion"]
 """Ending, in lower case, of a file of OME-XML whose planes are in TIFF files beside it."""
-
-_OTHER_DIALECTS = ("shaped", "lsm", "mmstack", "ndtiff")
-"""Kinds of series that tifffile tries before OME: the XML decides, whatever software wrote the TIFF files."""
+_OTHER_KINDS = ("shaped", "lsm", "mmstack", "ndtiff")
+"""Kinds of series that tifffile tries before OME; they are disabled, because the XML describes the set."""
 
 
 def open_set(tifffile: ModuleType, path: str, *, is_partial: bool = False) -> Any:
-    """Open a TIFF, by the OME-XML of the file that it names if its own is ``BinaryOnly``; or open a companion file.
+    """Open a TIFF or companion file as a ``TiffFile`` whose series are those of the whole set.
 
-    Return a ``TiffFile`` whose series are those of the whole set. Raise SourceError for a set without its OME-XML; with
-    ``is_partial``, such a TIFF is opened alone.
+    Raise SourceError for a set without its OME-XML; with ``is_partial``, such a TIFF is opened alone.
     """
     if path.lower().endswith(COMPANION_ENDING):
         return _open_companion(tifffile, path)
@@ -62,7 +60,7 @@ def _metadata_file(path: str, file: Any) -> str | None:
         root = parse_xml(file.ome_metadata)
     except MetadataError:
         return None  # reported where the XML is read
-    name = next((each.get("MetadataFile", "") for each in children(root, "BinaryOnly")), "")
+    name = next((element.get("MetadataFile", "") for element in children(root, "BinaryOnly")), "")
     if not name or name.lower() == os.path.basename(path).lower():
         return None
     if os.path.basename(name.replace("\\", "/")) != name or ":" in name:
@@ -88,14 +86,14 @@ def _open_companion(tifffile: ModuleType, path: str) -> Any:
         raise SourceError(f"{path} names no TIFF file with the planes of its images.")
     folder = os.path.dirname(path)
     # A name with a folder is refused when the file is checked, before any other is opened.
-    plain = [name for name in names if os.path.basename(name.replace("\\", "/")) == name]
-    first = next((name for name in plain if os.path.isfile(os.path.join(folder, name))), None)
+    in_folder = [name for name in names if os.path.basename(name.replace("\\", "/")) == name]
+    first = next((name for name in in_folder if os.path.isfile(os.path.join(folder, name))), None)
     if first is None:
         raise SourceError(
             f"{path} names files that are not in its folder: {first_of(names, 1)}. Copy them beside it."
         )
-    dialects = {f"is_{kind}": False for kind in _OTHER_DIALECTS}
-    return tifffile.TiffFile(os.path.join(folder, first), omexml=xml.strip(), **dialects)
+    disabled = {f"is_{kind}": False for kind in _OTHER_KINDS}
+    return tifffile.TiffFile(os.path.join(folder, first), omexml=xml.strip(), **disabled)
 
 
 def _files_of(root: Element) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""Check that a TIFF file is complete: compare the file with the numbers that it states itself.
+"""Check that a TIFF file is complete: ``tifffile`` reads a truncated file as one with fewer pages, and only logs it.
 
-``tifffile`` reads a truncated file as one with fewer pages, and only logs it. Compared are the chain of pages, the
-description, and the planes in metadata; ``pages.check_sizes`` checks the bytes of the pages.
+Compared are the chain of pages, the description, and the planes in metadata; ``pages.check_sizes`` checks the bytes of
+the pages.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def check_names(path: str, file: Any) -> None:
     """Raise SourceError for a file that names others outside of its folder, before any of them is opened.
 
     The file may come from an attacker, and the conversion would publish pixels of the files that it names. Links within
-    the folder are the user's own, and followed.
+    the folder are followed.
     """
     for origin, name in _named(file):
         if name.startswith(("/", "\\")) or _DRIVE.match(name) or ".." in _SEPARATORS.split(name):
@@ -55,10 +55,10 @@ def _named(file: Any) -> Iterator[tuple[str, str]]:
     """Yield the names of other files, each with its location in the metadata."""
     root = ome_root(file)
     if root is not None:
-        own = root.get("UUID")
+        own_uuid = root.get("UUID")
         for element in root.iter():
-            # A former path of the file itself is not searched.
-            if element.tag.endswith("UUID") and (own is None or element.text != own):
+            # A former path of the file itself is not opened.
+            if element.tag.endswith("UUID") and (own_uuid is None or element.text != own_uuid):
                 yield "OME-XML", element.get("FileName", "")
     index = os.path.join(file.filehandle.dirname, "NDTiff.index")
     if file.is_ndtiff and os.path.isfile(index):
@@ -110,7 +110,7 @@ def _missing_of_ndtiff(file: Any) -> Iterator[str]:
             continue
         with open(path, "rb") as data:
             data.seek(end)
-            if data.read(64).strip(b"\0"):  # a file of an acquisition that crashed ends with zeros
+            if data.read(64).strip(b"\0"):  # after a crash of the instrument a file ends with zeros
                 yield f"NDTiff.index ends before the last plane of {name}"
 
 
@@ -138,7 +138,7 @@ def _unpack(file: Any, position: int, form: str) -> tuple[Any, ...]:
 
 
 def _missing_of_shaped(file: Any) -> Iterator[str]:
-    """Compare the shapes that tifffile wrote into the description of a series with those that it finds."""
+    """Compare the shapes that tifffile wrote into the description of a series with those of its pages."""
     shaped = [series for series in file.series if series.kind == "shaped"]
     stated = file.shaped_metadata or ()
     if len(shaped) != len(stated):
@@ -182,7 +182,7 @@ def _missing_of_ome(file: Any) -> Iterator[str]:
 
 def _files(root: Element, all_pixels: list[Element]) -> Iterator[str]:
     """Yield the names of the other files with planes, each once."""
-    # A file that was renamed still has its UUID, and is not looked for under its old name.
+    # A renamed file has its old name beside its UUID.
     seen = {root.get("UUID")}
     for pixels in all_pixels:
         for data in children(pixels, "TiffData"):
@@ -210,7 +210,7 @@ def _planes(pixels: Element) -> set[int]:
     planes: set[int] = set()
     for data in children(pixels, "TiffData"):
         start = {axis: int(data.get(f"First{axis}", 0)) for axis in order}
-        # ImageJ keeps the elements of the whole image when it crops one; those outside of the crop do not count.
+        # When ImageJ crops an image, it keeps the elements of the whole one: those outside do not count.
         if any(start[axis] >= lengths[axis] for axis in order):
             continue
         number, step = 0, 1

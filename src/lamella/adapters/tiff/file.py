@@ -26,7 +26,7 @@ _DAMAGE = (
     "failed to read",
     "discontiguous",
 )
-"""Parts of log messages of tifffile that mean an incomplete answer."""
+"""Parts of log messages of tifffile about incomplete results."""
 
 _NO_FILE = re.compile(r"failed to read '(.+)', raised FileNotFoundError")
 
@@ -69,10 +69,9 @@ def _listening() -> Iterator[list[str]]:
 
 @contextmanager
 def open_file(path: str, *, is_partial: bool = False, damage: list[str] | None = None) -> Iterator[Any]:
-    """Yield an open TIFF file, after its list of series was read: that of the whole set if others belong to it.
+    """Yield an open TIFF file with its list of series, which is that of the whole set if others belong to it.
 
     With ``is_partial``, damage that tifffile logs is not an error, and its messages are added to ``damage``.
-    Raise SourceError for a missing file, a file that is not TIFF, or a damaged one.
     """
     tifffile = load_tifffile()
     _check_file(path)
@@ -134,6 +133,6 @@ def _is_damage(message: str) -> bool:
 
 
 def _reason(message: str) -> str:
-    """Return a message of tifffile without the object that it is about."""
+    """Return a message of tifffile without the object with which it begins."""
     reason = message.partition(">")[2].strip() if message.startswith("<") else message
     return " ".join((reason or message).split())[:160]

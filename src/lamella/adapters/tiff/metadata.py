@@ -1,7 +1,7 @@
-"""Parse the metadata of an image in a TIFF to `TiffMetadata`, whichever program wrote them (OME-XML, ImageJ, ...).
+"""The metadata of an image in a TIFF, and pixel sizes from the tags XResolution and YResolution.
 
-The tags XResolution and YResolution were made for printers (300 dots per inch), and many programs write a printer's
-value, which must not become the pixel size of an image: see `_LARGEST` and `_DOTS_PER_INCH`.
+Many programs write the resolution of a printer into these tags (300 dots per inch), which must not become a pixel size:
+see `_LARGEST` and `_DOTS_PER_INCH`.
 """
 
 from __future__ import annotations
@@ -19,18 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TiffMetadata:
-    """Physical sizes and channels of one image of a file.
-
-    ``scale`` and ``units`` map axis letters of "tzyx" to known sizes and UDUNITS-2 names. ``channels`` may be fewer
-    than the image has. ``well`` is row, column and field on a plate; ``notes`` report unreadable metadata. The other
-    fields are those of `ImageDescription`.
-    """
+    """Physical sizes and channels of one image of a file; fields without a comment are those of `ImageDescription`."""
 
     scale: dict[str, float] = field(default_factory=dict)
     units: dict[str, str | None] = field(default_factory=dict)
     channels: tuple[SourceChannel, ...] = ()
+    """May be fewer than the image has."""
     well: tuple[str, str, str] | None = None
     notes: tuple[str, ...] = ()
+    """Reports of unreadable metadata."""
     title: str = ""
     plate: str = ""
     acquisition: int | None = None
@@ -105,11 +102,7 @@ def is_for_print(count: float, unit: str) -> bool:
 
 
 def print_note(ratios: Mapping[str, float], unit: str) -> str:
-    """Return the note about a resolution that was not used as a pixel size.
-
-    >>> print_note({"y": 72.0, "x": 72.0}, "inch")
-    'its resolution of 72 pixels per inch is one for printing and was not used as a pixel size'
-    """
+    """Return the note about a resolution that was not used as a pixel size."""
     counts = " x ".join(dict.fromkeys(f"{count:g}" for count in ratios.values()))
     return (
         f"its resolution of {counts} pixels per {unit} is one for printing and was not used as a pixel size"

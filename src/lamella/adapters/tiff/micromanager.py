@@ -1,7 +1,7 @@
 """Read the metadata of Micro-Manager files, MMStack and NDTiff: a summary, display settings, and JSON of each plane.
 
-Positions (and the rows and columns of a mosaic) are images of their own. ``tifffile`` finds the pages of the planes.
-The JSON of a plane is in a tag of its page, or at the offset in the index of an NDTiff.
+Positions (and the rows and columns of a mosaic) are images of their own. The JSON of a plane is in a tag of its page,
+or at the offset in the index of an NDTiff.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 KINDS = ("mmstack", "ndtiff")
 """Kinds of series of tifffile that this module describes."""
 
-_PLACES = {"mmstack": "RJK", "ndtiff": "RJK", "lsm": "PM"}
+_POSITION_AXES = {"mmstack": "RJK", "ndtiff": "RJK", "lsm": "PM"}
 """Letters of tifffile for positions, and for columns, rows or tiles of a mosaic, by kind of series."""
 
 _PLANE_TAG = 51123
@@ -43,13 +43,13 @@ _SITE = re.compile(r"([A-P])0?(\d{1,2})-Site_(\d+)")
 """The label of a position that Micro-Manager's generator of well plates makes: A1-Site_0."""
 
 Fixed = tuple[tuple[int, int], ...]
-"""Axes of a series at which an image is fixed, by number, with the index: the image's position."""
+"""Axes of a series along which it has several images, by number, each with the index of an image."""
 
 
 def positions_of(series: Any) -> list[Fixed]:
-    """Return the images of a series, each with its indices along the axes of positions that have a plane."""
-    places = _PLACES.get(series.kind, "")
-    axes = [number for number, letter in enumerate(series.axes) if letter in places]
+    """Return the images of a series that have a plane, by their indices along the axes of positions."""
+    letters = _POSITION_AXES.get(series.kind, "")
+    axes = [number for number, letter in enumerate(series.axes) if letter in letters]
     if not axes:
         return [()]
     outer = _outer(series)
@@ -62,14 +62,14 @@ def positions_of(series: Any) -> list[Fixed]:
 
 
 def numbers_at(outer: Sequence[int], fixed: Fixed) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the numbers of the pages of an image, by its other outer axes.
+    """Return the numbers of the pages of an image, as an array with the outer axes that are not fixed.
 
     >>> numbers_at((2, 3), ((0, 1),))
     array([3, 4, 5])
     """
     numbers = np.arange(prod(outer)).reshape(outer)
-    at = dict(fixed)
-    return numbers[tuple(at.get(axis, slice(None)) for axis in range(len(outer)))]
+    fixed_index = dict(fixed)
+    return numbers[tuple(fixed_index.get(axis, slice(None)) for axis in range(len(outer)))]
 
 
 def _outer(series: Any) -> tuple[int, ...]:
@@ -78,9 +78,9 @@ def _outer(series: Any) -> tuple[int, ...]:
 
 def read_micromanager(file: Any, series: Any, images: Sequence[Fixed]) -> list[TiffMetadata]:
     """Return the metadata of the images of a series."""
-    whole = file.micromanager_metadata or {}
-    summary = whole.get("Summary") or {}
-    display = whole.get("DisplaySettings")
+    metadata = file.micromanager_metadata or {}
+    summary = metadata.get("Summary") or {}
+    display = metadata.get("DisplaySettings")
     planes = _Index(file, series) if series.kind == "ndtiff" else _Tags(file, series)
     channels = _channels(summary, display if isinstance(display, list) else [], series, planes)
     described = [_image(summary, series, planes, channels, fixed) for fixed in images]
@@ -117,13 +117,13 @@ class _Tags:
         if page is None:
             return {}
         handle = page.parent.filehandle
-        was_closed = handle.closed  # the other files of a stack
+        was_closed = handle.closed  # as all but the first file of a stack are
         try:
             if was_closed:
                 handle.open()
             value = page.aspage().tags[_PLANE_TAG].value
             return value if isinstance(value, dict) else dict(json.loads(value))
-        except (*_UNREADABLE, TiffFileError):  # as good as missing
+        except (*_UNREADABLE, TiffFileError):
             return {}
         finally:
             if was_closed:
@@ -137,13 +137,13 @@ class _Index:
         from tifffile.tifffile import read_ndtiff_index
 
         self._folder = file.filehandle.dirname
-        self._places: dict[tuple[str, int], tuple[int, int]] = {}
+        self._locations: dict[tuple[str, int], tuple[int, int]] = {}
         self._series = series
         self._labels: dict[str, list[str]] = {}
         for axes, name, offset, *_, meta_offset, meta_size, _ in read_ndtiff_index(
             os.path.join(self._folder, "NDTiff.index")
         ):
-            self._places[name, offset] = meta_offset, meta_size
+            self._locations[name, offset] = meta_offset, meta_size
             for axis, value in axes.items():
                 if isinstance(value, str) and value not in self._labels.setdefault(axis, []):
                     self._labels[axis].append(value)
@@ -158,7 +158,7 @@ class _Index:
         if page is None:
             return {}
         name = page.parent.filehandle.name
-        offset, size = self._places.get((name, int(page.dataoffsets[0])), (0, 0))
+        offset, size = self._locations.get((name, int(page.dataoffsets[0])), (0, 0))
         if not size:
             return {}
         with suppress(OSError, ValueError), open(os.path.join(self._folder, name), "rb") as stream:
@@ -194,8 +194,8 @@ def _image(
     times = []
     if "T" in letters:
         frame = letters.index("T")
-        for at in range(outer[frame]):
-            number = _first(series, numbers_at(outer, tuple(sorted((*fixed, (frame, at))))))
+        for index in range(outer[frame]):
+            number = _first(series, numbers_at(outer, tuple(sorted((*fixed, (frame, index))))))
             times.append(_value(planes.plane(number), "ElapsedTime-ms"))
     return TiffMetadata(
         scale,
@@ -209,21 +209,26 @@ def _image(
 
 
 def _first(series: Any, numbers: np.ndarray[Any, Any]) -> int:
-    """Return the first page of some that exists."""
+    """Return the number of the first of some pages that exists."""
     return next((int(n) for n in numbers.flat if series.pages[int(n)] is not None), int(numbers.flat[0]))
 
 
 def _label(summary: JSONObject, series: Any, planes: _Tags | _Index, first: JSONObject, fixed: Fixed) -> str:
     """Return the name of a position: its label, or row and column of the mosaic."""
-    at = {series.axes[axis]: index for axis, index in fixed}
-    if "J" in at or "K" in at:
-        return " ".join(f"{_NAMES[letter]} {at[letter]}" for letter in "KJ" if letter in at)
-    labels = planes.labels("R")
-    if labels and "R" in at:
-        return labels[at["R"]]
+    indices = {series.axes[axis]: index for axis, index in fixed}
+    if "J" in indices or "K" in indices:
+        return " ".join(f"{_NAMES[letter]} {indices[letter]}" for letter in "KJ" if letter in indices)
+    labels, position = planes.labels("R"), indices.get("R")
+    if labels and position is not None:
+        return labels[position]
     stated = summary.get("StagePositions")
-    if isinstance(stated, list) and "R" in at and at["R"] < len(stated) and isinstance(stated[at["R"]], dict):
-        return str(stated[at["R"]].get("Label", ""))
+    entry = (
+        stated[position]
+        if isinstance(stated, list) and position is not None and position < len(stated)
+        else None
+    )
+    if isinstance(entry, dict):
+        return str(entry.get("Label", ""))
     return str(first.get("PositionName") or "")
 
 
@@ -254,7 +259,9 @@ def _channels(
     for number, name in enumerate(names[:count]):
         fixed = ((letters.index("C"), number),) if "C" in letters else ()
         first = planes.plane(_first(series, numbers_at(outer, fixed)))
-        shown = next((each for each in display if isinstance(each, dict) and each.get("Name") == name), {})
+        shown = next(
+            (entry for entry in display if isinstance(entry, dict) and entry.get("Name") == name), {}
+        )
         color = shown.get(
             "Color", colors[number] if isinstance(colors, list) and number < len(colors) else None
         )
@@ -272,7 +279,7 @@ def _channels(
 
 
 def _value(facts: Mapping[str, Any], *names: str) -> float | None:
-    """Return the first of some numbers that is there."""
+    """Return the first finite number of some names; None without any."""
     for name in names:
         with suppress(TypeError, ValueError):
             value = float(facts[name]) if name in facts else None

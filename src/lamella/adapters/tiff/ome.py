@@ -1,8 +1,4 @@
-"""Read the metadata of OME-TIFF from the OME-XML in the first page's description.
-
-They are physical sizes, time increments, channels, and the position on a plate. ``tifffile`` finds out which pages have
-which planes.
-"""
+"""Read the metadata of OME-TIFF from the OME-XML in the first page's description."""
 
 from __future__ import annotations
 
@@ -28,10 +24,7 @@ _ROOTS: WeakKeyDictionary[Any, Element | None] = WeakKeyDictionary()
 
 
 def ome_root(file: Any) -> Element | None:
-    """Return the root of the OME-XML of an open file, parsed once; None without parsable OME-XML.
-
-    Raise SourceError for unsafe XML: a document type declaration, endless nesting.
-    """
+    """Return the root of the OME-XML of an open file, parsed once; None without readable OME-XML; raise if unsafe."""
     if not (file.is_ome and file.ome_metadata):
         return None
     if file not in _ROOTS:
@@ -47,14 +40,7 @@ def ome_root(file: Any) -> Element | None:
 
 
 def read_ome(root: Element | None) -> list[TiffMetadata]:
-    """Return the metadata of every image of an OME-XML that has pixels, in order; an empty list without XML.
-
-    >>> xml = '''<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0"><Pixels
-    ...     PhysicalSizeX="650" PhysicalSizeXUnit="nm"><Channel Name="DAPI" Color="65535"/></Pixels></Image></OME>'''
-    >>> image = read_ome(parse_xml(xml))[0]
-    >>> image.scale, image.units, image.channels[0].label, image.channels[0].color
-    ({'x': 650.0}, {'x': 'nanometer'}, 'DAPI', '0000FF')
-    """
+    """Return the metadata of every image of an OME-XML that has pixels, in order; an empty list without XML."""
     if root is None:
         return []
     wells = _wells(root)
@@ -71,7 +57,7 @@ def read_ome(root: Element | None) -> list[TiffMetadata]:
             title=image.get("Name") or "",
             acquired=next((date.text or "" for date in children(image, "AcquisitionDate")), "").strip(),
             objective=next(
-                (objectives.get(each.get("ID", "")) for each in children(image, "ObjectiveSettings")), None
+                (objectives.get(entry.get("ID", "")) for entry in children(image, "ObjectiveSettings")), None
             ),
         )
         for image in children(root, "Image")
@@ -141,9 +127,8 @@ def _stage(pixels: Element, units: Mapping[str, str | None]) -> dict[str, float]
     for axis in "zyx":
         name = f"Position{axis.upper()}"
         if first.get(f"{name}Unit") == pixels.get(f"PhysicalSize{axis.upper()}Unit", "µm") == "pixel":
-            values[axis] = number(
-                first.get(name)
-            )  # no unit for both, as an export writes images without units
+            # `lamella.export` writes images without units in pixels.
+            values[axis] = number(first.get(name))
         else:
             values[axis] = _length(first, name, "reference frame", units.get(axis) or "micrometer")
     return {axis: value for axis, value in values.items() if value is not None}
@@ -159,11 +144,13 @@ def _length(element: Element, attribute: str, default: str, unit: str) -> float 
 def _objectives(root: Element) -> dict[str, Objective]:
     """Return the objectives of all instruments by ID."""
     return {
-        each.get("ID", ""): Objective(
-            each.get("Model") or "", number(each.get("NominalMagnification")), number(each.get("LensNA"))
+        element.get("ID", ""): Objective(
+            element.get("Model") or "",
+            number(element.get("NominalMagnification")),
+            number(element.get("LensNA")),
         )
         for instrument in children(root, "Instrument")
-        for each in children(instrument, "Objective")
+        for element in children(instrument, "Objective")
     }
 
 
@@ -193,7 +180,7 @@ def _frame_times(pixels: Element) -> dict[int, float]:
 
 
 def _wells(root: Element) -> dict[str, tuple[str, str, str]]:
-    """Return image ID to (row, column, field) for images on the single plate of the XML."""
+    """Return row, column and field by image ID, for the images on the only plate of the XML."""
     plates = list(children(root, "Plate"))
     if len(plates) != 1:
         return {}
@@ -210,9 +197,9 @@ def _wells(root: Element) -> dict[str, tuple[str, str, str]]:
 
 
 def _acquisitions(root: Element) -> dict[str, tuple[int | None, str]]:
-    """Return image ID to number and name of its acquisition, of the single plate of the XML.
+    """Return number and name of the acquisition by image ID, for the only plate of the XML.
 
-    The only acquisition of a plate without wells is that of all images: so `lamella.export` writes one field.
+    The only acquisition of a plate without wells is that of all images: `lamella.export` writes one field so.
     """
     plates = list(children(root, "Plate"))
     if len(plates) != 1:
@@ -228,13 +215,13 @@ def _acquisitions(root: Element) -> dict[str, tuple[int | None, str]]:
         for sample in children(well, "WellSample")
         for reference in children(sample, "ImageRef")
     }
-    numbers = [_last_number(each.get("ID", "")) for each in stated]
+    numbers = [_last_number(acquisition.get("ID", "")) for acquisition in stated]
     if None in numbers or len(set(numbers)) < len(numbers):
         numbers = list(range(len(stated)))
     return {
-        image_of[sample.get("ID", "")]: (at, each.get("Name") or "")
-        for at, each in zip(numbers, stated, strict=True)
-        for sample in children(each, "WellSampleRef")
+        image_of[sample.get("ID", "")]: (number, acquisition.get("Name") or "")
+        for number, acquisition in zip(numbers, stated, strict=True)
+        for sample in children(acquisition, "WellSampleRef")
         if sample.get("ID", "") in image_of
     }
 
@@ -247,12 +234,12 @@ def _well_name(index: str | None, convention: str) -> str | None:
     """
     if index is None or not index.isdecimal():
         return None
-    rest = int(index)
+    remaining = int(index)
     if convention != "letter":
-        return str(rest + 1)
+        return str(remaining + 1)
     name = ""
-    while rest >= 0:
-        rest, letter = divmod(rest, 26)
+    while remaining >= 0:
+        remaining, letter = divmod(remaining, 26)
         name = chr(ord("A") + letter) + name
-        rest -= 1
+        remaining -= 1
     return name

@@ -1,7 +1,4 @@
-"""Read and decode rows of one plane of a TIFF page, without the rest of the page.
-
-``tifffile`` and ``imagecodecs`` decode strips and tiles. ``axes`` and ``reader`` know which plane a page is.
-"""
+"""Read and decode rows of planes of a TIFF page, from the strips and tiles with these rows."""
 
 from __future__ import annotations
 
@@ -32,16 +29,15 @@ _JPEG = {6, 7, 34892, 33007}
 
 @dataclass(frozen=True)
 class PageBytes:
-    """The location of the bytes of one page: offset and size of each strip or tile, or one of each for raw pixels.
-
-    ``frame`` is the tifffile page that describes how to decode the bytes, ``tables`` the JPEG tables of the page.
-    """
+    """The location of the bytes of one page: offset and size of each strip or tile, or of all raw pixels."""
 
     file: str
     offsets: tuple[int, ...]
     counts: tuple[int, ...]
     frame: Any
+    """The tifffile page that decodes the bytes."""
     tables: bytes | None = None
+    """JPEG tables."""
 
     @property
     def end(self) -> int:
@@ -52,10 +48,7 @@ class PageBytes:
 
 
 def list_pages(series: Any, *, is_partial: bool = False) -> list[PageBytes | None]:
-    """Return the pages of a tifffile series, in the order of its outer axes; None for a page that the file lacks.
-
-    With ``is_partial``, pages beyond the end of a file are lacking too.
-    """
+    """Return the pages of a series; None for missing pages, with ``is_partial`` also beyond the end of the file."""
     pages = _listed_pages(series)
     if not is_partial:
         return pages
@@ -123,8 +116,8 @@ class FilePool:
     def read_into(self, path: str, offset: int, out: Array) -> None:
         """Fill a contiguous array with bytes of a file; raise SourceError as `read` does."""
         with self._reported(path):
-            found = self._opened(path).read_into(offset, out)
-        _check_length(path, offset, out.nbytes, found)
+            count = self._opened(path).read_into(offset, out)
+        _check_length(path, offset, out.nbytes, count)
 
     @contextmanager
     def _reported(self, path: str) -> Iterator[None]:
@@ -153,33 +146,33 @@ class _OpenFile:
 
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def read(self, offset: int, count: int) -> bytes:
         """Read bytes; fewer at the end of the file."""
-        parts: list[bytes] = []
+        blocks: list[bytes] = []
         while count > 0:  # the system returns at most 2 GiB in one call
-            part = self._read_some(offset, count)
-            if not part:
+            data = self._read_some(offset, count)
+            if not data:
                 break
-            parts.append(part)
-            offset, count = offset + len(part), count - len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            blocks.append(data)
+            offset, count = offset + len(data), count - len(data)
+        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
     def read_into(self, offset: int, out: Array) -> int:
-        """Fill a contiguous array; return the number of bytes found."""
+        """Fill a contiguous array; return the number of bytes read."""
         memory, done = out.reshape(-1).view(np.uint8).data, 0
         while done < len(memory):
-            found = os.preadv(self._file, [memory[done:]], offset + done)
-            if not found:
+            count = os.preadv(self._file, [memory[done:]], offset + done)
+            if not count:
                 break
-            done += found
+            done += count
         return done
 
     def _read_some(self, offset: int, count: int) -> bytes:
         if hasattr(os, "pread"):
             return os.pread(self._file, count, offset)
-        with self._turn:
+        with self._lock:
             os.lseek(self._file, offset, os.SEEK_SET)
             return os.read(self._file, count)
 
@@ -199,7 +192,7 @@ class PlaneInPage:
 def read_samples(page: PageBytes, planes: Sequence[PlaneInPage], rows: slice, files: FilePool) -> list[Array]:
     """Return some rows of planes of a page that differ in their sample only, as (y, x) in native byte order.
 
-    Strips and tiles are decoded once for all planes. Raise SourceError for bytes that cannot be read or decoded.
+    Strips and tiles are decoded once for all planes.
     """
     if page.frame.shaped[0] > 1 and len(planes) > 1:  # each sample has its own bytes
         return [read_samples(page, [plane], rows, files)[0] for plane in planes]
@@ -220,7 +213,7 @@ def read_samples(page: PageBytes, planes: Sequence[PlaneInPage], rows: slice, fi
 
 
 def read_raw_into(page: PageBytes, plane: PlaneInPage, rows: slice, files: FilePool, out: Array) -> bool:
-    """Read rows of a page into an array; return False, and read nothing, where pixels must be decoded or converted."""
+    """Read rows of a page into an array; return False, and read nothing, if pixels must be decoded or converted."""
     frame = page.frame
     if not (frame.is_final and hasattr(os, "preadv") and out.flags.c_contiguous):
         return False
@@ -237,7 +230,7 @@ def _stored(frame: Any) -> np.dtype[Any]:
 
 
 def _offset(page: PageBytes, plane: PlaneInPage, rows: slice) -> int:
-    """Return where the rows of a plane of a page with raw pixels begin in the file."""
+    """Return the offset in the file of rows of a plane, for a page with raw pixels."""
     separate, depth, length, width, samples = page.frame.shaped
     first = plane.sample if separate > 1 else 0
     row: int = ((first * depth + plane.depth) * length + rows.start) * width * samples
@@ -274,14 +267,14 @@ def _decoded_rows(
                 f"{COPY_AGAIN}"
             )
         # Without offset or bytes: in a sparse file such a tile is background.
-        missing = not page.offsets[number] or not page.counts[number]
-        data = None if missing else files.read(page.file, page.offsets[number], page.counts[number])
-        segment, (_, at_depth, y, x, _), _ = frame.decode(data, number, **options)
+        is_missing = not page.offsets[number] or not page.counts[number]
+        data = None if is_missing else files.read(page.file, page.offsets[number], page.counts[number])
+        segment, (_, first_depth, y, x, _), _ = frame.decode(data, number, **options)
         if segment is None:
             continue
         for plane, result in zip(planes, results, strict=True):
             sample = plane.sample if separate == 1 else 0
-            block = segment[plane.depth - at_depth, : length - y, : width - x, sample]
+            block = segment[plane.depth - first_depth, : length - y, : width - x, sample]
             top, bottom = max(rows.start, y), min(rows.stop, y + block.shape[0])
             result[top - rows.start : bottom - rows.start, x : x + block.shape[1]] = block[
                 top - y : bottom - y
@@ -295,16 +288,16 @@ def _segments(page: PageBytes, plane: PlaneInPage, rows: slice) -> Iterator[int]
     separate, depth, length, width, _ = frame.shaped
     layer = plane.sample if separate > 1 else 0
     if frame.is_tiled:
-        high, across = frame.tilelength, -(-width // frame.tilewidth)
+        height, columns = frame.tilelength, -(-width // frame.tilewidth)
         per_layer = -(-depth // frame.tiledepth)
         layer = layer * per_layer + plane.depth // frame.tiledepth
     else:
-        high, across = frame.rowsperstrip, 1
+        height, columns = frame.rowsperstrip, 1
         layer = layer * depth + plane.depth
-    down = -(-length // high)
-    for row in range(rows.start // high, -(-rows.stop // high)):
-        start = (layer * down + row) * across
-        yield from range(start, start + across)
+    rows_per_layer = -(-length // height)
+    for row in range(rows.start // height, -(-rows.stop // height)):
+        start = (layer * rows_per_layer + row) * columns
+        yield from range(start, start + columns)
 
 
 def _line(error: Exception) -> str:

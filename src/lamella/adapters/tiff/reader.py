@@ -1,7 +1,6 @@
 """Read TIFF files as sources of planes. Needs the extra ``tiff`` (tifffile and imagecodecs).
 
-Pixels are those of the file: colour palettes and gamma are not applied, YCbCr JPEG is decoded to RGB. Of a pyramid only
-the finest level is read.
+Colour palettes and gamma are not applied, YCbCr JPEG is decoded to RGB. Of a pyramid only the finest level is read.
 """
 
 from __future__ import annotations
@@ -71,18 +70,9 @@ _MAX_SEGMENTS = 64
 def open_tiff(path: StrPath, *, is_read_next: bool = False, is_partial: bool = False) -> Container:
     """Describe the images (series) of a TIFF file, in its order; no pixels are read and the file is closed again.
 
-    Reading does not parse a file again: a short list of its pages stays in memory, and with ``is_read_next`` also a
-    long one until the source is closed.
-    With ``is_partial``, pages without bytes are missing planes, and do not raise.
-    Raise SourceError for a file that is not TIFF, is damaged or truncated, or has unsupported axes or pixels, and
-    MissingDependencyError without ``tifffile``.
-
-    >>> import numpy as np, tempfile, tifffile
-    >>> path = tempfile.mkdtemp() + "/stack.tif"
-    >>> tifffile.imwrite(path, np.zeros((5, 16, 16), np.uint16), imagej=True, metadata={"axes": "ZYX"})
-    >>> source, = open_tiff(path)
-    >>> source.description.axes, source.description.shape
-    ('zyx', (5, 16, 16))
+    A short list of pages stays in memory, so that reading does not parse the file again; with ``is_read_next`` also a
+    long list, until the source is closed. With ``is_partial``, pages without bytes are missing planes. Raise
+    SourceError for a file that is not TIFF, is damaged or truncated, or has unsupported axes or pixels.
     """
     name = local_path(path, "a file to convert")
     if not is_partial and (container := _open_by_template(name)) is not None:
@@ -125,11 +115,11 @@ def open_tiff(path: StrPath, *, is_read_next: bool = False, is_partial: bool = F
 
 
 def _open_by_template(path: str) -> Container | None:
-    """Describe a file that has the bytes of one parsed before, except for pixels; None without such a file."""
-    found = find_template(path)
-    if found is None:
+    """Describe a file that differs from one parsed before in pixels only; None if it must be parsed."""
+    template_and_key = find_template(path)
+    if template_and_key is None:
         return None
-    template, key = found
+    template, key = template_and_key
     own_file = os.path.realpath(path)
     own_file = path if own_file == path else own_file  # one text in memory, not two
     description = replace(template.description, name=os.path.basename(path), files=(own_file,))
@@ -147,7 +137,7 @@ def _original(file: Any) -> list[OriginalMetadata]:
 
 
 class TiffReader(Reader):
-    """TIFF of any kind; its sources share open files and parsed pages without a `Container` of their own."""
+    """TIFF of any kind."""
 
     name = "tiff"
     title = "TIFF, OME-TIFF, ImageJ TIFF"
@@ -187,10 +177,7 @@ class CompanionReader(TiffReader):
 
 
 def _ndtiff_in(folder: str) -> str | None:
-    """Return the first file of an NDTiff in a folder: there, or below it if each level has a folder of its own.
-
-    The index itself may be named instead of the folder.
-    """
+    """Return the first file of an NDTiff by its folder or index; if each level has a folder, of the finest level."""
     if os.path.basename(folder) == _NDTIFF_INDEX:
         folder = os.path.dirname(folder)
     if not os.path.isdir(folder):
@@ -204,10 +191,9 @@ def _ndtiff_in(folder: str) -> str | None:
 
 
 class TiffSource:
-    """One image of a TIFF file (or of the files of one multi-file OME-TIFF), created by `open_tiff`.
+    """One image of a TIFF file, or of the files of one multi-file OME-TIFF; several threads may read.
 
-    The file is opened when the first plane is read, and stays open until `close`; several threads may read. Pickling
-    drops the open files.
+    The files are opened when they are read, and stay open until `close`; pickling drops them.
     """
 
     def __init__(self, description: ImageDescription, layout: SeriesLayout) -> None:
@@ -229,7 +215,7 @@ class TiffSource:
         self._reset()
 
     def described(self, description: ImageDescription) -> TiffSource:
-        """Return the same image with another description, from a reader that knows more than the TIFF tags."""
+        """Return the same image with another description, from a reader with more metadata than the TIFF tags."""
         source = TiffSource(description, self._layout)
         source._short = self._short
         return source
@@ -259,7 +245,7 @@ class TiffSource:
         return True
 
     def read_planes(self, indices: Sequence[tuple[int, ...]], rows: slice) -> list[Array | None]:
-        """Read planes that differ in their channel, decoded once if they are samples: see `SampleSource`."""
+        """Read planes that differ in their channel; samples of one page are decoded together (see `SampleSource`)."""
         locations = [self._layout.find(index) for index in indices]
         numbers = {number for number, _ in locations}
         if len(numbers) > 1 or len({plane.depth for _, plane in locations}) > 1:
@@ -273,7 +259,7 @@ class TiffSource:
         """Close the files of the source; a later read opens them again."""
         self._files.close()
         with self._lock:
-            self._pages = None  # thousands of sources would fill the memory with their lists of pages
+            self._pages = None  # the lists of pages of thousands of sources would fill the memory
 
     def keep_pages(self, key: FileKey, own_file: str, short: list[PageBytes | None]) -> None:
         """Use a short list of pages, which are in one file, as long as the file is unchanged."""
@@ -298,7 +284,7 @@ class TiffSource:
 
 
 def _short_list(pages: list[PageBytes | None], own_file: str) -> list[PageBytes | None] | None:
-    """Return pages that take little memory, for thousands of files; None for many pages, or some of other files."""
+    """Return pages in a form of little memory, for thousands of files; None for many pages, or pages of other files."""
     if sum(1 if page is None else len(page.offsets) for page in pages) > _MAX_SEGMENTS:
         return None
     short: list[PageBytes | None] = []
@@ -327,30 +313,30 @@ def _with_decoders(images: list[list[PageBytes | None]]) -> list[list[PageBytes 
 
 @dataclass(frozen=True)
 class SeriesLayout:
-    """The location of the planes of an image in the pages of a file: ``series`` is the number of the image.
-
-    ``plan`` maps the axes of the file to those of the image. ``outer`` are the lengths of the axes that count pages,
-    and ``page_axes`` the letters of the axes within a page. ``fixed`` are axes along which a series has several images,
-    each with the index of this image. The pages of a file with several images are cached together (``is_shared``).
-    """
+    """The location of the planes of an image in the pages of a file."""
 
     path: str
     series: int
+    """Number of the series."""
     plan: AxisPlan
     outer: Shape
+    """Lengths of the axes that count pages."""
     page_axes: str
+    """Letters of the axes within a page."""
     is_shared: bool
+    """Whether the file has several images, whose pages are cached together."""
     fixed: Fixed = ()
+    """Axes along which a series has several images, each with the index of this image."""
     is_partial: bool = False
 
     def find(self, index: tuple[int, ...]) -> tuple[int, PlaneInPage]:
-        """Return the number of the page that contains a plane, and where the plane lies in the page."""
-        file_index = self.plan.place(index)
-        for axis, at in self.fixed:
-            file_index.insert(axis, at)
+        """Return the number of the page that contains a plane, and the plane within the page."""
+        file_index = self.plan.file_index(index)
+        for axis, fixed_index in self.fixed:
+            file_index.insert(axis, fixed_index)
         number = 0
-        for length, position in zip(self.outer, file_index, strict=False):
-            number = number * length + position
+        for length, index_along_axis in zip(self.outer, file_index, strict=False):
+            number = number * length + index_along_axis
         inner = dict(zip(self.page_axes, file_index[len(self.outer) :], strict=True))
         return number, PlaneInPage(sample=inner.get("S", 0), depth=inner.get("Z", 0))
 
@@ -364,10 +350,7 @@ def _describe(
     count: int,
     is_partial: bool,
 ) -> tuple[ImageDescription, SeriesLayout]:
-    """Describe one of the ``count`` images of an open file, and check that its pages exist.
-
-    ``image`` is the number of its series, and its index along axes of the series that count images.
-    """
+    """Describe one of ``count`` images, given as number of the series and `Fixed`; check that its pages exist."""
     number, fixed = image
     series = file.series[number]
     image_name = path if len(file.series) == 1 else f"{path} (image {number})"
@@ -439,7 +422,7 @@ def _missing_notes(pages: Sequence[PageBytes | None]) -> list[str]:
 
 def _plan(series: Any, image_name: str, fixed: Fixed = ()) -> AxisPlan:
     free = [axis for axis in range(len(series.axes)) if axis not in dict(fixed)]
-    # NDTiff and OME-TIFF name every axis: an axis that tifffile calls "other" has a name that tifffile does not know.
+    # NDTiff and OME-TIFF name every axis: tifffile does not know the name of an axis that it calls "other".
     return plan_axes(
         "".join(_axes_of(series)[axis] for axis in free),
         tuple(int(series.shape[axis]) for axis in free),
@@ -487,14 +470,12 @@ def _metadata_of_images(file: Any, images: Sequence[tuple[int, Fixed]]) -> list[
 
 def _with_unused_pages(images: list[TiffMetadata], file: Any, by: str) -> list[TiffMetadata]:
     """Add a note to the first image if the file has pages that belong to no image."""
-    own = {
+    used = {
         page.offset for series in file.series for page in series if page is not None and page.parent is file
     }
-    if (
-        not own
-    ):  # the file belongs to a companion, for which tifffile lists the pages as those of another object
+    if not used:  # tifffile lists the pages of files with a companion as those of another object
         return images
-    unused = len(file.pages) - len(own)
+    unused = len(file.pages) - len(used)
     if unused <= 0:
         return images
     pages = "1 page was" if unused == 1 else f"{unused} pages were"

@@ -1,7 +1,4 @@
-"""Describe the channels of a TIFF, from its metadata and from the samples of its pixels.
-
-The photometric interpretation of the pages names the samples: red, green and blue only if it says so.
-"""
+"""Describe the channels of a TIFF, from its metadata and from the photometric interpretation of its samples."""
 
 from __future__ import annotations
 
@@ -114,7 +111,7 @@ def merge_channels(described: Sequence[SourceChannel], page: Any, count: int) ->
     """
     samples = samples_of(page)
     if len(described) * len(samples) == count and len(samples) > 1:
-        # One channel of OME-XML is all samples of a pixel; its colour and range are not those of each sample.
+        # A channel of OME-XML has all samples of a pixel; its colour and range are not those of each sample.
         return tuple(
             replace(
                 sample,

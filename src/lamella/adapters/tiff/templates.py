@@ -1,7 +1,7 @@
-"""Parse no TIFF file twice: pages are cached, and one parsed file describes all that differ from it in pixels only.
+"""Avoid parsing TIFF files again: cache pages, and describe files that differ from a parsed one in pixels only.
 
-A template is a parsed file with all its bytes except the pixels: a file of the same size and bytes is described by it.
-Only files that depend on no other, with their pixels in one run of uncompressed bytes, become templates.
+A template is a parsed file with all its bytes except the pixels. It describes files with the same size and bytes. Only
+files that depend on no other, with their pixels in one run of uncompressed bytes, become templates.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 _MAX_TEMPLATES = 8
-"""Maximum number of templates: a folder has few kinds of files, or each file is of its own kind."""
+"""Maximum number of templates: most folders have few kinds of files, or as many kinds as files."""
 
 _MAX_BYTES = 1 << 14
 """Maximum number of bytes outside of the pixels of a template."""
@@ -129,7 +129,7 @@ def _read(file: int, count: int, offset: int) -> bytes:
 
 
 def _pixels_of(file: Any, description: ImageDescription, pages: Sequence[Any]) -> tuple[int, int] | None:
-    """Return where the pixels of a file begin and end, if all other bytes determine its description."""
+    """Return start and end of the pixels of a file, if all other bytes determine its description."""
     (series,) = file.series if len(file.series) == 1 else (None,)
     if series is None or series.kind not in _KINDS or file.is_ome or file.is_micromanager:
         return None
@@ -149,9 +149,9 @@ def _pixels_of(file: Any, description: ImageDescription, pages: Sequence[Any]) -
 
 
 def shared_frame(frame: Any) -> Any | None:
-    """Return one page for all that are decoded in the same way: thousands of files need the memory of one.
+    """Return one shared page for all pages that are decoded in the same way, to save memory for thousands of files.
 
-    Return None for a page of tifffile whose decoder may depend on more than the layout of pixels.
+    None if the decoder of a page may depend on more than the layout of its pixels.
     """
     if frame.compression not in _PLAIN_CODECS:
         return None

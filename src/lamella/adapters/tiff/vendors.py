@@ -1,7 +1,7 @@
-"""Read what programs write into tags of their own: STK, LSM, ScanImage, FEI and Zeiss SEM, MetaSeries, ImageJ.
+"""Read metadata from the tags of STK, LSM, ScanImage, FEI and Zeiss SEM, MetaSeries and ImageJ.
 
-``tifffile`` parses the tags (``stk_metadata``, ``lsm_metadata``, ...). An older version may lack a part of them, or the
-property itself: what is missing is unknown.
+``tifffile`` parses the tags (``stk_metadata``, ``lsm_metadata``, ...). An older version may lack some values, or the
+property itself: then they are unknown.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def read_vendor(file: Any, images: Sequence[tuple[int, Fixed]]) -> list[TiffMeta
 
 
 def vendor_facts(file: Any) -> dict[str, Mapping[str, Any]]:
-    """Return what tifffile parsed of the tags of the first microscope whose tags the file has; empty without any."""
+    """Return the values that tifffile parsed from the tags of one microscope, by its kind; empty without any."""
     for kind in _KINDS:
         try:
             values = getattr(file, f"{kind}_metadata", None)
             if kind == "scanimage" and values is not None:
                 values = values.get("FrameData") or _settings(file.pages.first.software)
-        except Exception as error:  # of tifffile, for damaged tags: as good as missing
+        except Exception as error:  # tifffile raises any error for damaged tags, which count as missing
             log.debug("The %s tags of %s cannot be read: %s", kind, file.filename, one_line(error))
             continue
         if values:
@@ -89,7 +89,7 @@ def _plane_shape(series: Any) -> tuple[int, int]:
 def _numbers(value: Any) -> list[float]:
     """Return the values of an array; empty without one, or if one is not finite."""
     try:
-        numbers = [float(each) for each in np.ravel(value)]
+        numbers = [float(item) for item in np.ravel(value)]
     except (TypeError, ValueError):
         return []
     return numbers if all(map(isfinite, numbers)) else []
@@ -123,7 +123,7 @@ def _stk(values: Mapping[str, Any], series: Any, *_: Any) -> TiffMetadata:
         stage = corner(centre, _plane_shape(series), (scale["y"], scale["x"]))
     dates = values.get("DatetimeCreated")
     moments = np.asarray([] if dates is None else dates, "datetime64[ms]")
-    times = tuple(float((each - moments[0]) / np.timedelta64(1, "s")) for each in moments)
+    times = tuple(float((moment - moments[0]) / np.timedelta64(1, "s")) for moment in moments)
     labels = values.get("StageLabel")
     return TiffMetadata(
         scale,
@@ -139,7 +139,7 @@ def _stk(values: Mapping[str, Any], series: Any, *_: Any) -> TiffMetadata:
 def _stk_channel(values: Mapping[str, Any]) -> SourceChannel:
     """Return the channel of a stack, whose planes have one wavelength."""
     planes = values.get("PlaneProperty") or []
-    names = {each.get("value") for each in planes if each.get("name") == "_IllumSetting_"}
+    names = {plane.get("value") for plane in planes if plane.get("name") == "_IllumSetting_"}
     waves = set(_numbers(values.get("Wavelengths")))
     text = next(iter(values.get("PlaneDescriptions") or [""]))
     exposure = _EXPOSURE.search(str(text))
@@ -159,14 +159,15 @@ def _lsm(values: Mapping[str, Any], series: Any, fixed: Fixed) -> TiffMetadata:
     if is_size(interval):
         scale["t"] = interval
     scan = values.get("ScanInformation") or {}
-    at = {series.axes[axis]: index for axis, index in fixed}
+    indices = {series.axes[axis]: index for axis, index in fixed}
     positions = np.reshape(_numbers(values.get("Positions", [])), (-1, 3))
-    position = positions[at.get("P", 0)] * 1e6 if len(positions) > at.get("P", 0) else None
+    number = indices.get("P", 0)
+    position = positions[number] * 1e6 if len(positions) > number else None
     stage = {}
     if position is not None and {"y", "x"} <= set(scale):
         centre = {"x": float(position[0]), "y": float(position[1]), "z": float(position[2])}
         stage = corner(centre, _plane_shape(series), (scale["y"], scale["x"]))
-    # Time stamps of several positions are those of all of them.
+    # A file of several positions has the time stamps of all of them.
     frames = tuple(round(time - times[0], 9) for time in times) if len(times) == _length(series, "T") else ()
     lens = str(scan.get("Objective") or "").strip()
     power = _MAGNIFICATION.search(lens)
@@ -174,7 +175,7 @@ def _lsm(values: Mapping[str, Any], series: Any, fixed: Fixed) -> TiffMetadata:
         scale,
         {axis: "second" if axis == "t" else "micrometer" for axis in scale},
         _lsm_channels(values),
-        title=" ".join(f"{'position' if axis == 'P' else 'tile'} {index}" for axis, index in at.items())
+        title=" ".join(f"{'position' if axis == 'P' else 'tile'} {index}" for axis, index in indices.items())
         or str(scan.get("Name") or ""),
         stage=stage,
         times=frames,
@@ -188,13 +189,13 @@ def _lsm(values: Mapping[str, Any], series: Any, fixed: Fixed) -> TiffMetadata:
 
 
 def _lsm_channels(values: Mapping[str, Any]) -> tuple[SourceChannel, ...]:
-    found = values.get("ChannelColors") or {}
-    colors, names = found.get("Colors") or [], found.get("ColorNames") or []
+    stored = values.get("ChannelColors") or {}
+    colors, names = stored.get("Colors") or [], stored.get("ColorNames") or []
     count = int(values.get("DimensionChannels") or 0)
     if len(colors) != count or len(names) != count:
         return ()
     return tuple(
-        SourceChannel(str(name), "".join(f"{int(part):02X}" for part in color[:3]))
+        SourceChannel(str(name), "".join(f"{int(component):02X}" for component in color[:3]))
         for name, color in zip(names, colors, strict=True)
     )
 
@@ -224,8 +225,8 @@ def _scanimage(values: Mapping[str, Any], series: Any, *_: Any) -> TiffMetadata:
     corners = _numbers(values.get("SI.hRoiManager.imagingFovUm"))
     if len(corners) == 8:
         field = np.reshape(corners, (4, 2))
-        across, down = field.max(axis=0) - field.min(axis=0)
-        sizes = {"y": round(float(down) / height, 9), "x": round(float(across) / width, 9)}
+        field_width, field_height = field.max(axis=0) - field.min(axis=0)
+        sizes = {"y": round(float(field_height) / height, 9), "x": round(float(field_width) / width, 9)}
         scale |= {axis: size for axis, size in sizes.items() if is_size(size)}
     planned = _numbers(values.get("SI.hStackManager.actualNumSlices"))
     notes: tuple[str, ...] = ()
@@ -241,14 +242,14 @@ def _scanimage(values: Mapping[str, Any], series: Any, *_: Any) -> TiffMetadata:
 
 def _scanimage_channels(values: Mapping[str, Any]) -> tuple[SourceChannel, ...]:
     names, colors = (values.get(f"SI.hChannels.{key}") or [] for key in ("channelName", "channelMergeColor"))
-    names, colors = ([each] if isinstance(each, str) else list(each) for each in (names, colors))
+    # tifffile has the only value of a list without the list.
+    names, colors = ([texts] if isinstance(texts, str) else list(texts) for texts in (names, colors))
     channels = []
-    for saved in _numbers(values.get("SI.hChannels.channelSave")):
-        at = int(saved) - 1
-        color = named_color(str(colors[at])) if 0 <= at < len(colors) else None
-        channels.append(
-            SourceChannel(str(names[at]) if 0 <= at < len(names) else f"Channel {saved:g}", color)
-        )
+    for number in _numbers(values.get("SI.hChannels.channelSave")):
+        index = int(number) - 1
+        color = named_color(str(colors[index])) if 0 <= index < len(colors) else None
+        name = str(names[index]) if 0 <= index < len(names) else f"Channel {number:g}"
+        channels.append(SourceChannel(name, color))
     return tuple(channels)
 
 
@@ -272,34 +273,33 @@ def _sem(values: Mapping[str, Any], *_: Any) -> TiffMetadata:
 
 
 def read_imagej(imagej: Mapping[str, Any], tags: Any, plan: AxisPlan) -> TiffMetadata:
-    """Read ImageJ's metadata: pixel width and height from the resolution tags, the rest from its own block.
+    """Read ImageJ's metadata as ``tifffile`` parses them; pixel width and height are in the tags of the first page.
 
-    ``imagej`` are the metadata as ``tifffile`` parses them, ``tags`` those of the first page. Sizes have the unit that
-    ImageJ names; without a unit, ImageJ counts in pixels, and no size is returned.
+    Sizes have the unit that ImageJ names; without a unit, ImageJ counts in pixels, and no size is returned.
     """
     scale: dict[str, float] = {}
     units: dict[str, str | None] = {}
     unit = unit_name(_text(imagej.get("unit")))
     per_unit = read_ratios(tags)
-    dropped = None
+    unit_of_print = None
     for axis, count in per_unit.items():
-        own = unit_name(_text(imagej.get(f"{axis}unit"))) or unit
+        axis_unit = unit_name(_text(imagej.get(f"{axis}unit"))) or unit
         # Without a unit ImageJ counts pixels, whatever the resolution tags are. Units of print come from files that
         # ImageJ opened, with the resolution for a printer.
-        if own is not None and is_for_print(count, own):
-            dropped = own
-        elif own is not None:
-            scale[axis], units[axis] = 1 / count, own
-    if dropped is not None:
+        if axis_unit is not None and is_for_print(count, axis_unit):
+            unit_of_print = axis_unit
+        elif axis_unit is not None:
+            scale[axis], units[axis] = 1 / count, axis_unit
+    if unit_of_print is not None:
         scale, units = {}, {}
     spacing = _number(imagej.get("spacing"))
-    z_unit = unit_name(_text(imagej.get("zunit"))) or (unit if dropped is None else None)
+    z_unit = unit_name(_text(imagej.get("zunit"))) or (unit if unit_of_print is None else None)
     if spacing is not None and z_unit is not None:
         scale["z"], units["z"] = spacing, z_unit
     interval = _number(imagej.get("finterval"))
     if interval is not None:
         scale["t"], units["t"] = interval, unit_name(_text(imagej.get("tunit"))) or "second"
-    notes = () if dropped is None else (print_note(per_unit, dropped),)
+    notes = () if unit_of_print is None else (print_note(per_unit, unit_of_print),)
     if any(lut_color(lut) is None for lut in _listed(imagej.get("LUTs"), np.ndarray)):
         notes = (*notes, "a lookup table of it is not a ramp from black to one colour and was not used")
     return TiffMetadata(scale, units, _channels(imagej, plan), notes=notes)
