@@ -35,13 +35,13 @@ def test_one_reading_of_whole_chunks_makes_all_levels_side_by_side(tmp_path, lay
     (one,) = planned(tmp_path / "a.zarr", STACK, **layout)
     assert [target.factors[-1] for target in one.targets] == [2, 4, 8]
     assert order(one).block == block
-    assert not order(one).apart
+    assert not order(one).one_by_one
 
 
 def test_large_shards_that_do_not_take_chunks_are_made_one_at_a_time():
     found = planned(MemoryStore(), STACK, chunks=(1, 1, 8, 256, 256), shards_ratio=(1, 1, 5, 8, 8))
     assert len(found) > 1
-    assert order(found[0]).apart
+    assert order(found[0]).one_by_one
     assert sum(len(one.targets) for one in found) == 3
 
 
