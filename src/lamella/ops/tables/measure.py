@@ -176,7 +176,6 @@ def _request(
                 f"{did_you_mean(str(name), available)} They are: {', '.join(available)}."
             )
     position = Position(labels.node_path.parent.parent)
-    image = None
     paths = position.dataset_paths
     level = str(level)
     if level not in paths or paths.index(level) >= len(labels.dataset_paths):
@@ -185,8 +184,7 @@ def _request(
             f"{', '.join(paths[: len(labels.dataset_paths)]) or 'none'}."
         )
     label_level = labels.dataset_paths[paths.index(level)]
-    if any(map(_needs_intensity, names)):
-        image = position[level]
+    image = position[level] if any(map(_needs_intensity, names)) else None
     channel = channel_axis(position.axes)
     axes, image_axes = (_named_axes(node) for node in (labels, position))
     space = [axes[axis] for axis in space_axes(labels.axes)]
