@@ -93,11 +93,19 @@ class MosaicArray:
         return np.asarray(pixels if dtype is None else pixels.astype(dtype))
 
     def touches(self, region: Region) -> bool:
-        """Return whether a region overlaps a field."""
+        """Return whether a region overlaps a field.
+
+        >>> position.mosaic().levels[0].touches((slice(0, 1),) * 5)
+        True
+        """
         return next(self.layout.touched(region), None) is not None
 
     def cut(self, region: Region) -> MosaicArray:
-        """Return a mosaic of the fields that a region overlaps; of the first field if there are none."""
+        """Return a mosaic of the fields that a region overlaps; of the first field if there are none.
+
+        >>> position.mosaic().levels[0].cut((slice(0, 1),) * 5).shape == position.mosaic().shape
+        True
+        """
         touched = [number for number, _ in self.layout.touched(region)] or [0]
         layout = replace(
             self.layout, starts=self.layout.starts[touched], lengths=self.layout.lengths[touched]
@@ -105,7 +113,11 @@ class MosaicArray:
         return MosaicArray([self._stored[number] for number in touched], layout, self.blend, self.axes)
 
     def files(self, region: Region) -> Files:
-        """Return the files of the fields from which a region is read."""
+        """Return the files of the fields from which a region is read.
+
+        >>> len(position.mosaic().levels[0].files((slice(0, 1),) * 5).others)
+        1
+        """
         files = [
             files_of(self._stored[number], self.layout.in_field(number, part))
             for number, part in self.layout.touched(region)
