@@ -176,8 +176,7 @@ def _request(
                 f"{did_you_mean(str(name), available)} They are: {', '.join(available)}."
             )
     position = Position(labels.node_path.parent.parent)
-    paths = position.dataset_paths
-    level = str(level)
+    paths, level = position.dataset_paths, str(level)
     if level not in paths or paths.index(level) >= len(labels.dataset_paths):
         raise InvalidArgumentError(
             f"level={level!r} is not a level of {position.node_path} and of {labels.node_path}: "
@@ -199,9 +198,7 @@ def _request(
         space = space[1:]
     scale = dict(zip(axes, labels.get_effective_scale(label_level), strict=True))
     origin = dict(zip(axes, labels.get_effective_translation(label_level), strict=True))
-    measured = (
-        () if channel is None else _channels(position, channels)
-    )  # also raises if no intensities are measured
+    measured = () if channel is None else _channels(position, channels)  # also checks unused names
     return _Request(
         labels[label_level],
         image,
