@@ -225,3 +225,17 @@ def test_previews_show_pixels_as_convert_does(tmp_path):
     with lamella.open_ome_zarr(tmp_path / "a.zarr") as position:
         window = position.metadata.omero.channels[0].window
     assert auto_window(pixels) == (window["start"], window["end"])
+
+
+def test_a_channel_of_a_colour_image_has_a_contrast_of_its_own(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 40, (3, 32, 32), dtype="uint8")
+    names = ["Red", "Green", "Blue"]
+    with lamella.write_image(tmp_path / "a.zarr", pixels, axes="cyx", channels=names) as image:
+        image.zattrs["lamella"] = {"samples": "rgb"}
+        for name in names:
+            image.set_channel(name, window=(0, 255))
+        assert image.compute_contrast()["Green"]["end"] == 255
+        green = image.subset(tmp_path / "green.zarr", channels=["Green"])
+        image.delete_channel("Red")
+        for part in (green, image):
+            assert part.compute_contrast()["Green"]["end"] < 40

@@ -25,7 +25,7 @@ from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 from lamella.spec.channels import with_channel_facts
 from lamella.spec.images import DatasetMeta
-from lamella.spec.own_key import Deleting, read_deleting, with_deleting
+from lamella.spec.own_key import Deleting, read_deleting, with_deleting, without_own_records
 from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.store.keys import join
 from lamella.store.pixels.arrays import StoredArray
@@ -210,6 +210,7 @@ def _replace(
             count = old.meta.shape[axis]
             others = (number for number in range(count) if number != deleting.number)
             attributes = with_channel_facts(attributes, count, others)
+            attributes = without_own_records(attributes, ("samples",))  # of a colour image
         unlisted = tuple(level for level in stale.unlisted if level != path)
         return with_stale(attributes, replace(stale, unlisted=unlisted))
 

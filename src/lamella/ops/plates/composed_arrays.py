@@ -199,6 +199,8 @@ class ImagePlan:
     """Names and sources of label images that come from other parts than the first."""
     channel_facts: list[JSON] = field(default_factory=list)
     """Wavelengths and exposure of each channel, as `convert` stores them; empty if none are known."""
+    channels_change: bool = False
+    """Whether the channels are not those of the source, so that they are no samples of a colour image any more."""
     region: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Start and stop of the new image in voxels of level 0 of the source, by axis."""
     offset: Mapping[str, float] = field(default_factory=dict)
@@ -232,6 +234,8 @@ class ImagePlan:
                 if not path:
                     attributes = with_own_record(attributes, CHANNEL_FACTS, self.channel_facts or None)
                     attributes = self._with_stage(attributes)
+                    if self.channels_change:
+                        attributes = without_own_records(attributes, ("samples",))
                 return version.dump(meta, attributes)
 
             documents.edit_group(target.child(path).path, edit)

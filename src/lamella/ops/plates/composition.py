@@ -68,6 +68,7 @@ class Composition:
         sizes = dict(zip(first.axis_names, first.get_effective_scale(first.dataset_paths[0]), strict=True))
         plan = ImagePlan(
             channel_facts=facts if any(facts) else [],
+            channels_change=len(self.parts) > 1 or self.parts[0].channels is not None,
             region=self.region,
             offset={axis: start * sizes[axis] for axis, (start, _) in self.region.items()},
         )
