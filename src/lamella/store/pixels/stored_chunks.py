@@ -31,7 +31,7 @@ def check_requestable(storage: Storage, path: str, meta: ArrayMeta) -> None:
     """Raise where an array has too many files to request each, as a store that cannot be listed requires."""
     if prod(meta.grid) > _MAX_REQUESTED_FILES:
         raise InvalidArgumentError(
-            f"{storage.name}/{path} has {prod(meta.grid)} chunks and cannot be listed over this connection: they "
+            f"{storage.where(path)} has {prod(meta.grid)} chunks and cannot be listed over this connection: they "
             "are too many to be asked for one by one. Copy the store to a folder first."
         )
 
