@@ -60,7 +60,7 @@ def read_metaseries(text: str, shape: tuple[int, int]) -> TiffMetadata:
 def corner(
     centre: Mapping[str, float | None], shape: tuple[int, int], size: tuple[float, float] | None
 ) -> dict[str, float]:
-    """Return the position of the first voxel from that of the centre of the image, (y, x); empty if it is unknown.
+    """Return the position of the first voxel from that of the centre of the image; empty if it is unknown.
 
     >>> corner({"x": 100.0, "y": 50.0, "z": None}, (20, 40), (0.5, 0.5))
     {'y': 45.0, 'x': 90.0}

@@ -1,7 +1,4 @@
-"""Parse OME-XML into the complete model of ``ome-types``.
-
-Needs the extra ``ome`` (ome-types).
-"""
+"""Parse OME-XML into the complete model of ``ome-types``, which needs the extra ``ome``."""
 
 from __future__ import annotations
 

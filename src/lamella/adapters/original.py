@@ -1,4 +1,4 @@
-"""The original metadata of a file as JSON, whatever its library parsed them to."""
+"""Convert the metadata that a library parsed to JSON."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def _plain(value: Any) -> Any:
         return value.decode("utf-8", "replace").rstrip("\0")
     if isinstance(value, Mapping):
         return {
-            key if isinstance(key, str) else str(_plain(key)): _plain(each) for key, each in value.items()
+            key if isinstance(key, str) else str(_plain(key)): _plain(item) for key, item in value.items()
         }
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     return value

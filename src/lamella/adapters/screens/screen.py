@@ -29,11 +29,7 @@ _MICROMETRES = {"m": 1e6, "mm": 1e3, "um": 1.0, "\u00b5m": 1.0, "\u03bcm": 1.0, 
 
 @dataclass(frozen=True, slots=True)
 class ScreenPlane:
-    """One image file of an index.
-
-    ``channel``, ``z`` and ``t`` are the numbers of the index. ``x``, ``y`` and ``height`` are the stage position in
-    micrometres, with y pointing down the image; ``seconds`` counts from the start of the measurement.
-    """
+    """One image file of an index, with the index's numbers of channel, z and t."""
 
     file: str
     row: str
@@ -45,7 +41,9 @@ class ScreenPlane:
     x: float | None = None
     y: float | None = None
     height: float | None = None
+    """``x``, ``y`` and ``height``: stage position in micrometres, with y pointing down the image."""
     seconds: float | None = None
+    """Time since the start of the measurement."""
 
     @property
     def path(self) -> str:
@@ -60,26 +58,26 @@ class ScreenPlane:
 
 @dataclass(frozen=True)
 class Screen:
-    """All planes of a plate.
-
-    ``origin`` is the index or folder for messages, and ``index_files`` are the files of the index. ``pixel_size`` is
-    (y, x) in micrometres and ``plane_shape`` (y, x) in pixels, None if the index lacks them. ``date`` is the start of
-    the measurement in ISO 8601. ``unlisted`` are planes that the index expects without a name for their files.
-    ``originals`` are original metadata beside the index, each a text after the name to store it by.
-    """
+    """All planes of a plate."""
 
     name: str
     origin: str
+    """The index or folder, for messages."""
     index_files: tuple[str, ...]
     planes: tuple[ScreenPlane, ...]
     channels: Mapping[int, SourceChannel]
     pixel_size: tuple[float, float] | None = None
+    """(y, x) in micrometres."""
     plane_shape: tuple[int, int] | None = None
+    """(y, x) in pixels."""
     date: str | None = None
+    """Start of the measurement in ISO 8601."""
     objective: Objective | None = None
     notes: tuple[str, ...] = ()
     unlisted: tuple[str, ...] = ()
+    """Planes that the index expects without naming their files."""
     originals: tuple[tuple[str, str], ...] = ()
+    """Other original metadata: the name to store it by, and its text."""
 
 
 @dataclass(frozen=True)
@@ -115,16 +113,13 @@ class ScreenGrid:
 
 
 def arrange(screen: Screen) -> ScreenGrid:
-    """Arrange the planes of a screen by field; raise SourceError for planes that are listed twice.
-
-    Gaps are planes that some fields have in a channel and others lack.
-    """
+    """Arrange the planes of a screen by field; raise SourceError for planes that are listed twice."""
     if not screen.planes:
         raise SourceError(f"{screen.origin} lists no image.")
     times, channels, heights = (
         tuple(sorted({getattr(plane, name) for plane in screen.planes})) for name in ("t", "channel", "z")
     )
-    indices = [{number: at for at, number in enumerate(numbers)} for numbers in (times, channels, heights)]
+    indices = [{number: i for i, number in enumerate(numbers)} for numbers in (times, channels, heights)]
     by_path: dict[str, dict[tuple[int, int, int], ScreenPlane]] = {}
     twice: list[tuple[ScreenPlane, ScreenPlane]] = []
     for plane in screen.planes:
@@ -251,6 +246,6 @@ def file_beside(index: str, name: str) -> str:
 
 def listed(items: Iterable[str]) -> str:
     """Join the first items for a message, with the number of others."""
-    every = list(items)
-    rest = len(every) - _SHOWN
-    return "; ".join(every[:_SHOWN]) + (f"; and {rest} more" if rest > 0 else "")
+    texts = list(items)
+    others = len(texts) - _SHOWN
+    return "; ".join(texts[:_SHOWN]) + (f"; and {others} more" if others > 0 else "")

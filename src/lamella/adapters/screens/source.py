@@ -46,8 +46,8 @@ class FieldSource:
         return self._description
 
     def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
-        at = dict(zip(self._description.axes, index, strict=False))
-        file = self._files.get((at.get("t", 0), at.get("c", 0), at.get("z", 0)))
+        indices = dict(zip(self._description.axes, index, strict=False))
+        file = self._files.get((indices.get("t", 0), indices.get("c", 0), indices.get("z", 0)))
         if file is None:
             return None
         source = self._source(file)

@@ -80,8 +80,8 @@ class _Shown:
 class Answers:
     """Answers for one node. Thread-safe.
 
-    The constructor returns when the first image is found; a thread reads the other documents, and requests for the
-    scene wait for it. It raises MetadataError if there is no image.
+    The constructor returns when the first image was read, and raises MetadataError if there is none; a thread reads the
+    other documents, and requests for the scene wait for it.
     """
 
     def __init__(self, node: NGFFNode, *, editable: bool = False) -> None:
@@ -142,11 +142,7 @@ class Answers:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def get(self, request: str) -> tuple[str, bytes]:
-        """Return the content type and the body of an answer.
-
-        Raises UnknownRequestError for a request that does not exist, and LamellaError for wrong parameters and data
-        that cannot be read.
-        """
+        """Return the content type and the body of an answer; raise UnknownRequestError for an unknown request."""
         try:
             return self._get(request)
         except (RuntimeError, CancelledError) as error:
@@ -167,10 +163,7 @@ class Answers:
         raise UnknownRequestError("There is no such page.")
 
     def post(self, request: str, body: bytes) -> tuple[str, bytes]:
-        """Carry out a request that changes the store: ``contrast``, with the windows of channels by their names.
-
-        Raises InvalidArgumentError for anything else, or if the viewer only reads.
-        """
+        """Run a request that changes the store: ``contrast``, with the windows of channels by their names."""
         if not self.editable:
             raise InvalidArgumentError("This viewer only reads. Start it with --edit to save contrast.")
         if request != "contrast":

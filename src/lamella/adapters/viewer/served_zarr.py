@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 _LEAST_VOXELS, MOST_VOXELS = 1 << 16, 1 << 20
-"""Voxels of a served chunk."""
+"""Minimum and maximum number of voxels of a served chunk."""
 
 _LONG_UNITS = {"m": "meter", "s": "second", "": None}
 
@@ -113,7 +113,7 @@ def served_channel(position: Position, name: str, dtype: np.dtype[Any]) -> Serve
 
 
 def served_label(label: LabelImage, image: Position) -> ServedImage:
-    """Return a label image; axes without a unit have that of the image, so that both lie on the same place."""
+    """Return a label image; axes without a unit get that of the image, so that both are drawn at one position."""
     axes = PlaneAxes.of(label.axes, label.data.ndim)
     fixed = {} if axes.channel is None else {axes.channel: 0}
     dtype = np.dtype("uint64" if label.data.dtype.itemsize > 4 else "uint32")
@@ -138,7 +138,9 @@ def _served(
     for stored in drawable_levels(node):
         array = LevelArray(stored, dimensions, fixed)
         sides = [stored.chunks[axis] if axis in plane else 1 for axis in dimensions]
-        scale, translation = _placed(node, stored.path.removeprefix(node.path).lstrip("/"), dimensions, ndim)
+        scale, translation = _scale_and_translation(
+            node, stored.path.removeprefix(node.path).lstrip("/"), dimensions, ndim
+        )
         if scale is None:
             finest = node.data.shape
             scale, translation = (
@@ -176,8 +178,8 @@ def different_names(names: Sequence[str]) -> list[str]:
     return result
 
 
-def _placed(
-    node: Position, path: str, kept: Sequence[int], ndim: int
+def _scale_and_translation(
+    node: Position, path: str, dimensions: Sequence[int], ndim: int
 ) -> tuple[list[float] | None, list[float]]:
     """Return scale and translation of a level; None if the metadata have no scale that can be drawn."""
     try:
@@ -185,10 +187,10 @@ def _placed(
     except LamellaError:
         return None, []
     offset = len(scale) - ndim
-    sizes = [float(scale[axis + offset]) for axis in kept]
+    sizes = [float(scale[axis + offset]) for axis in dimensions]
     if not all(math.isfinite(size) and size > 0 for size in sizes):
         return None, []
-    return sizes, [float(translation[axis + offset]) for axis in kept]
+    return sizes, [float(translation[axis + offset]) for axis in dimensions]
 
 
 def _si_unit(unit: str | None) -> tuple[float, str]:
