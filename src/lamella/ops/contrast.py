@@ -170,7 +170,7 @@ def _sample(field: _Field) -> dict[_Key, Array]:
     # Stale levels have the contrast of other pixels.
     array = position.data if stale_levels(position) else level_for(position, _SIDE)[1]
     check_dtype(array.dtype, str(position.node_path))
-    axes = PlaneAxes.of(position.axes, array.ndim)
+    axes = PlaneAxes.of(position.axes, array.ndim, position.node_path)
     sample: dict[_Key, Array] = {}
     for channel, key in enumerate(_keys(position.channel_names)):
         if channel < (1 if axes.channel is None else array.shape[axes.channel]):

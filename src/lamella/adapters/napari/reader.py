@@ -77,7 +77,7 @@ def node_layers(node: NGFFNode) -> list[LayerData]:
 
 def _image_layers(position: Position) -> list[LayerData]:
     levels = drawable_levels(position)
-    axes = PlaneAxes.of(position.axes, position.data.ndim)
+    axes = PlaneAxes.of(position.axes, position.data.ndim, position.node_path)
     placed = _placed(position, axes)
     layers: list[LayerData] = []
     for index, (channel, is_shown) in enumerate(all_channels(position).values()):
@@ -154,7 +154,7 @@ def _multiscale(levels: Sequence[LazyArray]) -> dict[str, bool]:
 
 
 def _label_layer(name: str, label: LabelImage) -> LayerData:
-    axes = PlaneAxes.of(label.axes, label.data.ndim)
+    axes = PlaneAxes.of(label.axes, label.data.ndim, label.node_path)
     fixed = {} if axes.channel is None else {axes.channel: 0}
     data = [
         LevelArray(level, layer_dimensions(axes, level.ndim, fixed), fixed)

@@ -43,7 +43,7 @@ class PlaneAxes:
     time: int | None = None
 
     @classmethod
-    def of(cls, axes: Sequence[AxisMeta], ndim: int) -> PlaneAxes:
+    def of(cls, axes: Sequence[AxisMeta], ndim: int, where: object = "the image") -> PlaneAxes:
         """Find the axes of an array, whose last dimension is the last axis; raise MetadataError without a plane."""
         matched = list(axes)[max(0, len(axes) - ndim) :]
         first = ndim - len(matched)
@@ -57,7 +57,7 @@ class PlaneAxes:
             )
             if len(plane) < 2:
                 raise MetadataError(
-                    f"The axes {', '.join(names) or 'of the image'} have no plane: two axes of space are needed."
+                    f"The axes of {where} ({', '.join(names) or 'none'}) have no plane: two axes of space are needed."
                 )
             y, x = plane[-2:]
         other_space = [index for index in space if index not in (y, x)]
@@ -101,7 +101,7 @@ def level_for(position: Position, size: float) -> tuple[str, ImageArray]:
     for path in reversed(current_levels(position)[1:]):
         try:
             array = position.open_level(path)
-            if PlaneAxes.of(position.axes, array.ndim).side(array.shape) >= size:
+            if PlaneAxes.of(position.axes, array.ndim, position.node_path).side(array.shape) >= size:
                 return path, array
         except StorageError:
             raise
@@ -111,7 +111,7 @@ def level_for(position: Position, size: float) -> tuple[str, ImageArray]:
 
 
 def plane_index(
-    axes: PlaneAxes, finest: Shape, shape: Shape, z: int | None, t: int | None, where: str = "the image"
+    axes: PlaneAxes, finest: Shape, shape: Shape, z: int | None, t: int | None, where: object = "the image"
 ) -> dict[int, int]:
     """Choose the index along every dimension except Y and X; 0 for the channel.
 

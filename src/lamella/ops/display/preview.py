@@ -109,7 +109,9 @@ class FieldPicture:
 def channel_keys(position: Position) -> list[str]:
     """Return a different name for each channel of an image, in order; see `keys_of`."""
     array = position.data
-    return keys_of(position.channel_names, PlaneAxes.of(position.axes, array.ndim), array.shape)
+    return keys_of(
+        position.channel_names, PlaneAxes.of(position.axes, array.ndim, position.node_path), array.shape
+    )
 
 
 def keys_of(channel_names: Sequence[str], axes: PlaneAxes, shape: Shape) -> list[str]:
@@ -254,7 +256,7 @@ def relative_region(position: Position, options: PreviewOptions) -> RelativeRegi
     """Return the region of the options as fractions of an image."""
     if options.region is None:
         return WHOLE
-    axes, shape = PlaneAxes.of(position.axes, position.data.ndim), position.data.shape
+    axes, shape = PlaneAxes.of(position.axes, position.data.ndim, position.node_path), position.data.shape
     names = position.axis_names[len(position.axes) - len(shape) :]
     region = pixel_region(position, options.region, "region")
     for name in region:
@@ -281,12 +283,12 @@ def plane_of(
         array = position.open_level(level)
     else:
         level, array = level_for(position, _size_of_image(position, region, size))
-    axes = PlaneAxes.of(position.axes, array.ndim)
+    axes = PlaneAxes.of(position.axes, array.ndim, position.node_path)
     finest: Shape = position.data.shape
     if len(finest) != array.ndim:
         raise MetadataError(f"{array!r} lacks the {len(finest)} dimensions of the finest level.")
     z = None if options.z == "max" else options.z
-    indices = plane_index(axes, finest, array.shape, z, options.t, str(position.node_path))
+    indices = plane_index(axes, finest, array.shape, z, options.t, position.node_path)
     pixels = _pixels(rows, axes.height(array.shape)), _pixels(columns, axes.width(array.shape))
     return Plane(level, array, axes, indices, pixels, options.z == "max")
 
@@ -295,7 +297,7 @@ def _size_of_image(position: Position, region: RelativeRegion, size: int) -> flo
     """Return the larger side of the whole image if that of a region is ``size``."""
     if region == WHOLE:
         return size
-    axes, shape = PlaneAxes.of(position.axes, position.data.ndim), position.data.shape
+    axes, shape = PlaneAxes.of(position.axes, position.data.ndim, position.node_path), position.data.shape
     (top, bottom), (left, right) = region
     height, width = axes.height(shape), axes.width(shape)
     return size * max(height, width) / max((bottom - top) * height, (right - left) * width)
@@ -366,7 +368,7 @@ def _label_plane(label: LabelImage, options: PreviewOptions, size: int, region: 
         raise MetadataError(
             f"{label.node_path} is listed as labels, but has voxels of {dtype}, not integers (LB-05)."
         )
-    axes = PlaneAxes.of(label.axes, label.data.ndim)
+    axes = PlaneAxes.of(label.axes, label.data.ndim, label.node_path)
     z, t = (None if axes.z is None else options.z), (None if axes.time is None else options.t)
     return plane_of(label, replace(options, z=z, t=t), size, region)
 

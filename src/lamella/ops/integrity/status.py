@@ -345,7 +345,7 @@ def _array_status(position: Position, level: str) -> ArrayStatus:
     meta, storage = array.meta, array.documents.storage
     axes = position.axes
     status = ArrayStatus(array.path, meta.shape, meta.chunks, time_axis(axes), channel_axis(axes))
-    status.stream = StreamRecord.of(meta.attributes)
+    status.stream = StreamRecord.of(meta.attributes, array.documents.location(array.path))
     status.unfinished = read_unfinished(meta.attributes)
     for file in inspect_stored_files(storage, array.path, meta):
         status._add(file)

@@ -399,23 +399,24 @@ def _layout(
 def _record_of(stored: StoredArray, order: FrameOrder, shape: Shape, options: StreamOptions) -> StreamRecord:
     """Return the record of an existing array, after a check that the new stream can resume the old one."""
     meta = stored.meta
+    where = stored.documents.location(stored.path)
     grows = order.axes[0] if order.grows else None
     same_shape = all(
         a == b or axis == grows for axis, (a, b) in enumerate(zip(meta.shape, shape, strict=True))
     )
     if not same_shape or meta.dtype != options.dtype:
         raise InvalidArgumentError(
-            f"Cannot resume the stream into {stored}: it has shape {meta.shape} and {meta.dtype}, and the new frames "
+            f"Cannot resume the stream into {where}: it has shape {meta.shape} and {meta.dtype}, and the new frames "
             f"make {shape} and {options.dtype}."
         )
-    record = StreamRecord.of(meta.attributes)
+    record = StreamRecord.of(meta.attributes, where)
     channels = None if order.channels is None else list(order.channels)
     if record is None:
         frames = (meta.shape[grows] if grows is not None else meta.shape[order.axes[0]]) * order.per_step
         return StreamRecord(list(order.names), list(order.lengths), channels, frames, open=False)
     if (record.order, record.lengths, record.channels) != (list(order.names), list(order.lengths), channels):
         raise InvalidArgumentError(
-            f"Cannot resume the stream into {stored}: its frames came in order {''.join(record.order)!r} with lengths "
+            f"Cannot resume the stream into {where}: its frames came in order {''.join(record.order)!r} with lengths "
             f"{record.lengths} and channels {record.channels}, not {''.join(order.names)!r}, {list(order.lengths)} and "
             f"{channels}."
         )

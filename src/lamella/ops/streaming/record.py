@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import MetadataError
+from lamella.errors import MetadataError, short_repr
 from lamella.spec.own_key import own_record, with_own_record
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class StreamRecord:
     """Whether a stream is open, or was killed."""
 
     @classmethod
-    def of(cls, attributes: JSONObject) -> StreamRecord | None:
-        """Read the record; None without one."""
+    def of(cls, attributes: JSONObject, where: str = "an array") -> StreamRecord | None:
+        """Read the record; None without one. ``where`` names the array in an error."""
         stored = own_record(attributes, _STREAM)
         if stored is None:
             return None
@@ -53,7 +53,8 @@ class StreamRecord:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise MetadataError(
-                f"The record of the stream in the attributes of an array is damaged: {stored!r}."
+                f"The record of the stream in the attributes of {where} is damaged: {short_repr(stored)}. Restore "
+                "its attributes from a copy, or stream to another name."
             ) from error
 
     def into(self, attributes: JSONObject) -> JSONObject:

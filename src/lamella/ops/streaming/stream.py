@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lamella.errors import ClosedError, InvalidArgumentError
+from lamella.errors import ClosedError, InvalidArgumentError, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -252,18 +252,26 @@ class FrameStream:
         pixels = np.asarray(frame)
         if pixels.shape != self._shape:
             raise InvalidArgumentError(
-                f"This stream expects frames of shape {self._shape}, not {pixels.shape}."
+                f"The stream into {self._where()} expects frames of shape {self._shape}, not {pixels.shape}."
             )
         if not np.can_cast(pixels.dtype, self._dtype, "safe"):
             raise InvalidArgumentError(
-                f"This stream expects frames of {self._dtype}, and {pixels.dtype} does not fit into it without loss. "
-                f"Convert the frame, or stream as {pixels.dtype}."
+                f"The stream into {self._where()} expects frames of {self._dtype}, and {pixels.dtype} does not fit "
+                f"into it without loss. Convert the frame, or stream as {pixels.dtype}."
             )
         return pixels
 
+    def _where(self) -> str:
+        """Return what the stream writes to, for messages."""
+        first, *others = self._arrays
+        more = f" and {counted(len(others), 'other array')}" if others else ""
+        return f"{first.array.documents.location(first.array.path)}{more}"
+
     def _check_open(self) -> None:
         if self._closed:
-            raise ClosedError("The stream was closed. Open it again with resume=True to add frames.")
+            raise ClosedError(
+                f"The stream into {self._where()} was closed. Open it again with resume=True to add frames."
+            )
 
     # ---- looking ------------------------------------------------------------------------------------
 

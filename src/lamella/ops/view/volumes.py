@@ -135,7 +135,7 @@ def _level(node: Position, fits: Any) -> tuple[ImageArray, PlaneAxes, tuple[floa
         if fits(chosen[0].shape, PlaneAxes.of(node.axes, chosen[0].ndim)):
             break
     array, path = chosen
-    axes = PlaneAxes.of(node.axes, array.ndim)
+    axes = PlaneAxes.of(node.axes, array.ndim, node.node_path)
     try:
         scale = node.get_effective_scale(path)
         offset = len(scale) - array.ndim
