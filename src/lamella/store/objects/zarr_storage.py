@@ -482,7 +482,11 @@ def _tag(info: Mapping[str, Any] | None) -> Fingerprint | None:
 
 def chain_options(url: str, storage_options: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the fsspec options of a chained URL by protocol; those of its last URL may be passed without protocol."""
-    options = dict(storage_options or {})
+    # Copies: fsspec writes into the options that it gets.
+    options = {
+        name: {**value} if isinstance(value, dict) else value
+        for name, value in (storage_options or {}).items()
+    }
     *chain, last = split_chain(url)
     protocol, _, rest = last.partition("://")
     if protocol in ("s3", "s3a"):
