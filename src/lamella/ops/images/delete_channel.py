@@ -190,7 +190,8 @@ def _replace(
     axis = _axis(position, old)
     is_finest = path == position.document.shared_model.multiscales[0].get_dataset_paths()[0]
     source = _WithoutIndex(old, axis, deleting.number)
-    new = make_beside(position, old.meta.with_shape(source.shape))
+    meta = old.meta
+    new = make_beside(position, meta.with_shape(source.shape))
     try:
         write_array(ImageArray(new), Source(source, in_memory=False), workers)
     except BaseException:
@@ -207,7 +208,7 @@ def _replace(
         stale = read_stale(attributes)
         stale = stale.without_channel(axis, deleting.number, None if is_finest else path)
         if is_finest:
-            count = old.meta.shape[axis]
+            count = meta.shape[axis]  # not of `old.meta`, which may be that of the new array by now
             others = (number for number in range(count) if number != deleting.number)
             attributes = with_channel_facts(attributes, count, others)
             attributes = without_own_records(attributes, ("samples",))  # of a colour image
