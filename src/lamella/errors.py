@@ -151,11 +151,11 @@ def check_options(call: str, options: Iterable[str], known: Iterable[str]) -> No
 def importing(message: str) -> Iterator[None]:
     """Raise MissingDependencyError where an import fails; ``{library}`` in the message is the library that is missing.
 
-    >>> with importing('Tasting needs {library}: pip install "lamella[taste]".'):
+    >>> with importing('Tasting needs {library} (pip install "lamella[taste]").'):
     ...     import tasting
     Traceback (most recent call last):
     ...
-    lamella.errors.MissingDependencyError: Tasting needs tasting: pip install "lamella[taste]".
+    lamella.errors.MissingDependencyError: Tasting needs tasting (pip install "lamella[taste]").
     """
     try:
         yield

@@ -19,7 +19,7 @@ from lamella.errors import InvalidArgumentError, check_options, importing
 from lamella.ops.sampling.crops import CropSource
 
 with importing(
-    'The module lamella.torch needs PyTorch, which is not installed: pip install "lamella[torch]".'
+    'The module lamella.torch needs PyTorch, which is not installed (pip install "lamella[torch]").'
 ):
     from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 

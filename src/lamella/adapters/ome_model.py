@@ -19,7 +19,7 @@ _GREEK_MU = re.compile(rb"""(Unit\s*=\s*["'])(?:\xce\xbc|&#956;|&#x0*3bc;)""", r
 
 def load_ome_types() -> ModuleType:
     """Import ``ome_types``; raise MissingDependencyError if it is not installed."""
-    with importing('Reading OME-XML needs {library}, which is not installed: pip install "lamella[ome]".'):
+    with importing('Reading OME-XML needs {library}, which is not installed (pip install "lamella[ome]").'):
         import ome_types
     module: ModuleType = ome_types
     return module

@@ -50,13 +50,13 @@ class Entry:
 def pillow() -> Any:
     """Import Pillow; raise MissingDependencyError if it is missing, too old, or built without fonts."""
     with importing(
-        'Drawing a preview needs Pillow, which is not installed. Install it with: pip install "lamella[preview]".'
+        'Drawing a preview needs Pillow, which is not installed (pip install "lamella[preview]").'
     ):
         from PIL import Image, ImageDraw, ImageFont, features
     if not features.check("freetype2"):
         raise MissingDependencyError(
             "Drawing a preview needs a Pillow that was built with FreeType. "
-            'Install the usual one with: pip install --force-reinstall "lamella[preview]".'
+            'Install the usual one (pip install --force-reinstall "lamella[preview]").'
         )
     return Image, ImageDraw, ImageFont
 

@@ -33,7 +33,7 @@ _NO_FILE = re.compile(r"failed to read '(.+)', raised FileNotFoundError")
 
 def load_tifffile() -> ModuleType:
     """Import ``tifffile`` and ``imagecodecs``, its decoders; raise MissingDependencyError if one is not installed."""
-    with importing('Reading TIFF needs {library}, which is not installed: pip install "lamella[tiff]".'):
+    with importing('Reading TIFF needs {library}, which is not installed (pip install "lamella[tiff]").'):
         import imagecodecs  # noqa: F401 (tifffile loads it by itself)
         import tifffile
     module: ModuleType = tifffile

@@ -272,8 +272,8 @@ def _page_files() -> dict[str, bytes]:
     )
     if folder is None:
         raise MissingDependencyError(
-            "Showing an image in neuroglancer needs neuroglancer, which is not installed. Install it with: "
-            'pip install "lamella[neuroglancer]".'
+            "Showing an image in neuroglancer needs neuroglancer, which is not installed "
+            '(pip install "lamella[neuroglancer]").'
         )
     own = resources.files("lamella.adapters.viewer") / "page"
     files = {

@@ -61,8 +61,8 @@ def joined_module() -> str:
 def _widget_class() -> Any:
     """Return the class of the widget; raise MissingDependencyError without anywidget."""
     with importing(
-        "The viewer in a notebook needs anywidget, which is not installed. Install it with: "
-        'pip install "lamella[notebook]", or use lamella.view(node), which needs nothing else.'
+        "The viewer in a notebook needs anywidget, which is not installed "
+        '(pip install "lamella[notebook]"). Or use lamella.view(node), which needs nothing else.'
     ):
         import anywidget
         import traitlets

@@ -174,8 +174,8 @@ class Reader(ABC):
             f'pip install "lamella[{self.extra}]"' if self.extra else f"pip install {' '.join(self.missing)}"
         )
         raise MissingDependencyError(
-            f"Reading {self.title} needs {names}, which {'is' if len(self.missing) == 1 else 'are'} not installed: "
-            f"{install}."
+            f"Reading {self.title} needs {names}, which {'is' if len(self.missing) == 1 else 'are'} not installed "
+            f"({install})."
         )
 
 

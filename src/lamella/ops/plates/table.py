@@ -65,7 +65,7 @@ def as_dataframe(records: list[Record], columns: Sequence[str] = COLUMNS) -> pan
 
 def joined_records(values: Mapping[str, Any]) -> pandas.DataFrame:
     """Return the records of positions as one DataFrame, with the path of the position in the first column."""
-    with importing("A table as a DataFrame needs pandas: pip install pandas."):
+    with importing("A table as a DataFrame needs pandas (pip install pandas)."):
         import pandas
     tables = []
     for path, value in values.items():

@@ -30,7 +30,7 @@ DESCRIPTION = "lamella_table"
 
 def pandas() -> Any:
     """Import pandas, or raise MissingDependencyError."""
-    with importing("Tables need pandas: pip install 'lamella[tables]'."):
+    with importing("Tables need pandas (pip install 'lamella[tables]')."):
         import pandas as module
     return module
 

@@ -142,7 +142,7 @@ def measure(
 
 
 def _regionprops_table() -> Any:
-    with importing("Measurements need scikit-image: pip install 'lamella[measure]'."):
+    with importing("Measurements need scikit-image (pip install 'lamella[measure]')."):
         from skimage.measure import regionprops_table
     return regionprops_table
 

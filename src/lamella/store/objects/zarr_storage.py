@@ -84,7 +84,7 @@ def from_url(url: str, *, read_only: bool, storage_options: Mapping[str, Any] | 
     except ImportError as error:
         raise MissingDependencyError(
             f"Opening {clean_url(url)} needs fsspec and its part for {url.partition(':')[0]}: {clause(error)}. "
-            f"Install it, for example with: pip install 'fsspec[{url.partition(':')[0]}]'."
+            f"Install it (for example: pip install 'fsspec[{url.partition(':')[0]}]')."
         ) from error
     except (TypeError, ValueError) as error:
         if "Seek before start" in str(error):  # a file that is too short for an archive

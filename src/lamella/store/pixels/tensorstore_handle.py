@@ -27,7 +27,7 @@ def open_handle(documents: Documents, path: str, *, writable: bool, **options: A
     The default ``context`` creates no lock files: those of TensorStore 0.1 can damage a shard after a kill.
     """
     with importing(
-        f"tensorstore() of {documents.location(path)} needs TensorStore: pip install 'lamella[tensorstore]'."
+        f"tensorstore() of {documents.location(path)} needs TensorStore (pip install 'lamella[tensorstore]')."
     ):
         import tensorstore as ts
 
