@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from lamella.errors import MetadataError
 from lamella.store.files.local import LocalStorage
+from lamella.store.metadata import json_document
 from lamella.store.metadata.array_creation import (
     array_like,
     auto_layout,
@@ -18,6 +20,7 @@ from lamella.store.metadata.array_creation import (
     new_array,
 )
 from lamella.store.metadata.array_meta import ArrayMeta, Compressor, nearest_choice
+from lamella.store.metadata.documents import Documents
 from lamella.store.metadata.json_document import (
     document_name,
     is_cut,
@@ -95,3 +98,24 @@ def test_arrays_of_texts_have_equal_chunks_in_both_formats():
     assert (new.document["data_type"], new.document["codecs"]) == ("string", [{"name": "vlen-utf8"}])
     meta, chunks = text_array(["a", "bc"], 3, {})
     assert (meta.document["data_type"], list(chunks)) == ("string", ["c/0"])
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_an_array_that_this_process_wrote_is_described_as_when_it_is_parsed(tmp_path, zarr_format):
+    # What was just written is not parsed again: other processes must not see another array.
+    documents = Documents.create(LocalStorage(tmp_path), zarr_format)
+    compressors: list[Any] = [False, None, "zstd", "gzip", {"name": "blosc", "cname": "lz4", "clevel": 3}]
+    settings = itertools.product(["u1", "u2", "f4", "c8", "?"], compressors, [None, (4, 8)], [0, 1])
+    for number, (dtype, compressor, shards, fill_value) in enumerate(settings):
+        if shards is not None and zarr_format == 2:
+            continue
+        options = {"compressor": compressor, "shards": shards, "fill_value": fill_value}
+        documents.put_array(
+            f"{number}", new_array((9, 8), dtype, zarr_format=zarr_format, chunks=(2, 4), **options)
+        )
+    names = sorted(folder.name for folder in tmp_path.iterdir() if folder.is_dir())
+    written = [documents.array(name) for name in names]
+    json_document._parsed.clear()
+    parsed = Documents(LocalStorage(tmp_path), zarr_format)
+    assert len(written) >= 50
+    assert written == [parsed.array(name) for name in names]
