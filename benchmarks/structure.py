@@ -1,10 +1,11 @@
 """Count the lines of the package by kind, and the functions that three calls run, and write both into docs/design.md.
 
-    python benchmarks/structure.py [--where]
+    python benchmarks/structure.py [--where | --lines [REVISION]]
 
 The calls are `compute_pyramid(levels=4)` of an image of 8 MB, the first crop of an image that was just opened, and
 `set_scale`, each in a new process after importing lamella. Counted are the modules of lamella with a called function,
-their different functions, and all calls. ``--where`` lists the modules, and writes nothing.
+their different functions, and all calls. ``--where`` lists the modules, and ``--lines`` counts the lines of each folder
+at a revision of git (by default the files as they are); both write nothing.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
+import io
 import json
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import tokenize
@@ -59,17 +62,37 @@ def lines_of(path: Path) -> Counter[str]:
     return Counter(kinds)
 
 
-def layers() -> dict[str, tuple[int, Counter[str]]]:
-    """Return the number of files and lines by kind, for each folder and for the package."""
+def layers(sources: Path = SOURCES, depth: int = 1) -> dict[str, tuple[int, Counter[str]]]:
+    """Return the number of files and lines by kind, for each folder up to a depth and for the package."""
     counts: dict[str, tuple[int, Counter[str]]] = {}
-    for path in sorted(SOURCES.rglob("*.py")):
-        parts = path.relative_to(SOURCES).parts
+    for path in sorted(sources.rglob("*.py")):
+        folders = path.relative_to(sources).parent.parts
         lines = lines_of(path)
-        for name in (parts[0] if len(parts) > 1 else "(top)", "all"):
+        for name in ("/".join(folders[:depth]) or "(top)", "all"):
             files, before = counts.get(name, (0, Counter()))
             counts[name] = files + 1, before + lines
     counts["all"] = counts.pop("all")
     return counts
+
+
+def table(counts: dict[str, tuple[int, Counter[str]]]) -> str:
+    """Return the lines by folder and kind as a table."""
+    lines = [
+        [name, *(f"{number:,}" for number in (files, *(counted[kind] for kind in KINDS), counted.total()))]
+        for name, (files, counted) in counts.items()
+    ]
+    return markdown(["folder", "files", *KINDS, "all"], lines)
+
+
+def at_revision(revision: str) -> str:
+    """Return the lines of each folder of a revision as a table."""
+    with tempfile.TemporaryDirectory() as folder:
+        archive = subprocess.run(
+            ["git", "archive", revision, "src"], cwd=HERE.parent, check=True, capture_output=True
+        )
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
+            tar.extractall(folder, filter="data")
+        return table(layers(Path(folder, "src", "lamella"), depth=2))
 
 
 def prepared(name: str, folder: Path) -> Callable[[], object]:
@@ -134,11 +157,15 @@ def main() -> None:
     """Print both tables and write them into the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--where", action="store_true")
+    parser.add_argument("--lines", nargs="?", const="", metavar="REVISION")
     parser.add_argument("--measure", choices=CALLS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps(crossed(prepared(options.measure, Path(folder)))))
+        return
+    if options.lines is not None:
+        print(at_revision(options.lines) if options.lines else table(layers(depth=2)))
         return
     calls = {name: measured(name) for name in CALLS}
     if options.where:
@@ -147,10 +174,6 @@ def main() -> None:
             for module, functions in sorted(modules.items()):
                 print(f"  {module}: {', '.join(f'{n} x {f}' for f, n in functions.items())}")
         return
-    lines = [
-        [name, *(f"{number:,}" for number in (files, *(counted[kind] for kind in KINDS), counted.total()))]
-        for name, (files, counted) in layers().items()
-    ]
     walks = [
         [
             name,
@@ -162,7 +185,7 @@ def main() -> None:
     ]
     text = "\n\n".join(
         [
-            markdown(["folder", "files", *KINDS, "all"], lines),
+            table(layers()),
             markdown(
                 ["call", "modules", "functions", "calls"], [[name, *map(str, row)] for name, *row in walks]
             ),
