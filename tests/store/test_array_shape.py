@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import zarr
+from tests.remote import object_storage
 
 from lamella.errors import (
+    DamagedDataError,
     InvalidArgumentError,
     NodeNotFoundError,
     ReadOnlyError,
@@ -61,6 +63,36 @@ def test_shrinking_writes_only_chunks_of_a_shard_that_are_stored(tmp_path, engin
     assert file.present.tolist() == [[False, False, False], [False, True, False]]
     array.resize((4, 6))
     np.testing.assert_array_equal(array.read((slice(2, 4), slice(2, 4))), [[7, 7], [0, 0]])
+
+
+def test_shrinking_writes_a_part_of_a_shard_once(service):
+    storage = object_storage(service.endpoint, "s3://bucket/a.zarr")
+    documents = Documents.create(storage, 3)
+    documents.put_array("0", new_array((8, 6), "u2", zarr_format=3, chunks=(1, 2), shards=(8, 6)))
+    array = StoredArray(documents, "0")
+    array.write((slice(0, 5), slice(None)), 7)
+    service.requests.clear()
+    array.resize((8, 5))
+    assert service.requests.count(("PUT", "/bucket/a.zarr/0/c/0/0")) == 1
+    assert array.read((slice(None), 4)).tolist() == [7] * 5 + [0] * 3
+
+
+@pytest.mark.parametrize("damage", ["cut off", "empty", "a folder"])
+def test_shrinking_names_a_shard_that_cannot_be_read(tmp_path, damage):
+    documents = Documents.create(open_storage(tmp_path), 3)
+    documents.put_array("0", new_array((4, 6), "u2", zarr_format=3, chunks=(2, 2), shards=(4, 6)))
+    array = StoredArray(documents, "0")
+    array.write(..., 7)
+    path = tmp_path / "0/c/0/0"
+    data = path.read_bytes()
+    path.unlink()
+    if damage == "a folder":
+        path.mkdir()
+    else:
+        path.write_bytes(data[:99] if damage == "cut off" else b"")
+    with pytest.raises(DamagedDataError, match=f"{path}.*(?:Write|write) that region again"):
+        array.resize((3, 6))
+    assert array.refresh().shape == (4, 6)
 
 
 def test_append_makes_one_axis_longer(make_array, layout, values):

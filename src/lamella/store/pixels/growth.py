@@ -90,13 +90,41 @@ def clear_cropped(array: StoredArray, meta: ArrayMeta, new: Shape) -> None:
     lookup = ChunkLookup(array)
     files = iter_stored_files(array.documents.storage, array.path, meta)
     for region in _edge_regions(array, meta, files, new):
-        regions = [region]
-        if meta.shards is not None:  # chunks that were never written stay so
-            chunks = list(_chunk_regions(meta, region))
-            stored = [chunk for chunk in chunks if lookup.is_stored(_chunk_index(meta, chunk))]
-            regions = regions if len(stored) == len(chunks) else stored
-        for cleared in regions:
+        for cleared in [region] if meta.shards is None else _stored_parts(array, lookup, meta, region):
             array.write(cleared, meta.fill_value)
+
+
+def _stored_parts(
+    array: StoredArray, lookup: ChunkLookup, meta: ArrayMeta, region: tuple[slice, ...]
+) -> list[tuple[slice, ...]]:
+    """Return the parts of a region of one shard whose chunks are stored: chunks that were never written stay so."""
+    file_index = tuple(axis_slice.start // f for axis_slice, f in zip(region, meta.files, strict=True))
+    array.documents.storage.check_file(join(array.path, meta.chunk_key(file_index)))
+    try:
+        chunks = _chunk_regions(meta, region)
+        return _joined([chunk for chunk in chunks if lookup.is_stored(_chunk_index(meta, chunk))])
+    except DamagedDataError:  # the write raises it too, and names the array and the file
+        return [region]
+
+
+def _joined(regions: list[tuple[slice, ...]]) -> list[tuple[slice, ...]]:
+    """Join regions in C order that are adjacent along an axis: each write to a shard copies the rest of it."""
+    for axis in reversed(range(len(regions[0]) if regions else 0)):
+        joined: list[tuple[slice, ...]] = []
+        last: dict[tuple[int, ...], int] = {}
+        for region in regions:
+            others = tuple(
+                n for item in (*region[:axis], *region[axis + 1 :]) for n in (item.start, item.stop)
+            )
+            number = last.get(others)
+            if number is not None and joined[number][axis].stop == region[axis].start:
+                span = slice(joined[number][axis].start, region[axis].stop, 1)
+                joined[number] = (*region[:axis], span, *region[axis + 1 :])
+            else:
+                last[others] = len(joined)
+                joined.append(region)
+        regions = joined
+    return regions
 
 
 def _edge_regions(
