@@ -609,6 +609,20 @@ def test_a_damaged_archive_behind_a_chain_is_one_clear_error(service):
         lamella.open_ome_zarr("zip://::s3://bucket/a.zip")
 
 
+@pytest.mark.parametrize("document", ["zarr.json", "A/1/0/0/zarr.json"])
+def test_a_damaged_document_of_an_archive_behind_a_chain_hides_no_other(service, document):
+    with lamella.open_ome_zarr("s3://bucket/p.zarr", "hcs", "w-", ["a"], version="0.5") as plate:
+        for column in ("1", "2"):
+            plate.create_position("A", column, "0").create_image("0", np.ones((1, 1, 1, 8, 8), "u2"))
+    data = bytearray(_zipped(service, "/bucket/p.zarr/"))
+    data[data.find(b"{", data.find(document.encode())) + 5] ^= 255
+    service.objects["/bucket/p.zip"] = bytes(data)
+    assert f"{document}: Bad CRC-32" in str(lamella.validate("zip://::s3://bucket/p.zip"))
+    if document != "zarr.json":
+        plate = lamella.open_ome_zarr("zip://::s3://bucket/p.zip")
+        assert [path for path, _ in plate.positions()] == ["A/1/0", "A/2/0"]
+
+
 def test_keys_with_two_slashes_are_named_where_they_prevent_a_list(service):
     lamella.open_ome_zarr("s3://bucket/p.zarr", "hcs", "w-", ["a"], version="0.5").create_position(
         "A", "1", "0"

@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lamella.errors import LamellaError, ReadOnlyError, StorageError
+from lamella.errors import DamagedDataError, LamellaError, ReadOnlyError, StorageError
 from lamella.log import log
 from lamella.store.flat_storage import FlatStorage, has_private_name
 from lamella.store.keys import METADATA_FILES, check_key, is_document, is_private, natural_order
@@ -174,7 +174,7 @@ class ObjectStorage(FlatStorage):
         missing, since = self._memory.not_remembered(keys), self._memory.changes()
         try:
             results = self._run(self._requests.get_many(missing)) if missing else {}
-        except StorageError:  # reading the document raises it again
+        except (StorageError, DamagedDataError):  # reading the document raises it again
             return
         self._remember(results, since, ahead=True)
 

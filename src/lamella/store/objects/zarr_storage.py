@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lamella.errors import (
+    DamagedDataError,
     InvalidArgumentError,
     MetadataError,
     MissingDependencyError,
@@ -282,7 +283,7 @@ class ZarrStorage(FlatStorage):
         missing = [key for key in map(check_key, keys) if self._ahead.peek(key) is None]
         try:
             buffers = self._run("read", missing[0], self.service.get_many(missing)) if missing else {}
-        except StorageError:  # reading the document raises it again
+        except (StorageError, DamagedDataError):  # reading the document raises it again
             return
         self._ahead.add(
             {key: None if buffer is None else buffer.to_bytes() for key, buffer in buffers.items()}
