@@ -70,6 +70,21 @@ def test_while_a_pyramid_is_made_nobody_sees_its_levels(store, units, monkeypatc
     assert seen[:8] == [(["0"], ["0"], ["0"], False)] * 8
 
 
+def test_a_size_that_is_set_meanwhile_counts_also_where_the_metadata_are_held(store):
+    with open_ome_zarr(store, mode="r+") as position:
+        held, calls = position.metadata, []
+
+        def change(*_):
+            if not calls:
+                calls.append(position.set_scale("0", "x", 0.5))
+            held.multiscales[0].name = "unsaved"
+
+        position.compute_pyramid(2, progress=change)
+    with open_ome_zarr(store) as again:
+        assert again.get_effective_scale("1")[-1] == 2 * again.scale[-1] == 1
+        assert again.metadata.multiscales[0].name == "unsaved"
+
+
 def test_what_a_kill_left_is_seen_by_nobody(killed, tmp_path):
     assert listed(killed) == ["0"]
     position = open_ome_zarr(killed)

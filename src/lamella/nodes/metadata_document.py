@@ -154,7 +154,7 @@ class MetadataDocument(Generic[M]):
     def _update_own(self, model: M) -> None:
         """Replace the content of the model that callers keep as `node.metadata`, and of its parts."""
         if self._own is not None and self._own is not model:
-            assign(self._own, model)
+            assign(self._own, model.copied())  # the result of an edit shares parts with the model before
 
     def _is_edited(self) -> bool:
         """Return whether a user has unsaved changes in the model."""

@@ -237,7 +237,7 @@ def make_unlisted(
     ``source`` is the only level of the image, ``planned`` has the metadata of each new level by path, ``steps`` their
     factors from the level before, and ``add`` lists them. Other arguments are those of `recompute_levels`.
     """
-    before = position.document.last_shared_model
+    before = position.document.last_shared_model.copied()  # what a user holds changes meanwhile
     checked = _described(add(before), method, steps)  # unusable transforms raise before anything is written
 
     def change(meta: ImagesMeta) -> ImagesMeta:
