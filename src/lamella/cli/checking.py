@@ -58,8 +58,8 @@ def verify(
     that `lamella checksum` wrote to the manifest. A file that the manifest does not name is reported, but does not
     count as damage.
 
-    With --record the same command resumes an interrupted one: it reads the files that were not read, were damaged or
-    have changed. FILE must be outside of the store, and is removed at the end.
+    With --record, run the same command again to resume an interrupted one: it skips files that were read without damage
+    and have not changed. FILE must be outside of the store, and is removed at the end.
     """
     from lamella.ops.integrity.verify import verify as run
 

@@ -118,7 +118,7 @@ def echo_lines(lines: Iterable[str]) -> None:
 
 
 def echo_json(value: object) -> None:
-    """Print a value as one JSON object."""
+    """Print a value as JSON."""
     import json
 
     echo_lines([json.dumps(value, indent=2, ensure_ascii=False)])

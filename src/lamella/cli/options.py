@@ -139,7 +139,7 @@ def verbose_option(
 jobs_option = click.option(
     "-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Workers; one per processor by default."
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, for scripts.")
 quiet_option = click.option(
     "-q", "--quiet", is_flag=True, callback=_set_quiet, help="Print nothing but errors."
 )
@@ -153,7 +153,7 @@ in_place_option = click.option(
     "--in-place", is_flag=True, help="Replace PATH once the new store is complete."
 )
 follow_links_option = click.option(
-    "--follow-links", is_flag=True, help="Follow links that lead out of the store."
+    "--follow-links", is_flag=True, help="Follow symbolic links out of the store."
 )
 
 

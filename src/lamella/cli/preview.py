@@ -29,7 +29,7 @@ from lamella.cli.options import Region, ZPlane, operation_options, split_option
     "--channels", metavar="NAME,...", callback=split_option,
     help="Channels to draw; the active ones by default.",
 )  # fmt: skip
-@click.option("--level", metavar="NAME", help="Level to read; by default one fine enough.")
+@click.option("--level", metavar="NAME", help="Level to read; by default one that suits the size.")
 @click.option("--region", type=Region(), metavar="x=0:9,y=0:9", help="Region in pixels of level 0.")
 @operation_options()
 def preview(
@@ -45,12 +45,12 @@ def preview(
     """Draw an image or a plate into a PNG file.
 
     Channels are blended in the colours and contrast limits of the metadata; a single channel is grey. Where contrast
-    limits are missing, they are computed from the pixels. A row, well or collection is drawn like a plate: wells at
-    their places, empty wells empty. Fields that cannot be read are crossed out and named on the error stream. An
-    existing FILE.png is replaced.
+    limits are missing, they are computed from the pixels. A row, well or collection is drawn like a plate, with a
+    blank place for each empty well. Fields that cannot be read are crossed out and named on the error stream. An existing
+    FILE.png is replaced.
 
-    An image is 512 pixels wide or high by default, with --level one pixel for each of the level, and a plate 150 per
-    field, from 512 to 2048.
+    Without --size, the picture of an image is 512 pixels wide or high, or as large as the level if --level is used. That of
+    a plate has 150 pixels per field, and from 512 to 2048 pixels in all.
     """
     from lamella.adapters.png import write_preview
     from lamella.errors import InvalidArgumentError

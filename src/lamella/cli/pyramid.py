@@ -21,7 +21,7 @@ from lamella.errors import counted
     metavar="METHOD",
     help="mean (default), median, mode, min, max, stride.",
 )
-@click.option("--replace", is_flag=True, help="Delete levels that are there first.")
+@click.option("--replace", is_flag=True, help="First delete the present lower levels.")
 @operation_options(resumes=True)
 def pyramid(
     context: click.Context,
@@ -34,7 +34,7 @@ def pyramid(
     """Compute the lower-resolution levels of images.
 
     PATH is an image, or a row, well, plate or collection: then the levels of all images are computed. Without --levels,
-    the levels that are there are computed again, and an image without lower levels gets them as with auto.
+    present lower levels are computed again, and an image without lower levels is treated as with --levels auto.
 
     An interrupted command is resumed by running it again.
     """

@@ -13,7 +13,7 @@ from lamella.cli.options import dry_run_option, operation_options
 @click.command()
 @click.argument("path", type=click.Path())
 @dry_run_option
-@click.option("--reindex", is_flag=True, help="First list plate and wells from the images.")
+@click.option("--reindex", is_flag=True, help="First list the wells and fields that have images.")
 @click.option("--backup", metavar="FOLDER", type=click.Path(), help="Folder for the old documents.")
 @operation_options(jobs=False)
 def repair(
@@ -28,7 +28,8 @@ def repair(
     """Fix metadata that can be fixed without guessing.
 
     Each change is printed as a diff before it is written, and the old documents are saved in PATH.backup-DATE, beside
-    the store. Remaining findings decide the exit code, and are listed after the changes. Pixels are never changed.
+    the store. Findings that remain are listed after the changes; if one breaks a MUST rule, the exit code is 1. Pixels are
+    never changed.
     """
     from lamella.ops.repair.repair import repair as run
     from lamella.ops.repair.repair import write_repair

@@ -27,8 +27,9 @@ def table(
 ) -> None:
     """List the tables of an image or plate, or print one.
 
-    Without NAME the names, types and formats are listed. A table is printed as CSV, and with --json as a list of its
-    rows. That of a plate has the tables of all its positions, with their well and field.
+    Without NAME, the names, types and formats of all tables are listed. A table is printed as CSV, or with --json as a
+    JSON list of rows. If PATH is a plate, a table that its positions have is printed as one table, with columns for
+    well and field.
     """
     from lamella.errors import InvalidArgumentError
     from lamella.ops.tables.listing import list_tables, print_table, tables_of
