@@ -46,11 +46,11 @@ def preview(
 
     Channels are blended in the colours and contrast limits of the metadata; a single channel is grey. Where contrast
     limits are missing, they are computed from the pixels. A row, well or collection is drawn like a plate, with a
-    blank place for each empty well. Fields that cannot be read are crossed out and named on the error stream. An existing
-    FILE.png is replaced.
+    blank place for each empty well. Fields that cannot be read are crossed out and named on the error stream. An
+    existing FILE.png is replaced.
 
-    Without --size, the picture of an image is 512 pixels wide or high, or as large as the level if --level is used. That of
-    a plate has 150 pixels per field, and from 512 to 2048 pixels in all.
+    Without --size, the picture of an image is 512 pixels wide or high, or as large as the level if --level is used.
+    That of a plate has 150 pixels per field, and from 512 to 2048 pixels in all.
     """
     from lamella.adapters.png import write_preview
     from lamella.errors import InvalidArgumentError

@@ -28,8 +28,8 @@ def repair(
     """Fix metadata that can be fixed without guessing.
 
     Each change is printed as a diff before it is written, and the old documents are saved in PATH.backup-DATE, beside
-    the store. Findings that remain are listed after the changes; if one breaks a MUST rule, the exit code is 1. Pixels are
-    never changed.
+    the store. Findings that remain are listed after the changes; if one breaks a MUST rule, the exit code is 1. Pixels
+    are never changed.
     """
     from lamella.ops.repair.repair import repair as run
     from lamella.ops.repair.repair import write_repair
