@@ -218,11 +218,18 @@ def test_a_plate_measures_all_its_positions(tmp_path):
 
 def test_large_integers_of_some_fields_stay_exact_in_the_table_of_a_plate(tmp_path):
     with lamella.open(tmp_path / "p.zarr", "w", layout="hcs", channel_names=["DAPI"], axes="yx") as plate:
-        for number, columns in enumerate(({"id": [1]}, {"id": [2**63 + 1], "parent": [2**60 + 1]})):
+        for number, columns in enumerate(
+            (
+                {"id": [1], "offset": [-1], "count": np.array([2**60 + 1])},
+                {"id": [2**63 + 1], "parent": [2**60 + 1], "offset": [2**63], "count": np.array([1], "i4")},
+            )
+        ):
             field = plate.create_position("A", "1", str(number))
             field["0"] = np.ones((4, 4), "uint8")
             field.tables["cells"] = pd.DataFrame(columns)
         table = plate.tables["cells"]
+        assert table["offset"].tolist() == [-1.0, 2.0**63]  # no type of integers has both
+        assert table["count"].dtype == "int64"
         assert [int(number) for number in table["id"]] == [1, 2**63 + 1]
         assert int(table["parent"][1]) == 2**60 + 1
         assert pd.isna(table["parent"][0])

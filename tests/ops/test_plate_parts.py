@@ -345,6 +345,24 @@ def test_regions_of_interest_lie_on_the_same_pixels_after_a_crop(tmp_path, versi
         assert validate(tmp_path / "cut.zarr")
 
 
+def test_regions_of_other_programs_are_moved_by_a_crop_or_named(tmp_path, version):
+    image = lamella.write_image(tmp_path / "a.zarr", pixels(shape=(4, 24, 32)), version=version)
+    for name in ("generic", "text"):
+        image.tables.write_rois(name, {"a": {"x": (12, 14)}}, backend="csv")
+    document = tmp_path / "a.zarr" / "tables" / "generic" / (".zattrs" if version == "0.4" else "zarr.json")
+    document.write_text(document.read_text().replace("roi_table", "generic_roi_table"))
+    table = tmp_path / "a.zarr" / "tables" / "text" / "table.csv"
+    table.write_text(table.read_text().replace("12.0", "left"))
+    with pytest.warns(
+        UserWarning, match="'text' .* could not be moved: .*x_micrometer of (object|str)"
+    ) as caught:
+        cut = open_ome_zarr(tmp_path / "a.zarr").subset(tmp_path / "cut.zarr", crop={"x": (10, 30)})
+    assert [warning.filename for warning in caught] == [__file__]
+    assert cut.tables["generic"]["x_micrometer"].tolist() == [2.0]
+    assert cut.tables.info("generic").type == "generic_roi_table"
+    assert cut.tables["text"]["x_micrometer"].tolist() == ["left"]
+
+
 def test_a_film_that_was_streamed_and_is_cut_has_no_record_of_its_old_frames(tmp_path):
     film = open_ome_zarr(tmp_path / "a.zarr", layout="fov", mode="w", channel_names=["DAPI"], version="0.5")
     with film.stream("0", (8, 8), "uint8", order="t") as frames:

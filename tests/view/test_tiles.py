@@ -560,5 +560,8 @@ def test_a_file_is_cached_after_it_was_loaded(tmp_path):
 def test_a_well_that_a_table_names_in_several_ways_has_one_mean(tmp_path):
     with lamella.open_ome_zarr(tmp_path / "p.zarr", layout="hcs", mode="w", channel_names=["a"]) as plate:
         plate.create_position("A", "1", "0")["0"] = np.ones((1, 1, 1, 8, 8), "uint8")
-        plate.tables["cells"] = {"well": ["A1", "A01", "A/1", "H12"], "area": [1.0, 2.0, 6.0, 99.0]}
+        plate.tables["cells"] = {
+            "well": ["A1", "A01", "A/1", "H12", None],
+            "area": [1.0, 2.0, 6.0, 99.0, 7.0],
+        }
         assert heat_of_wells(plate, view_scene(plate), "cells", "area") == [3.0]

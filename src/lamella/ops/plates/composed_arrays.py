@@ -6,16 +6,16 @@ completely, so that a kill leaves complete files.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lamella.errors import LamellaError
+from lamella.errors import LamellaError, clause
 from lamella.nodes.labels import LabelImage
 from lamella.nodes.position import Position
+from lamella.nodes.reporting import warn_of
 from lamella.nodes.tables import Tables
 from lamella.ops.jobs.units import Files, TargetUnit, files_of_region
 from lamella.ops.plates.map_records import without_records
@@ -269,11 +269,11 @@ class ImagePlan:
                     cut = cut_rois(source, source.tables[name], self.region)
                     Tables(target.child("tables"), False).write(name, cut)
             except LamellaError as error:
-                warnings.warn(
-                    f"The regions of the table {name!r} of {source.node_path} are measured from the edge of the whole "
-                    f"image in its copy too, because they could not be moved: {error}",
-                    UserWarning,
-                    stacklevel=2,
+                warn_of(
+                    [
+                        f"The regions of the table {name!r} of {source.node_path} are measured from the edge of the "
+                        f"whole image in its copy too, because they could not be moved: {clause(error)}."
+                    ]
                 )
 
     def compute_levels(self, target: NodePath, workers: Workers) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lamella.arguments import items_of
 from lamella.errors import NodeNotFoundError
 from lamella.nodes.tables import Tables
@@ -66,9 +68,10 @@ def concatenated(plate: Plate, name: str, positions: Iterable[str] | None, jobs:
         frame.insert(1, "field", field)
         frame.attrs.clear()
         frames.append(frame)
-    # Without empty frames: pandas warns that their columns will count for the data types.
     columns = list(dict.fromkeys(column for frame in frames for column in frame.columns))
-    rows = [_exact(frame, frames) for frame in frames if len(frame)] or frames[:1]
+    # Without empty frames: pandas warns that their columns will count for the data types.
+    filled = [frame for frame in frames if len(frame)]
+    rows = [_exact(frame, filled) for frame in filled] or frames[:1]
     return pandas().concat(rows, ignore_index=True).reindex(columns=columns)
 
 
@@ -81,11 +84,16 @@ def _exact(frame: pd.DataFrame, frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     exact = {}
     for name in frame.columns:
         columns = [one[name].dropna() for one in frames if name in one.columns]
-        dtypes = {column.dtype for column in columns}
-        is_kept = len(columns) == len(frames) and len(dtypes) == 1
-        if is_kept or not all(map(types.is_integer_dtype, dtypes)):
+        dtypes = {getattr(column.dtype, "numpy_dtype", column.dtype) for column in columns}
+        if not all(map(types.is_integer_dtype, dtypes)):
+            continue
+        if len(columns) == len(frames) and np.result_type(*dtypes).kind != "f":
             continue
         ends = [int(end) for column in columns if len(column) for end in (column.min(), column.max())]
-        if any(abs(end) > 2**53 for end in ends):
-            exact[name] = "UInt64" if max(ends) >= 2**63 else "Int64"
+        if not any(abs(end) > 2**53 for end in ends):
+            continue
+        if max(ends) < 2**63:
+            exact[name] = "Int64"
+        elif min(ends) >= 0:  # no type has both negative numbers and these
+            exact[name] = "UInt64"
     return frame.astype(exact) if exact else frame

@@ -177,8 +177,10 @@ def cut_rois(position: Position, frame: pd.DataFrame, region: Mapping[str, tuple
     """Return a table of regions for an image that is cut out of another one, measured from its first edge.
 
     ``region`` is start and stop in voxels of level 0 of ``position``, by axis. The regions of the table end where the
-    new image ends; those outside of it are left out.
+    new image ends; those outside of it are left out. Raise InvalidArgumentError for rows that are not regions.
     """
+    if problem := region_problem(frame):
+        raise InvalidArgumentError(f"The table lists no regions: it {problem}.")
     units = _ratios(position)
     sizes = dict(
         zip(position.axis_names, position.get_effective_scale(position.dataset_paths[0]), strict=True)

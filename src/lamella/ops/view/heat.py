@@ -56,7 +56,9 @@ def heat_of_wells(node: NGFFNode, scene: ViewScene, table: str, column: str) -> 
     paths = [well.path for well in scene.wells]
     values = frame[column].astype("float64")
     names = frame[well].astype(str)
-    wells = names.map({name: find_well(name, paths) for name in names.unique()})  # B3 and B03 may be one well
+    wells = names.map(
+        {name: find_well(name, paths) for name in names.dropna().unique()}
+    )  # B3 and B03 may be one well
     means = values[values.abs() < math.inf].groupby(wells).mean()
     return [float(means[path]) if path in means.index else None for path in paths]
 
