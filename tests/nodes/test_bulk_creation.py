@@ -87,6 +87,18 @@ def test_an_array_that_cannot_be_a_level_is_stored_beside_the_levels_as_one_by_o
     check_valid(tmp_path / "bulk/p.zarr", version)
 
 
+def test_the_error_of_an_extreme_size_names_the_position(tmp_path, version):
+    extreme = [TransformationMeta(type="scale", scale=[1, 1, 1, 1, 1e-320])]
+    array = {"shape": (1, 1, 1, 8, 8), "dtype": "uint8", "transform": extreme}
+    path = tmp_path / "p.zarr"
+    with open_ome_zarr(path, layout="hcs", mode="w-", channel_names=["A"], version=version) as plate:
+        with pytest.raises(InvalidArgumentError, match=r"1e-320.*A/1/0"):
+            plate.create_positions([("A", "1", "0")], arrays={"0": array})
+        plate.create_position("A", "1", "0")
+        with pytest.raises(InvalidArgumentError, match=r"1e-320.*A/1/0"):
+            plate.create_zeros("0", **array)
+
+
 def test_axes_of_the_plate_count_and_too_few_channels_are_warned_of_once(tmp_path, version):
     with make(tmp_path / "p.zarr", version, axes=axes("cyx")) as plate:
         with pytest.warns(UserWarning, match="fewer than the channel names") as warned:

@@ -76,6 +76,15 @@ def test_geometry_is_the_image_s_without_the_channels(image, cells):
         assert label[level].shape == tuple(image[level].shape[i] for i in without)
 
 
+def test_an_image_of_another_program_with_an_extreme_size_has_labels(image, cells):
+    for level in image.metadata.multiscales[0].datasets:
+        for transform in level.coordinate_transformations:
+            (transform.scale or transform.translation)[-1] *= 1e-200
+    image.dump_meta()
+    image.labels["cells"] = cells
+    assert image.labels["cells"].get_effective_scale("0")[-1] == image.scale[-1] < 1e-199
+
+
 def test_ids_of_every_level_are_those_of_level_0(image, cells):
     image.labels["cells"] = cells
     assert set(np.unique(image.labels["cells"]["1"][...])) <= set(np.unique(cells))

@@ -10,6 +10,7 @@ from lamella.nodes.position import Position
 from lamella.nodes.position_arrays import ArrayRequest, fewer_channels, request_of, with_unwritten
 from lamella.nodes.position_metadata import dtype_window
 from lamella.nodes.reporting import facts_of, warn_of
+from lamella.nodes.store_handle import naming
 from lamella.spec import edits
 from lamella.store.keys import join_names
 
@@ -98,7 +99,8 @@ def plan_positions(
             plans[name] = NewPosition(attributes, {**unlisted}, {**unlisted, "": attributes})
             continue
         position = Position(node_path, False, parent._given_channels, parent._given_axes)
-        plans[name] = _plan(position, attributes, requests, warned)
+        with naming(node_path):
+            plans[name] = _plan(position, attributes, requests, warned)
     notes += warned.values()
     return plans
 

@@ -231,7 +231,8 @@ class PositionArrays(NGFFNode):
             self._check_free(key, stored_kind, listed)
             if stored_kind is None:
                 self._check_source(source, node_path)
-        broken = self._broken_by(model, key, array, request, notes) if is_lower and not listed else None
+        with naming(self.node_path):
+            broken = self._broken_by(model, key, array, request, notes) if is_lower and not listed else None
         updates_labels = broken is not None and not request.is_result and self._labels_follow(broken)
         is_level = broken is None or updates_labels
 
@@ -394,7 +395,8 @@ class PositionArrays(NGFFNode):
         if key not in read_stale(self.document.last_attributes).unlisted:  # these are forgotten then
             self._check_free(key, self._stored_kind(node_path.path, array), listed)
         meta = edits.remove_dataset(model, key) if listed else model
-        edits.add_dataset(meta, key, request.transform, dtype_window(array.dtype))
+        with naming(self.node_path):
+            edits.add_dataset(meta, key, request.transform, dtype_window(array.dtype))
         return fewer
 
     def _check_source(self, source: Source, node_path: NodePath) -> None:

@@ -270,12 +270,11 @@ def _image_attributes(
     meta = edits.new_images([_with_type(image.axes[i]) for i in axes], [], name=name)
     meta.omero = None
     for dataset in image.datasets:
-        meta = edits.add_dataset(
-            meta, dataset.path, _transforms_along(position, dataset.coordinate_transformations, axes)
-        )
+        transforms = _transforms_along(position, dataset.coordinate_transformations, axes)
+        meta = edits.add_datasets(meta, {dataset.path: transforms})
     if image.coordinate_transformations:
         transforms = _transforms_along(position, image.coordinate_transformations, axes)
-        meta = edits.set_transform(meta, "*", transforms)
+        meta.multiscales[0].coordinate_transformations = geometry.normalize_transforms(transforms, len(axes))
     return version.dump(label, version.dump(meta, {}))
 
 
