@@ -28,7 +28,7 @@ from lamella.store.keys import (
     shortened,
 )
 from lamella.store.paths import is_url, local_path, location
-from lamella.store.process_limits import binary_size, check_block
+from lamella.store.process_limits import binary_size, check_memory
 from lamella.store.storage import is_store, share_options, with_options
 
 
@@ -120,6 +120,6 @@ def test_archives_are_recognised_by_their_endings():
 
 def test_sizes_beyond_the_memory_are_refused():
     assert [binary_size(1536), binary_size(3 << 60)] == ["1.5 KiB", "3 EiB"]
-    check_block((2, 2), 2, lambda: "reading '0'")
+    check_memory((2, 2), 2, lambda: "reading '0'")
     with pytest.raises(TooLargeError, match=r"reading '0' needs 2 EiB .*\(1099511627776, 1048576\)"):
-        check_block((2**40, 2**20), 2, lambda: "reading '0'")
+        check_memory((2**40, 2**20), 2, lambda: "reading '0'")

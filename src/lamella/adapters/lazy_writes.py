@@ -52,7 +52,7 @@ def write_lazy(array: ImageArray, selection: Selection, data: Any) -> None:
 def append_lazy(array: ImageArray, data: Any, axis: int) -> Shape:
     """Append lazy data along an axis; the longer shape is published when all of them are stored."""
     stored = StoredArray(array.node_path.store_handle.documents, array.path)
-    stored.appended(data.shape, axis)
+    stored.appended_shape(data.shape, axis)
     axis %= array.ndim
 
     def grow(old: Shape) -> Shape:
@@ -72,7 +72,7 @@ def _write_bounds(array: ImageArray, bounds: Bounds, source: _Broadcast) -> None
     indices = [range(start, stop) if start else None for start, stop in zip(*bounds, strict=True)]
     with array.recording_write(lambda: bounds), marked_unless_finished(array, bounds):
         write_blocks(array, stored, source, indices)
-    array.after_writes(bounds)
+    array.region_written(bounds)
 
 
 @contextmanager
@@ -150,7 +150,7 @@ class _Broadcast:
     @classmethod
     def to(cls, data: Any, selection: Selection, array_name: str) -> _Broadcast:
         """Broadcast data to a selection; raise InvalidArgumentError if they do not fit."""
-        shape, result = tuple(map(int, data.shape)), selection.result
+        shape, result = tuple(map(int, data.shape)), selection.result_shape
         extra = max(0, len(shape) - len(result))
         try:
             fits = set(shape[:extra]) <= {1} and np.broadcast_shapes(shape[extra:], result) == result

@@ -16,7 +16,7 @@ from lamella.nodes.replacing import without_replacing
 from lamella.ops.images.points import checked_level, level_for
 from lamella.spec.axes import AxisMeta, axis_kind, channel_axis
 from lamella.spec.frame_times import real_times
-from lamella.store.process_limits import check_block
+from lamella.store.process_limits import check_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +64,7 @@ def labels_of(
     coords: dict[str, xr.Variable] = {}
     for i, (axis, length) in enumerate(zip(axes, shape, strict=True)):
         name = axis.name.lower()
-        check_block((length,), 8, partial("The coordinate {!r} of {!r}".format, name, position))
+        check_memory((length,), 8, partial("The coordinate {!r} of {!r}".format, name, position))
         with np.errstate(over="ignore"):
             values: np.ndarray[Any, Any] = translation[i] + scale[i] * np.arange(length)
         if length and not np.isfinite(values[-1]):

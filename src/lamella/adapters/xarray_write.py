@@ -156,7 +156,7 @@ def _write_pixels(
             with growing(stored, partial(_grown, growing_plan)) as larger:
                 write_blocks(array, larger, data, indices, exact=True)
     if bounds is not None:
-        array.after_writes(bounds)
+        array.region_written(bounds)
 
 
 def level_transforms(

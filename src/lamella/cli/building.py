@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from lamella.ops.mosaics.mosaic import Blend
 
 
-def with_storage(paths: Sequence[str], options: dict[str, Any]) -> list[str]:
-    """Return the sources and the destination with the options of ``--storage``, each that knows them."""
+def add_storage_options(paths: Sequence[str], options: dict[str, Any]) -> list[str]:
+    """Return paths, each with the options of ``--storage`` attached if it is a URL that accepts them."""
     from lamella.store.storage import share_options
 
     return share_options(paths, options["storage_options"])
 
 
-def opened(path: str, options: dict[str, Any], **settings: Any) -> NGFFNode:
-    """Open a store by the shared options; a path of `with_storage` has those of ``--storage``."""
+def open_node(path: str, options: dict[str, Any], **settings: Any) -> NGFFNode:
+    """Open a store; ``--storage`` applies if `path` is from `add_storage_options`, or by ``storage_options=``."""
     from lamella.nodes.open import open_ome_zarr
 
     node: NGFFNode = open_ome_zarr(path, disable_path_checking=options["follow_links"], **settings)
@@ -33,7 +33,7 @@ def opened(path: str, options: dict[str, Any], **settings: Any) -> NGFFNode:
 
 
 def options_of_new_store(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options for the call that writes the new store to a path of `with_storage`."""
+    """Return the command line's options for the call that writes the new store."""
     return {"jobs": options["jobs"], "progress": options["progress"]}
 
 
@@ -46,15 +46,15 @@ def finish_build(context: click.Context, as_json: bool, built: NGFFNode, destina
         is_plate = isinstance(node, Plate)
         images = [path for path, _ in node.positions()] if isinstance(node, Plate) else [""]
     count = counted(len(images), "image")
-    value = {"destination": destination, "layout": "hcs" if is_plate else "fov", "images": images}
+    summary = {"destination": destination, "layout": "hcs" if is_plate else "fov", "images": images}
     subject = f"a plate of {count}" if is_plate else count
-    echo_result(context, as_json, value, f"Wrote {destination}: {subject}, in {seconds_of(context):.1f} s.")
+    echo_result(context, as_json, summary, f"Wrote {destination}: {subject}, in {seconds_of(context):.1f} s.")
 
 
 @click.command(epilog="Example: lamella merge monday.zarr tuesday.zarr week.zarr --renumber")
 @click.argument("plates", nargs=-1, required=True, metavar="PLATE...", type=click.Path())
 @click.argument("destination", metavar="DST", type=click.Path())
-@click.option("--renumber", is_flag=True, help="Rename fields whose path an earlier plate has.")
+@click.option("--renumber", is_flag=True, help="Rename fields with a path of an earlier plate.")
 @operation_options(resumes=True)
 def merge(
     context: click.Context,
@@ -73,16 +73,16 @@ def merge(
     """
     from lamella.ops.plates.subset import merge as run
 
-    *sources, target = with_storage((*plates, destination), options)
-    nodes: list[Any] = [opened(path, options) for path in sources]
+    *sources, target = add_storage_options((*plates, destination), options)
+    nodes: list[Any] = [open_node(path, options) for path in sources]
     built = run(nodes, target, renumber=renumber, **options_of_new_store(options))
     finish_build(context, as_json, built, destination)
 
 
-def _crop(
+def _parse_crop(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, slice] | None:
-    """Parse AXIS=START:STOP; an end that is left out is that of the image."""
+    """Parse texts AXIS=START:STOP; without START or STOP the region begins or ends where the image does."""
     region = {}
     for value in values:
         axis, equals, text = value.partition("=")
@@ -106,7 +106,7 @@ def _crop(
 @click.option("--acquisitions", metavar="ID,...", callback=split_option, help="Only these, by id or name.")
 @click.option("--channels", metavar="NAME,...", callback=split_option, help="Only these, in this order.")
 @click.option(
-    "--crop", metavar="AXIS=A:B", multiple=True, callback=_crop, help="Region in pixels of level 0."
+    "--crop", metavar="AXIS=A:B", multiple=True, callback=_parse_crop, help="Region in pixels of level 0."
 )
 @operation_options(resumes=True)
 def subset(
@@ -129,8 +129,8 @@ def subset(
     from lamella.nodes.plate import Plate
     from lamella.nodes.position import Position
 
-    source, target = with_storage((path, destination), options)
-    node = opened(source, options)
+    source, target = add_storage_options((path, destination), options)
+    node = open_node(source, options)
     settings |= options_of_new_store(options)
     built: NGFFNode
     if isinstance(node, Plate):
@@ -157,7 +157,7 @@ def subset(
     "--blend",
     type=click.Choice(["nearest", "linear"]),
     default="nearest",
-    help="Pixels where fields overlap (nearest).",
+    help="Source of overlapping pixels (nearest).",
 )
 @click.option("--levels", type=NumberOr(1, "auto"), help="Pyramid levels; by default as the fields have.")
 @click.option("--chunks", type=Lengths("auto"), default="auto", help="Chunk lengths of the last axes.")
@@ -184,8 +184,8 @@ def mosaic(
     """
     from lamella.ops.mosaics.positions import mosaic_of
 
-    source, target = with_storage((path, destination), options)
-    fields = mosaic_of(opened(source, options), well, blend, acquisition)
-    lengths = chunks if chunks == "auto" else (*(1,) * (fields.ndim - len(chunks)), *chunks)
-    built = fields.write(target, chunks=lengths, **settings, **options_of_new_store(options))
+    source, target = add_storage_options((path, destination), options)
+    image = mosaic_of(open_node(source, options), well, blend, acquisition)
+    lengths = chunks if chunks == "auto" else (*(1,) * (image.ndim - len(chunks)), *chunks)
+    built = image.write(target, chunks=lengths, **settings, **options_of_new_store(options))
     finish_build(context, as_json, built, destination)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lamella.cli.building import opened, options_of_new_store, with_storage
+from lamella.cli.building import add_storage_options, open_node, options_of_new_store
 from lamella.cli.messages import echo_result
 from lamella.cli.options import Region, ZPlane, operation_options, overwrite_option, split_option
 from lamella.errors import counted
@@ -54,6 +54,8 @@ def export(
     settings["labels"] = True if labels == ["all"] else labels or False
     settings |= options_of_new_store(options)
     with ExitStack() as nodes:
-        sources = [nodes.enter_context(opened(store, options)) for store in with_storage(stores, options)]
+        sources = [
+            nodes.enter_context(open_node(store, options)) for store in add_storage_options(stores, options)
+        ]
         files = run(sources[0] if len(sources) == 1 else sources, destination, **settings)
     echo_result(context, as_json, {"files": files}, f"Wrote {destination}: {counted(len(files), 'file')}.")

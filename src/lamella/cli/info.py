@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from lamella.cli.building import opened
+from lamella.cli.building import open_node
 from lamella.cli.messages import echo_json
 from lamella.cli.options import operation_options, verbose_option
 
@@ -34,7 +34,7 @@ def info(context: click.Context, path: str, as_json: bool, verbose: int, options
 
     del context
     with (
-        opened(path, options, storage_options=options["storage_options"]) as node,
+        open_node(path, options, storage_options=options["storage_options"]) as node,
         reporting(True, "positions") as report_progress,
     ):
         count = Count(report_progress, "positions")

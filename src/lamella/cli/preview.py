@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from lamella.cli.building import opened, options_of_new_store
+from lamella.cli.building import open_node, options_of_new_store
 from lamella.cli.messages import echo_message, echo_result
 from lamella.cli.options import Region, ZPlane, operation_options, split_option
 
@@ -60,7 +60,7 @@ def preview(
     if names == ():
         raise InvalidArgumentError("--channels names no channel. Give names, as in --channels DAPI,GFP.")
     chosen = PreviewOptions(channels=names, **settings)
-    with opened(path, options, storage_options=options["storage_options"]) as node:
+    with open_node(path, options, storage_options=options["storage_options"]) as node:
         problems = write_preview(node, output, chosen, size=size, **options_of_new_store(options))
     for problem in problems:
         echo_message("warning", f"{problem.path}: {problem.error}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from lamella.cli.building import opened
+from lamella.cli.building import open_node
 from lamella.cli.messages import echo_json, echo_lines, echo_result
 from lamella.cli.options import operation_options, split_option
 from lamella.errors import counted
@@ -35,7 +35,7 @@ def table(
     from lamella.ops.tables.listing import list_tables, print_table, tables_of
 
     del context
-    with opened(path, options, storage_options=options["storage_options"]) as node:
+    with open_node(path, options, storage_options=options["storage_options"]) as node:
         tables = tables_of(node)
         if name is None:
             if output is not None:

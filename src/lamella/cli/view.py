@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from lamella.cli.building import opened
+from lamella.cli.building import open_node
 from lamella.cli.messages import QUIET, echo_lines
 from lamella.cli.options import operation_options
 
@@ -58,7 +58,7 @@ def view(
     from lamella.errors import StorageError
 
     settings = {"mode": "r+" if edit else "r", "storage_options": options["storage_options"]}
-    with opened(path, options, **settings) as node:
+    with open_node(path, options, **settings) as node:
         try:
             handle = Viewer(node, port=port, allow_hosts=hosts, edit=edit, viewer=viewer)
         except OSError as error:

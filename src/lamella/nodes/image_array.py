@@ -224,7 +224,7 @@ class ImageArray(ZarrSurface):
     def _write(self, select: Select, write: Callable[[Any, Any], None], index: Any, value: Any) -> None:
         self.require_writable("write pixels")
         meta = self.meta
-        selection = self.stored.selected(select, index, meta.shape)
+        selection = self.stored.parse_index(select, index, meta.shape)
         if is_lazy(value, meta.dtype):
             if selection.is_region:
                 from lamella.adapters.lazy_writes import write_lazy
@@ -240,12 +240,12 @@ class ImageArray(ZarrSurface):
             from lamella.nodes.level_writes import mark_finished
 
             mark_finished(self, selection.bounds)
-        self._after_write(block)
+        self._block_written(block)
 
-    def _after_write(self, block: NDArray[Any]) -> None:
+    def _block_written(self, block: NDArray[Any]) -> None:
         """Update metadata that depends on voxels: the colour table of labels."""
 
-    def after_writes(self, bounds: Bounds) -> None:
+    def region_written(self, bounds: Bounds) -> None:
         """Update such metadata after a region was written block by block."""
 
     def recording_write(self, bounds: Callable[[], Bounds | None]) -> AbstractContextManager[None]:
@@ -375,18 +375,18 @@ class ImageArray(ZarrSurface):
         if is_lazy(data, self.dtype) and len(np.shape(data)) == self.ndim:
             from lamella.adapters.lazy_writes import append_lazy
 
-            new = self.stored.appended(np.shape(data), axis)
+            new = self.stored.appended_shape(np.shape(data), axis)
             with self.recording_write(lambda: _beyond(old, tuple(map(max, new, self.shape)))):
                 shape = append_lazy(self, data, axis)
             self.stored.refresh()
-            self.after_writes(_beyond(old, shape) or _whole(shape))
+            self.region_written(_beyond(old, shape) or _whole(shape))
             return shape
         block = cast_for(data, self.dtype, str(self.node_path))
-        new = self.stored.appended(block.shape, axis)
+        new = self.stored.appended_shape(block.shape, axis)
         # Recorded before the new shape is published, and again after: another process may have appended meanwhile.
         with self.recording_write(lambda: _beyond(old, tuple(map(max, new, self.shape)))):
             shape = self.stored.append(block, axis)
-        self._after_write(block)
+        self._block_written(block)
         return shape
 
     # -- other views ------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ class LabelArray(ImageArray):
     :meth:`LabelImage.set_colors`, because viewers hide labels without a colour in the table.
     """
 
-    def _after_write(self, block: NDArray[Any]) -> None:
+    def _block_written(self, block: NDArray[Any]) -> None:
         from lamella.ops.label_colors import color_written
 
         image = LabelImage(self.node_path.parent)
@@ -45,13 +45,13 @@ class LabelArray(ImageArray):
         except (MetadataError, IndexError):
             return  # the pixels are stored; `validate` reports damage of the document
 
-    def after_writes(self, box: Bounds) -> None:
+    def region_written(self, bounds: Bounds) -> None:
         """Add the ids of a written region to a stored colour table."""
         from lamella.ops.regions import nested
 
         if LabelImage(self.node_path.parent).colors:
-            for region in nested(tuple(map(slice, *box)), [self.write_unit]):
-                self._after_write(self.stored.read(region))
+            for region in nested(tuple(map(slice, *bounds)), [self.write_unit]):
+                self._block_written(self.stored.read(region))
 
 
 class LabelImage(Position):
@@ -183,10 +183,10 @@ class LabelImage(Position):
         channels
             Names or numbers of the channels whose intensities are measured; all by default.
         level
-            Name of the level of the image that is measured, with the labels of the same level.
+            Name of the level to measure: its labels, and the intensities of the same level of the image.
         physical
-            Measure lengths, areas and places in the units of the axes; otherwise in voxels of the level. Bounding boxes
-            are always in voxels.
+            Measure lengths, areas and centroids in the units of the axes; otherwise in voxels of the level. Bounding
+            boxes are always in voxels.
         name
             Store the result as a table of this name beside the labels too.
         jobs, executor, progress
@@ -195,8 +195,8 @@ class LabelImage(Position):
         Returns
         -------
         pandas.DataFrame
-            One row per label, with the index "label"; per label and time point, with a column "t", where there are
-            several. Columns are named by channels and axes: "intensity_mean-DAPI", "centroid-y". Assigned to
+            One row per label, with the index "label". With several time points: one row per label and time point, and a
+            column "t". Columns are named by channels and axes: "intensity_mean-DAPI", "centroid-y". Assigned to
             ``position.tables[name]`` it becomes a table of measurements of these labels.
 
         Raises
@@ -229,9 +229,9 @@ class LabelImage(Position):
         return frame
 
     def write_rois(self, name: str | None = None, *, backend: str | None = None) -> str:
-        """Write a table of the regions of all labels, each the smallest box around one; return its name.
+        """Write a table of the bounding boxes of all labels, and return its name.
 
-        The name is that of the labels and "_ROI_table" by default, the backend as for :meth:`Tables.write`.
+        By default the table is named after the label image: "cells_ROI_table". See :meth:`Tables.write` for `backend`.
 
         Examples
         --------
@@ -307,7 +307,7 @@ class Labels(RenamesMembers):
     """
 
     def _parse_meta(self) -> None:
-        self._listed()
+        self._all_names()
 
     def _read_attributes(self) -> JSONObject:
         """Read the attributes of the group; empty without a group."""
@@ -320,22 +320,25 @@ class Labels(RenamesMembers):
         settle_label(self, renaming)
 
     def _change_record(
-        self, change: Change, listing: Renaming | None = None, *, while_listed: Renaming | None = None
+        self, change: Change, listing: Renaming | None = None, *, only_if_listed: Renaming | None = None
     ) -> None:
-        """Change the record of a rename, and the list of names."""
+        """Change the record of a rename, and the list of names; arguments as for `RenamesMembers`."""
         from lamella.ops.labels import change_record
 
-        def checked(record: RenamingRecord | None) -> RenamingRecord | None:
+        def change_if_listed(record: RenamingRecord | None) -> RenamingRecord | None:
             changed = change(record)
-            if while_listed is not None:
-                self._check_listed(while_listed, self._listed())
+            if only_if_listed is not None:
+                self._check_listed(only_if_listed, self._all_names())
             return changed
 
-        change_record(self, checked, listing)
+        change_record(self, change_if_listed, listing)
 
-    def _names(self, *, surely: bool = False) -> tuple[list[str], str | None]:
-        """Return the names that the group lists, and the name that an image does not have which is being renamed."""
-        if self.documents.kind(self.path, surely=surely) is None:
+    def _listed_and_hidden(self, *, confirm_missing: bool = False) -> tuple[list[str], str | None]:
+        """Return the listed names, and the name to leave out of an image that is being renamed, if any.
+
+        Until a rename is finished, its image may be stored under the old name, the new one, or both.
+        """
+        if self.documents.kind(self.path, confirm_missing=confirm_missing) is None:
             return [], None
         stored, _ = self.documents.stored_group(self.path)
         meta = read_part(self.node_path, LabelsMeta, stored.attributes)
@@ -348,35 +351,35 @@ class Labels(RenamesMembers):
         old, new = record.renaming
         if record.state:
             return list(dict.fromkeys(names)), old if record.state == COPIED else new
-        gone, shown = (old, new) if self.has_moved(record.renaming) else (new, old)
-        return list(dict.fromkeys(shown if name == gone else name for name in names)), gone
+        hidden, shown = (old, new) if self.has_moved(record.renaming) else (new, old)
+        return list(dict.fromkeys(shown if name == hidden else name for name in names)), hidden
 
-    def _named(self) -> list[str]:
+    def _listed_names(self) -> list[str]:
         """Return the names that the group lists (LB-01)."""
-        return self._names()[0]
+        return self._listed_and_hidden()[0]
 
-    def _listed(self, *, surely: bool = False) -> list[str]:
+    def _all_names(self, *, confirm_missing: bool = False) -> list[str]:
         """Return the names that the group lists, and those of label images that it does not list."""
-        listed, gone = self._names(surely=surely)
+        listed, hidden = self._listed_and_hidden(confirm_missing=confirm_missing)
         if not self.documents.storage.can_list:
             return listed
-        others = [name for name in self.group_keys() if name not in listed and name != gone]
+        others = [name for name in self.group_keys() if name not in listed and name != hidden]
         return listed + [name for name in others if self._is_label_image(name)]
 
     def _is_label_image(self, name: str) -> bool:
         child = self.node_path.child(name)
         try:
             attributes = self.documents.group(child.path)
-            # An image with a record belongs to a call that runs or was killed.
+            # An image with a record of its creation is not complete: the call still runs, or was killed.
             return read_creating(attributes) is None and "multiscales" in ome_of(child, attributes)
         except MetadataError:
             return False
 
     def _member_names(self) -> list[str]:
-        return self._listed()
+        return self._all_names()
 
     def __contains__(self, key: object) -> bool:
-        return (text_of_name(key) or "").strip("/") in self._listed()
+        return (text_of_name(key) or "").strip("/") in self._all_names()
 
     def __getitem__(self, key: int | str) -> LabelImage:
         """Return a label image, or the node at a path below one.
@@ -384,9 +387,9 @@ class Labels(RenamesMembers):
         Raises NodeNotFoundError (a KeyError) if it does not exist.
         """
         name = self._checked_key(key)
-        if name not in self._listed():
+        if name not in self._all_names():
             first, _, rest = name.partition("/")
-            if rest and first in self._listed():
+            if rest and first in self._all_names():
                 return cast("LabelImage", self[first][rest])
             raise self.missing_error(name)
         return self._open_listed(LabelImage, name)

@@ -96,16 +96,16 @@ def open_ome_zarr(
     store_path
         Path or URL of the store, or of a group inside one ("plate.zarr/A/1/0"), or a zarr-python store.
     layout
-        "auto" finds the layout in the metadata (not for creation), wells, rows, labels and collections too; "fov" is
-        one image, "hcs" a plate, "tiled" one image of tiles.
+        "fov" is one image, "hcs" a plate, "tiled" one image of tiles. "auto" reads the layout from the metadata, and
+        opens wells, rows, labels and collections too; it cannot create a store.
     mode
         "r" read only, must exist; "r+" read and write, must exist; "a" read and write, created when missing; "w"
         create, an existing store is deleted; "w-" create, fails when anything exists.
     channel_names
         Channel names of a new store; ignored for an existing one that has names.
     axes
-        Axes of a new store, 2 to 5, as a list or text such as ``"zyx"``, whose axes are in seconds and micrometers. By
-        default T, C, Z, Y, X (in lower case in 0.6).
+        The 2 to 5 axes of a new store, as a list of `AxisMeta` or a text such as ``"zyx"``. The axes of a text have the
+        units second and micrometer. By default T, C, Z, Y, X (in lower case in 0.6).
     version
         OME-NGFF version of a new store: "0.4" (Zarr v2), "0.5" or "0.6" (Zarr v3). An existing store states its own.
     disable_path_checking
@@ -117,20 +117,20 @@ def open_ome_zarr(
         and shard replaces the old one as a whole. "fsync": a power cut and a crash of the system too, since every file
         and its folder are flushed to the disk, which costs some milliseconds for each file. For folders only.
     strict
-        Raise a MetadataError where a metadata document breaks a rule of OME-NGFF. By default it is read with an
-        assumption, and a ``lamella.errors.MetadataWarning`` names it, once for each rule in each opened store.
+        Raise a MetadataError where a metadata document breaks a rule of OME-NGFF. By default the document is
+        read with an assumption, which a ``lamella.errors.MetadataWarning`` states once for each rule and opened store.
     cache_bytes
         Bytes of decoded chunks that this handle keeps for reading parts of them again; 0 keeps none. By default all
         handles of the process share 64 MiB. A chunk whose file has changed is read again.
     recheck
-        Whether a handle of an object store in mode "r" asks at each ``"call"`` whether others changed what it has read
-        (a request without a body), or trusts what it has read since it was ``"open"``.
+        When a store at a URL, opened in mode "r", checks whether others changed the documents and chunks that it has
+        read: at each ``"call"`` (a request without a body), or never after it was opened (``"open"``).
     storage_options
         Credentials and settings of a URL in the spelling of fsspec, such as ``{"anon": True}`` for a public bucket or
-        ``{"profile": "lab", "endpoint_url": "https://minio.lab"}``; see ``docs/remote.md``. What is not set here comes
+        ``{"profile": "lab", "endpoint_url": "https://minio.lab"}``; see ``docs/remote.md``. Other settings come
         from the environment and the profile files of the AWS command line.
     **kwargs
-        Further options of the class of the node.
+        Options of the class of the node: the other keyword arguments of its constructor.
 
     Returns
     -------
@@ -149,8 +149,7 @@ def open_ome_zarr(
         The store can only be read, or there are no credentials for the URL, or the service refuses them
         (PermissionErrors).
     MetadataError
-        There is a store without usable OME-NGFF metadata, or with ``strict`` one whose metadata are not valid (a
-        ValueError).
+        The store has no usable OME-NGFF metadata, or, with ``strict``, metadata that are not valid (a ValueError).
 
     Examples
     --------

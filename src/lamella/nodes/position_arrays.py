@@ -187,7 +187,7 @@ class PositionArrays(NGFFNode):
     def _create_zeros(self, name: str, request: ArrayRequest) -> ImageArray:
         array = self._create(name, request, None)
         if not self.path:  # a single image is written next, while a plate is usually created whole first
-            array.stored.prepare()
+            array.stored.open_engine()
         return array
 
     def _same_zeros(self, name: str, request: ArrayRequest) -> ImageArray | None:

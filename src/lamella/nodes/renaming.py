@@ -42,12 +42,12 @@ class RenamesMembers(NGFFNode):
 
     @abstractmethod
     def _change_record(
-        self, change: Change, listing: Renaming | None = None, *, while_listed: Renaming | None = None
+        self, change: Change, listing: Renaming | None = None, *, only_if_listed: Renaming | None = None
     ) -> None:
         """Change the record of a rename; with ``listing``, the same write lists a new name instead of an old one.
 
         ``change`` maps the stored record to the new one, and raises where another program has changed it. Raises
-        `NodeExistsError` unless the old name of ``while_listed`` is listed, and the new one is not.
+        `NodeExistsError` unless the old name of ``only_if_listed`` is listed, and the new one is not.
         """
 
     def _check_listed(self, renaming: Renaming, listed: Iterable[str]) -> None:
@@ -120,13 +120,13 @@ class ListsMembers(RenamesMembers, ModelNode[M]):
         return attributes
 
     def _change_record(
-        self, change: Change, listing: Renaming | None = None, *, while_listed: Renaming | None = None
+        self, change: Change, listing: Renaming | None = None, *, only_if_listed: Renaming | None = None
     ) -> None:
         """Change the record of a rename, and save the model."""
 
         def relist(meta: M) -> M:
-            if while_listed is not None:
-                self._check_listed(while_listed, self._names_in(meta))
+            if only_if_listed is not None:
+                self._check_listed(only_if_listed, self._names_in(meta))
             return meta if listing is None else self._relisted_or_back(meta, listing)
 
         def recorded(attributes: JSONObject) -> JSONObject:

@@ -141,8 +141,8 @@ def _create_hidden(labels: Labels, name: str, attributes: JSONObject) -> bool:
     documents, path = labels.documents, labels.node_path.child(name).path
     with documents.lock(labels.node_path.parent.path):
         finish_locked_rename(labels)
-        if name in labels._listed():
-            if name not in labels._named():  # killed before the last step of its creation
+        if name in labels._all_names():
+            if name not in labels._listed_names():  # killed before the last step of its creation
                 _edit_list(labels, lambda names: names)
             raise NodeExistsError(
                 f"{labels.node_path.parent} has labels {name!r} already. Delete them first."
@@ -380,7 +380,7 @@ def _edit_list(
     def edit(attributes: JSONObject) -> JSONObject:
         version = labels.store_handle.version_of(attributes)
         meta = version.load(LabelsMeta, attributes) or LabelsMeta(labels=[])
-        names = list(dict.fromkeys(change(labels._listed(surely=True))))
+        names = list(dict.fromkeys(change(labels._all_names(confirm_missing=True))))
         return beside(version.dump(meta.model_copy(update={"labels": names}), attributes))
 
     labels.documents.edit_group(labels.path, edit)
@@ -406,7 +406,7 @@ def _is_empty(labels: Labels) -> bool:
 def delete_label(labels: Labels, name: str) -> None:
     """Delete a label image, or a node below one; see :meth:`Labels.__delitem__`."""
     label, _, below = name.partition("/")
-    if below and label in labels._listed():
+    if below and label in labels._all_names():
         del labels[label][below]
         return
     documents, path = labels.documents, labels.node_path.child(label).path
@@ -415,7 +415,7 @@ def delete_label(labels: Labels, name: str) -> None:
         for folder in (labels.path, labels.node_path.parent.path):
             documents.storage.sweep(folder)  # left by a killed deletion
         # A killed creation or deletion leaves an unlisted folder, which would block a new image of the name.
-        exists = not below and (label in labels._listed() or documents.storage.exists(path))
+        exists = not below and (label in labels._all_names() or documents.storage.exists(path))
         if exists:
             documents.storage.check_deletable(path)
             _edit_list(labels, lambda names: [listed for listed in names if listed != name])
@@ -438,11 +438,11 @@ def rename_label(labels: Labels, old: str, new: str) -> None:
 def _rename_alone(labels: Labels, renaming: Renaming) -> None:
     """Rename a label image, under the lock of the position's members."""
     old, new = renaming
-    listed, documents = labels._listed(), labels.documents
+    listed, documents = labels._all_names(), labels.documents
     source_exists, target_exists = (
         documents.storage.exists(labels.node_path.child(name).path) for name in renaming
     )
-    if old in listed and not source_exists and target_exists and new not in labels._named():
+    if old in listed and not source_exists and target_exists and new not in labels._listed_names():
         settle_renaming(labels, renaming)  # another program has moved the folder
         return
     if old not in listed or not source_exists:

@@ -28,7 +28,7 @@ def move_member(node: RenamesMembers, renaming: Renaming) -> None:
     record = RenamingRecord(renaming, temporary_name(".tmp"), COPYING)
     with abandoned_on_errors(record.token):
         sizes = _storage(node).keys_to_move(*_paths(node, renaming))
-        node._change_record(_replaced(node, None, record), while_listed=renaming)
+        node._change_record(_replaced(node, None, record), only_if_listed=renaming)
         _move_keys(node, record, sizes)
 
 
@@ -111,7 +111,7 @@ def _move_keys(node: RenamesMembers, record: RenamingRecord, sizes: dict[str, in
     node.documents.drop_consolidated(*paths)
     try:
         storage.copy_to_move(*paths, sizes, beside=node._files_to_add(record.renaming))
-        node._change_record(_replaced(node, record, copied), record.renaming, while_listed=record.renaming)
+        node._change_record(_replaced(node, record, copied), record.renaming, only_if_listed=record.renaming)
         storage.delete_moved(*paths, sizes, check_owned=lambda: _check_owned(node, copied))
     except NodeExistsError:  # another program has created the new name, or renamed the old one
         with suppress(LamellaError):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Vertex(NamedTuple):
-    """A coordinate system by name, in the group at a path; without a name, the array at the path."""
+    """A coordinate system (its name, and the path of its group), or an array (an empty name, and its path)."""
 
     name: str
     path: str = ""
@@ -73,7 +73,7 @@ class CoordinateGraph:
         """Build the graph of a scene."""
         graph = cls()
         graph._add_systems(scene.coordinate_systems or [])
-        graph._add_all(scene.coordinate_transformations)
+        graph._add_transformations(scene.coordinate_transformations)
         return graph
 
     @classmethod
@@ -94,7 +94,7 @@ class CoordinateGraph:
         return graph
 
     def add_image(self, image: MultiScaleMeta, path: str = "") -> None:
-        """Add the systems and levels of an image at a path below the document of a scene.
+        """Add the coordinate systems and levels of an image; `path` is that of the image, relative to the scene.
 
         Examples
         --------
@@ -111,18 +111,18 @@ class CoordinateGraph:
         from lamella.spec.coordinate_systems import ImageSystemsMeta
 
         systems = image.systems or ImageSystemsMeta()
-        own = Vertex(systems.intrinsic, path)
-        self._axes[own] = list(image.axes)
+        intrinsic = Vertex(systems.intrinsic, path)
+        self._axes[intrinsic] = list(image.axes)
         self._add_systems(systems.coordinate_systems, path, list(image.axes))
         for dataset in image.datasets:
             array = Vertex("", f"{path}/{dataset.path}".strip("/"))
             self._axes.setdefault(array, None)
-            self._add(array, own, _joined(dataset.coordinate_transformations))
+            self._add_transformation(array, intrinsic, _composed(dataset.coordinate_transformations))
         if image.coordinate_transformations:
-            target = Vertex(systems.field_of_view, path)
-            self._axes[target] = list(image.axes)
-            self._add(own, target, _joined(image.coordinate_transformations))
-        self._add_all(systems.coordinate_transformations, path)
+            field_of_view = Vertex(systems.field_of_view, path)
+            self._axes[field_of_view] = list(image.axes)
+            self._add_transformation(intrinsic, field_of_view, _composed(image.coordinate_transformations))
+        self._add_transformations(systems.coordinate_transformations, path)
 
     @property
     def systems(self) -> list[SystemReference]:
@@ -162,20 +162,20 @@ class CoordinateGraph:
             There is no such system, or no usable path between the two.
         """
         start, end = self._find(source), self._find(target)
-        steps_to: dict[Vertex, tuple[Vertex, _Step]] = {}
+        reached_by: dict[Vertex, tuple[Vertex, _Step]] = {}
         queue = deque([start])
-        while queue and end not in steps_to and start != end:
+        while queue and end not in reached_by and start != end:
             vertex = queue.popleft()
             for step in self._steps.get(vertex, []):
-                if step.vertex != start and step.vertex not in steps_to:
-                    steps_to[step.vertex] = (vertex, step)
+                if step.vertex != start and step.vertex not in reached_by:
+                    reached_by[step.vertex] = (vertex, step)
                     queue.append(step.vertex)
-        if start != end and end not in steps_to:
+        if start != end and end not in reached_by:
             raise InvalidArgumentError(self._no_path(start, end))
         path: list[Transformation] = []
         vertex = end
         while vertex != start:
-            vertex, step = steps_to[vertex]
+            vertex, step = reached_by[vertex]
             path.insert(0, step.transformation)
         transformation = compose(*path) if path else Identity()
         transformation.input, transformation.output = _reference(start), _reference(end)
@@ -205,26 +205,26 @@ class CoordinateGraph:
         self,
         systems: Iterable[CoordinateSystemMeta],
         path: str = "",
-        shared: list[AxisMeta] | None = None,
+        default_axes: list[AxisMeta] | None = None,
     ) -> None:
         for system in systems:
-            axes = shared if system.axes is None else system.axes
+            axes = default_axes if system.axes is None else system.axes
             self._axes.setdefault(Vertex(system.name, path), axes)
 
-    def _add_all(self, transformations: Iterable[Transformation], path: str = "") -> None:
+    def _add_transformations(self, transformations: Iterable[Transformation], path: str = "") -> None:
         for transformation in transformations:
             ends = [_vertex(side, path) for side in (transformation.input, transformation.output)]
             if None in ends:
                 self._unusable.append(clause(f"{transformation.title} has no input or output (CT-20)"))
                 continue
             source, target = [end for end in ends if end is not None]
-            self._add(source, target, transformation)
+            self._add_transformation(source, target, transformation)
 
-    def _add(self, source: Vertex, target: Vertex, transformation: Transformation) -> None:
+    def _add_transformation(self, source: Vertex, target: Vertex, transformation: Transformation) -> None:
         for vertex in (source, target):
             self._axes.setdefault(vertex, None)
         if isinstance(transformation, OtherTransformation):
-            self._unusable.append(clause(transformation._why_not(f"lead from {source} to {target}")))
+            self._unusable.append(clause(transformation._refusal_text(f"lead from {source} to {target}")))
             return
         problem = self._misfit(source, target, transformation)
         if problem:
@@ -240,16 +240,16 @@ class CoordinateGraph:
 
     def _misfit(self, source: Vertex, target: Vertex, transformation: Transformation) -> str:
         """Describe why the parameters do not fit the axes of the systems (CT-27); empty if they fit."""
-        before, after = self._axes[source], self._axes[target]
-        if before is None:
+        source_axes, target_axes = self._axes[source], self._axes[target]
+        if source_axes is None:
             return ""
         try:
-            count = transformation.axes_out(len(before))
+            count = transformation.axes_out(len(source_axes))
         except InvalidArgumentError as error:
             return clause(error)
-        if after is not None and count != len(after) and transformation.type != "coordinates":
+        if target_axes is not None and count != len(target_axes) and transformation.type != "coordinates":
             return clause(
-                f"{transformation.title} makes {count} axes, and the system {target} has {len(after)} (CT-27)"
+                f"{transformation.title} makes {count} axes, and the system {target} has {len(target_axes)} (CT-27)"
             )
         return ""
 
@@ -257,15 +257,15 @@ class CoordinateGraph:
 def _vertex(reference: SystemReference | None, path: str) -> Vertex | None:
     if reference is None or not (reference.name or reference.path):
         return None
-    below = (reference.path or "").strip("/")
-    return Vertex(reference.name or "", f"{path}/{below}".strip("/"))
+    relative_path = (reference.path or "").strip("/")
+    return Vertex(reference.name or "", f"{path}/{relative_path}".strip("/"))
 
 
 def _reference(vertex: Vertex) -> SystemReference:
     return SystemReference(name=vertex.name or None, path=vertex.path or None)
 
 
-def _joined(transforms: Iterable[TransformationMeta]) -> Transformation:
+def _composed(transforms: Iterable[TransformationMeta]) -> Transformation:
     steps: list[Transformation] = []
     for transform in transforms:
         if transform.type == "scale" and transform.scale is not None:

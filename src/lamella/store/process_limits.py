@@ -117,7 +117,7 @@ def memory_bytes() -> int:
     return min(n for n in limits if n > 0)
 
 
-def check_block(shape: Shape, itemsize: int, subject: Callable[[], str]) -> None:
+def check_memory(shape: Shape, itemsize: int, subject: Callable[[], str]) -> None:
     """Raise `TooLargeError` for an array that does not fit into memory; ``subject`` begins the message."""
     size = math.prod(shape) * itemsize
     if size > memory_bytes():

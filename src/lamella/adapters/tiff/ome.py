@@ -49,7 +49,7 @@ def read_ome(root: Element | None) -> list[TiffMetadata]:
     acquisitions = _acquisitions(root)
     return [
         replace(
-            _read_pixels(pixels),
+            _metadata_of_pixels(pixels),
             well=wells.get(image.get("ID", "")),
             plate=plates[0] if len(plates) == 1 else "",
             acquisition=acquisitions.get(image.get("ID", ""), (None, ""))[0],
@@ -65,7 +65,7 @@ def read_ome(root: Element | None) -> list[TiffMetadata]:
     ]
 
 
-def _read_pixels(pixels: Element) -> TiffMetadata:
+def _metadata_of_pixels(pixels: Element) -> TiffMetadata:
     notes: tuple[str, ...] = ()
     try:
         sizes = read_sizes(pixels)
@@ -118,7 +118,10 @@ def _last_number(identifier: str) -> int | None:
 
 
 def _stage(pixels: Element, units: Mapping[str, str | None]) -> dict[str, float]:
-    """Return the position of the first plane in the units of the axes; without axes of an unknown unit."""
+    """Return the stage position of the first plane, in the units of the axes.
+
+    Axes whose unit is not a length are left out.
+    """
     planes = list(children(pixels, "Plane"))
     if not planes:
         return {}
@@ -127,17 +130,17 @@ def _stage(pixels: Element, units: Mapping[str, str | None]) -> dict[str, float]
     for axis in "zyx":
         name = f"Position{axis.upper()}"
         if first.get(f"{name}Unit") == pixels.get(f"PhysicalSize{axis.upper()}Unit", "µm") == "pixel":
-            # `lamella.export` writes images without units in pixels.
+            # `lamella.export` writes the unit "pixel" for an image without units: its numbers need no conversion.
             values[axis] = number(first.get(name))
         else:
             values[axis] = _length(first, name, "reference frame", units.get(axis) or "micrometer")
     return {axis: value for axis, value in values.items() if value is not None}
 
 
-def _length(element: Element, attribute: str, default: str, unit: str) -> float | None:
+def _length(element: Element, attribute: str, default_unit: str, unit: str) -> float | None:
     """Return a length in a unit; None if it is missing or its own unit is not a length ("reference frame")."""
     value = number(element.get(attribute))
-    stated = unit_name(element.get(f"{attribute}Unit", default), "space")
+    stated = unit_name(element.get(f"{attribute}Unit", default_unit), "space")
     return None if value is None or stated is None else value * unit_ratio(stated, unit)
 
 
@@ -199,28 +202,30 @@ def _wells(root: Element) -> dict[str, tuple[str, str, str]]:
 def _acquisitions(root: Element) -> dict[str, tuple[int | None, str]]:
     """Return number and name of the acquisition by image ID, for the only plate of the XML.
 
-    The only acquisition of a plate without wells is that of all images: `lamella.export` writes one field so.
+    If the plate has one acquisition and no wells, all images belong to it: `lamella.export` writes a single field so.
     """
     plates = list(children(root, "Plate"))
     if len(plates) != 1:
         return {}
-    stated = list(children(plates[0], "PlateAcquisition"))
+    acquisitions = list(children(plates[0], "PlateAcquisition"))
     wells = list(children(plates[0], "Well"))
-    if len(stated) == 1 and not wells:
+    if len(acquisitions) == 1 and not wells:
         images = [image.get("ID", "") for image in children(root, "Image")]
-        return dict.fromkeys(images, (_last_number(stated[0].get("ID", "")), stated[0].get("Name") or ""))
+        return dict.fromkeys(
+            images, (_last_number(acquisitions[0].get("ID", "")), acquisitions[0].get("Name") or "")
+        )
     image_of = {
         sample.get("ID", ""): reference.get("ID", "")
         for well in wells
         for sample in children(well, "WellSample")
         for reference in children(sample, "ImageRef")
     }
-    numbers = [_last_number(acquisition.get("ID", "")) for acquisition in stated]
+    numbers = [_last_number(acquisition.get("ID", "")) for acquisition in acquisitions]
     if None in numbers or len(set(numbers)) < len(numbers):
-        numbers = list(range(len(stated)))
+        numbers = list(range(len(acquisitions)))
     return {
-        image_of[sample.get("ID", "")]: (number, acquisition.get("Name") or "")
-        for number, acquisition in zip(numbers, stated, strict=True)
+        image_of[sample.get("ID", "")]: (identifier, acquisition.get("Name") or "")
+        for identifier, acquisition in zip(numbers, acquisitions, strict=True)
         for sample in children(acquisition, "WellSampleRef")
         if sample.get("ID", "") in image_of
     }

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from lamella.spec.images import WindowDict
     from lamella.types import Array, Shape
 
-_PLANES, _PLANES_OF_ALL, _FEWEST_PLANES = 64, 256, 3
-"""Number of planes that are sampled of each channel: of one image, of all images, and at least of each."""
+_MAX_PLANES, _MAX_PLANES_OF_ALL, _MIN_PLANES = 64, 256, 3
+"""Planes to sample per channel: the maximum of one image, the maximum of all images, the minimum of each image."""
 
-_PIXELS_OF_ALL, _FEWEST_PIXELS = 1 << 20, 256
-"""Number of pixels that are sampled of each channel: of all images, and at least of each."""
+_MAX_PIXELS_OF_ALL, _MIN_PIXELS = 1 << 20, 256
+"""Pixels to sample per channel: the maximum of all images, and the minimum of each image."""
 
-_PLANE_PIXELS = 1 << 14
+_MAX_PIXELS_OF_PLANE = 1 << 14
 """Maximum number of pixels that are sampled of a plane."""
 
 LOW, HIGH = 0.1, 99.9
@@ -37,9 +37,9 @@ LOW, HIGH = 0.1, 99.9
 
 
 def sample_size(images: int) -> tuple[int, int]:
-    """Return the number of planes and of pixels to sample of each channel of one of so many images."""
-    planes = max(_FEWEST_PLANES, min(_PLANES, _PLANES_OF_ALL // images))
-    return planes, max(_FEWEST_PIXELS, _PIXELS_OF_ALL // images)
+    """Return how many planes and pixels to sample per channel of each image, if there are `images` images."""
+    planes = max(_MIN_PLANES, min(_MAX_PLANES, _MAX_PLANES_OF_ALL // images))
+    return planes, max(_MIN_PIXELS, _MAX_PIXELS_OF_ALL // images)
 
 
 @dataclass
@@ -51,8 +51,8 @@ class Sample:
 
     def add(self, other: Sample) -> None:
         """Add the sample of another worker."""
-        for channel, parts in other.planes.items():
-            self.planes.setdefault(channel, {}).update(parts)
+        for channel, planes in other.planes.items():
+            self.planes.setdefault(channel, {}).update(planes)
         for channel, (low, high) in other.ranges.items():
             limits = self.ranges.get(channel, (low, high))
             self.ranges[channel] = (min(low, limits[0]), max(high, limits[1]))
@@ -66,14 +66,14 @@ class ContrastSampler:
 
     def __init__(self, axes: str, shape: Shape, dtype: np.dtype[np.generic], images: int = 0) -> None:
         self._channel = axes.index("c")
-        self._outer = shape[:-2]
+        self._shape_before_y = shape[:-2]
         self._dtype = dtype
-        per_channel = math.prod(self._outer) // self._outer[self._channel]
+        per_channel = math.prod(self._shape_before_y) // self._shape_before_y[self._channel]
         planes, pixels = sample_size(max(1, images))
         planes = min(per_channel, planes)
-        pixels_of_plane = min(_PLANE_PIXELS, pixels // planes)
+        pixels_of_plane = min(_MAX_PIXELS_OF_PLANE, pixels // planes)
         self._plane_step = math.ceil(per_channel / planes)
-        self._step = max(1, math.ceil(math.sqrt(shape[-2] * shape[-1] / pixels_of_plane)))
+        self._pixel_step = max(1, math.ceil(math.sqrt(shape[-2] * shape[-1] / pixels_of_plane)))
         self._lock = threading.Lock()
         self.sample = Sample()
 
@@ -86,24 +86,24 @@ class ContrastSampler:
         """Add the sampled pixels of some rows, from ``row`` on, of the plane at ``index`` along the axes before y."""
         if self._dtype.kind == "c":  # without an order there are no percentiles
             return
-        channel, number = index[self._channel], self._number(index)
+        channel, number = index[self._channel], self._plane_number(index)
         if self._dtype.kind == "f":
             self._add_range(channel, pixels)
         if number % self._plane_step:
             return
-        sample = pixels[-row % self._step :: self._step, :: self._step].ravel().copy()
+        sample = pixels[-row % self._pixel_step :: self._pixel_step, :: self._pixel_step].ravel().copy()
         with self._lock:
             self.sample.planes.setdefault(channel, {})[number, row] = sample
 
     def needs(self, index: tuple[int, ...]) -> bool:
         """Return whether a plane contributes to the sample; every plane of floats contributes to the range."""
-        return self._dtype.kind == "f" or self._number(index) % self._plane_step == 0
+        return self._dtype.kind == "f" or self._plane_number(index) % self._plane_step == 0
 
-    def _number(self, index: tuple[int, ...]) -> int:
+    def _plane_number(self, index: tuple[int, ...]) -> int:
         """Return the number of a plane among those of its channel."""
         number = 0
-        for axis, (length, at) in enumerate(zip(self._outer, index, strict=True)):
-            number = number if axis == self._channel else number * length + at
+        for axis, (length, position) in enumerate(zip(self._shape_before_y, index, strict=True)):
+            number = number if axis == self._channel else number * length + position
         return number
 
     def _add_range(self, channel: int, pixels: Array) -> None:
@@ -122,12 +122,12 @@ class ContrastSampler:
         start and end are percentiles of the sample, or the range ``displayed`` by the source. min and max are the range
         of an integer type, or of float pixels.
         """
-        parts = self.sample.planes.get(channel)
+        planes = self.sample.planes.get(channel)
         start, end = (0.0, 0.0)
         if displayed is not None and displayed[0] < displayed[1]:
             start, end = displayed
-        elif parts:
-            start, end = percentile_window(np.concatenate([parts[key] for key in sorted(parts)]))
+        elif planes:
+            start, end = percentile_window(np.concatenate([planes[key] for key in sorted(planes)]))
         limits = type_limits(self._dtype) or self.sample.ranges.get(channel, (0.0, 1.0))
         return window_of(start, end, limits, self._dtype)
 
@@ -158,16 +158,16 @@ def percentile_window(values: NDArray[Any]) -> tuple[float, float]:
     else:
         start, end = (float(value) for value in np.percentile(values, [LOW, HIGH], method="nearest"))
     if start == end:
-        # Bright objects smaller than a thousandth of the image: show them too.
+        # Nearly all pixels have one value: show also objects that are smaller than a thousandth of the image.
         start, end = float(values.min()), float(values.max())
     return start, end
 
 
 def are_usual(windows: Sequence[tuple[float, float]]) -> list[bool]:
-    """Return for the window of each field whether the contrast that all fields share should cover it.
+    """Return for the window of each field whether it is usual: one overexposed field must not make all others black.
 
-    It should not if it reaches beyond the range of nine tenths of the windows by more than three times this range: one
-    overexposed field would make all others black.
+    The common range is from the 10th percentile of the starts to the 90th percentile of the ends. A window is unusual
+    if it exceeds the common range by more than three times the length of that range.
 
     >>> are_usual([(100, 500)] * 9 + [(150, 1400), (100, 65535)])
     [True, True, True, True, True, True, True, True, True, True, False]
@@ -175,8 +175,8 @@ def are_usual(windows: Sequence[tuple[float, float]]) -> list[bool]:
     starts, ends = np.array(windows, float).T
     low = np.percentile(starts, 10, method="nearest")
     high = np.percentile(ends, 90, method="nearest")
-    reach = 3 * abs(high - low)
-    usual: list[bool] = ((starts >= low - reach) & (ends <= high + reach)).tolist()
+    margin = 3 * abs(high - low)
+    usual: list[bool] = ((starts >= low - margin) & (ends <= high + margin)).tolist()
     return usual
 
 

@@ -246,7 +246,7 @@ def begin_image(
         if not position.documents.put_new_array(array.path, array.meta):
             position.documents.put_array(array.path, array.meta)
     if not position.path:  # so that the first write of a single image is as fast as the others
-        arrays[0].prepare()
+        arrays[0].open_engine()
     return ImageWrite(image.source, list(zip(arrays, levels.factors, strict=True)), images)
 
 

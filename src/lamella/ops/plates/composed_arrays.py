@@ -241,7 +241,7 @@ class ImagePlan:
             documents.edit_group(target.child(path).path, edit)
         if self.labels:
             group = target.child("labels").path
-            is_group = documents.kind(group, surely=True) == "group"
+            is_group = documents.kind(group, confirm_missing=True) == "group"
             listed = version.load(LabelsMeta, documents.group(group)) if is_group else None
             names = [*(listed.labels if listed is not None else []), *self.labels]
             documents.put_group(group, version.dump(LabelsMeta(labels=list(dict.fromkeys(names))), {}))

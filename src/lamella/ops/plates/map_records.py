@@ -167,7 +167,7 @@ def _source_digest(source: Position, target: Position, name: str) -> str | None:
 
 
 def _label_names(position: Position, labels: str) -> list[Any]:
-    if position.documents.kind(labels, surely=True) != "group":
+    if position.documents.kind(labels, confirm_missing=True) != "group":
         return []
     names = position.store_handle.version.ome(position.documents.group(labels)).get("labels")
     return names if isinstance(names, list) else [names]

@@ -36,8 +36,9 @@ def rename_wells(
     """Rename wells of a plate; return the old and new paths in the order of execution.
 
     A new name may be the old name of another well, and wells may swap names. Everything is checked before the first
-    rename. After a kill, the same call skips finished renames and continues. A swap that was done is recorded in the
-    plate, so that the same call does not swap the wells back; the table with its columns exchanged does.
+    rename. After a kill, the same call skips finished renames and continues. The plate records a finished swap, so that
+    the same call does not swap the wells back: ``{"A/1": "A/2", "A/2": "A/1"}`` called twice swaps once. To swap back,
+    exchange the old and new names.
     """
     plate = open_ome_zarr(
         path,
@@ -50,24 +51,25 @@ def rename_wells(
     if not dry_run:
         plate.require_writable("rename wells")
     requested = [members.well_paths(plate, old, new) for old, new in renames.items()]
-    _check(requested, plate)
+    _check_renames(requested, plate)
     chains, cycles = _chains_and_cycles({old: new for old, new in requested if old != new})
     wells = set(plate.well_paths())
     _refuse_other_swaps(plate, wells, cycles)
-    order = [rename for names in chains for rename in _remaining(names, wells, plate)]
+    chain_renames = [rename for names in chains for rename in _remaining(names, wells, plate)]
     swaps = [[old, new] for cycle in cycles for old, new in cycle.renames]
     if read_swapped(plate.document.last_attributes) == swaps:
-        # Recorded when each cycle had its temporary name: cycles without one are finished.
+        # The record is written after the first well of every cycle got its temporary name. So a cycle without a
+        # temporary name is finished.
         cycles = [cycle for cycle in cycles if cycle.temporary in wells]
     moves = [cycle.moves(wells, plate) for cycle in cycles]
     if not dry_run:
-        with logged("Rename %s wells of %s", len(order) + sum(map(len, moves)), plate.node_path):
-            for old, new in order:
+        with logged("Rename %s wells of %s", len(chain_renames) + sum(map(len, moves)), plate.node_path):
+            for old, new in chain_renames:
                 plate.rename_well(old, new)
-            if swaps:  # also without moves: this removes the lock of a killed call
+            if swaps:  # also without moves, since this ends a lock that a killed call left
                 _swap(plate, moves, swaps)
         plate.documents.storage.commit_own(f"Rename {counted(len(requested), 'well')}")
-    return order + [
+    return chain_renames + [
         pair for cycle, steps in zip(cycles, moves, strict=True) for pair in cycle.without_temporary(steps)
     ]
 
@@ -104,7 +106,9 @@ class _Cycle:
             )
         else:
             moves = []
-        # Names become free in this order: of the first well, the last, the last but one, down to the second.
+        # For the names A, B, C with A renamed to the temporary name: C becomes A, B becomes C, then the temporary
+        # name becomes B.
+        # `last` is the index of the well to move first: the one before the free name, counted from 1.
         last = free[0] or len(self.names)
         moves += [
             (self.names[number - 1], self.names[number % len(self.names)]) for number in range(last, 1, -1)
@@ -130,7 +134,7 @@ def _swap(plate: Plate, moves: list[list[tuple[str, str]]], swaps: list[list[str
             else:
                 later.append((old, new))
         if read_swapped(plate.document.last_attributes) != swaps:
-            members.record_swap(plate, swaps)  # from here on, a cycle without its temporary name is finished
+            members.record_swap(plate, swaps)  # from now on, a cycle without its temporary name is finished
         for old, new in later:
             members.rename_locked_well(plate, old, new)
 
@@ -156,7 +160,7 @@ def _take_chain(first: str, renames: dict[str, str]) -> list[str]:
 def _remaining(names: list[str], wells: set[str], plate: Plate) -> list[tuple[str, str]]:
     """Return the remaining renames of a chain: the last is first, because its new name is free.
 
-    Exactly one name has no well: the last name before the first rename, the first name after the last rename.
+    Exactly one name has no well. For A to B and B to C it is C before the first rename, B after it, A at the end.
     """
     free = [name for name in names if name not in wells]
     if not free:
@@ -166,8 +170,8 @@ def _remaining(names: list[str], wells: set[str], plate: Plate) -> list[tuple[st
         )
     if len(free) > 1:
         raise _no_well(free[0], wells, plate)
-    count = names.index(free[0])
-    return [(names[number], names[number + 1]) for number in reversed(range(count))]
+    remaining = names.index(free[0])
+    return [(names[number], names[number + 1]) for number in reversed(range(remaining))]
 
 
 def _no_well(name: str, wells: set[str], plate: Plate) -> NodeNotFoundError:
@@ -191,7 +195,7 @@ def _repeated(names: Iterable[str]) -> str:
     return next((name for name, count in Counter(names).items() if count > 1), "")
 
 
-def _check(renames: Sequence[tuple[str, str]], plate: Plate) -> None:
+def _check_renames(renames: Sequence[tuple[str, str]], plate: Plate) -> None:
     if twice := _repeated(new for _, new in renames):
         raise InvalidArgumentError(f"Two wells of {plate.node_path} would be named {twice!r}.")
     if twice := _repeated(old for old, _ in renames):

@@ -1,4 +1,4 @@
-"""Rules PL, WL and BF on one document: a plate, a well, and the two groups of a bioformats2raw collection."""
+"""Check the metadata of one plate (PL), one well (WL), or one group of a bioformats2raw collection (BF)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9]+")
 _WELL_PATH = re.compile(r"[A-Za-z0-9]+/[A-Za-z0-9]+")
-_KEYS = {"rowIndex": "rows", "columnIndex": "columns"}
+_INDEX_KEYS = {"rowIndex": "rows", "columnIndex": "columns"}
 
 
 def check_plate(ome: Value) -> Findings:
@@ -33,8 +33,8 @@ def check_plate(ome: Value) -> Findings:
     if plate is None:
         return
     yield from check_inner_version(plate, "VE-02")
-    yield from _check_axis(plate, "columns", "PL-01")
-    yield from _check_axis(plate, "rows", "PL-02")
+    yield from _check_rows_or_columns(plate, "columns", "PL-01")
+    yield from _check_rows_or_columns(plate, "rows", "PL-02")
     yield from _check_wells(plate)
     if "acquisitions" in plate.raw:
         yield from _check_acquisitions(plate["acquisitions"])
@@ -48,7 +48,7 @@ def check_plate(ome: Value) -> Findings:
     yield from _check_count(plate, "field_count", "PL-10")
 
 
-def _check_axis(plate: Value, key: str, rule: str) -> Findings:
+def _check_rows_or_columns(plate: Value, key: str, rule: str) -> Findings:
     entries = yield from find_list(plate, key, rule, f"list the {key}, each with a name", name="plate")
     if entries is None:
         return
@@ -73,11 +73,11 @@ def _check_axis(plate: Value, key: str, rule: str) -> Findings:
         folded.add(name.casefold())
 
 
-def _unnamed(line: Value, rule: str) -> Finding:
+def _unnamed(entry: Value, rule: str) -> Finding:
     remedy = 'write an object such as {"name": "A"}'
-    if isinstance(line.raw, dict) and "name" in line.raw:
-        return line.wrong(rule, "name", remedy, name="the name")
-    return line.finding(rule, f"the entry is {line}", remedy)
+    if isinstance(entry.raw, dict) and "name" in entry.raw:
+        return entry.wrong(rule, "name", remedy, name="the name")
+    return entry.finding(rule, f"the entry is {entry}", remedy)
 
 
 def _names(plate: JSON, key: str) -> list[str | None] | None:
@@ -86,8 +86,8 @@ def _names(plate: JSON, key: str) -> list[str | None] | None:
     if not isinstance(value, list):
         return None
     return [
-        line["name"] if isinstance(line, dict) and isinstance(line.get("name"), str) else None
-        for line in value
+        entry["name"] if isinstance(entry, dict) and isinstance(entry.get("name"), str) else None
+        for entry in value
     ]
 
 
@@ -96,29 +96,30 @@ def _check_wells(plate: Value) -> Findings:
     wells = yield from find_list(plate, "wells", "PL-05", remedy, name="plate")
     if wells is None:
         return
-    names = {key: _names(plate.raw, lines) for key, lines in _KEYS.items()}
+    names = {key: _names(plate.raw, plural) for key, plural in _INDEX_KEYS.items()}
     rows, columns = (
-        {number: name for number, name in enumerate(lines or ()) if name and _NAME.fullmatch(name)}
-        for lines in names.values()
+        {number: name for number, name in enumerate(listed or ()) if name and _NAME.fullmatch(name)}
+        for listed in names.values()
     )
     seen: set[str] = set()
     for index, raw in enumerate(wells.raw):
         if raw.__class__ is dict:
-            # Every opening of a plate checks all wells, often thousands: most have the indices of just their path.
+            # Opening a plate checks all its wells, often thousands. This quick check accepts a well whose path and
+            # indices agree; the others are checked rule by rule below.
             row, column, path = raw.get("rowIndex"), raw.get("columnIndex"), raw.get("path")
-            letter = rows.get(row) if row.__class__ is int else None  # True and 1.0 are 1 as a key
-            number = columns.get(column) if column.__class__ is int else None
-            if letter and number and path == f"{letter}/{number}" and path not in seen:
+            row_name = rows.get(row) if row.__class__ is int else None  # as keys, True and 1.0 equal 1
+            column_name = columns.get(column) if column.__class__ is int else None
+            if row_name and column_name and path == f"{row_name}/{column_name}" and path not in seen:
                 seen.add(path)
                 continue
         well = wells[index]
         if not isinstance(raw, dict):
             yield well.finding("PL-05", f"the well is {well}", "write an object")
             continue
-        for key in ("path", *_KEYS):
+        for key in ("path", *_INDEX_KEYS):
             if key not in raw:
                 yield well.finding("PL-05", f"the well has no {key}", "add it")
-        for key in _KEYS:
+        for key in _INDEX_KEYS:
             yield from _check_index(well, key, names[key])
         yield from _check_well_path(well, names)
         path = raw.get("path")
@@ -132,7 +133,7 @@ def _check_wells(plate: Value) -> Findings:
 def _check_index(well: Value, key: str, names: list[str | None] | None) -> Findings:
     if key not in well.raw:
         return
-    index, plural = well.raw[key], _KEYS[key]
+    index, plural = well.raw[key], _INDEX_KEYS[key]
     remedy = f"write the index in {plural}, from 0"
     if not is_integer(index) or index < 0:
         yield well.wrong("PL-07", key, remedy)
@@ -186,16 +187,16 @@ def _check_acquisitions(acquisitions: Value) -> Findings:
 
 
 def _check_acquisition_id(acquisition: Value, seen: set[int]) -> Findings:
-    number = acquisition.raw.get("id")
+    identifier = acquisition.raw.get("id")
     if "id" not in acquisition.raw:
         yield acquisition.finding("PL-08", "the acquisition has no id", "add an integer of 0 or more")
-    elif not is_integer(number) or number < 0:
+    elif not is_integer(identifier) or identifier < 0:
         yield acquisition.wrong("PL-08", "id", "write an integer of 0 or more", name="the id")
-    elif number in seen:
-        found = f"the id {describe(number)} is used twice"
-        yield acquisition.finding("PL-08", found, "give each its own", "id")
+    elif identifier in seen:
+        found = f"the id {describe(identifier)} is used twice"
+        yield acquisition.finding("PL-08", found, "write another id", "id")
     else:
-        seen.add(number)
+        seen.add(identifier)
 
 
 def _check_string(owner: Value, key: str, rule: str) -> Findings:
@@ -247,15 +248,15 @@ def _check_image_path(image: Value, seen: set[str]) -> Findings:
 
 
 def _check_acquisition(image: Value, acquisitions: Collection[int] | None) -> Findings:
-    number = image.raw.get("acquisition")
+    identifier = image.raw.get("acquisition")
     if "acquisition" not in image.raw:
         if acquisitions is not None and len(acquisitions) > 1:
             found = f"the plate has {len(acquisitions)} acquisitions, the image names none"
-            yield image.finding("WL-04", found, "name one")
-    elif not is_integer(number):
+            yield image.finding("WL-04", found, "write the id of one as its acquisition")
+    elif not is_integer(identifier):
         yield image.wrong("WL-04", "acquisition", "write the id, an integer", name="the acquisition")
-    elif acquisitions is not None and number not in acquisitions:
-        found = f"the plate has no acquisition {describe(number)}"
+    elif acquisitions is not None and identifier not in acquisitions:
+        found = f"the plate has no acquisition {describe(identifier)}"
         remedy = "write an id that the plate lists, or list this one"
         yield image.finding("WL-04", found, remedy, "acquisition")
 

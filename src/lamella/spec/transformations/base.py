@@ -171,15 +171,15 @@ class Transformation(MetaModel):
         return axes_in
 
     def _moved(self, point: list[float]) -> list[float]:
-        raise InvalidArgumentError(self._why_not("be applied to points"))
+        raise InvalidArgumentError(self._refusal_text("be applied to points"))
 
     def _inverted(self) -> Transformation:
-        raise InvalidArgumentError(self._why_not("be inverted"))
+        raise InvalidArgumentError(self._refusal_text("be inverted"))
 
     def _matrix(self, axes_in: int) -> Matrix:
-        raise InvalidArgumentError(self._why_not("be written as an affine matrix"))
+        raise InvalidArgumentError(self._refusal_text("be written as an affine matrix"))
 
-    def _why_not(self, action: str) -> str:
+    def _refusal_text(self, action: str) -> str:
         return f"{self.title} cannot {action}: there is no closed form."
 
 

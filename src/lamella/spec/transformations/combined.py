@@ -90,7 +90,7 @@ class OtherTransformation(Transformation):
     lamella.errors.InvalidArgumentError: The thinPlateSpline cannot be applied to points: ... is none of ...
     """
 
-    def _why_not(self, action: str) -> str:
+    def _refusal_text(self, action: str) -> str:
         try:
             parse_transformation(self.to_json())
         except MetadataError as error:

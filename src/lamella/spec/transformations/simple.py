@@ -202,7 +202,7 @@ class ProjectAxis(Transformation):
             sources.insert(axis, None)
         return sources
 
-    def _why_not(self, action: str) -> str:
+    def _refusal_text(self, action: str) -> str:
         return f"{self.title} cannot {action}: what it drops is lost, and what it adds was never there."
 
 
@@ -341,7 +341,7 @@ class _ByField(Transformation):
     path: str = Field(min_length=1)
     interpolation: Literal["nearest", "linear", "cubic", "bspline-cubic"] | None = None
 
-    def _why_not(self, action: str) -> str:
+    def _refusal_text(self, action: str) -> str:
         return f"{self.title} cannot {action} by its metadata: it is a field of vectors at {self.path!r}."
 
 

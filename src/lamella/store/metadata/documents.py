@@ -116,7 +116,7 @@ class Documents(StoredDocuments):
 
     def put_missing_group(self, path: str, attributes: JSONObject) -> bool:
         """Create a group that lists others, unless there is one; return whether it was created."""
-        if self.kind(path, surely=True) is not None:
+        if self.kind(path, confirm_missing=True) is not None:
             return False
         self.put_new({}, above={path: attributes})
         return True

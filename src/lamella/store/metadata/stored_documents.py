@@ -70,27 +70,28 @@ class StoredDocuments:
         """Return the full path or URL of a node, for messages."""
         return self.storage.where(path)
 
-    def document(self, path: str, file: str, *, surely: bool = False) -> JSONObject | None:
-        """Read one document of a node; None if missing. ``surely`` as for `kind`."""
-        data = self.data(path, file, surely=surely)
+    def document(self, path: str, file: str, *, confirm_missing: bool = False) -> JSONObject | None:
+        """Read one document of a node; None if missing. ``confirm_missing`` as for `kind`."""
+        data = self.data(path, file, confirm_missing=confirm_missing)
         return None if data is None else parse_object(data, self.storage.where(path), file)
 
-    def data(self, path: str, file: str, *, surely: bool = False) -> bytes | None:
-        """Read the bytes of one document of a node; None if missing. ``surely`` as for `kind`."""
+    def data(self, path: str, file: str, *, confirm_missing: bool = False) -> bytes | None:
+        """Read the bytes of one document of a node; None if missing. ``confirm_missing`` as for `kind`."""
         data = self.storage.read(join(path, file))
-        if data is None and (surely or self.reads_twice):
+        if data is None and (confirm_missing or self.reads_twice):
             return self._read_again(path, file).get(file)
         return data
 
     # ---- nodes ----------------------------------------------------------------------------------
 
-    def kind(self, path: str, *, surely: bool = False) -> NodeKind | None:
-        """Return whether a path has a group, an array, or no node; ``surely`` reads again what reads as missing.
+    def kind(self, path: str, *, confirm_missing: bool = False) -> NodeKind | None:
+        """Return whether a path has a group, an array, or no node.
 
-        Use ``surely`` for a group that lists others, before the list is written without those that are stored.
+        ``confirm_missing`` reads missing documents a second time. Use it for a group that lists others, before the list
+        is written without those that are stored.
         """
         if self.format == 3:
-            document = self.document(path, V3.group, surely=surely)
+            document = self.document(path, V3.group, confirm_missing=confirm_missing)
             return None if document is None else format_v3.node_type(document, self.storage.where(path))
         if self._has_at_first(path, V2.array):
             return "array"
@@ -98,7 +99,7 @@ class StoredDocuments:
             return "group"
         # A group whose .zgroup is missing still has all its metadata in .zattrs.
         is_group = self._has_at_first(path, V2.attributes)
-        if is_group or surely or self.reads_twice:
+        if is_group or confirm_missing or self.reads_twice:
             documents = self._read_again(path, V2.array, V2.group, V2.attributes)
             is_group = is_group or V2.group in documents or V2.attributes in documents
             if V2.array in documents:

@@ -31,7 +31,7 @@ from lamella.store.pixels import chunk_grid
 from lamella.store.pixels.assignment import cast, cast_for, check_out, drop_duplicate_points
 from lamella.store.pixels.engine import Engine, EngineName, open_engine
 from lamella.store.pixels.selection import Index, Selection, as_selection, basic_or_fancy, orthogonal, points
-from lamella.store.process_limits import check_block
+from lamella.store.process_limits import check_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -47,7 +47,7 @@ Select: TypeAlias = "Callable[[Index, Shape], Selection]"
 
 T = TypeVar("T")
 
-#: Limit of files that are read one by one to name the damaged one.
+#: Maximum number of files that are read one by one to find the damaged one.
 _MAX_FILES_SEARCHED = 4096
 
 
@@ -78,7 +78,10 @@ class StoredArray:
 
     @property
     def meta(self) -> ArrayMeta:
-        """The description of the array as stored now; in stores without stamps, as read first, until `refresh`."""
+        """The description of the array, read again when its document has another stamp (size, time or ETag).
+
+        In a store without stamps it is read once, until `refresh`.
+        """
         cached = self._stamped_meta
         if cached is None or cached[0] != self.documents.array_stamp(self.path):
             meta, stamp = self.documents.stamped_array(self.path)
@@ -110,7 +113,7 @@ class StoredArray:
         return self._engine_for(self.meta)
 
     def _engine_for(self, meta: ArrayMeta) -> Engine:
-        """Return the engine for a description; one call uses one engine throughout."""
+        """Return the engine for a description: the opened one if it fits, otherwise a new one."""
         if self._opened_engine is not None:
             opened, engine = self._opened_engine
             if opened is meta or opened.document == meta.document:
@@ -121,7 +124,7 @@ class StoredArray:
 
     # ---- reading --------------------------------------------------------------------------------
 
-    def selected(self, select: Select, index: Index, shape: Shape) -> Selection:
+    def parse_index(self, select: Select, index: Index, shape: Shape) -> Selection:
         """Parse an index; an error names the array."""
         try:
             return select(index, shape)
@@ -131,13 +134,13 @@ class StoredArray:
     def read(self, index: Index = ..., out: Array | None = None, *, select: Select = basic_or_fancy) -> Array:
         """Read an index as numpy would from an array in memory, into ``out`` if it is passed."""
         meta = self.meta
-        selection = self.selected(select, index, meta.shape)
+        selection = self.parse_index(select, index, meta.shape)
         if out is not None:
-            check_out(out, selection.result, meta.dtype)
+            check_out(out, selection.result_shape, meta.dtype)
         if selection.is_empty:
-            return np.empty(selection.result, meta.dtype) if out is None else out
+            return np.empty(selection.result_shape, meta.dtype) if out is None else out
         if out is None:
-            check_block(selection.result, meta.dtype.itemsize, lambda: f"Reading array {self._where}")
+            check_memory(selection.result_shape, meta.dtype.itemsize, lambda: f"Reading array {self._where}")
             block = self._call("read", meta, [selection], lambda engine: engine.read(selection))
             return selection.finish(block)
         request = ReadRequest.into(selection, out)
@@ -161,10 +164,12 @@ class StoredArray:
         """
         meta = self.meta
         regions = items_of(indices, "The argument regions is a list of indices")
-        selections = [self.selected(basic_or_fancy, index, meta.shape) for index in regions]
+        selections = [self.parse_index(basic_or_fancy, index, meta.shape) for index in regions]
         if out is None:
-            total = sum(prod(selection.result) for selection in selections)
-            check_block((total,), meta.dtype.itemsize, lambda: f"Reading many regions of array {self._where}")
+            total = sum(prod(selection.result_shape) for selection in selections)
+            check_memory(
+                (total,), meta.dtype.itemsize, lambda: f"Reading many regions of array {self._where}"
+            )
         results = results_for(selections, meta.dtype, out)
         requests = [
             ReadRequest.into(selection, results[n, ...] if isinstance(results, np.ndarray) else results[n])
@@ -188,16 +193,16 @@ class StoredArray:
         """Write to an index as numpy would, broadcast and cast to the array's dtype; return when the data is stored."""
         self.documents.storage.check_writable_folder(self.path)
         meta = self.meta
-        selection = self.selected(select, index, meta.shape)
-        check_block(selection.result, meta.dtype.itemsize, lambda: f"Writing to array {self._where}")
+        selection = self.parse_index(select, index, meta.shape)
+        check_memory(selection.result_shape, meta.dtype.itemsize, lambda: f"Writing to array {self._where}")
         block = selection.prepare(cast(data, selection, meta.dtype, self._where))
         if selection.is_empty:
             return
         selection, block = drop_duplicate_points(selection, block)
         while True:
             with self._locks(meta, selection) as is_locked:
-                # Another writer may have grown the array before this one had the locks: a file that would have been
-                # replaced whole then has pixels beyond the shape known here.
+                # While this writer waited for the locks, another one may have grown the array. A file that the
+                # selection covers in the old shape may now have further pixels: replacing it would delete them.
                 current = self.meta if is_locked else meta
                 if current is meta or current.document == meta.document:
                     self._write_locked(meta, selection, block)
@@ -220,8 +225,8 @@ class StoredArray:
         """Write to an index whose index arrays pair up to points."""
         self.write(index, data, select=points)
 
-    def prepare(self) -> None:
-        """Open the engine now, so that the first write is as fast as the others."""
+    def open_engine(self) -> None:
+        """Open the engine now, so that the first write is as fast as later ones."""
         self._engine_for(self.meta)
 
     @contextmanager
@@ -230,7 +235,7 @@ class StoredArray:
 
         A file that the write fills needs no lock: the last of several writers wins.
         """
-        names = chunk_grid.lock_names(chunk_grid.unfilled_files(meta, selection, chunk_grid.LOCKS))
+        names = chunk_grid.lock_names(chunk_grid.unfilled_files(meta, selection, chunk_grid.LOCKS_PER_ARRAY))
         with ExitStack() as locks:
             for name in names:
                 if name not in self._held_locks:
@@ -239,7 +244,7 @@ class StoredArray:
 
     # ---- resizing -------------------------------------------------------------------------------
 
-    def _writable(self) -> ArrayMeta:
+    def _writable_meta(self) -> ArrayMeta:
         self.documents.storage.check_writable_folder(self.path)
         return self.meta
 
@@ -247,7 +252,7 @@ class StoredArray:
         """Change the lengths of the axes: new regions read as the fill value, cropped pixels are deleted for good."""
         from lamella.store.pixels.growth import clear_cropped, growing
 
-        new = _new_shape(shape, self._writable().shape, self._where)
+        new = _new_shape(shape, self._writable_meta().shape, self._where)
         with self.shape_lock():
             meta = self.refresh()
             shrunk = tuple(map(min, meta.shape, new))
@@ -268,21 +273,21 @@ class StoredArray:
         """
         from lamella.store.pixels.growth import growing
 
-        block = cast_for(data, self._writable().dtype, self._where)
-        new = self.appended(block.shape, axis)
+        block = cast_for(data, self._writable_meta().dtype, self._where)
+        new = self.appended_shape(block.shape, axis)
         axis %= len(new)
 
         def grow(old: Shape) -> Shape:
-            return _appended(old, block.shape, axis, self._where)
+            return _appended_shape(old, block.shape, axis, self._where)
 
         with growing(self, grow, is_overwritten=True) as larger:
             new = larger.meta.shape
             larger.write((*(slice(None),) * axis, slice(new[axis] - block.shape[axis], new[axis])), block)
         return new
 
-    def appended(self, shape: Shape, axis: int = 0) -> Shape:
+    def appended_shape(self, shape: Shape, axis: int = 0) -> Shape:
         """Return the shape of the array after appending a block of a shape."""
-        return _appended(self.meta.shape, shape, axis, self._where)
+        return _appended_shape(self.meta.shape, shape, axis, self._where)
 
     def shape_lock(self) -> AbstractContextManager[None]:
         """Lock the shape, from reading the old one to writing the new one."""
@@ -309,11 +314,12 @@ class StoredArray:
                 f"({error or 'none left'}). {'Read' if verb == 'read' else 'Write'} a smaller region."
             ) from error
         except engine.errors as error:
-            self._explain(verb, meta, selections, error, engine)
+            self._raise_explained(verb, meta, selections, error, engine)
 
-    def _explain(
+    def _raise_explained(
         self, verb: str, meta: ArrayMeta, selections: list[Selection], error: Exception, engine: Engine
     ) -> NoReturn:
+        """Raise an error of an engine again, with the array, the file and what to do."""
         from lamella.store.pixels.chunk_source import DamagedFileError
 
         system_error = engine.system_error(error)
@@ -327,7 +333,7 @@ class StoredArray:
         key = error.key if isinstance(error, DamagedFileError) else next(filter(None, keys), None)
         if key is None and verb == "write":  # all chunks that the write touches can be decoded
             raise StorageError(f"Cannot write the pixels of array {self._where}: {clause(error)}.") from error
-        where = f" in {self.documents.storage.where(join(self.path, key))!r}" if key else ""
+        in_file = f" in {self.documents.storage.where(join(self.path, key))!r}" if key else ""
         advice = (
             "is damaged. Write that region again, or restore the file."
             if self.documents.storage.locks_processes
@@ -335,7 +341,7 @@ class StoredArray:
             else "cannot be decoded, although it was read twice. Compare the stored object with another copy of it."
         )
         raise DamagedDataError(
-            f"Cannot {verb} the pixels of array {self._where}: a chunk{where} {advice}"
+            f"Cannot {verb} the pixels of array {self._where}: a chunk{in_file} {advice}"
         ) from error
 
     def _damaged_key(self, meta: ArrayMeta, selection: Selection) -> str | None:
@@ -345,10 +351,10 @@ class StoredArray:
         for file_index, _ in itertools.islice(files, _MAX_FILES_SEARCHED):
             try:
                 engine.read(as_selection(meta.file_region(file_index)))
-            except Exception as error:  # whatever the decoder raises, this is the file
-                refused = raised_by_storage(error)
-                if refused is not None:
-                    raise refused from error
+            except Exception as error:  # decoders raise errors of many types
+                storage_error = raised_by_storage(error)  # the file was not read, so it may be intact
+                if storage_error is not None:
+                    raise storage_error from error
                 return meta.chunk_key(file_index)
         return None
 
@@ -365,7 +371,7 @@ def _reopen(
     return array
 
 
-def _appended(old: Shape, block: Shape, axis: int, where: str) -> Shape:
+def _appended_shape(old: Shape, block: Shape, axis: int, where: str) -> Shape:
     """Return the shape of an array with a block appended; raise where the block does not fit."""
     axis = whole_number(axis, "The argument axis", -len(old))
     if len(block) != len(old) or axis >= len(old):
@@ -403,7 +409,7 @@ class ReadRequest:
 
     @classmethod
     def into(cls, selection: Selection, result: Array) -> ReadRequest:
-        """Read into the result's memory, or into a new block where the result has another order of values."""
+        """Read into the memory of `result`, or, for index arrays, into a block that `finish` copies to it."""
         block = selection.prepare(result)
         is_direct = np.may_share_memory(block, result)
         return cls(
@@ -411,7 +417,7 @@ class ReadRequest:
         )
 
     def finish(self) -> None:
-        """Copy the values from another block into the result."""
+        """Copy the values from the block into the result; needed unless `is_direct`."""
         np.copyto(self.result, self.selection.finish(self.block))
 
 
@@ -419,7 +425,7 @@ def results_for(
     selections: Sequence[Selection], dtype: np.dtype[Any], out: Array | None
 ) -> Array | list[Array]:
     """Return memory for the results: one array with the regions along its first axis, or a list of arrays."""
-    shapes = {selection.result for selection in selections}
+    shapes = {selection.result_shape for selection in selections}
     if out is not None:
         if len(shapes) > 1:
             raise InvalidArgumentError(
@@ -429,11 +435,11 @@ def results_for(
         return out
     if len(shapes) == 1:
         return np.empty((len(selections), *shapes.pop()), dtype)
-    return [np.empty(selection.result, dtype) for selection in selections]
+    return [np.empty(selection.result_shape, dtype) for selection in selections]
 
 
 class PinnedArray(StoredArray):
-    """An array with a fixed description, for jobs, which check themselves whether the document changed meanwhile."""
+    """An array whose description is never read again; the job that uses it checks whether the document changed."""
 
     def __init__(self, documents: Documents, path: str, meta: ArrayMeta) -> None:
         super().__init__(documents, path)

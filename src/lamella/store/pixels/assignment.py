@@ -53,7 +53,7 @@ def _is_in_memory(data: object) -> bool:
 def cast(data: object, selection: Selection, dtype: np.dtype[Any], where: str) -> Array:
     """Return data cast to a dtype and broadcast to a selection's shape; `where` names the array in messages."""
     array = cast_for(data, dtype, where, selection)
-    shape = selection.result
+    shape = selection.result_shape
     while array.ndim > len(shape) and array.shape[0] == 1:
         array = array[0]
     try:

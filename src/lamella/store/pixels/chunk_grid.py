@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 #: Lock files per array. Two writers of different files share a lock in 1 of 32 cases; a write of more partly covered
 #: files than this acquires all locks.
-LOCKS = 32
+LOCKS_PER_ARRAY = 32
 
 
 def files_of(meta: ArrayMeta, region: tuple[slice, ...]) -> Iterator[Shape]:
@@ -143,9 +143,9 @@ def lock_names(files: Collection[Shape] | None) -> list[str]:
     The names do not depend on the array's shape, which another writer may be changing.
     """
     slots = (
-        set(range(LOCKS))
+        set(range(LOCKS_PER_ARRAY))
         if files is None
-        else {zlib.crc32(b".".join(b"%d" % k for k in index)) % LOCKS for index in files}
+        else {zlib.crc32(b".".join(b"%d" % k for k in index)) % LOCKS_PER_ARRAY for index in files}
     )
     return [f"chunks-{slot}" for slot in sorted(slots)]
 

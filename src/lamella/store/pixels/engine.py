@@ -20,7 +20,7 @@ from lamella.store.pixels.chunk_source import DamagedFileError, FileChange, Task
 from lamella.store.pixels.coding import ChunkError, Coding, coding_of
 from lamella.store.pixels.selection import basic_or_fancy
 from lamella.store.pixels.stored_chunks import MisplacedError, check_keys
-from lamella.store.process_limits import check_block, check_files, codec_threads, cpus, is_codec_thread
+from lamella.store.process_limits import check_files, check_memory, codec_threads, cpus, is_codec_thread
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -396,7 +396,7 @@ def read_equal_arrays(
     assert isinstance(engine, FilesEngine)
     selection = basic_or_fancy(region, meta.shape)
     out = np.empty((len(paths), *selection.shape), meta.dtype)
-    check_block(
+    check_memory(
         out.shape,
         meta.dtype.itemsize,
         lambda: f"Reading a region of {len(paths)} arrays of {documents.storage.name}",

@@ -35,8 +35,8 @@ def growing(
     """Grow an array on exit of the ``with`` block, which writes the new pixels; an exception leaves the old shape.
 
     ``grow`` returns the new shape for the present one, under the lock. With ``is_overwritten`` the block writes every
-    new voxel, so that nothing is cleared before. Yields the array with its new shape; workers may write to it, each its
-    own files.
+    new voxel, so that nothing is cleared before. Yields the array with its new shape. Several workers may write to it
+    if no two of them write to the same file.
     """
     with array.shape_lock():
         meta = array.refresh()
@@ -46,8 +46,8 @@ def growing(
             return
         storage = array.documents.storage
         with ExitStack() as locks:
-            # Another writer, which knows the present shape, may replace a file on the edge whole. It must wait until
-            # the new shape is published, or it would delete the pixels beyond the present one.
+            # A file on the edge has pixels inside the present shape and beyond it. A writer that knows only the present
+            # shape would replace the whole file and so delete the new pixels. The locks make it wait for the new shape.
             names = chunk_grid.lock_names(_edge_files(meta, new))
             for name in names:
                 locks.enter_context(storage.lock(join(array.path, name)))
@@ -61,11 +61,11 @@ def growing(
 
 @contextmanager
 def _published(array: StoredArray, old: Shape, new: Shape) -> Iterator[None]:
-    """Publish a shape after the block; before it where the store accepts no chunks beyond the shape.
+    """Publish a shape after the ``with`` block, or before it in a store that accepts no chunks beyond the shape.
 
     Such a store (icechunk) shows nothing to others before a commit. An error in the block restores the old shape.
     """
-    # Attributes may be edited meanwhile: change only the shape.
+    # Change only the shape: another writer may edit the attributes meanwhile.
     if not array.documents.storage.chunks_need_array:
         yield
         array.documents.put_shape(array.path, new)
@@ -79,17 +79,20 @@ def _published(array: StoredArray, old: Shape, new: Shape) -> Iterator[None]:
 
 
 def clear_beyond(array: StoredArray, meta: ArrayMeta, new: Shape) -> None:
-    """Clear the pixels outside the shape of `meta` and inside a larger one; `array` has the larger shape."""
+    """Clear the pixels of a growth, which the shape `new` contains and the shape of `meta` does not.
+
+    `array` is a handle with the shape `new`.
+    """
     grown = meta.with_shape(new)
-    for region in _edge_regions(array, grown, list(_stored_beyond(array, meta, grown)), meta.shape):
+    for region in _delete_outside(array, grown, list(_stored_beyond(array, meta, grown)), meta.shape):
         clear_region(array, meta, region)
 
 
 def clear_cropped(array: StoredArray, meta: ArrayMeta, new: Shape) -> None:
-    """Clear the pixels outside a smaller shape than that of `meta`, which is published afterwards."""
+    """Clear the pixels that are cropped when an array shrinks to the shape `new`; the caller then publishes it."""
     lookup = ChunkLookup(array)
     files = iter_stored_files(array.documents.storage, array.path, meta)
-    for region in _edge_regions(array, meta, files, new):
+    for region in _delete_outside(array, meta, files, new):
         for cleared in [region] if meta.shards is None else _stored_parts(array, lookup, meta, region):
             array.write(cleared, meta.fill_value)
 
@@ -97,7 +100,7 @@ def clear_cropped(array: StoredArray, meta: ArrayMeta, new: Shape) -> None:
 def _stored_parts(
     array: StoredArray, lookup: ChunkLookup, meta: ArrayMeta, region: tuple[slice, ...]
 ) -> list[tuple[slice, ...]]:
-    """Return the parts of a region of one shard whose chunks are stored: chunks that were never written stay so."""
+    """Return the parts of a region of one shard whose chunks are stored; the other chunks are not written."""
     file_index = tuple(axis_slice.start // f for axis_slice, f in zip(region, meta.files, strict=True))
     array.documents.storage.check_file(join(array.path, meta.chunk_key(file_index)))
     try:
@@ -127,10 +130,10 @@ def _joined(regions: list[tuple[slice, ...]]) -> list[tuple[slice, ...]]:
     return regions
 
 
-def _edge_regions(
+def _delete_outside(
     array: StoredArray, meta: ArrayMeta, files: Iterable[Shape], shape: Shape
 ) -> Iterator[tuple[slice, ...]]:
-    """Delete those of some files that lie outside a shape; yield the regions outside of it in the others."""
+    """Delete the files that lie outside a shape; of those across its edge, yield the regions outside it."""
     for file_index in files:
         region = meta.file_region(file_index)
         if any(axis_slice.start >= n for axis_slice, n in zip(region, shape, strict=True)):
@@ -142,21 +145,21 @@ def _edge_regions(
 
 
 def clear_region(array: StoredArray, meta: ArrayMeta, region: tuple[slice, ...]) -> None:
-    """Write the fill value, chunk by chunk, where a region has other values; arguments as for `clear_beyond`."""
-    empty = np.asarray(meta.fill_value, meta.dtype)
+    """Write the fill value to the chunks of a region that have other values; `array` may have a larger shape."""
+    fill_value = np.asarray(meta.fill_value, meta.dtype)
     for chunk_region in _chunk_regions(meta, region):
         try:
-            is_empty = np.array_equal(
+            is_filled = np.array_equal(
                 values := array.read(chunk_region),
-                np.broadcast_to(empty, values.shape),
+                np.broadcast_to(fill_value, values.shape),
                 equal_nan=meta.dtype.kind in "fc",
             )
         except DamagedDataError:
             if any(axis_slice.start % c for axis_slice, c in zip(chunk_region, meta.chunks, strict=True)):
-                continue  # visible voxels of the chunk are damaged too, and reading them raises an error
-            is_empty = False
-        if not is_empty:
-            array.write(chunk_region, empty)
+                continue  # a chunk on the edge: keep it, so that reading its visible voxels still reports the damage
+            is_filled = False
+        if not is_filled:
+            array.write(chunk_region, fill_value)
 
 
 def _chunk_regions(meta: ArrayMeta, region: tuple[slice, ...]) -> Iterator[tuple[slice, ...]]:
@@ -179,16 +182,20 @@ def _split_at_chunks(span: slice, length: int) -> Iterator[slice]:
 
 
 def _edge_files(meta: ArrayMeta, new: Shape) -> list[Shape] | None:
-    """Return the indexes of the files with voxels both inside the shape and in the growth; None for many."""
+    """Return the indexes of files with voxels both in the old shape and in the growth; None if more than 32."""
     index_ranges = [
         [
-            (n // f,) if at == axis else range(k)
-            for at, (n, f, k) in enumerate(zip(meta.shape, meta.files, meta.grid, strict=True))
+            (length // file_length,) if other == axis else range(file_count)
+            for other, (length, file_length, file_count) in enumerate(
+                zip(meta.shape, meta.files, meta.grid, strict=True)
+            )
         ]
-        for axis, (n, m, f) in enumerate(zip(meta.shape, new, meta.files, strict=True))
-        if m > n and n % f
+        for axis, (old_length, new_length, file_length) in enumerate(
+            zip(meta.shape, new, meta.files, strict=True)
+        )
+        if new_length > old_length and old_length % file_length
     ]
-    if sum(prod(map(len, ranges)) for ranges in index_ranges) > chunk_grid.LOCKS:
+    if sum(prod(map(len, ranges)) for ranges in index_ranges) > chunk_grid.LOCKS_PER_ARRAY:
         return None
     return sorted({index for ranges in index_ranges for index in itertools.product(*ranges)})
 
@@ -196,21 +203,24 @@ def _edge_files(meta: ArrayMeta, new: Shape) -> list[Shape] | None:
 def _stored_beyond(array: StoredArray, meta: ArrayMeta, grown: ArrayMeta) -> Iterator[Shape]:
     """Yield the stored files in the growth, by requesting or listing them, whichever needs fewer requests."""
     storage = array.documents.storage
-    # Along each axis the first file in the growth; beyond the grid where the axis does not grow.
-    first = tuple(
-        n // f if m > n else k
-        for n, m, f, k in zip(meta.shape, grown.shape, meta.files, grown.grid, strict=True)
+    # Along each axis, the index of the first file with new voxels; an index past the last file if the axis does not
+    # grow.
+    first_new = tuple(
+        old_length // file_length if new_length > old_length else file_count
+        for old_length, new_length, file_length, file_count in zip(
+            meta.shape, grown.shape, meta.files, grown.grid, strict=True
+        )
     )
     index_ranges = [
-        [*map(range, first[:axis]), range(start, grown.grid[axis]), *map(range, grown.grid[axis + 1 :])]
-        for axis, start in enumerate(first)
+        [*map(range, first_new[:axis]), range(start, grown.grid[axis]), *map(range, grown.grid[axis + 1 :])]
+        for axis, start in enumerate(first_new)
     ]
     requests = sum(prod(map(len, ranges)) for ranges in index_ranges)
-    if not storage.can_list or requests <= count_listings(storage, grown, first):
+    if not storage.can_list or requests <= count_listings(storage, grown, first_new):
         for index in itertools.chain.from_iterable(itertools.product(*ranges) for ranges in index_ranges):
             if storage.size(join(array.path, meta.chunk_key(index))) is not None:
                 yield index
         return
-    for index in iter_stored_files(storage, array.path, grown, first):
+    for index in iter_stored_files(storage, array.path, grown, first_new):
         if all(k < n for k, n in zip(index, grown.grid, strict=True)):
             yield index

@@ -41,7 +41,7 @@ class Selection:
     """Axes of the block that the result reverses."""
     order: tuple[int, ...] | None
     """Order of the block's axes before the reshape."""
-    result: Shape
+    result_shape: Shape
     """Shape of the caller's array."""
 
     @property
@@ -74,7 +74,7 @@ class Selection:
             block = np.flip(block, self.flips)
         if self.order is not None:
             block = block.transpose(self.order)
-        return block.reshape(self.result)
+        return block.reshape(self.result_shape)
 
     def prepare(self, data: Array) -> Array:
         """Convert data of the result's shape to a block; a view where numpy can."""
