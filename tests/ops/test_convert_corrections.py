@@ -89,6 +89,7 @@ def test_a_correction_that_does_not_fit_is_refused(
         (np.array([0, 65_535], "u2"), "float32", True),
         (np.array([-5, 7], "i2"), "int32", True),
         (np.array([0, 40_000], "u2"), "int32", True),
+        (np.array([0, 1 + 1j], "c8"), "float32", False),
     ],
 )
 def test_a_dtype_that_cannot_represent_every_value_is_refused(

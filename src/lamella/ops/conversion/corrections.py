@@ -179,7 +179,7 @@ class CorrectedSource:
         if plane is None or plane.dtype == dtype:
             return plane
         with np.errstate(invalid="ignore", over="ignore"):
-            converted: Array = plane.astype(dtype)
+            converted: Array = plane.real.astype(dtype)
             is_lossless = _is_lossless(plane, converted)
         if not is_lossless:
             raise SourceError(
