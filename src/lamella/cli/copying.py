@@ -111,7 +111,8 @@ def pack(
     """Write a store into one file, an .ozx or .zip archive.
 
     STORE is a folder, a URL or another archive. Chunks are copied as they are encoded, and the metadata come first, as
-    RFC-9 asks. DST appears when it is complete. Archives are read like any store, and never changed.
+    the proposal for .ozx files (OME-NGFF RFC-9) says. DST appears when it is complete. Archives are read like any
+    store, and never changed.
     """
     from lamella.ops.copying.pack import pack as run
 

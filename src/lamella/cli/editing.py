@@ -94,8 +94,9 @@ def _values(context: click.Context, parameter: click.Parameter, values: tuple[st
 @click.option("--delete-channel", "delete", metavar="NAME", multiple=True, help="Delete it with its pixels.")
 @click.option("--name", metavar="NAME", help="Name of the image or plate.")
 @click.option(
-    "--attribute", "attributes", metavar="KEY=VALUE", multiple=True, callback=_values, help="null removes it."
-)
+    "--attribute", "attributes", metavar="KEY=VALUE", multiple=True, callback=_values,
+    help="Your own attribute; null deletes it.",
+)  # fmt: skip
 @dry_run_option
 @operation_options()
 def edit(

@@ -201,7 +201,7 @@ storage_option = click.option(
     help="Option of a URL, such as anon=true or profile=lab.",
 )
 fields_option = click.option(
-    "--fields", metavar="A/1/0,...", callback=split_option, help="Only these fields; of a well 0,1."
+    "--fields", metavar="A/1/0,...", callback=split_option, help="Only these fields; in a well: 0,1."
 )
 levels_option = click.option(
     "--levels", metavar="N,...", callback=_numbers, help="Only these levels, from 0."

@@ -58,7 +58,7 @@ def table(
 @click.argument("labels")
 @click.option(
     "--properties", metavar="NAME,...", default="area,centroid,intensity_mean", callback=split_option,
-    help="Of scikit-image.",
+    help="Names of scikit-image's properties.",
 )  # fmt: skip
 @click.option("--channel", metavar="NAME", multiple=True, help="A channel; may be repeated.")
 @click.option("--at-level", "level", default="0", metavar="NAME", help="Level; 0 by default.")
@@ -79,7 +79,8 @@ def measure(
 ) -> None:
     """Measure the labels of an image or plate by scikit-image.
 
-    LABELS is the name of a label image. The result is a table of each image, which `lamella table` prints.
+    LABELS is the name of a label image. Each image gets a table with one row for each label, which `lamella
+    table` prints.
     """
     from lamella.ops.tables.measure import measure_store
 

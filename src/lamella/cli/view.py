@@ -51,8 +51,8 @@ def view(
     plate are shown as one picture that can be zoomed. Nothing is written without --edit. The page is served on this
     machine alone, at an address that nobody can guess; Ctrl-C ends it.
 
-    --with neuroglancer shows one image with its channels and labels in neuroglancer, in planes and in 3-D, and is an
-    extra (pip install "lamella[neuroglancer]").
+    --with neuroglancer shows one image with its channels and labels in neuroglancer, in planes and in 3-D. It
+    needs an extra (pip install "lamella[neuroglancer]").
     """
     from lamella.adapters.viewer.server import Viewer
     from lamella.errors import StorageError
