@@ -18,7 +18,13 @@ from lamella.adapters.export import files as module
 from lamella.adapters.export import tiff_files
 from lamella.adapters.export.selection import Selection
 from lamella.cli import main
-from lamella.errors import InvalidArgumentError, MissingDependencyError, StoreExistsError, WrongTypeError
+from lamella.errors import (
+    DamagedDataError,
+    InvalidArgumentError,
+    MissingDependencyError,
+    StoreExistsError,
+    WrongTypeError,
+)
 from lamella.models import TransformationMeta
 
 COLORS = ["0000FF", "00FF00"]
@@ -362,3 +368,12 @@ def test_label_images_are_exported_at_the_level_and_in_the_region_of_their_image
         small.set_scale({"y": 2, "x": 2})
         _, file = lamella.export(image, tmp_path / "half.ome.tif", region=region, labels=["small"])
         np.testing.assert_array_equal(tifffile.imread(file), half[:, 4:12, :8])
+
+
+def test_damaged_pixels_are_named_and_not_reported_as_a_full_disk(tmp_path):
+    with lamella.write_image(tmp_path / "a.zarr", pixels(shape=(4, 32, 32)), axes="zyx", levels=1) as image:
+        chunk = next(path for path in (tmp_path / "a.zarr/0/c").rglob("*") if path.is_file())
+        chunk.write_bytes(b"damaged")
+        with pytest.raises(DamagedDataError, match=r"^Cannot read the pixels .* or restore the file[.]$"):
+            lamella.export(image, tmp_path / "a.ome.tif")
+    assert not (tmp_path / "a.ome.tif").exists()

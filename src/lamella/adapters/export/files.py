@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 from lamella.adapters.export import pictures, tiff_files
 from lamella.adapters.export.ome_document import ome_document
 from lamella.adapters.export.pictures import Frames
-from lamella.errors import StorageError
+from lamella.errors import LamellaError, StorageError
 from lamella.ops.display.planes import PlaneAxes
 from lamella.ops.jobs.units import Files, files_of
 from lamella.ops.regions import whole_region
@@ -112,9 +112,9 @@ def write_file(path: str, write: Callable[[IO[bytes]], None]) -> None:
             target.commit()
         finally:
             target.discard()
+    except LamellaError:  # of the source, such as damaged pixels
+        raise
     except OSError as error:
-        if isinstance(error, StorageError):
-            raise
         # numpy writes arrays without the reason why the system refused.
         reason = error.strerror or f"{error}; the disk may be full"
         raise StorageError(f"Cannot write {path}: {reason}.", error.errno) from error
