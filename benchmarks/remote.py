@@ -506,9 +506,9 @@ def _count_rounds(case: Case) -> int:
     from tests.rounds import Rounds
 
     from lamella.store.objects.object_client import ObjectClient
-    from lamella.store.objects.object_requests import _honours
+    from lamella.store.objects.object_requests import _supports_conditions
 
-    _honours["s3", os.environ["AWS_ENDPOINT_URL"], "warm"] = True
+    _supports_conditions["s3", os.environ["AWS_ENDPOINT_URL"], "warm"] = True
     made = ObjectClient._new_store
     counter = Rounds(SimpleNamespace(setattr=setattr))
     work = case("s3://warm")

@@ -21,7 +21,7 @@ from tests.remote import Fault, Service, aim_at, forget_file_systems
 
 import lamella
 from lamella.errors import DamagedDataError, LamellaError, NodeExistsError, NodeNotFoundError, StorageError
-from lamella.store.objects.object_requests import _honours
+from lamella.store.objects.object_requests import _supports_conditions
 from torture.instants import acquisition
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ def scenario(seed: int, seconds: float) -> dict[str, int]:
         with pytest.MonkeyPatch.context() as patch, Service() as service:
             aim_at(patch, service.endpoint)
             patch.setenv("AWS_MAX_ATTEMPTS", chance.choice(["1", "2"]))
-            _honours["s3", service.endpoint, "bucket"] = True
+            _supports_conditions["s3", service.endpoint, "bucket"] = True
             if counts["rounds"] % 2:
                 service.latency = chance.choice([0, 0.002])
                 acquisition("s3://bucket/a.zarr", chance, counts, seed)

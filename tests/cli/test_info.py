@@ -378,7 +378,7 @@ def test_an_ome_xml_that_cannot_be_read_is_said_and_the_rest_shown(tmp_path):
 
 
 def test_a_large_ome_xml_is_read_only_when_details_are_asked_for(monkeypatch):
-    monkeypatch.setattr("lamella.nodes.describe.QUICK", 100)
+    monkeypatch.setattr("lamella.nodes.describe.MAX_XML_WITHOUT_DETAILS", 100)
     store = STORES / "v04_bioformats2raw_series" / "bf2raw.zarr"
     assert "was not read" in run(store).output
     assert "bf2raw 2" in run(store, "-v").output

@@ -20,7 +20,7 @@ from lamella.errors import (
     StoreExistsError,
     StoreNotFoundError,
 )
-from lamella.store.objects.object_requests import _honours
+from lamella.store.objects.object_requests import _supports_conditions
 
 from .states import State, digest, settled
 from .test_kills import check_killed
@@ -148,7 +148,7 @@ class StoreKiller:
     def __init__(self, service: Service, name: str, version: str, folder: Path) -> None:
         self.service, self.name, self.version, self.folder = service, name, version, folder
         self.work = WORKS[name]
-        _honours["s3", service.endpoint, BUCKET[1:]] = True
+        _supports_conditions["s3", service.endpoint, BUCKET[1:]] = True
         (folder / "old").mkdir(parents=True)
         self.work.prepare(folder / "old", version)
         service.put_folder(folder / "old", BUCKET)

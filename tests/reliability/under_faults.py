@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lamella.errors import AccessError, DamagedDataError, LamellaError, StorageError, UnitsFailedError
-from lamella.store.objects.object_requests import _honours
+from lamella.store.objects.object_requests import _supports_conditions
 
 from .operations import OPERATIONS, USED, Operation, files, seen
 from .protocols import PROTOCOLS, SECRET
@@ -89,7 +89,7 @@ class Trials:
         self.protocol = PROTOCOLS[protocol](service)
         USED[:] = [self.protocol]
         self.base = files(version)
-        _honours["s3", service.endpoint, "bucket"] = True
+        _supports_conditions["s3", service.endpoint, "bucket"] = True
         self.begin()
         if version not in self.before:
             self.before[version] = seen(service)

@@ -12,7 +12,7 @@ from tests.reliability.faults import Faults
 
 import lamella
 from lamella.errors import LamellaError
-from lamella.store.objects.object_requests import DELETED_AT_ONCE
+from lamella.store.objects.object_requests import DELETED_PER_REQUEST
 
 # s3fs leaves connections open when it begins new ones after an error.
 pytestmark = pytest.mark.filterwarnings("ignore:Unclosed:ResourceWarning")
@@ -129,7 +129,7 @@ def test_what_others_wrote_after_the_service_died_stays(
     service, version, tmp_path, well, deleting, monkeypatch
 ):
     # The service dies between two deletions.
-    monkeypatch.setitem(DELETED_AT_ONCE, "s3", 4)
+    monkeypatch.setitem(DELETED_PER_REQUEST, "s3", 4)
     make_plate(tmp_path / "plate.zarr", version)
     service.put_folder(tmp_path / "plate.zarr", "/bucket/plate.zarr")
     plate = lamella.open_ome_zarr(URL, mode="r+")

@@ -17,7 +17,7 @@ from lamella.store.objects import document_memory
 from lamella.store.objects import object_storage as s3_storage
 from lamella.store.objects.addresses import split_url
 from lamella.store.objects.object_client import _used_in
-from lamella.store.objects.object_requests import _honours
+from lamella.store.objects.object_requests import _supports_conditions
 from lamella.store.storage import ChangedError, RangeRequest
 
 URL = "s3://bucket/plate 1.zarr"
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*honour conditions:UserWarning"
 def storage(service, rounds):
     """A storage in a service that fails as it is asked to; of which it is known whether it honours conditions."""
     found = object_storage(service.endpoint, URL)
-    _honours[found._client.bucket] = True
+    _supports_conditions[found._client.bucket] = True
     return found
 
 
@@ -165,7 +165,7 @@ def test_an_edit_is_two_requests_and_one_more_for_a_service_that_is_not_known(se
     rounds.clear()
     storage.update("x", lambda data: data + b"2")
     assert (service.counts(), rounds.rounds) == ({"GET": 1, "PUT": 1}, 2)
-    _honours.clear()
+    _supports_conditions.clear()
     service.requests.clear()
     rounds.clear()
     storage.update("x", lambda data: data + b"3")

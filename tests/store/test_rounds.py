@@ -12,7 +12,7 @@ import lamella
 from lamella.adapters.png import write_preview
 from lamella.store.keys import METADATA_FILES, ancestors
 from lamella.store.objects import object_storage as s3_storage
-from lamella.store.objects.object_requests import _honours
+from lamella.store.objects.object_requests import _supports_conditions
 from lamella.store.pixels import chunk_cache
 from lamella.store.storage import open_storage
 from lamella.store.transfer import files_below
@@ -37,7 +37,7 @@ def plate(service, tmp_path, version):
 def asked(service, rounds, plate, monkeypatch):
     """What counts the requests and rounds of a call, for a plate in a service."""
     monkeypatch.setattr(s3_storage, "SECONDS_TRUSTED", 3600)  # on a slow machine too
-    _honours["s3", service.endpoint, "bucket"] = True
+    _supports_conditions["s3", service.endpoint, "bucket"] = True
     chunk_cache.decoded.clear()
     chunk_cache.indexes.clear()
 

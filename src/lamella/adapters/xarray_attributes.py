@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
-from lamella.spec.own_key import own_entries, with_own_record
+from lamella.spec.own_key import own_object, with_own_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,13 +22,13 @@ def user_attributes(attributes: JSONObject) -> JSONObject:
     """Return the stored attrs of a DataArray; those of lamella replace those of iohub."""
     iohub = attributes.get("iohub")
     attrs = iohub.get(_ATTRS) if isinstance(iohub, dict) else None
-    return {**(attrs if isinstance(attrs, dict) else {}), **own_entries(attributes, _ATTRS)}
+    return {**(attrs if isinstance(attrs, dict) else {}), **own_object(attributes, _ATTRS)}
 
 
 def with_user_attributes(attributes: JSONObject, attrs: JSONObject) -> JSONObject:
     """Return attributes with the attrs of a DataArray added to those stored before; new values replace old ones."""
     return (
-        with_own_record(attributes, _ATTRS, {**own_entries(attributes, _ATTRS), **attrs})
+        with_own_record(attributes, _ATTRS, {**own_object(attributes, _ATTRS), **attrs})
         if attrs
         else attributes
     )

@@ -11,7 +11,9 @@ from lamella.cli.messages import RESUMES, echo_report, echo_result
 from lamella.cli.options import dry_run_option, operation_options
 
 
-def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+def _parse_pairs(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
     """Parse NAME=VALUE pairs."""
     pairs: dict[str, str] = {}
     for value in values:
@@ -22,7 +24,7 @@ def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str
     return pairs
 
 
-def _sizes(context: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, float]:
+def _parse_sizes(context: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, float]:
     """Parse sizes of the last axes of space, or AXIS=SIZE pairs, separated by commas."""
     if value is None:
         return {}
@@ -41,21 +43,21 @@ def _sizes(context: click.Context, parameter: click.Parameter, value: str | None
     return sizes
 
 
-def _units(
+def _parse_units(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> str | dict[str, str]:
     """Parse a unit of all axes of space, or AXIS=UNIT pairs."""
     if len(values) == 1 and "=" not in values[0]:
         return values[0]
-    return _pairs(context, parameter, values)
+    return _parse_pairs(context, parameter, values)
 
 
-def _windows(
+def _parse_windows(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, tuple[float, float]]:
     """Parse NAME=START,END."""
     windows = {}
-    for name, text in _pairs(context, parameter, values).items():
+    for name, text in _parse_pairs(context, parameter, values).items():
         start, _, end = text.partition(",")
         try:
             windows[name] = (float(start), float(end))
@@ -64,10 +66,12 @@ def _windows(
     return windows
 
 
-def _values(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+def _parse_values(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, Any]:
     """Parse NAME=VALUE, where a value that is JSON is read as JSON."""
     changes: dict[str, Any] = {}
-    for name, text in _pairs(context, parameter, values).items():
+    for name, text in _parse_pairs(context, parameter, values).items():
         try:
             changes[name] = json.loads(text)
         except ValueError:
@@ -77,24 +81,39 @@ def _values(context: click.Context, parameter: click.Parameter, values: tuple[st
 
 @click.command(epilog="Example: lamella edit plate.zarr --pixel-size 1,0.65,0.65 --color DAPI=blue --dry-run")
 @click.argument("path", type=click.Path())
-@click.option("--pixel-size", metavar="Z,Y,X", callback=_sizes, help="Size of a voxel, or y=N,x=N.")
+@click.option("--pixel-size", metavar="Z,Y,X", callback=_parse_sizes, help="Size of a voxel, or y=N,x=N.")
 @click.option(
-    "--unit", "units", metavar="UNIT", multiple=True, callback=_units, help="Unit of space, or AXIS=UNIT."
+    "--unit",
+    "units",
+    metavar="UNIT",
+    multiple=True,
+    callback=_parse_units,
+    help="Unit of space, or AXIS=UNIT.",
 )
 @click.option(
-    "--rename-channel", "renamed", metavar="OLD=NEW", multiple=True, callback=_pairs, help="Rename a channel."
+    "--rename-channel",
+    "renamed",
+    metavar="OLD=NEW",
+    multiple=True,
+    callback=_parse_pairs,
+    help="Rename a channel.",
 )
 @click.option(
-    "--color", "colors", metavar="NAME=COLOR", multiple=True, callback=_pairs, help="CSS name or hex digits."
+    "--color",
+    "colors",
+    metavar="NAME=COLOR",
+    multiple=True,
+    callback=_parse_pairs,
+    help="CSS name or hex digits.",
 )
 @click.option(
-    "--window", "windows", metavar="NAME=A,B", multiple=True, callback=_windows, help="Contrast limits."
+    "--window", "windows", metavar="NAME=A,B", multiple=True, callback=_parse_windows, help="Contrast limits."
 )
 @click.option("--contrast", is_flag=True, help="Compute contrast limits from the pixels.")
 @click.option("--delete-channel", "delete", metavar="NAME", multiple=True, help="Delete it with its pixels.")
 @click.option("--name", metavar="NAME", help="Name of the image or plate.")
 @click.option(
-    "--attribute", "attributes", metavar="KEY=VALUE", multiple=True, callback=_values,
+    "--attribute", "attributes", metavar="KEY=VALUE", multiple=True, callback=_parse_values,
     help="Your own attribute; null deletes it.",
 )  # fmt: skip
 @dry_run_option
@@ -154,7 +173,7 @@ def rename_well(
     """Rename wells of a plate.
 
     Give the OLD and the NEW name of a well, such as A/1 and B/2 or A01 and B02, or a table of them. A new name may be
-    one that another line of the table frees, and wells may swap names. An interrupted command is resumed by running it
+    the old name of another line of the table, and wells may swap names. An interrupted command is resumed by running it
     again.
     """
     from lamella.ops.plates.rename_wells import read_renames, rename_wells
@@ -167,5 +186,5 @@ def rename_well(
     done = rename_wells(path, renames, dry_run=dry_run, **options)
     verb = "Would rename" if dry_run else "Renamed"
     lines = [f"{verb} {before} to {after}." for before, after in done] or ["Nothing is left to rename."]
-    value = {"renamed": [{"old": before, "new": after} for before, after in done], "dry_run": dry_run}
-    echo_result(context, as_json, value, "\n".join(lines))
+    summary = {"renamed": [{"old": before, "new": after} for before, after in done], "dry_run": dry_run}
+    echo_result(context, as_json, summary, "\n".join(lines))

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from lamella.store.storage import Storage
     from lamella.types import JSON, JSONObject, Shape
 
-QUICK = 16 * 2**20
-"""Limit of OME-XML in bytes that is parsed without ``details``."""
+MAX_XML_WITHOUT_DETAILS = 16 * 2**20
+"""Size of OME-XML in bytes; larger ones are parsed only with ``details``."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,11 @@ class ContainerDescription:
 
 @dataclass(frozen=True)
 class PlateDescription(ContainerDescription):
-    """A plate; ``described`` and ``ome_fault`` are of the OME-XML beside its rows, ``tables`` of the whole plate."""
+    """A plate.
+
+    ``described`` are the images in the OME-XML beside its rows, ``ome_fault`` is why the XML was not read; ``tables``
+    are those of the plate, not of its images.
+    """
 
     rows: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
@@ -434,7 +438,7 @@ def _described_images(
         size = node.documents.storage.size(node.node_path.child(XML).path)
         if size is None:
             return (), None
-        if size > QUICK and not details:
+        if size > MAX_XML_WITHOUT_DETAILS and not details:
             return (), f"{XML} of {size} bytes was not read. lamella info -v reads it."
         images = node.ome_images()
     except LamellaError as fault:
@@ -456,40 +460,42 @@ def to_json(description: Description) -> JSONObject:
     >>> to_json(ImageDescription("a.zarr", "0.5", None, (), (), (), ()))["kind"]
     'image'
     """
-    document: JSONObject = _plain(description)
+    document: JSONObject = _json_value(description)
     return document
 
 
-def _plain(value: Any) -> JSON:
+def _json_value(value: Any) -> JSON:
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _json_value(item) for key, item in value.items()}
     if dataclasses.is_dataclass(value):
-        document = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        document = {
+            field.name: _json_value(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
         return {"kind": document.pop("kind"), **document} if "kind" in document else document
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+        return [_json_value(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
 
 
-def tree_lines(node_path: NodePath, level: int | None = None) -> Iterator[str]:
-    """Yield one line per node, indented below its parent, up to `level` levels deep; arrays with shape and dtype.
+def tree_lines(node_path: NodePath, depth: int | None = None) -> Iterator[str]:
+    """Yield one line per node, indented below its parent, down to a depth; arrays with shape and dtype.
 
     Damaged nodes, and arrays with unsupported codecs, have a line with the problem.
     """
-    if level is not None:
-        level = whole_number(level, "The argument level", 0)
+    if depth is not None:
+        depth = whole_number(depth, "The argument level", 0)
     yield f"/{node_path.path}"
-    yield from _below(node_path, "", level)
+    yield from _tree_below(node_path, "", depth)
 
 
-def _below(node_path: NodePath, indent: str, level: int | None) -> Iterator[str]:
-    if level is not None and level <= 0:
+def _tree_below(node_path: NodePath, indent: str, depth: int | None) -> Iterator[str]:
+    if depth is not None and depth <= 0:
         return
     try:
         members = [
-            (name, *_text_of(node_path.child(name)))
+            (name, *_tree_text(node_path.child(name)))
             for name in node_path.store_handle.documents.storage.list(node_path.path)
             if may_be_node_name(name)
         ]
@@ -502,10 +508,10 @@ def _below(node_path: NodePath, indent: str, level: int | None) -> Iterator[str]
         yield f"{indent}{'└── ' if last else '├── '}{name}{text}"
         if is_group:
             below = indent + ("    " if last else "│   ")
-            yield from _below(node_path.child(name), below, None if level is None else level - 1)
+            yield from _tree_below(node_path.child(name), below, None if depth is None else depth - 1)
 
 
-def _text_of(node_path: NodePath) -> tuple[str | None, bool]:
+def _tree_text(node_path: NodePath) -> tuple[str | None, bool]:
     """Return the text after the name of a node, and whether it is a group; None if there is no node."""
     documents = node_path.store_handle.documents
     try:

@@ -14,10 +14,10 @@ from uuid import uuid4
 from lamella.errors import LamellaError, MetadataError, NodeNotFoundError, StorageError
 from lamella.spec.own_key import (
     Replacing,
-    changed,
+    apply_difference,
     difference,
     read_replacing,
-    replaces,
+    replacement_token,
     with_replacing,
     with_token,
 )
@@ -75,7 +75,7 @@ def put_in_place(
     own = "" if documents.storage.locks_processes else new.path.rpartition("/")[2]
     with documents.storage.lock(_lock(position)), abandoned_on_errors(own):
         try:
-            token = replaces(documents.array(new.path).attributes) or ""
+            token = replacement_token(documents.array(new.path).attributes) or ""
             if _is_half_copied(documents, position.path, name):
                 documents.storage.write(join(node_path.path, V2.attributes), b"{}")
         except BaseException:
@@ -164,9 +164,9 @@ def without_replacing(node_path: NodePath, attributes: JSONObject) -> Replaced:
     if state == "old":
         return Replaced(attributes, {})
     if state == "new":
-        return Replaced(changed(attributes, replacing.after), {})
+        return Replaced(apply_difference(attributes, replacing.after), {})
     if _token(documents, path, replacing.by) == replacing.token:
-        return Replaced(changed(attributes, replacing.after), {replacing.name: replacing.by})
+        return Replaced(apply_difference(attributes, replacing.after), {replacing.name: replacing.by})
     return Replaced(attributes, {}, replacing.name)
 
 
@@ -217,7 +217,7 @@ def _replacement_state(
 def _token(documents: Documents, image: str, name: str) -> str | None:
     """Return the token of an array, "" for none; None if there is no array."""
     try:
-        return replaces(documents.array(join(image, name)).attributes) or ""
+        return replacement_token(documents.array(join(image, name)).attributes) or ""
     except NodeNotFoundError:
         return None
     except MetadataError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from lamella.spec.own_key import own_entries, with_own_record
+from lamella.spec.own_key import own_object, with_own_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ def real_times(attributes: JSONObject, image: str, start: float, step: float) ->
     >>> real_times(stored, "0", 0.0, 60.0), real_times(stored, "0", 0.0, 1.0)
     ({0: 0.0, 1: 61.5}, None)
     """
-    record: Any = own_entries(attributes, _REAL).get(image)
+    record: Any = own_object(attributes, _REAL).get(image)
     try:
         stored = ((record["start"], start), (record["step"], step))
         noise = 1e-9 * abs(step)
@@ -49,7 +49,7 @@ def with_real_times(
     >>> with_real_times({}, "0", 0.0, 60.0, {0: 0.0, 1: 61.5})
     {'lamella': {'times': {'0': {'start': 0.0, 'step': 60.0, 'frames': [0, 1], 'times': [0.0, 61.5]}}}}
     """
-    records = own_entries(attributes, _REAL)
+    records = own_object(attributes, _REAL)
     others = {key: value for key, value in records.items() if key != image}
     if times is not None:
         frames = sorted(times)
@@ -68,7 +68,7 @@ def with_cut_times(attributes: JSONObject, first: int, stop: int) -> JSONObject:
     {'lamella': {'times': {'0': {'start': 60, 'step': 60, 'frames': [0], 'times': [61.5]}}}}
     """
     records: dict[str, Any] = {}
-    for image, record in own_entries(attributes, _REAL).items():
+    for image, record in own_object(attributes, _REAL).items():
         fields: Any = record
         try:
             times = dict(zip(fields["frames"], fields["times"], strict=True))
@@ -88,7 +88,7 @@ def written_times(attributes: JSONObject, image: str) -> tuple[float, float | No
     >>> written_times({"lamella": {"xarray_times": {"0": {"start": 3.0, "step": None}}}}, "0")
     (3.0, None)
     """
-    record = own_entries(attributes, WRITTEN_TIMES).get(image)
+    record = own_object(attributes, WRITTEN_TIMES).get(image)
     if not isinstance(record, dict) or not isinstance(record.get("start"), int | float):
         return None
     step = record.get("step")
@@ -101,5 +101,5 @@ def with_written_times(attributes: JSONObject, image: str, start: float, step: f
     >>> with_written_times({}, "0", 3.0, None)
     {'lamella': {'xarray_times': {'0': {'start': 3.0, 'step': None}}}}
     """
-    records = {**own_entries(attributes, WRITTEN_TIMES), image: {"start": start, "step": step}}
+    records = {**own_object(attributes, WRITTEN_TIMES), image: {"start": start, "step": step}}
     return with_own_record(attributes, WRITTEN_TIMES, records)

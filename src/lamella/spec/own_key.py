@@ -1,4 +1,4 @@
-"""Lamella's own key of a node's attributes, which other readers ignore: one record under each name in it.
+"""Lamella's own key of a node's attributes, ``{"lamella": {name: record}}``, which other readers ignore.
 
 Most are records of operations of several steps, which are in a document while they run, so that they can be finished
 after a kill. docs/design.md has an example of each. Pure functions on attributes.
@@ -23,7 +23,7 @@ def own_record(attributes: JSON, name: str) -> JSON:
     return own.get(name) if isinstance(own, dict) else None
 
 
-def own_entries(attributes: JSON, name: str) -> JSONObject:
+def own_object(attributes: JSON, name: str) -> JSONObject:
     """Return the record under a name, if it is an object; else an empty one."""
     record = own_record(attributes, name)
     return record if isinstance(record, dict) else {}
@@ -60,12 +60,12 @@ _APPENDING = "appending_channel"
 _REPLACING = "replacing"
 _CREATING = "creating"
 _TOKEN = "replaces"
-_PARTS = ("ome", "lamella")
+_COMPARED_INSIDE = ("ome", "lamella")
 _UNFINISHED = frozenset((_APPENDING, _DELETING, _REPLACING))
 
 
 def is_unfinished(attributes: JSONObject) -> bool:
-    """Return whether an image has a record of an append, a deletion or a replacement; it may be one that is damaged."""
+    """Return whether an image has a record of an append, a deletion or a replacement, even a damaged record."""
     own = attributes.get(OWN)
     return isinstance(own, dict) and not own.keys().isdisjoint(_UNFINISHED)
 
@@ -97,9 +97,9 @@ class RenamingRecord(NamedTuple):
 
 
 COPYING = "copying"
-"""The old name is listed and complete; what has the new one are copies."""
+"""The old name is listed and complete; files under the new name are copies, perhaps not all of them."""
 COPIED = "copied"
-"""The new name is listed and complete; what has the old one is left to be deleted."""
+"""The new name is listed and complete; files under the old name remain to be deleted."""
 
 
 def read_renaming_record(attributes: JSONObject) -> RenamingRecord | None:
@@ -122,14 +122,14 @@ def with_renaming_record(attributes: JSONObject, record: RenamingRecord | None) 
     if record is None:
         return with_own_record(attributes, _RENAMING, None)
     (old, new), token, state = record
-    further = {key: value for key, value in (("by", token), ("state", state)) if value}
-    return with_own_record(attributes, _RENAMING, {"from": old, "to": new, **further})
+    state_keys = {key: value for key, value in (("by", token), ("state", state)) if value}
+    return with_own_record(attributes, _RENAMING, {"from": old, "to": new, **state_keys})
 
 
 def read_swapped(attributes: JSONObject) -> list[list[str]]:
-    """Return the old and the new path of each well that swapped names with others in the last such call."""
+    """Return the old and the new path of each well that the last swap of names renamed."""
     record = own_record(attributes, _SWAPPED)
-    return record if isinstance(record, list) else []  # only compared
+    return record if isinstance(record, list) else []  # not checked further: callers only compare it
 
 
 def with_swapped(attributes: JSONObject, wells: list[list[str]] | None) -> JSONObject:
@@ -157,7 +157,7 @@ class Deleting(NamedTuple):
     number: int
     """``name`` and ``number``: name of the channel, and its index along the channel axis."""
     levels: list[JSONObject]
-    """Entries of the lower levels, which the image lists again when they are without the channel."""
+    """Entries of the lower levels: left out of the image's list until their arrays are without the channel."""
     done: list[str]
     """Paths of the levels that are without the channel."""
     entries: Sequence[JSONObject] = ()
@@ -202,8 +202,8 @@ def read_replacing(attributes: JSONObject) -> Replacing | None:
     if not isinstance(record, dict):
         return None
     name, by, token, after = (record.get(key) for key in Replacing._fields)
-    texts = isinstance(name, str) and isinstance(by, str) and isinstance(token, str)
-    return Replacing(name, by, token, after) if texts and isinstance(after, dict) else None  # type: ignore[arg-type]
+    are_texts = isinstance(name, str) and isinstance(by, str) and isinstance(token, str)
+    return Replacing(name, by, token, after) if are_texts and isinstance(after, dict) else None  # type: ignore[arg-type]
 
 
 def with_replacing(attributes: JSONObject, replacing: Replacing | None) -> JSONObject:
@@ -211,7 +211,7 @@ def with_replacing(attributes: JSONObject, replacing: Replacing | None) -> JSONO
     return with_own_record(attributes, _REPLACING, None if replacing is None else replacing._asdict())
 
 
-def replaces(attributes: JSONObject) -> str | None:
+def replacement_token(attributes: JSONObject) -> str | None:
     """Return the token of an array that replaces another one; None for all other arrays."""
     token = own_record(attributes, _TOKEN)
     return token if isinstance(token, str) else None
@@ -242,7 +242,7 @@ def with_creating(attributes: JSONObject, token: str | None) -> JSONObject:
 
 
 def difference(before: JSONObject, after: JSONObject) -> JSONObject:
-    """Return the changed keys between two sets of attributes, also inside ``ome`` and ``lamella``; None: removed.
+    """Return the changed keys of attributes, also inside ``ome`` and ``lamella``; a removed key has None.
 
     >>> difference({"ome": {"version": "0.5", "labels": ["a"]}, "mine": 1}, {"ome": {"version": "0.5"}, "mine": 1})
     {'ome': {'labels': None}}
@@ -250,7 +250,7 @@ def difference(before: JSONObject, after: JSONObject) -> JSONObject:
     changes: JSONObject = {}
     for key in {**before, **after}:
         old, new = before.get(key), after.get(key)
-        if key in _PARTS and isinstance(old, dict) and isinstance(new, dict):
+        if key in _COMPARED_INSIDE and isinstance(old, dict) and isinstance(new, dict):
             new = {name: new.get(name) for name in {**old, **new} if old.get(name) != new.get(name)}
             old = {}
         if old != new:
@@ -258,19 +258,23 @@ def difference(before: JSONObject, after: JSONObject) -> JSONObject:
     return changes
 
 
-def changed(attributes: JSONObject, by: JSONObject) -> JSONObject:
+def apply_difference(attributes: JSONObject, changes: JSONObject) -> JSONObject:
     """Return attributes with a `difference` applied.
 
-    >>> changed({"ome": {"version": "0.5", "labels": ["a"]}, "mine": 1}, {"ome": {"labels": None}, "its": 2})
+    >>> apply_difference({"ome": {"version": "0.5", "labels": ["a"]}, "mine": 1}, {"ome": {"labels": None}, "its": 2})
     {'ome': {'version': '0.5'}, 'mine': 1, 'its': 2}
     """
     result = dict(attributes)
-    for key, new in by.items():
+    for key, new in changes.items():
         old = result.get(key)
-        parts = {**old, **new} if key in _PARTS and isinstance(old, dict) and isinstance(new, dict) else None
+        parts = (
+            {**old, **new}
+            if key in _COMPARED_INSIDE and isinstance(old, dict) and isinstance(new, dict)
+            else None
+        )
         result[key] = (
             new
             if parts is None
             else {name: value for name, value in parts.items() if value is not None} or None
         )
-    return {key: value for key, value in result.items() if value is not None or key not in by}
+    return {key: value for key, value in result.items() if value is not None or key not in changes}

@@ -1,4 +1,4 @@
-"""``export``: write images and plates as files for other programs, each complete or not there."""
+"""``export``: write images and plates as files for other programs. A file appears when it is complete."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lamella._version import __version__
 from lamella.adapters.export import pictures
 from lamella.adapters.export.files import TIFF, ExportedFile
-from lamella.adapters.export.selection import OfPlate, Selection
+from lamella.adapters.export.selection import PlateOrigin, Selection
 from lamella.errors import InvalidArgumentError, StoreExistsError, WrongTypeError, counted
 from lamella.log import logged
 from lamella.nodes.collection import Collection
@@ -76,7 +76,7 @@ def export(
     executor: Executor | None = None,
     progress: Progress | bool | None = None,
 ) -> list[str]:
-    """Write an image as one file, a plate as a folder with a file for each field and channel, or several of them.
+    """Write an image as one file, or a plate, a collection or several images as a folder of files.
 
     OME-TIFF is tiled, with lower levels as SubIFDs and names, colours, sizes and positions in its OME-XML. Files appear
     when they are complete. The same call resumes an interrupted one: finished files are skipped as long as their
@@ -87,8 +87,8 @@ def export(
     source
         An image, a plate or a collection, or the path, URL or zarr store of one; or a sequence of them.
     destination
-        The file of an image, or an existing folder. Of a plate, a collection or a sequence the folder; the files of a
-        plate are named by well, field and channel: ``B3_f0_DAPI.ome.tif``; the colours of RGB share ``B3_f0.ome.tif``.
+        Path of the new file of an image, or of a folder for one or several files. A plate gets a file for each field
+        and channel, named by well, field and channel: ``B3_f0_DAPI.ome.tif``; RGB channels share ``B3_f0.ome.tif``.
     format
         "ome-tiff", "imagej" (uint8, uint16 and float32), "png" of one plane in colour, "gif" or "mp4" (which needs
         ffmpeg) over time, or over z without time. By default from the ending: ``.ome.tif``, ``.tif`` for ImageJ,
@@ -119,7 +119,8 @@ def export(
     Raises
     ------
     InvalidArgumentError
-        The pixels do not fit the format, or an argument not the image (a ValueError). Nothing is written then.
+        The format does not support the pixels, or an argument does not fit the image (a ValueError). Nothing is
+        written then.
     StoreExistsError
         A file exists already (a FileExistsError).
     MissingDependencyError
@@ -143,8 +144,8 @@ def export(
         is_file = is_one and isinstance(images[0][1], Position) and not os.path.isdir(path)
         if not is_file:
             _check_folder(path, images)
-        is_target = is_file or (is_one and isinstance(images[0][1], Plate))
-        targets = [path] if is_target else _targets(images, path, format)
+        is_path_of_image = is_file or (is_one and isinstance(images[0][1], Plate))
+        targets = [path] if is_path_of_image else _targets(images, path, format)
         units = list(_units([image for _, image in images], targets, format, arguments, labels))
         workers.check_reach(*(unit.position.documents.storage for unit in units))
         with logged("Export %s to %s", counted(len(images), "image"), path):
@@ -230,10 +231,10 @@ def _units(
             raise InvalidArgumentError(
                 f"format={format!r} is not one of {', '.join([*TIFF, *pictures.FORMATS])}."
             )
-        of_node = _pictures_of if chosen in pictures.FORMATS else _tiffs_of
+        files_of = _pictures_of if chosen in pictures.FORMATS else _tiffs_of
         if isinstance(node, Position):
             _check_ending(target, chosen)
-        for unit in of_node(node, target, chosen, arguments, labels):
+        for unit in files_of(node, target, chosen, arguments, labels):
             _check_length(unit)
             if unit.key in paths:
                 raise InvalidArgumentError(
@@ -246,8 +247,10 @@ def _units(
 def _check_ending(path: str, format: str) -> None:
     """Raise for a file whose ending is that of another format."""
     ending = _ending_of(path)
-    is_own = not ending or ENDINGS[ending] == format or (ending in (".tif", ".tiff") and format == "ome-tiff")
-    if not is_own:
+    fits_format = (
+        not ending or ENDINGS[ending] == format or (ending in (".tif", ".tiff") and format == "ome-tiff")
+    )
+    if not fits_format:
         raise InvalidArgumentError(
             f"{path} ends with {ending}, which is not an ending of {format}: rename it, or leave the format out."
         )
@@ -294,21 +297,21 @@ def _tiffs_of(
                 for number, channel in zip(selection.channels, selection.names(), strict=True)
             ]
         for label in _label_names(position, labels):
-            part = replace(_of_label(position.labels[label], selection), plate=origin)
+            part = replace(_selection_of_label(position.labels[label], selection), plate=origin)
             parts.append((f"{stem}_{plain_name(label)}_labels{ending}", part))
         for file, part in parts:
             check(part)
             yield ExportedFile(part, folder, file, format)
 
 
-def _origins(plate: Plate) -> dict[str, OfPlate]:
+def _origins(plate: Plate) -> dict[str, PlateOrigin]:
     """Return the name of a plate, and the acquisition of each field, by the path of the field."""
     stated = {each.id: each for each in plate.document.shared_model.acquisitions or ()}
     name = plate.document.shared_model.name or ""
     if not stated:
-        return dict.fromkeys((path for path, _ in plate.positions()), OfPlate(name))
+        return dict.fromkeys((path for path, _ in plate.positions()), PlateOrigin(name))
     return {
-        f"{path}/{image.path}": OfPlate(name, stated.get(image.acquisition or 0))
+        f"{path}/{image.path}": PlateOrigin(name, stated.get(image.acquisition or 0))
         for path, well in plate.wells()
         for image in well.document.shared_model.images
     }
@@ -361,7 +364,7 @@ def _label_names(position: Position, labels: bool | Sequence[str]) -> list[str]:
     return [labels] if isinstance(labels, str) else list(labels)
 
 
-def _of_label(label: LabelImage, selection: Selection) -> Selection:
+def _selection_of_label(label: LabelImage, selection: Selection) -> Selection:
     """Select the same part of a label image, along the axes that it has."""
     image = selection.position
     return Selection.of(
@@ -418,7 +421,7 @@ def _write_here(units: Sequence[ExportedFile], job: str, journal: Journal[LocalF
 
 
 def _is_of_job(journal: str, head: Mapping[str, Any]) -> bool:
-    """Return whether a killed call for the same files has left its journal: then files may be its own."""
+    """Return whether a killed call for the same files left its journal: that call may have written existing files."""
     try:
         with open(journal, "rb") as file:
             return bool(parsed(file.readline()) == head)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from xml.etree.ElementTree import Element
 
-    from lamella.adapters.export.selection import OfPlate, Selection
+    from lamella.adapters.export.selection import PlateOrigin, Selection
 
 _SCHEMA = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 _TYPES = {
@@ -80,7 +80,7 @@ def _text(value: object) -> str:
     return _NOT_IN_XML.sub("\ufffd", repr(value) if isinstance(value, float) else str(value))
 
 
-def _add_plate(root: Element, origin: OfPlate) -> None:
+def _add_plate(root: Element, origin: PlateOrigin) -> None:
     """Name the plate and the acquisition. The wells are in the names of the files: see the layout "lamella"."""
     plate = _add(root, "Plate", ID="Plate:0", Name=origin.name or None)
     acquisition = origin.acquisition

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class OfPlate:
+class PlateOrigin:
     """The plate that an exported field is from: its name, and the field's acquisition if the plate lists it."""
 
     name: str
@@ -50,7 +50,7 @@ class Selection:
     """Whether z is the maximum over the region along z."""
     region: Mapping[str, tuple[int, int]]
     """Start and stop by axis, in pixels of level 0; whole axes are left out."""
-    plate: OfPlate | None = None
+    plate: PlateOrigin | None = None
     """The plate of the image; None for another image."""
 
     @classmethod

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lamella.errors import InvalidArgumentError
 from lamella.ops.plates.composed_arrays import ComposedArray, ImagePlan, Piece
 from lamella.ops.plates.ome_facts import meta_with_facts
-from lamella.ops.pyramids.plan import made_by
+from lamella.ops.pyramids.plan import method_of_image
 from lamella.ops.regions import region_of_label
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
@@ -142,7 +142,7 @@ def _plan_levels(
     meta = meta_with_facts(image).copied()
     finest = _finest(image)
     cut = _cut(image, finest, region)
-    method = made_by(image) or ("mode" if path else "mean")
+    method = method_of_image(image) or ("mode" if path else "mean")
     datasets = meta.multiscales[0].datasets
     factors_by_path = {dataset.path: _factors(image, finest, dataset.path) for dataset in datasets}
     computes = image.stale_levels or not all(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, LamellaError
 from lamella.ops.jobs.units import Files, digest, files_of_region, is_done, state_of
-from lamella.spec.own_key import OWN, own_entries, with_own_record
+from lamella.spec.own_key import OWN, own_object, with_own_record
 from lamella.store.keys import METADATA_FILES, PRIVATE_PREFIX, join, join_names
 from lamella.store.pixels.stored_chunks import iter_stored_files
 
@@ -40,7 +40,7 @@ def without_records(attributes: JSONObject) -> JSONObject:
 
 def _write_record(position: Position, name: str, record: JSONObject) -> None:
     def edit(attributes: JSONObject) -> JSONObject:
-        return with_own_record(attributes, _MAP, {**own_entries(attributes, _MAP), name: record})
+        return with_own_record(attributes, _MAP, {**own_object(attributes, _MAP), name: record})
 
     position.documents.edit_group(position.path, edit)
 
@@ -52,7 +52,7 @@ def begin_result(position: Position, name: str) -> None:
 
 def is_recorded(position: Position, name: str) -> bool:
     """Return whether `Plate.map` has created or begun an image or label image."""
-    return name in own_entries(position.documents.group(position.path), _MAP)
+    return name in own_object(position.documents.group(position.path), _MAP)
 
 
 def exists(position: Position, name: str) -> bool:
@@ -100,7 +100,7 @@ class PositionRecord:
     def is_done(self) -> bool:
         """Return whether the stored result is the same that the function would compute."""
         try:
-            record = own_entries(self._target.documents.group(self._target.path), _MAP).get(self._name)
+            record = own_object(self._target.documents.group(self._target.path), _MAP).get(self._name)
             if self._input is None or not isinstance(record, dict) or not record.get("output"):
                 return False
             outputs = self._outputs()

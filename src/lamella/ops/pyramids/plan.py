@@ -1,7 +1,7 @@
 """The levels of an image that a job computes: their arrays and factors.
 
-A job reads the metadata of each array once: shapes from two moments, while frames are appended, would look as if levels
-shrank along time. A `Bounds` is a region as stored: (start, stop), such as ((0, 0), (512, 512)).
+A job reads the metadata of each array once. If another program appends frames meanwhile, shapes that were read at
+different times would not fit each other. A `Bounds` is a region as stored: (start, stop), such as ((0, 0), (512, 512)).
 """
 
 from __future__ import annotations
@@ -73,21 +73,21 @@ def _outgrown(
 ) -> dict[int, tuple[Shape, Bounds]]:
     """Return the required shape and the missing region of the levels that level 0 has outgrown, by number.
 
-    Factors come from the scales: by shapes alone, a film that became twice as long would look like one that is halved.
-    Scales that do not grow from level to level are ignored. Those of other programs only show which axes, other than
-    those of space, keep their length.
+    Factors come from the scales. Shapes are not enough: if level 0 grew from 10 to 20 frames, level 1 with 10 frames
+    would seem to be downscaled by 2 along time. Scales that do not grow from level to level are ignored. Of a pyramid
+    that another program made, only axes of a ratio of 1 that are not of space are resized.
     """
     if len(paths) < 2:
         return {}
-    finest, outgrown, before = arrays[0].meta.shape, {}, 1.0
-    is_made_by_lamella, space = made_by(position) is not None, space_axes(position.axes)
+    finest, outgrown, last_product = arrays[0].meta.shape, {}, 1.0
+    is_made_by_lamella, space = method_of_image(position) is not None, space_axes(position.axes)
     for number, path in enumerate(paths[1:], 1):
         ratios, shape = _ratios(position, paths[0], path), arrays[number].meta.shape
         if ratios is None or not len(ratios) == len(shape) == len(finest):
             continue
-        if prod(ratios) <= before:
+        if prod(ratios) <= last_product:
             return {}
-        before = prod(ratios)
+        last_product = prod(ratios)
         factors = _whole_factors(ratios)
         if factors is not None and is_made_by_lamella:
             required = tuple(-(-n // f) for n, f in zip(finest, factors, strict=True))
@@ -113,7 +113,10 @@ def _ratios(position: Position, fine: str, coarse: str) -> list[float] | None:
         coarse_scale, fine_scale = (geometry.effective_scale(model, path) for path in (coarse, fine))
     except MetadataError:
         return None
-    return [size / fine if fine else 0.0 for size, fine in zip(coarse_scale, fine_scale, strict=True)]
+    return [
+        coarse_size / fine_size if fine_size else 0.0
+        for coarse_size, fine_size in zip(coarse_scale, fine_scale, strict=True)
+    ]
 
 
 def _whole_factors(ratios: Sequence[float]) -> Shape | None:
@@ -128,13 +131,13 @@ def _factors(position: Position, fine: PinnedArray, coarse: PinnedArray) -> Shap
     """Return the factor of each axis from one stored level to the next."""
     prefix = len(position.path) + 1 if position.path else 0
     paths = [array.path[prefix:] for array in (fine, coarse)]
-    ratios = _ratios(position, *paths) or [1.0] * fine.meta.ndim  # unusable transforms are replaced anyway
+    ratios = _ratios(position, *paths) or [1.0] * fine.meta.ndim  # the job replaces unusable scales
     is_usable = len(ratios) == fine.meta.ndim
     factors = geometry.level_factors(fine.meta.shape, coarse.meta.shape, ratios) if is_usable else None
     if factors is None or fine.meta.dtype != coarse.meta.dtype:
         images = [position.open_level(path) for path in paths]
         raise InvalidArgumentError(
-            f"The pyramid of {position.node_path} has no whole factor where {images[0]!r} is followed by "
+            f"The pyramid of {position.node_path} has no whole factor from {images[0]!r} to "
             f"{images[1]!r}. Call delete_pyramid() and compute it again."
         )
     return factors
@@ -150,7 +153,7 @@ def recorded_method(multiscale: JSONObject) -> Method | None:
     return name if name in get_args(Method) else None
 
 
-def made_by(position: Position) -> Method | None:
+def method_of_image(position: Position) -> Method | None:
     """Return the method by which lamella computed the levels of an image; None if another program did."""
     details = position.document.shared_model.multiscales[0].metadata
     return recorded_method({"metadata": details}) if isinstance(details, dict) else None

@@ -13,7 +13,7 @@ from uuid import uuid4
 from lamella.errors import InvalidArgumentError
 from lamella.ops.execution import Workers, check_progress
 from lamella.ops.pyramids.passes import make_levels
-from lamella.ops.pyramids.plan import PlannedLevels, made_by, planned_arrays
+from lamella.ops.pyramids.plan import PlannedLevels, method_of_image, planned_arrays
 from lamella.ops.pyramids.progress import finish_edit, reading_again, stored_stale
 from lamella.ops.regions import overlap, region_shape, whole_region
 from lamella.spec.stale_levels import StaleLevels, add_region, read_stale, with_stale
@@ -132,7 +132,7 @@ def _method(position: Position, requested: str | None) -> str:
             f"{position.node_path} has no lower levels to update. Make them with compute_pyramid(), unless the image "
             "is too small for any."
         )
-    recorded = made_by(position)
+    recorded = method_of_image(position)
     if recorded is None and requested is None and isinstance(position, LabelImage):
         return "mode"
     if recorded is None and requested is None:

@@ -51,7 +51,7 @@ def visit_tables(inspection: Inspection, node: StoredNode) -> None:
     replacing = read_replacing_table(group.attributes)
     for name in listed:
         if replacing is not None and replacing[0] == name:
-            continue  # a killed call has copied some of its files; readers read the new table under another name
+            continue  # a killed call left it half copied; readers open the complete table under its temporary name
         _check_table(inspection, node, inspection.read_group(join(group.path, name)))
 
 
@@ -99,14 +99,14 @@ def _check_table(inspection: Inspection, image: StoredNode, table: StoredNode) -
     if not isinstance(table.attributes, dict) or not table.exists:
         return
     info = table_info(table.attributes)
-    needed = {"anndata": "obs", "json": "table"}.get(info.backend, f"table.{info.backend}")
+    required_member = {"anndata": "obs", "json": "table"}.get(info.backend, f"table.{info.backend}")
     if "backend" not in table.attributes and "encoding-type" not in table.attributes:
         inspection.report("LM-22", table.path, "it has no backend", "write its backend")
     elif info.backend not in BACKENDS:
         found = f"the backend is {describe(info.backend)}"
         inspection.report("LM-22", table.path, found, f"use one of {', '.join(BACKENDS)}", at=("backend",))
-    elif table.names is not None and needed not in table.names:
-        found = f"the backend is {describe(info.backend)}, and there is no {needed}"
+    elif table.names is not None and required_member not in table.names:
+        found = f"the backend is {describe(info.backend)}, and there is no {required_member}"
         remedy = "restore it from a copy, or delete the table"
         inspection.report("LM-22", table.path, found, remedy, at=("backend",))
     elif info.type in ROI_TYPES:

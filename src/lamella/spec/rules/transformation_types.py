@@ -50,18 +50,18 @@ def check_parameters(entry: Value, ends: Ends, *, values_rule: str | None = None
 
 
 def _check_identity(entry: Value, ends: Ends) -> Checked:
-    yield from _check_end(entry, ends, "CT-27")
+    yield from _check_equal_ends(entry, ends, "CT-27")
     return ends.inputs if ends.inputs is not None else ends.outputs
 
 
-def _check_end(entry: Value, ends: Ends, rule: str) -> Findings:
+def _check_equal_ends(entry: Value, ends: Ends, rule: str) -> Findings:
     if None not in ends and ends.inputs != ends.outputs:
         found = f"the {entry.raw['type']} gives {ends.inputs} axes, its output has {ends.outputs}"
         yield entry.finding(rule, found, "make parameters and systems fit")
 
 
-def _other_end(ends: Ends, count: int) -> tuple[str, int] | None:
-    """Return the first end, and its number of axes, that does not have as many as the parameters."""
+def _misfit_side(ends: Ends, count: int) -> tuple[str, int] | None:
+    """Return the side whose number of axes is not `count`, "input" or "output", and that number; None if both fit."""
     for side, axes in zip(("input", "output"), ends, strict=True):
         if axes is not None and axes != count:
             return side, axes
@@ -79,12 +79,12 @@ def _check_vector(entry: Value, ends: Ends, values_rule: str | None) -> Checked:
     if not values:
         yield entry.wrong(values_rule or rule, kind, _ONE_EACH, name=f"the {kind}")
         return ends.outputs
-    if (other := _other_end(ends, len(values))) is not None:
-        found = f"the {kind} has {counted(len(values), 'number')}, its {other[0]} has {other[1]} axes"
+    if (misfit := _misfit_side(ends, len(values))) is not None:
+        found = f"the {kind} has {counted(len(values), 'number')}, its {misfit[0]} has {misfit[1]} axes"
         yield entry.finding(rule, found, _ONE_EACH, kind)
         return ends.outputs
     if kind == "scale" and any(value <= 0 for value in values):
-        # By the text it SHOULD be non-zero; the schema refuses what is not positive.
+        # In the text of the specification it SHOULD be non-zero; the JSON schema allows positive numbers only.
         yield entry.wrong(rule, kind, "use positive factors", name="the scale", level="SHOULD")
     return len(values)
 
@@ -97,34 +97,38 @@ def _check_map_axis(entry: Value, ends: Ends) -> Checked:
     if not order or sorted(order) != list(range(len(order))) or len(order) > _MAX_AXES:
         yield entry.wrong("CT-30", "mapAxis", "write a permutation of 0, 1, ...")
         return ends.outputs
-    if (other := _other_end(ends, len(order))) is not None:
-        found = f"mapAxis has {len(order)} entries, its {other[0]} has {other[1]} axes"
+    if (misfit := _misfit_side(ends, len(order))) is not None:
+        found = f"mapAxis has {len(order)} entries, its {misfit[0]} has {misfit[1]} axes"
         yield entry.finding("CT-30", found, "write one entry for each axis", "mapAxis")
         return ends.outputs
     return len(order)
 
 
 def _check_project_axis(entry: Value, ends: Ends) -> Checked:
-    sizes = {"droppedInputs": 0, "createdOutputs": 0}
-    if not sizes.keys() & entry.raw.keys():
+    counts = {"droppedInputs": 0, "createdOutputs": 0}
+    if not counts.keys() & entry.raw.keys():
         yield entry.finding("CT-31", "nothing is dropped or created", "add droppedInputs or createdOutputs")
         return ends.outputs
-    for key, count in zip(sizes, ends, strict=True):
+    for key, count in zip(counts, ends, strict=True):
         if key not in entry.raw:
             continue
-        places = integers(entry.raw[key])
-        if not places or not 0 <= min(places) <= max(places) <= 4 or not len(places) == len(set(places)) <= 3:
+        indices = integers(entry.raw[key])
+        if (
+            not indices
+            or not 0 <= min(indices) <= max(indices) <= 4
+            or not len(indices) == len(set(indices)) <= 3
+        ):
             yield entry.wrong("CT-31", key, "list 1 to 3 different axis indices")
             return ends.outputs
-        if count is not None and max(places) >= count:
-            yield entry.finding("CT-31", f"{key} names axis {max(places)} of {count}", "count from 0", key)
+        if count is not None and max(indices) >= count:
+            yield entry.finding("CT-31", f"{key} names axis {max(indices)} of {count}", "count from 0", key)
             return ends.outputs
-        sizes[key] = len(places)
+        counts[key] = len(indices)
     if ends.inputs is None:
         return ends.outputs
-    values = ends.inputs - sizes["droppedInputs"] + sizes["createdOutputs"]
-    yield from _check_end(entry, Ends(values, ends.outputs), "CT-31")
-    return values
+    outputs = ends.inputs - counts["droppedInputs"] + counts["createdOutputs"]
+    yield from _check_equal_ends(entry, Ends(outputs, ends.outputs), "CT-31")
+    return outputs
 
 
 def _check_sequence(entry: Value, ends: Ends) -> Checked:
@@ -137,8 +141,8 @@ def _check_sequence(entry: Value, ends: Ends) -> Checked:
         return ends.outputs
     axes = ends.inputs
     for index, item in enumerate(entry["transformations"]):
-        last = ends.outputs if index == len(items) - 1 else None
-        axes = yield from _check_nested(item, Ends(axes, last))
+        outputs = ends.outputs if index == len(items) - 1 else None
+        axes = yield from _check_nested(item, Ends(axes, outputs))
     return axes
 
 
@@ -167,7 +171,7 @@ def _check_bijection(entry: Value, ends: Ends) -> Checked:
             found = f"{key} is of type {describe(kind)}, whose inverse is known"
             remedy = "write that transformation without a bijection"
             yield part.finding("CT-37", found, remedy, level="SHOULD")
-    yield from _check_end(entry, ends, "CT-37")
+    yield from _check_equal_ends(entry, ends, "CT-37")
     return ends.outputs
 
 
@@ -182,7 +186,7 @@ def _check_field(entry: Value, ends: Ends) -> Checked:
             "CT-35", "interpolation", "write nearest, linear or cubic", name="the interpolation"
         )
     if raw["type"] == "displacements":
-        yield from _check_end(entry, ends, "CT-35")
+        yield from _check_equal_ends(entry, ends, "CT-35")
     return ends.outputs
 
 
@@ -220,26 +224,26 @@ def _check_dimension_item(item: Value, ends: Ends) -> Generator[Finding, None, l
     if not isinstance(item.raw, dict):
         yield item.finding("CT-36", f"the item is {item}", "write an object")
         return []
-    places: dict[str, list[int] | None] = {}
+    axis_indices: dict[str, list[int] | None] = {}
     for key, count in zip(("inputAxes", "outputAxes"), ends, strict=True):
-        found = places[key] = integers(item.raw.get(key))
-        if found is None:
+        indices = axis_indices[key] = integers(item.raw.get(key))
+        if indices is None:
             yield item.wrong("CT-36", key, "list axis indices, from 0")
-        elif any(axis < 0 or (count is not None and axis >= count) for axis in found):
+        elif any(axis < 0 or (count is not None and axis >= count) for axis in indices):
             yield item.wrong("CT-36", key, f"list indices of the {count or ''} axes")
-            places[key] = None
+            axis_indices[key] = None
     if "transformation" not in item.raw:
         yield item.finding("CT-36", "the item has no transformation", "add one")
     else:
-        counts = [len(found) if found is not None else None for found in places.values()]
+        counts = [None if indices is None else len(indices) for indices in axis_indices.values()]
         yield from _check_nested(item["transformation"], Ends(*counts))
-    return places["outputAxes"] or []
+    return axis_indices["outputAxes"] or []
 
 
 def _check_affine(entry: Value, ends: Ends) -> Checked:
     """Check an affine transformation (CT-32, CT-38)."""
     yield from check_parameter_path(entry)
-    if (yield from _check_source(entry, "affine", "CT-32")) is None:
+    if (yield from _check_inline_or_path(entry, "affine", "CT-32")) is None:
         return ends.outputs
     matrix = read_matrix(entry.raw["affine"])
     if matrix is None or len(matrix[0]) < 2:
@@ -265,16 +269,18 @@ def _or_any(count: int | None) -> str:
 def _check_rotation(entry: Value, ends: Ends) -> Checked:
     """Check a rotation (CT-33)."""
     yield from check_parameter_path(entry)
-    if (yield from _check_source(entry, "rotation", "CT-33")) is None:
+    if (yield from _check_inline_or_path(entry, "rotation", "CT-33")) is None:
         return ends.outputs
     matrix = read_matrix(entry.raw["rotation"])
     if matrix is None or len(matrix) != len(matrix[0]) or len(matrix) > _MAX_AXES:
         yield entry.wrong("CT-33", "rotation", "write a square matrix", name="the rotation")
         return ends.outputs
     size = len(matrix)
-    if _other_end(ends, size) is not None:
+    if _misfit_side(ends, size) is not None:
         found = f"the rotation is {size} x {size}, its systems have other numbers of axes"
-        yield entry.finding("CT-33", found, "fit them", "rotation")
+        yield entry.finding(
+            "CT-33", found, "write a matrix with one row and column for each axis", "rotation"
+        )
         return ends.outputs
     if not is_rotation(matrix):
         found = "the matrix is not orthonormal with determinant 1"
@@ -282,7 +288,7 @@ def _check_rotation(entry: Value, ends: Ends) -> Checked:
     return size
 
 
-def _check_source(entry: Value, key: str, rule: str) -> Generator[Finding, None, JSON]:
+def _check_inline_or_path(entry: Value, key: str, rule: str) -> Generator[Finding, None, JSON]:
     """Check that the parameters are stored once, inline or by path; return the inline ones, or None."""
     raw = entry.raw
     if key in raw and "path" in raw:

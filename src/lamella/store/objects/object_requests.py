@@ -39,12 +39,12 @@ _MULTIPART = 64 << 20
 """Size from which an object is written in parts, in bytes."""
 _MAX_PARTS = 9000
 """Number of parts of an object; S3 allows 10,000."""
-KEYS_DELETED_AT_ONCE = 1000
+S3_DELETED_PER_REQUEST = 1000
 """Limit of S3 for deleting with one request."""
-DELETED_AT_ONCE = {"s3": KEYS_DELETED_AT_ONCE, "az": 256}
+DELETED_PER_REQUEST = {"s3": S3_DELETED_PER_REQUEST, "az": 256}
 """Limits of the services that delete several keys with one request."""
 
-_honours: dict[tuple[str, str, str], bool] = {}
+_supports_conditions: dict[tuple[str, str, str], bool] = {}
 """Whether a bucket supports conditional writes, by `ObjectClient.bucket`; tested once per process."""
 
 
@@ -60,7 +60,7 @@ class ObjectRequests(ObjectReads):
     async def members_of(self, folder: str) -> dict[str, bool]:
         """Return the names directly below a folder, each with whether it is that of an object."""
         store = self.client.store
-        listing = await self._listed(folder, store.list_with_delimiter_async(prefix=folder or None))
+        listing = await self._await_listing(folder, store.list_with_delimiter_async(prefix=folder or None))
         if listing is None:
             return {}
         paths = dict.fromkeys(listing["common_prefixes"], False)
@@ -70,17 +70,17 @@ class ObjectRequests(ObjectReads):
 
     async def existing(self, paths: Collection[str]) -> set[str]:
         """Return those of some keys and folders that exist."""
-        above = posixpath.commonpath(map(posixpath.dirname, paths)) if paths else ""
-        return await self._existing(set(paths), above)
+        parent = posixpath.commonpath(map(posixpath.dirname, paths)) if paths else ""
+        return await self._existing(set(paths), parent)
 
     async def _existing(self, paths: set[str], folder: str) -> set[str]:
         if not paths:
             return set()
-        inside = f"{folder}/" if folder else ""
-        listed = {inside + name for name in await self.names_in(folder)}
+        prefix = f"{folder}/" if folder else ""
+        listed = {prefix + name for name in await self.names_in(folder)}
         by_child: dict[str, set[str]] = {}
         for path in paths - listed:
-            by_child.setdefault(inside + path.removeprefix(inside).partition("/")[0], set()).add(path)
+            by_child.setdefault(prefix + path.removeprefix(prefix).partition("/")[0], set()).add(path)
         deeper = await all_of(
             self._existing(below, child) for child, below in by_child.items() if child in listed
         )
@@ -97,15 +97,17 @@ class ObjectRequests(ObjectReads):
 
     async def entries_below(self, folder: str) -> dict[str, tuple[int, Stamp | None]]:
         """Return all keys below a folder with their sizes and stamps, 1000 per request."""
-        metas = await self._listed(folder, self.client.store.list(prefix=folder or None).collect_async())
-        inside = f"{folder}/" if folder else ""
+        metas = await self._await_listing(
+            folder, self.client.store.list(prefix=folder or None).collect_async()
+        )
+        prefix = f"{folder}/" if folder else ""
         return {
             meta["path"]: (int(meta["size"]), self.stamp_of(meta))
             for meta in metas or ()
-            if meta["path"].startswith(inside) and meta["path"] != inside
+            if meta["path"].startswith(prefix) and meta["path"] != prefix
         }
 
-    async def _listed(self, folder: str, listing: Awaitable[T]) -> T | None:
+    async def _await_listing(self, folder: str, listing: Awaitable[T]) -> T | None:
         """Await the list of a folder; None where there is no bucket."""
         try:
             return await listing
@@ -135,7 +137,7 @@ class ObjectRequests(ObjectReads):
         If an answer is lost, the write may have succeeded. So the request is repeated; if the repetition is refused,
         the id of the stored object shows whether the first attempt wrote it.
         """
-        if not await self.honours_conditions():
+        if not await self.supports_conditions():
             head = await self.head(key)
             if (head and head.stamp) != expected:
                 raise ChangedError(key)
@@ -163,8 +165,8 @@ class ObjectRequests(ObjectReads):
     async def put_file(self, key: str, path: str, *, replaces: bool) -> Stamp | None:
         """Write a local file; unless it ``replaces`` the key, raise `ChangedError` where the key exists.
 
-        A large file is sent in parts, which cannot be completed on a condition: whether the key exists is checked once
-        more after the last part was read, and cancels the upload.
+        A large file is sent in parts, and services complete such an upload without a condition. So the key is looked up
+        after the last part was read, and the upload is cancelled if it exists.
         """
         size = os.path.getsize(path)
         if size <= _MULTIPART:
@@ -194,14 +196,14 @@ class ObjectRequests(ObjectReads):
         return self._stamp_of_write(result)
 
     async def put_many_if(self, items: Iterable[tuple[str, bytes, Stamp | None]]) -> dict[str, Stamp | None]:
-        """Write several keys as `put_if` does; return the stamps of those that were written, without changed ones."""
+        """Write several keys as `put_if` does; return the stamps of the written keys, and leave out changed keys."""
         written: dict[str, Stamp | None] = {}
 
         async def put(key: str, data: bytes, expected: Stamp | None) -> None:
             with suppress(ChangedError):
                 written[key] = await self.put_if(key, data, expected)
 
-        await self.honours_conditions()
+        await self.supports_conditions()
         await all_of(put(*item) for item in items)
         return written
 
@@ -220,14 +222,14 @@ class ObjectRequests(ObjectReads):
         stored = await self.head(key)
         return stored if stored is not None and stored.attributes.get(_ID) == write_id else None
 
-    async def honours_conditions(self) -> bool:
+    async def supports_conditions(self) -> bool:
         """Whether the service supports conditional writes; tested once per bucket, for unknown services."""
         if self.client.supports_conditions:
             return True
-        honours = _honours.get(self.client.bucket)
-        if honours is None:
-            honours = await self._test_conditions()
-        return honours
+        supported = _supports_conditions.get(self.client.bucket)
+        if supported is None:
+            supported = await self._test_conditions()
+        return supported
 
     async def _test_conditions(self) -> bool:
         key = f"{PRIVATE_PREFIX}conditions-{secrets.token_hex(8)}"
@@ -237,7 +239,7 @@ class ObjectRequests(ObjectReads):
             )
         except Exception as error:
             if already_exists(error) and not is_conflict(error):
-                _honours[self.client.bucket] = True
+                _supports_conditions[self.client.bucket] = True
                 return True
             if is_denied(error):  # writing is forbidden, and any write will raise the same
                 return True
@@ -245,7 +247,7 @@ class ObjectRequests(ObjectReads):
                 raise self._failed("write", key, error) from error
         else:
             await self.delete([key])
-        _honours[self.client.bucket] = False
+        _supports_conditions[self.client.bucket] = False
         warnings.warn(
             f"The service of {self.address} does not honour conditions of writes (If-Match): two programs that change "
             "this store at once can lose changes of each other. Let only one writer change it at a time.",
@@ -254,23 +256,23 @@ class ObjectRequests(ObjectReads):
         )
         return False
 
-    async def copy(self, sizes: dict[str, int], target: dict[str, str]) -> None:
-        """Copy keys within the store; objects beyond the service's limit are read and written."""
-        await all_of(self._copy_one(key, target[key], size) for key, size in sizes.items())
+    async def copy(self, sizes: dict[str, int], targets: dict[str, str]) -> None:
+        """Copy each key of `sizes` to `targets[key]`; objects beyond the service's limit are read and written."""
+        await all_of(self._copy_one(key, targets[key], size) for key, size in sizes.items())
 
-    async def _copy_one(self, key: str, new: str, size: int) -> None:
+    async def _copy_one(self, key: str, target: str, size: int) -> None:
         async with self._slots():
             with self._explained("copy", key):
                 if size <= _LARGEST_COPY:
-                    await self.client.store.copy_async(key, new)
+                    await self.client.store.copy_async(key, target)
                 else:
-                    whole = await self.client.store.get_async(key)
-                    await self.client.store.put_async(new, whole.stream(), chunk_size=_MULTIPART)
+                    source = await self.client.store.get_async(key)
+                    await self.client.store.put_async(target, source.stream(), chunk_size=_MULTIPART)
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Delete exactly these keys, on S3 1000 per request, on Azure 256."""
         ordered = sorted(keys)
-        step = DELETED_AT_ONCE.get(self.client.access.kind, 1)
+        step = DELETED_PER_REQUEST.get(self.client.access.kind, 1)
         with self._explained("delete", ordered[0] if ordered else ""):
             if step == 1:
                 await all_of(map(self._delete_one, ordered))

@@ -20,7 +20,7 @@ from lamella.store.objects.document_memory import SECONDS, DocumentMemory
 from lamella.store.objects.event_loop import run
 from lamella.store.objects.object_client import PATIENCE, ObjectClient, check_process, waits
 from lamella.store.objects.object_reads import AT_ONCE, GetResult, all_of
-from lamella.store.objects.object_requests import DELETED_AT_ONCE, ObjectRequests
+from lamella.store.objects.object_requests import DELETED_PER_REQUEST, ObjectRequests
 from lamella.store.objects.range_plan import Span
 from lamella.store.objects.service_errors import may_exist_error
 from lamella.store.storage import ChangedError
@@ -57,7 +57,7 @@ class ObjectStorage(FlatStorage):
         self.lock_root = lock_name(self._client.address)
         self._memory = DocumentMemory(SECONDS_TRUSTED)
         self._to_move: tuple[float, dict[str, dict[str, int]]] | None = None
-        self.deleted_at_once = DELETED_AT_ONCE.get(access.kind, 1)
+        self.deleted_at_once = DELETED_PER_REQUEST.get(access.kind, 1)
 
     def check_writable(self, key: str) -> None:
         if self.access.kind == "http":
@@ -475,7 +475,7 @@ class ObjectStorage(FlatStorage):
     def _read_to_change(self, key: str) -> GetResult | None:
         """Get a key, and meanwhile test whether the service supports conditional writes."""
         result: GetResult | None
-        result, _ = self._run(_both(self._requests.fetch(key), self._requests.honours_conditions()))
+        result, _ = self._run(_both(self._requests.fetch(key), self._requests.supports_conditions()))
         return result
 
     def reading_once(self, folder: str) -> AbstractContextManager[None]:

@@ -17,7 +17,7 @@ from lamella.errors import AccessError
 from lamella.store.keys import is_document
 from lamella.store.metadata.json_document import is_cut
 from lamella.store.objects.denials import Denials
-from lamella.store.objects.object_requests import KEYS_DELETED_AT_ONCE
+from lamella.store.objects.object_requests import S3_DELETED_PER_REQUEST
 from lamella.store.objects.range_plan import extract_ranges, spans_of
 from lamella.store.objects.service_errors import (
     already_exists,
@@ -312,8 +312,8 @@ class Service:
             if bulk is None:
                 await _for_each(self.store.delete, ordered)
                 return
-            for first in range(0, len(ordered), KEYS_DELETED_AT_ONCE):
-                await bulk([self._path(key) for key in ordered[first : first + KEYS_DELETED_AT_ONCE]])
+            for first in range(0, len(ordered), S3_DELETED_PER_REQUEST):
+                await bulk([self._path(key) for key in ordered[first : first + S3_DELETED_PER_REQUEST]])
 
     async def delete_below(self, prefix: str) -> None:
         """Delete all below a folder."""

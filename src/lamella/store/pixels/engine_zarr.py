@@ -1,8 +1,9 @@
 """Read and write pixels through zarr-python, for codecs that the own engine does not support. Imports zarr-python.
 
 Three things are added: blosc codecs check the length of a chunk before decoding it (numcodecs passes c-blosc a pointer
-without a length); damaged files raise errors, and failed writes end before they are reported (`CheckedStore`); and
-shards that a write covers whole are encoded in memory, since zarr-python reads every shard before writing it.
+without a length); damaged files raise errors, and a failed write is reported after the writes of other chunks ended
+(`CheckedStore`); and shards that a write covers whole are encoded in memory, since zarr-python reads every shard before
+writing it.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ class ZarrEngine:
         self._storage = storage
         self._store = storage.zarr_store()
         missing = MissingChunks(storage, path, meta)
-        self._opened = _async_array(meta, CheckedStore(self._store, storage, missing), path)
-        self._array = _sync_array(self._opened)
+        self._async_array = _async_array(meta, CheckedStore(self._store, storage, missing), path)
+        self._array = _sync_array(self._async_array)
 
     def read(self, selection: Selection, out: Array | None = None) -> Array:
         """Decode the chunks that a selection touches; over a network, read them again before failing."""
@@ -90,21 +91,21 @@ class ZarrEngine:
             self.read(selection, block)
 
     def write(self, selection: Selection, block: Array) -> None:
-        """Encode and store the chunks that a selection touches, shards that it covers without reading them."""
+        """Encode and store the chunks that a selection touches; shards that it covers whole are not read before."""
         if self._meta.shards is None:
             self._change([(selection, block)])
             return
         whole: list[_BlockWrite] = []
         partial: list[_BlockWrite] = []
-        for file_index, chosen, part in chunk_grid.split_by_file(self._meta, selection, block):
+        for file_index, selected, part in chunk_grid.split_by_file(self._meta, selection, block):
             is_whole = (
-                chosen.is_region and part.shape == as_selection(self._meta.file_region(file_index)).shape
+                selected.is_region and part.shape == as_selection(self._meta.file_region(file_index)).shape
             )
-            (whole if is_whole else partial).append((chosen, part))
+            (whole if is_whole else partial).append((selected, part))
         if selection.is_region and not whole:
             partial = [(selection, block)]  # zarr-python changes many shards at once
         elif selection.is_region and not partial and block.nbytes <= _BATCH_BYTES:
-            whole = [(selection, block)]  # and encodes many at once
+            whole = [(selection, block)]  # zarr-python encodes many shards at once
         self._replace(whole)
         if partial:
             self._change(partial)
@@ -116,8 +117,8 @@ class ZarrEngine:
         files: dict[str, Any] = {}
         array = _sync_array(_async_array(self._meta, MemoryStore(files), ""))
         size = 0
-        for number, (chosen, part) in enumerate(parts, 1):
-            _write(array, chosen, part)
+        for number, (selected, part) in enumerate(parts, 1):
+            _write(array, selected, part)
             size += part.nbytes
             if size >= _BATCH_BYTES or number == len(parts):
                 self._storage.write_many(
@@ -129,20 +130,20 @@ class ZarrEngine:
     def _change(self, parts: list[_BlockWrite]) -> None:
         """Read, change and store files."""
         store = CheckedStore(self._store, self._storage, is_write=True)
-        array = _sync_array(self._opened, store)
+        array = _sync_array(self._async_array, store)
         try:
-            for chosen, part in parts:
-                if self._meta.shards is None or chosen.is_region:
-                    _write(array, chosen, part)
+            for selected, part in parts:
+                if self._meta.shards is None or selected.is_region:
+                    _write(array, selected, part)
                     continue
                 # Whole shards: zarr-python 3.1 fails where index arrays touch several inner chunks of a shard.
-                bounds = chosen.bounds
+                bounds = selected.bounds
                 assert bounds is not None
                 region = self._meta.file_region(
                     [first // f for first, f in zip(bounds[0], self._meta.files, strict=True)]
                 )
                 current = np.array(array.get_basic_selection(region))
-                current[_inside(chosen, region)] = part
+                current[_relative_index(selected, region)] = part
                 array.set_basic_selection(region, current)
         except Exception:
             store.settle()
@@ -165,7 +166,7 @@ def _write(array: Any, selection: Selection, block: Array) -> None:
         array.set_orthogonal_selection(selection.axes, block)
 
 
-def _inside(selection: Selection, region: tuple[slice, ...]) -> tuple[Any, ...]:
+def _relative_index(selection: Selection, region: tuple[slice, ...]) -> tuple[Any, ...]:
     """Return the numpy index of a selection, relative to the region around it."""
     shifted = [
         slice(axis.start - b.start, axis.stop - b.start, axis.step)
@@ -198,9 +199,9 @@ def _async_array(meta: ArrayMeta, store: Any, path: str) -> Any:
         if meta.zarr_format == 2:
             document.setdefault("filters", None)
             document.setdefault("dimension_separator", ".")
-            document["compressor"] = checked_v2(document.get("compressor"))
+            document["compressor"] = checked_compressor(document.get("compressor"))
         else:
-            document["codecs"] = [checked_v3(codec) for codec in document["codecs"]]
+            document["codecs"] = [checked_codec(codec) for codec in document["codecs"]]
         return AsyncArray(
             metadata=document,  # type: ignore[call-overload]
             store_path=StorePath(store, path),
@@ -223,10 +224,10 @@ class CheckedBloscCodec(BloscCodec):
 
     @cached_property
     def _blosc_codec(self) -> Any:
-        return _Checked(BloscCodec.__dict__["_blosc_codec"].func(self))
+        return _CheckedMethods(BloscCodec.__dict__["_blosc_codec"].func(self))
 
 
-class _Checked:
+class _CheckedMethods:
     """The methods of a numcodecs codec that zarr-python calls."""
 
     def __init__(self, blosc: Any) -> None:
@@ -238,14 +239,14 @@ class _Checked:
         return self._decode(buf)
 
 
-def checked_v2(compressor: JSON) -> Any:
+def checked_compressor(compressor: JSON) -> Any:
     """Return the ``compressor`` of a ``.zarray`` for zarr-python, with checked blosc."""
     if isinstance(compressor, dict) and compressor.get("id") == "blosc":
         return CheckedBlosc(**{key: value for key, value in compressor.items() if key != "id"})
     return compressor
 
 
-def checked_v3(codec: JSON) -> Any:
+def checked_codec(codec: JSON) -> Any:
     """Return a codec of a ``zarr.json`` for zarr-python, with checked blosc, also inside shards."""
     if isinstance(codec, str):
         return {"name": codec}
@@ -255,8 +256,8 @@ def checked_v3(codec: JSON) -> Any:
     if codec["name"] == "sharding_indexed":
         return ShardingCodec(
             chunk_shape=tuple(configuration["chunk_shape"]),
-            codecs=[checked_v3(inner) for inner in configuration["codecs"]],
-            index_codecs=[checked_v3(inner) for inner in configuration["index_codecs"]],
+            codecs=[checked_codec(inner) for inner in configuration["codecs"]],
+            index_codecs=[checked_codec(inner) for inner in configuration["index_codecs"]],
             index_location=configuration.get("index_location", "end"),
         )
     return codec
@@ -269,7 +270,8 @@ class CheckedStore(WrapperStore[Any]):
     - Local writes are as atomic and durable as those of documents.
     - Links that lead out of the store are refused.
     - `missing` is notified of the first missing chunk.
-    - A key that reads as absent only because of a 403 is created, never replaced: an unreadable chunk must not be lost.
+    - If the answer to a read was 403 (forbidden), the write only creates the key: the chunk may exist but be
+      unreadable, and must not be replaced.
     - zarr-python reports the first failed chunk while others are still being written: `settle` waits for those.
     """
 
@@ -280,7 +282,7 @@ class CheckedStore(WrapperStore[Any]):
         self._storage = storage
         self._missing = missing
         self._stopped = False
-        self._unseen: set[str] | None = set() if is_write else None
+        self._perhaps_unreadable: set[str] | None = set() if is_write else None
         self._pending: set[asyncio.Future[None]] = set()
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
@@ -290,8 +292,8 @@ class CheckedStore(WrapperStore[Any]):
             buffer = await self._store.get(key, prototype, byte_range)
         else:  # a failed request raises its own error, and is not reported as a damaged chunk
             buffer = await service.get(key, byte_range, prototype)
-            if buffer is None and self._unseen is not None and service.forbidden_means_missing:
-                self._unseen.add(key)
+            if buffer is None and self._perhaps_unreadable is not None and service.forbidden_means_missing:
+                self._perhaps_unreadable.add(key)
         if buffer is None and self._missing is not None:
             self._missing.report()
         if buffer is not None and len(buffer) == 0:
@@ -307,7 +309,11 @@ class CheckedStore(WrapperStore[Any]):
         if service is None:
             writing = asyncio.to_thread(self._storage.write, key, data)
         else:
-            writing = service.create(key, data) if key in (self._unseen or ()) else service.set(key, data)
+            writing = (
+                service.create(key, data)
+                if key in (self._perhaps_unreadable or ())
+                else service.set(key, data)
+            )
         task = asyncio.ensure_future(writing)
         self._pending.add(task)
         try:
