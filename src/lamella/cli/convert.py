@@ -66,7 +66,7 @@ def _list_formats(context: click.Context, _: click.Parameter, is_set: bool) -> N
 @click.argument("destination", metavar="DST", type=click.Path())
 @click.option("--well-regex", metavar="REGEX", help="Find wells and fields in paths of files.")
 @click.option("--map", "map_file", metavar="CSV", type=click.Path(), help="Find wells and fields in a table.")
-@click.option("--layout", metavar="NAME", help="Instrument that named the files; see the manual.")
+@click.option("--layout", metavar="NAME", help="Instrument whose file names are used, such as incell.")
 @click.option(
     "--series",
     type=NumberOr(0, "all", "fields"),
@@ -133,11 +133,11 @@ def convert(
     SRC is a TIFF, OME-TIFF or ImageJ TIFF, or a folder of them whose files are the planes of one image. Pixel sizes,
     units, channel names, colours and time increments are kept.
 
-    With --well-regex the files become the fields of a plate: the groups of the pattern are row, column (or col), field,
-    channel, z and t; it is searched in the path within SRC, and folders are walked. With --map the same is read from a
-    table with the header file,row,column,field[,channel,z,t]; one group or column well ("B03") may stand for row and
-    column. With --layout NAME, or if they are recognised, names of operetta, imagexpress, cellvoyager, incell, scanr
-    and cellomics are read. The index of an Opera Phenix, Operetta, ImageXpress or CellVoyager is read by itself.
+    With --well-regex the files become the fields of a plate. The pattern is searched in the path of each file below
+    SRC; its groups are row, column (or col), field, channel, z and t. With --map these are columns of a table with the
+    header file,row,column,field[,channel,z,t]. A group or column named well ("B03") can replace row and column. File
+    names of operetta, imagexpress, cellvoyager, incell, scanr and cellomics are recognised, or chosen by --layout NAME.
+    The index of an Opera Phenix, Operetta, ImageXpress or CellVoyager is read automatically.
 
     Run the same command again to resume an interrupted one.
     """
