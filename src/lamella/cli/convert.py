@@ -66,7 +66,7 @@ def _list_formats(context: click.Context, _: click.Parameter, is_set: bool) -> N
 @click.argument("destination", metavar="DST", type=click.Path())
 @click.option("--well-regex", metavar="REGEX", help="Find wells and fields in paths of files.")
 @click.option("--map", "map_file", metavar="CSV", type=click.Path(), help="Find wells and fields in a table.")
-@click.option("--layout", metavar="NAME", help="Instrument whose file names are used, such as incell.")
+@click.option("--layout", metavar="NAME", help="Instrument that named the files, such as incell.")
 @click.option(
     "--series",
     type=NumberOr(0, "all", "fields"),
