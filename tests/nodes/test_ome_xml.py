@@ -221,6 +221,13 @@ def test_other_threads_keep_their_filters_of_warnings_while_xml_is_parsed(path, 
     assert [filters is warnings.filters for filters in seen] == [True]
 
 
+def test_values_that_other_programs_write_in_their_own_way_are_read(path):
+    pytest.importorskip("ome_types")
+    xml = FULL.replace("DimensionOrder=", 'BigEndian="True" SignificantBits="8.0" DimensionOrder=')
+    pixels = open_ome_zarr(scan(path, xml)).ome_metadata().images[0].pixels
+    assert (pixels.big_endian, pixels.significant_bits) == (True, 8)
+
+
 def test_xml_beyond_all_sense_is_not_read(path, monkeypatch):
     monkeypatch.setattr(ome_xml, "LARGEST", 100)
     collection = open_ome_zarr(scan(path, FULL, omero=True, unit="micrometer"))

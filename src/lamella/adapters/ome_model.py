@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lamella.errors import MissingDependencyError, importing
@@ -43,12 +45,7 @@ def ome_model(data: bytes, where: str) -> OME:
     parse_ome_xml(data, where)
     data = _GREEK_MU.sub(rb"\1" + "\u00b5".encode(), data)
     try:
-        from xsdata.formats.dataclass.parsers.config import ParserConfig
-
-        strict = ParserConfig(
-            fail_on_converter_warnings=True
-        )  # else a wrong value is warned of, then refused
-        model = ome_types.from_xml(data, validate=False, parser_kwargs={"config": strict})
+        model = _parse(ome_types, data)
     except ImportError as error:
         raise MissingDependencyError(
             f"{where} is of a schema before 2016-06, and reading it needs lxml: pip install lxml."
@@ -58,3 +55,19 @@ def ome_model(data: bytes, where: str) -> OME:
     if not isinstance(model, ome_types.OME):
         raise damaged(where, f"its root element is {type(model).__name__}, not OME")
     return model
+
+
+def _parse(ome_types: ModuleType, data: bytes) -> object:
+    """Parse OME-XML; values that the schema writes in another way are read, such as BigEndian="True"."""
+    from xsdata.exceptions import ParserError
+    from xsdata.formats.dataclass.parsers.config import ParserConfig
+
+    strict = ParserConfig(fail_on_converter_warnings=True)
+    try:
+        return ome_types.from_xml(data, validate=False, parser_kwargs={"config": strict})
+    except ParserError as error:
+        # xsdata warns of each such value. The filters belong to all threads: only these documents replace them.
+        with warnings.catch_warnings(), suppress(ValueError):
+            warnings.simplefilter("ignore")
+            return ome_types.from_xml(data, validate=False)
+        raise error
