@@ -15,7 +15,6 @@ import numpy as np
 from lamella.errors import LamellaError, clause
 from lamella.nodes.labels import LabelImage
 from lamella.nodes.position import Position
-from lamella.nodes.reporting import warn_of
 from lamella.nodes.tables import Tables
 from lamella.ops.jobs.units import Files, TargetUnit, files_of_region
 from lamella.ops.plates.map_records import without_records
@@ -257,24 +256,24 @@ class ImagePlan:
         }
         return with_own_record(attributes, "stage", moved)
 
-    def write_rois(self, source: Position, target: NodePath) -> None:
-        """Measure the regions of copied tables from the first edge of the new image."""
+    def write_rois(self, source: Position, target: NodePath) -> list[str]:
+        """Measure the regions of copied tables from the first edge of the new image; return notes of those left."""
         if not self.region:
-            return
+            return []
         from lamella.ops.tables.rois import cut_rois
 
+        notes = []
         for name in source.tables:
             try:
                 if source.tables.info(name).type in ROI_TYPES:
                     cut = cut_rois(source, source.tables[name], self.region)
                     Tables(target.child("tables"), False).write(name, cut)
             except LamellaError as error:
-                warn_of(
-                    [
-                        f"The regions of the table {name!r} of {source.node_path} are measured from the edge of the "
-                        f"whole image in its copy too, because they could not be moved: {clause(error)}."
-                    ]
+                notes.append(
+                    f"The regions of the table {name!r} of {source.node_path} are measured from the edge of the whole "
+                    f"image in its copy too, because they could not be moved: {clause(error)}."
                 )
+        return notes
 
     def compute_levels(self, target: NodePath, workers: Workers) -> None:
         """Compute the lower levels that could not be cut from stored levels."""

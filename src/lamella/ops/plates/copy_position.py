@@ -139,8 +139,10 @@ class PositionCopy:
             run(self._complete, self._sources, Workers(self._workers.jobs))
             for path, plan in self._plans.items():
                 plan.compute_levels(self.root.node_path.child(path), self._workers)
-                plan.write_rois(self._sources[path], self.root.node_path.child(path))
+            notes: list[str] = []
+            run(self._write_rois, self._plans, Workers(self._workers.jobs), done=notes.extend)
             count.finish()
+        warn_of(notes)
         warn_of_files(self._sources.values())
 
     def list_all(self, name: str | None) -> None:
@@ -203,6 +205,9 @@ class PositionCopy:
             run(do_task, tasks(groups_first), Workers(1))
         else:
             self._documents += units
+
+    def _write_rois(self, path: str) -> list[str]:
+        return self._plans[path].write_rois(self._sources[path], self.root.node_path.child(path))
 
     def _complete(self, path: str) -> None:
         """Convert the documents of a position to the version of the plate, and add facts from OME-XML."""
