@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import lamella
-from lamella.errors import InvalidArgumentError, InvalidNameError, StoreNotFoundError
+from lamella.errors import DamagedDataError, InvalidArgumentError, InvalidNameError, StoreNotFoundError
 from lamella.ops.integrity.checksum import manifest_lines, read_manifest, write_manifest
 
 
@@ -62,6 +62,24 @@ def test_every_damaged_file_is_named_and_the_others_are_read(plate, jobs):
     assert not report
     assert [one.key for one in report.damage] == sorted(str(f.relative_to(plate)) for f in cut)
     assert report.files == len(files)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_damage_beyond_the_edge_of_the_image_is_found(tmp_path, version):
+    compressor = {"id": "blosc", "cname": "zstd", "clevel": 5, "shuffle": 1, "blocksize": 1 << 16}
+    path = tmp_path / "a.zarr"
+    with lamella.open_ome_zarr(path, "fov", "w-", ["a"], version=version) as image:
+        pixels = np.random.default_rng(0).integers(0, 99, (1, 1, 4, 256, 256)).astype("u2")
+        array = image.create_image("0", pixels, chunks=pixels.shape, compressor=compressor)
+        array.resize((1, 1, 1, 256, 256))
+    (chunk,) = (file for file in (path / "0").rglob("*") if file.name == "0" and file.is_file())
+    data = chunk.read_bytes()
+    chunk.write_bytes(data[:-20] + bytes(b ^ 255 for b in data[-20:]))
+    assert "is damaged" in str(lamella.verify(path))
+    image = lamella.open_ome_zarr(path, mode="r+")
+    assert np.array_equal(image["0"][0, 0, 0, :9], pixels[0, 0, 0, :9])
+    with pytest.raises(DamagedDataError):
+        image["0"][0, 0, 0, :9] = 1
 
 
 def test_damaged_documents_are_named(plate):

@@ -6,7 +6,7 @@ A *file* is a local file or an object, either a shard or a single chunk. Chunks 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from lamella.store.storage import Stamp
     from lamella.types import Array, Shape
 
-#: Destination of values of a chunk: the block, their index in the chunk, and their index in the block.
-Use: TypeAlias = "tuple[Array, tuple[Any, ...], tuple[Any, ...]]"
+#: The block for values of a chunk, and which part of the chunk they are.
+Use: TypeAlias = "tuple[Array, Part]"
 
 
 class ArrayFile(Protocol):

@@ -162,7 +162,7 @@ class FilesEngine:
                 out[(*part.in_block, ...)] = chunk.values[part.in_chunk]
                 return out
         self._run(
-            self._tasks(file_index, {part.number: [(out, part.in_chunk, part.in_block)] for part in parts})
+            self._tasks(file_index, {part.number: [(out, part)] for part in parts})
             for file_index, parts in files
         )
         return out
@@ -174,7 +174,7 @@ class FilesEngine:
             for file_index, parts in chunks_by_file(self._meta, selection):
                 uses = files.setdefault(file_index, {})
                 for part in parts:
-                    uses.setdefault(part.number, []).append((block, part.in_chunk, part.in_block))
+                    uses.setdefault(part.number, []).append((block, part))
         self._run(self._tasks(file_index, dict(sorted(uses.items()))) for file_index, uses in files.items())
 
     def read_arrays(
@@ -186,7 +186,7 @@ class FilesEngine:
         self._run(
             self._tasks(
                 file_index,
-                {part.number: [(block, part.in_chunk, part.in_block)] for part in parts},
+                {part.number: [(block, part)] for part in parts},
                 f"{path}/{key}",
             )
             for path, block in zip(paths, out, strict=True)
@@ -200,10 +200,10 @@ class FilesEngine:
 
     def _view(self, uses: list[Use]) -> Array | None:
         """Return the part of the block that a chunk can be decoded into; None where a copy is needed."""
-        block, in_chunk, in_block = uses[0]
-        if len(uses) > 1 or not all(isinstance(item, slice) for item in in_chunk):
+        block, part = uses[0]
+        if len(uses) > 1 or not all(isinstance(item, slice) for item in part.in_chunk):
             return None
-        view: Array = block[(*in_block, ...)]
+        view: Array = block[(*part.in_block, ...)]
         return view if self._coding.accepts(view) else None
 
     def _run(self, by_file: Iterable[list[Task]]) -> None:
@@ -258,13 +258,13 @@ class FilesEngine:
             else:
                 chunk, scratch = self._chunk(task, scratch, use_cache)
                 if chunk is not None:
-                    for block, in_chunk, in_block in uses:
-                        block[(*in_block, ...)] = chunk.values[in_chunk]
+                    for block, part in uses:
+                        block[(*part.in_block, ...)] = chunk.values[part.in_chunk]
             if chunk is None:
                 if file.is_missing:
                     self._missing.report()
-                for block, _, in_block in uses:
-                    block[(*in_block, ...)] = self._meta.fill_value
+                for block, part in uses:
+                    block[(*part.in_block, ...)] = self._meta.fill_value
         finally:
             file.count_read()
         return scratch
@@ -274,7 +274,10 @@ class FilesEngine:
     ) -> tuple[DecodedChunk | None, Array | None]:
         """Return the values that a task needs (None: never written), and the scratch memory for the next one."""
         file, number = task.file, task.number
-        span = self._coding.span([in_chunk for _, in_chunk, _ in task.uses])
+        parts = [part for _, part in task.uses]
+        # A chunk across the array's edge of which all is requested is decoded whole, as `verify` must.
+        is_whole = any(part.is_whole for part in parts)
+        span = None if is_whole else self._coding.span([part.in_chunk for part in parts])
         cached = file.decoded(number) if use_cache else None
         if cached is not None and cached.has(span):
             return cached, scratch
