@@ -20,9 +20,9 @@ from lamella.store.storage import open_storage
 
 
 def test_a_selection_knows_the_shape_of_its_result():
-    assert basic_or_fancy((0, slice(None, None, -1)), (2, 3)).result == (3,)
-    assert orthogonal(([0, 2], [True, False, True]), (4, 3)).result == (2, 2)
-    assert points(([0, 1], [2, 2]), (2, 3)).result == (2,)
+    assert basic_or_fancy((0, slice(None, None, -1)), (2, 3)).result_shape == (3,)
+    assert orthogonal(([0, 2], [True, False, True]), (4, 3)).result_shape == (2, 2)
+    assert points(([0, 1], [2, 2]), (2, 3)).result_shape == (2,)
     index = crossed((slice(0, 2, 1), np.array([0, 3])))
     assert np.arange(12).reshape(3, 4)[index].tolist() == [[0, 3], [4, 7]]
 
