@@ -50,9 +50,9 @@ def copy(
 ) -> None:
     """Copy a store, or a part of it, to another place.
 
-    SRC and DST are folders, URLs or archives (.ozx, .zip). Chunks are copied as they are encoded, with labels, tables
-    and all other files. Of a store that cannot be listed, as over http, only files that its metadata name are copied,
-    and the exit code is 1.
+    SRC and DST are folders, URLs or archives (.ozx, .zip). Chunks are copied as they are encoded, with labels,
+    tables and all other files. Some stores cannot be listed, such as those at http: then only files that the
+    metadata name are copied, and the exit code is 1.
 
     DST becomes a store when it is complete. Run the same command again to resume an interrupted one.
     """
