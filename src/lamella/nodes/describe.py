@@ -263,8 +263,8 @@ def _level(position: Position, path: str, count_files: bool) -> LevelDescription
             if count_files
             else (None, None)
         )
-    except LamellaError as fault:
-        return UnreadableNode(path, one_line(fault))
+    except LamellaError as error:
+        return UnreadableNode(path, one_line(error))
     return LevelDescription(
         path=path,
         shape=array.shape,
@@ -308,8 +308,8 @@ def _labels(position: Position) -> tuple[str, ...]:
         return ()
     try:
         return tuple(position.labels)
-    except LamellaError as fault:
-        return (f"damaged: {clause(fault)}",)
+    except LamellaError as error:
+        return (f"damaged: {clause(error)}",)
 
 
 def disk_usage(storage: Storage, path: str) -> tuple[int, int]:
@@ -343,8 +343,8 @@ def _describe_container(
     if isinstance(node, Row):
         return RowDescription(**common)
     if isinstance(node, Collection):
-        described, fault = _described_images(node, details)
-        return CollectionDescription(**common, images=tuple(node), described=described, ome_fault=fault)
+        described, reason = _described_images(node, details)
+        return CollectionDescription(**common, images=tuple(node), described=described, ome_fault=reason)
     if isinstance(node, Scene):
         return _scene(node, common)
     if isinstance(node, Well):
@@ -352,11 +352,11 @@ def _describe_container(
             **common, fields=tuple(image.path for image in node.document.shared_model.images)
         )
     meta = node.document.shared_model
-    described, fault = _described_images(node, details)
+    described, reason = _described_images(node, details)
     return PlateDescription(
         **common,
         described=described,
-        ome_fault=fault,
+        ome_fault=reason,
         rows=tuple(row.name for row in meta.rows),
         columns=tuple(column.name for column in meta.columns),
         field_count=meta.field_count,
@@ -400,8 +400,8 @@ def _read_fields(
     for field in walk(node):
         try:
             positions.append(describe_field(field))
-        except LamellaError as fault:
-            damaged.append(UnreadableNode(field.path, one_line(fault)))
+        except LamellaError as error:
+            damaged.append(UnreadableNode(field.path, one_line(error)))
             positions.append(damaged[-1])
         else:
             if first is None and isinstance(field.node, Position):
@@ -441,8 +441,8 @@ def _described_images(
         if size > MAX_XML_WITHOUT_DETAILS and not details:
             return (), f"{XML} of {size} bytes was not read. lamella info -v reads it."
         images = node.ome_images()
-    except LamellaError as fault:
-        return (), one_line(fault)
+    except LamellaError as error:
+        return (), one_line(error)
     return tuple(
         DescribedImage(
             path,
@@ -499,8 +499,8 @@ def _tree_below(node_path: NodePath, indent: str, depth: int | None) -> Iterator
             for name in node_path.store_handle.documents.storage.list(node_path.path)
             if may_be_node_name(name)
         ]
-    except LamellaError as fault:
-        yield f"{indent}└── ? ({clause(fault)})"
+    except LamellaError as error:
+        yield f"{indent}└── ? ({clause(error)})"
         return
     members = [(name, text, is_group) for name, text, is_group in members if text is not None]
     for i, (name, text, is_group) in enumerate(members):
@@ -522,5 +522,5 @@ def _tree_text(node_path: NodePath) -> tuple[str | None, bool]:
         return f" {meta.shape} {meta.dtype}", False
     except NotDecodedError as error:
         return f" (not decoded here: {clause(error)})", False
-    except LamellaError as fault:
-        return f" (damaged: {clause(fault)})", False
+    except LamellaError as error:
+        return f" (damaged: {clause(error)})", False

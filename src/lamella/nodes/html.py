@@ -40,17 +40,17 @@ def node_html(node: NGFFNode) -> str:
     """
     try:
         if isinstance(node, Plate):
-            body = _plate(node)
+            body = _plate_html(node)
         elif isinstance(node, Position):
-            body = _image(node)
+            body = _image_html(node)
         else:
-            body = _members(node)
-    except Exception as fault:  # a damaged node must not raise in a notebook
-        body = f"<p>damaged: {escape(str(fault))}</p>"
-    return f"<div><p><code>{escape(repr(node))}</code></p>{_picture(node)}{body}</div>"
+            body = _members_html(node)
+    except Exception as error:  # a damaged node must not raise in a notebook
+        body = f"<p>damaged: {escape(str(error))}</p>"
+    return f"<div><p><code>{escape(repr(node))}</code></p>{_picture_html(node)}{body}</div>"
 
 
-def _picture(node: NGFFNode) -> str:
+def _picture_html(node: NGFFNode) -> str:
     """Return a small picture of an image or a plate; "" if it cannot be drawn quickly."""
     from lamella.adapters.thumbnail import thumbnail
 
@@ -63,7 +63,7 @@ def _picture(node: NGFFNode) -> str:
     return f'<img alt="preview" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _table_html(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table of HTML cells; the first cell of each row is its heading."""
     top = "".join(f'<th style="{_CELL}">{cell}</th>' for cell in head)
     lines = [
@@ -75,7 +75,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f'<table style="border-collapse:collapse"><tr>{top}</tr>{"".join(lines)}</table>'
 
 
-def _plate(plate: Plate) -> str:
+def _plate_html(plate: Plate) -> str:
     meta = plate.document.shared_model
     if len(meta.wells) > _MAX_WELLS:
         return f"<p>{counted(len(meta.wells), 'well')}</p>"
@@ -88,25 +88,30 @@ def _plate(plate: Plate) -> str:
         for row in meta.rows
     ]
     title = f"<p>{escape(meta.name or 'plate')}: number of fields per well</p>"
-    return title + _table(["", *(escape(column.name) for column in meta.columns)], rows)
+    return title + _table_html(["", *(escape(column.name) for column in meta.columns)], rows)
 
 
 def _field_count(well: Well | LamellaError) -> str:
     try:
         if not isinstance(well, LamellaError):
             return str(len(well.document.shared_model.images))
-        fault = well
+        problem = well
     except LamellaError as error:
-        fault = error
-    return f'<span title="{escape(str(fault))}">&#9888;</span>'
+        problem = error
+    return f'<span title="{escape(str(problem))}">&#9888;</span>'
 
 
-def _image(position: Position) -> str:
+def _image_html(position: Position) -> str:
     image = describe_image(position)
-    return _levels(image) + _channels(image) + _names("labels", image.labels) + _names("tables", image.tables)
+    return (
+        _levels_html(image)
+        + _channels_html(image)
+        + _names_html("labels", image.labels)
+        + _names_html("tables", image.tables)
+    )
 
 
-def _levels(image: ImageDescription) -> str:
+def _levels_html(image: ImageDescription) -> str:
     head = ["level", "shape", "dtype", "chunks", "shards"]
     head += [f"{escape(axis.name)}<br><small>{escape(axis.unit or '')}</small>" for axis in image.axes]
     rows = []
@@ -117,10 +122,10 @@ def _levels(image: ImageDescription) -> str:
             cells = [str(level.shape), level.dtype, str(level.chunks), str(level.shards or "none")]
             cells += [f"{size:g}" for size in level.scale]
         rows.append([escape(level.path), *map(escape, cells)])
-    return _table(head, rows) if rows else "<p>no image yet</p>"
+    return _table_html(head, rows) if rows else "<p>no image yet</p>"
 
 
-def _channels(image: ImageDescription) -> str:
+def _channels_html(image: ImageDescription) -> str:
     items = []
     for channel in image.channels:
         color = _COLOR.fullmatch(str(channel.color))
@@ -132,13 +137,13 @@ def _channels(image: ImageDescription) -> str:
     return f"<p>{''.join(items)}</p>" if items else ""
 
 
-def _names(subject: str, names: Sequence[str]) -> str:
+def _names_html(subject: str, names: Sequence[str]) -> str:
     """Return the names of label images or tables; "" if there are none."""
     more = f" and {len(names) - _MAX_MEMBERS} more" if len(names) > _MAX_MEMBERS else ""
     return f"<p>{subject}: {escape(', '.join(names[:_MAX_MEMBERS]))}{more}</p>" if names else ""
 
 
-def _members(node: NGFFNode) -> str:
+def _members_html(node: NGFFNode) -> str:
     names = list(node)
     shown = "".join(f"<li>{escape(name)}</li>" for name in names[:_MAX_MEMBERS])
     more = f"<p>and {len(names) - _MAX_MEMBERS} more</p>" if len(names) > _MAX_MEMBERS else ""

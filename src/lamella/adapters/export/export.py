@@ -139,12 +139,12 @@ def export(
     sources: Sequence[NGFFNode | StrPath | Store] = [source] if is_single else source  # type: ignore[list-item, assignment]
     arguments = {"level": level, "channels": channels, "z": z, "t": t, "region": region}
     with ExitStack() as opened:
-        images = [image for each in sources for image in _named_images(each, opened)]
-        is_one = is_single and len(images) == 1
-        is_file = is_one and isinstance(images[0][1], Position) and not os.path.isdir(path)
+        images = [image for item in sources for image in _named_images(item, opened)]
+        is_one_image = is_single and len(images) == 1
+        is_file = is_one_image and isinstance(images[0][1], Position) and not os.path.isdir(path)
         if not is_file:
             _check_folder(path, images)
-        is_path_of_image = is_file or (is_one and isinstance(images[0][1], Plate))
+        is_path_of_image = is_file or (is_one_image and isinstance(images[0][1], Plate))
         targets = [path] if is_path_of_image else _targets(images, path, format)
         units = list(_units([image for _, image in images], targets, format, arguments, labels))
         workers.check_reach(*(unit.position.documents.storage for unit in units))
@@ -226,15 +226,15 @@ def _units(
     """Yield the files of all images; raise before the first one is written if two have the same path."""
     paths: set[str] = set()
     for node, target in zip(nodes, targets, strict=True):
-        chosen = format or _format_of(target, node)
-        if chosen not in (*TIFF, *pictures.FORMATS):
+        file_format = format or _format_of(target, node)
+        if file_format not in (*TIFF, *pictures.FORMATS):
             raise InvalidArgumentError(
                 f"format={format!r} is not one of {', '.join([*TIFF, *pictures.FORMATS])}."
             )
-        files_of = _pictures_of if chosen in pictures.FORMATS else _tiffs_of
+        files_of = _pictures_of if file_format in pictures.FORMATS else _tiffs_of
         if isinstance(node, Position):
-            _check_ending(target, chosen)
-        for unit in files_of(node, target, chosen, arguments, labels):
+            _check_ending(target, file_format)
+        for unit in files_of(node, target, file_format, arguments, labels):
             _check_length(unit)
             if unit.key in paths:
                 raise InvalidArgumentError(
@@ -290,28 +290,30 @@ def _tiffs_of(
     for name, stem, position in images:
         origin = origins.get(position.path)
         selection = replace(Selection.of(position, **arguments), plate=origin)
-        parts = [(name or f"{stem}{ending}", selection)]
+        selections = [(name or f"{stem}{ending}", selection)]
         if not name and (format != "ome-tiff" or selection.color_name is None):
-            parts = [
+            selections = [
                 (f"{stem}_{plain_name(channel)}{ending}", replace(selection, channels=(number,)))
                 for number, channel in zip(selection.channels, selection.names(), strict=True)
             ]
         for label in _label_names(position, labels):
             part = replace(_selection_of_label(position.labels[label], selection), plate=origin)
-            parts.append((f"{stem}_{plain_name(label)}_labels{ending}", part))
-        for file, part in parts:
+            selections.append((f"{stem}_{plain_name(label)}_labels{ending}", part))
+        for file, part in selections:
             check(part)
             yield ExportedFile(part, folder, file, format)
 
 
 def _origins(plate: Plate) -> dict[str, PlateOrigin]:
     """Return the name of a plate, and the acquisition of each field, by the path of the field."""
-    stated = {each.id: each for each in plate.document.shared_model.acquisitions or ()}
+    acquisitions = {
+        acquisition.id: acquisition for acquisition in plate.document.shared_model.acquisitions or ()
+    }
     name = plate.document.shared_model.name or ""
-    if not stated:
+    if not acquisitions:
         return dict.fromkeys((path for path, _ in plate.positions()), PlateOrigin(name))
     return {
-        f"{path}/{image.path}": PlateOrigin(name, stated.get(image.acquisition or 0))
+        f"{path}/{image.path}": PlateOrigin(name, acquisitions.get(image.acquisition or 0))
         for path, well in plate.wells()
         for image in well.document.shared_model.images
     }
@@ -397,7 +399,7 @@ def _write(
     with reporting(progress, subject) as report, ExitStack() as locks:
         if not is_file:
             locks.enter_context(LocalStorage(path).lock("export"))
-        if not _is_of_job(journal_path, head):
+        if not _is_journal_of_call(journal_path, head):
             _refuse_existing(units, overwrite)
         count = Count(report, subject, sum(unit.size for unit in units))
         with Journal(LocalFile(journal_path), head) as journal:
@@ -420,7 +422,7 @@ def _write_here(units: Sequence[ExportedFile], job: str, journal: Journal[LocalF
         raise
 
 
-def _is_of_job(journal: str, head: Mapping[str, Any]) -> bool:
+def _is_journal_of_call(journal: str, head: Mapping[str, Any]) -> bool:
     """Return whether a killed call for the same files left its journal: that call may have written existing files."""
     try:
         with open(journal, "rb") as file:

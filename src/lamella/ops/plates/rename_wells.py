@@ -108,10 +108,11 @@ class _Cycle:
             moves = []
         # For the names A, B, C with A renamed to the temporary name: C becomes A, B becomes C, then the temporary
         # name becomes B.
-        # `last` is the index of the well to move first: the one before the free name, counted from 1.
-        last = free[0] or len(self.names)
+        # The well before the free name moves first; its number is counted from 1.
+        first_to_move = free[0] or len(self.names)
         moves += [
-            (self.names[number - 1], self.names[number % len(self.names)]) for number in range(last, 1, -1)
+            (self.names[number - 1], self.names[number % len(self.names)])
+            for number in range(first_to_move, 1, -1)
         ]
         return [*moves, (self.temporary, self.names[1])]
 

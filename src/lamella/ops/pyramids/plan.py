@@ -90,17 +90,17 @@ def _outgrown(
         last_product = prod(ratios)
         factors = _whole_factors(ratios)
         if factors is not None and is_made_by_lamella:
-            required = tuple(-(-n // f) for n, f in zip(finest, factors, strict=True))
+            required = tuple(-(-length // factor) for length, factor in zip(finest, factors, strict=True))
         else:
             factors = tuple(max(1, round(ratio)) for ratio in ratios)
             required = tuple(
-                n if ratio == 1 and axis not in space else m
-                for axis, (n, m, ratio) in enumerate(zip(finest, shape, ratios, strict=True))
+                finest_length if ratio == 1 and axis not in space else length
+                for axis, (finest_length, length, ratio) in enumerate(zip(finest, shape, ratios, strict=True))
             )
         if required != shape:
             start = tuple(
-                0 if m == n else max(0, min(m, n) - (f > 1)) * f
-                for m, n, f in zip(shape, required, factors, strict=True)
+                0 if present == needed else max(0, min(present, needed) - (factor > 1)) * factor
+                for present, needed, factor in zip(shape, required, factors, strict=True)
             )
             outgrown[number] = required, (start, finest)
     return outgrown
