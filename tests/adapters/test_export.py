@@ -370,6 +370,18 @@ def test_label_images_are_exported_at_the_level_and_in_the_region_of_their_image
         np.testing.assert_array_equal(tifffile.imread(file), half[:, 4:12, :8])
 
 
+def test_labels_without_the_scale_of_their_film_are_cut_at_the_same_frames(tmp_path):
+    with lamella.write_image(
+        tmp_path / "a.zarr", pixels(shape=(3, 8, 8)), axes="tyx", scale={"t": 10}
+    ) as image:
+        labels = image.labels.create("cells", pixels(1, (3, 8, 8)))
+        labels.set_scale("0", "t", 1)
+        _, file = lamella.export(image, tmp_path / "a.ome.tif", t=1, labels=True)
+        np.testing.assert_array_equal(tifffile.imread(file), labels.data[1])
+        cut = image.subset(tmp_path / "cut.zarr", crop={"t": (1, 2)})
+        np.testing.assert_array_equal(cut.labels["cells"].data[...], labels.data[1:2])
+
+
 def test_damaged_pixels_are_named_and_not_reported_as_a_full_disk(tmp_path):
     with lamella.write_image(tmp_path / "a.zarr", pixels(shape=(4, 32, 32)), axes="zyx", levels=1) as image:
         chunk = next(path for path in (tmp_path / "a.zarr/0/c").rglob("*") if path.is_file())

@@ -360,6 +360,8 @@ def test_regions_of_other_programs_are_moved_by_a_crop_or_named(tmp_path, versio
     assert [warning.filename for warning in caught] == [__file__]
     assert cut.tables["generic"]["x_micrometer"].tolist() == [2.0]
     assert cut.tables.info("generic").type == "generic_roi_table"
+    with pytest.raises(lamella.errors.InvalidArgumentError, match="type='generic_roi_table' is not one of"):
+        cut.tables.write("new", cut.tables["generic"], type="generic_roi_table")
     assert cut.tables["text"]["x_micrometer"].tolist() == ["left"]
 
 

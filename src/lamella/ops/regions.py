@@ -266,15 +266,20 @@ def _bounds(bounds: Any, length: int, entry: str, axis: str, position: Position)
 def region_of_label(
     image: Position, label: Position, region: Mapping[str, tuple[int, int]]
 ) -> dict[str, tuple[int, int]]:
-    """Return the region of a label image that covers a region of its image, in pixels of its own level 0."""
+    """Return the region of a label image that covers a region of its image, in pixels of its own level 0.
+
+    Along an axis of equal lengths it is the same region: other programs write the scale of the image less often.
+    """
     sizes = dict(zip(image.axis_names, image.get_effective_scale(image.dataset_paths[0]), strict=True))
     own = dict(zip(label.axis_names, label.get_effective_scale(label.dataset_paths[0]), strict=True))
     lengths = dict(zip(label.axis_names[-label.data.ndim :], label.data.shape, strict=True))
+    image_lengths = dict(zip(image.axis_names[-image.data.ndim :], image.data.shape, strict=True))
     region_in_label = {}
     for name, (start, stop) in region.items():
         if name not in lengths:
             continue
-        ratio = sizes[name] / own[name] if own[name] else 1.0
+        has_same_length = lengths[name] == image_lengths.get(name)
+        ratio = 1.0 if has_same_length or not own[name] else sizes[name] / own[name]
         if ratio == 1 and start >= lengths[name]:
             raise InvalidArgumentError(
                 f"The labels {label.node_path} end at {lengths[name]} along {name}, before the region {start}:{stop}: "

@@ -80,7 +80,7 @@ def checked_choice(value: str, choices: tuple[str, ...], subject: str) -> str:
 
 def fitted(frame: pd.DataFrame, info: TableInfo, name: str) -> tuple[pd.DataFrame, TableInfo]:
     """Return the columns to store, the index first, and the description with the index; raise for missing columns."""
-    if info.type not in ROI_TYPES:
+    if info.type not in ROI_TYPES:  # those of other programs keep their type where they are replaced
         checked_choice(info.type, TABLE_TYPES, "type")
     checked_choice(info.backend, BACKENDS, "backend")
     problem = region_problem(frame) if info.type in ROI_TYPES else None

@@ -21,7 +21,7 @@ from lamella.errors import (
 )
 from lamella.ops.renaming import check_not_renamed_by_another, renamed_by_another
 from lamella.ops.tables.encoding import decoded, encoded
-from lamella.ops.tables.frames import DESCRIPTION, as_frame, fitted, with_index
+from lamella.ops.tables.frames import DESCRIPTION, as_frame, checked_choice, fitted, with_index
 from lamella.spec.own_key import (
     COPIED,
     COPYING,
@@ -37,6 +37,7 @@ from lamella.spec.tables import (
     MASKING,
     ROI,
     ROI_COLUMNS,
+    TABLE_TYPES,
     TableInfo,
     other_attributes,
     read_replacing_table,
@@ -105,6 +106,8 @@ def write_table(
 ) -> None:
     """Write a table; see :meth:`Tables.write`."""
     _check_table_name(name)
+    if kind is not None:
+        checked_choice(kind, TABLE_TYPES, "type")
     frame = as_frame(value, name)
     documents = tables.documents
     with documents.lock(tables.node_path.parent.path):
