@@ -126,7 +126,7 @@ class MissingChunks:
         """Report a missing chunk; raise `MisplacedError` where chunks are stored under other keys."""
         if not self.is_checked:
             storage, path, meta = self._array
-            check_keys(storage, path, meta, f"{path or '/'!r} in {storage.name}")
+            check_keys(storage, path, meta, storage.where(path))
             self.is_checked = True
 
 
