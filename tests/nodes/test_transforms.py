@@ -193,6 +193,24 @@ def test_transforms_take_tuples_and_ints_and_give_lists_of_floats(image):
     assert [type(number) for number in stored[0].scale] == [float] * 5
 
 
+def test_lists_and_values_of_the_metadata_that_were_kept_stay_as_they_are(image):
+    channels, level = image.metadata.omero.channels, image.metadata.multiscales[0].datasets[0]
+    transforms, window, before = level.coordinate_transformations, dict(channels[0].window), image.scale
+    kept = channels[0].window
+    image.set_scale({"x": 9})
+    image.set_contrast_limits(channels[0].label, {"start": 3, "end": 5})
+    image.set_transform("0", transforms)
+    image.set_contrast_limits(channels[0].label, kept)
+    assert (image.scale, image.metadata.omero.channels[0].window) == (before, window)
+    for channel in image.metadata.omero.channels:
+        image.append_channel(f"{channel.label} again")
+    names = image.channel_names
+    for channel in image.metadata.omero.channels:
+        if channel.label != names[-1]:
+            image.delete_channel(channel.label)
+    assert (len(names), image.channel_names) == (4, names[-1:])
+
+
 def test_parts_of_the_metadata_that_were_kept_are_live(image, path):
     scales, omero = image.metadata.multiscales[0], image.metadata.omero
     level, axis, channel = scales.datasets[1], scales.axes[-1], omero.channels[1]

@@ -183,8 +183,8 @@ _NAMES = ("path", "label", "id", "name", "type")
 def assign(model: MetaModel, content: MetaModel) -> None:
     """Set a model to the content of another one of its class.
 
-    Its parts, in lists by their names or their indices, stay the same objects: a part that was kept is a part of the
-    result.
+    Models inside it, in lists by their names or their indices, stay the same objects: one that was kept is a part of
+    the result. Lists, dicts and transformations are values: one that was kept, or is iterated over, stays as it is.
 
     >>> from lamella.models import PlateMeta, PlateAxisMeta
     >>> plate = PlateMeta(rows=[PlateAxisMeta(name="B")], columns=[], wells=[])
@@ -194,26 +194,19 @@ def assign(model: MetaModel, content: MetaModel) -> None:
     (True, 2)
     """
     for name, value in content.__dict__.items():
-        model.__dict__[name] = _assigned(model.__dict__.get(name), value)
+        is_value = name == "coordinate_transformations"
+        model.__dict__[name] = value if is_value else _assigned(model.__dict__.get(name), value)
     object.__setattr__(model, "__pydantic_extra__", content.__pydantic_extra__)
     object.__setattr__(model, "__pydantic_fields_set__", content.__pydantic_fields_set__)
 
 
 def _assigned(old: Any, new: Any) -> Any:
-    """Return the old object with the new content where both are models or containers of one kind, else the new one."""
-    if old is new:
-        return old
+    """Return the old model with the new content where both are models of one class, and lists with such models."""
     if isinstance(old, MetaModel) and old.__class__ is new.__class__:
         assign(old, new)
         return old
     if isinstance(old, list) and isinstance(new, list):
-        old[:] = _matched(old, new)
-        return old
-    if isinstance(old, dict) and isinstance(new, dict):
-        content = {**new}
-        old.clear()
-        old.update(content)
-        return old
+        return _matched(old, new)
     return new
 
 
