@@ -225,6 +225,11 @@ def test_a_film_stays_a_film(tmp_path):
         assert copy.scale == [2, 1, 0.5, 0.5]
         assert np.array_equal(copy.data[:, 0], film)
         assert np.array_equal(copy.labels["cells"].data[...], film // 500)
+    kymograph = ViewerModel()
+    kymograph.add_image(PIXELS[:, 0, 0, 0], axis_labels=("t", "x"))
+    kymograph.layers.save(str(tmp_path / "kymograph.zarr"), plugin="lamella")
+    with lamella.open(tmp_path / "kymograph.zarr") as copy:
+        assert copy.axis_names == ["c", "y", "x"]
 
 
 def test_a_colour_layer_is_written_as_its_samples(tmp_path):

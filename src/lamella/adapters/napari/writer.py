@@ -149,6 +149,7 @@ def _axes(layer: LayerData) -> str:
     ndim = len(_finest(layer).shape) - bool(layer[1].get("rgb"))
     labels = [str(label).lower() for label in layer[1].get("axis_labels") or ()]
     is_ours = len(labels) == ndim and labels == [letter for letter in _AXES if letter in labels]
+    is_ours = is_ours and "t" not in labels[-2:]  # an image has planes of space, unlike a kymograph
     return "".join(labels) if is_ours else _AXES[-ndim:]
 
 
