@@ -293,13 +293,13 @@ def concatenate_channels(
         path: Composition(tuple(Part(positions[path]) for positions in positions_by_store), {}, names)
         for path in positions_by_store[0]
     }
-    for path, composition in compositions.items():
+    for composition in compositions.values():
         count = sum(len(part.position.channel_names) for part in composition.parts)
         if names is not None and len(names) != count:
+            images = " and ".join(str(part.position.node_path) for part in composition.parts)
             raise InvalidArgumentError(
-                f"channel_names={list(names)} has {counted(len(names), 'name')}, and {path or stores[0].node_path} "
-                "would have "
-                f"{counted(count, 'channel')}."
+                f"channel_names={list(names)} has {counted(len(names), 'name')}, and {images} have "
+                f"{counted(count, 'channel')} together."
             )
     request = NewStore("concatenate_channels", positions_by_store[0], compositions)
     created = create_store(store_path, request, jobs=jobs, executor=executor, progress=progress)
