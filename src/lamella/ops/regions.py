@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lamella.arguments import items_of
 from lamella.errors import InvalidArgumentError
+from lamella.spec.axes import axis_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -268,15 +269,20 @@ def region_of_label(
 ) -> dict[str, tuple[int, int]]:
     """Return the region of a label image that covers a region of its image, in pixels of its own level 0.
 
-    Along an axis of equal lengths it is the same region: other programs write the scale of the image less often.
+    Along an axis of equal lengths it is the same region: other programs write the scale of the image less often. Labels
+    of one plane in a volume are those of all planes.
     """
     sizes = dict(zip(image.axis_names, image.get_effective_scale(image.dataset_paths[0]), strict=True))
     own = dict(zip(label.axis_names, label.get_effective_scale(label.dataset_paths[0]), strict=True))
     lengths = dict(zip(label.axis_names[-label.data.ndim :], label.data.shape, strict=True))
     image_lengths = dict(zip(image.axis_names[-image.data.ndim :], image.data.shape, strict=True))
+    kinds = dict(zip(label.axis_names, map(axis_kind, label.axes), strict=True))
     region_in_label = {}
     for name, (start, stop) in region.items():
         if name not in lengths:
+            continue
+        if lengths[name] == 1 and kinds[name] == "space":
+            region_in_label[name] = (0, 1)
             continue
         has_same_length = lengths[name] == image_lengths.get(name)
         ratio = 1.0 if has_same_length or not own[name] else sizes[name] / own[name]
