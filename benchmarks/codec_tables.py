@@ -180,7 +180,7 @@ def layout_table(folder: Path, rounds: int) -> str:
     lines = [
         [
             "chunk z, y, x",
-            "of",
+            "chunk size",
             "shard",
             "files",
             "size",
@@ -244,7 +244,7 @@ def main() -> None:
     args = parser.parse_args()
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
     parts = {
-        "codecs": f"Medians of {args.rounds} interleaved rounds; {machine}.\n\n"
+        "codecs": f"Medians of {args.rounds} rounds, each with all codecs and images; {machine}.\n\n"
         + codec_table(args.folder, args.rounds),
         "layouts": layout_table(args.folder, args.rounds),
     }
