@@ -134,7 +134,7 @@ def test_a_chained_url_that_cannot_be_opened_is_refused_for_what_it_is(tmp_path)
         with pytest.raises(errors.StoreNotFoundError, match=f"There is no store at {re.escape(archive)}"):
             lamella.open_ome_zarr(archive)
     (tmp_path / "bad.zip").write_bytes(b"no archive")
-    with pytest.raises(errors.StorageError, match=r"bad\.zip"):
+    with pytest.raises(errors.MetadataError, match=r"bad\.zip"):
         lamella.open_ome_zarr(f"zip::file://{tmp_path}/bad.zip")
 
 

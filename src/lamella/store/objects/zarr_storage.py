@@ -70,7 +70,8 @@ def from_url(url: str, *, read_only: bool, storage_options: Mapping[str, Any] | 
 
     Raises `MissingDependencyError` where fsspec, or its library for this kind of URL, is not installed,
     `InvalidArgumentError` where fsspec does not support the URL or an option does not fit, `AccessError` without
-    credentials, and `StoreNotFoundError` or `StorageError` where the archive of a chained URL is missing or unreadable.
+    credentials, and `StoreNotFoundError`, `MetadataError` or `StorageError` where the archive of a chained URL is
+    missing, damaged or unreadable.
     """
     resolved = resolve(url, storage_options)
     if resolved.kind:
@@ -108,8 +109,8 @@ def from_url(url: str, *, read_only: bool, storage_options: Mapping[str, Any] | 
 
 def _damaged_archive(url: str, error: Exception) -> MetadataError:
     return MetadataError(
-        f"Cannot read the archive {clean_url(url)}: it is no ZIP archive, or it is damaged ({clause(error)}): copy it "
-        "again."
+        f"Cannot read the archive {clean_url(url)}: it is not a ZIP archive, or it is damaged ({clause(error)}). Copy "
+        "it again."
     )
 
 
