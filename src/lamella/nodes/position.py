@@ -23,6 +23,7 @@ from lamella.spec import edits
 from lamella.spec.axes import axes_from_json, channel_axis
 from lamella.spec.images import ImagesMeta, MultiScaleMeta, TransformationMeta
 from lamella.spec.own_key import (
+    STAGE,
     is_unfinished,
     own_record,
     read_appending,
@@ -424,7 +425,7 @@ class Position(
         >>> position.stage_position is None
         True
         """
-        stage = own_record(self.documents.group(self.path), "stage")
+        stage = own_record(self.documents.group(self.path), STAGE)
         return {axis: float(value) for axis, value in stage.items()} if isinstance(stage, dict) else None
 
     @property

@@ -27,7 +27,7 @@ from lamella.nodes.reporting import callers_level
 from lamella.nodes.store_handle import naming
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_index, channel_axis
-from lamella.spec.channels import with_channel_facts
+from lamella.spec.channels import SAMPLES, with_channel_facts
 from lamella.spec.own_key import (
     Appending,
     is_unfinished,
@@ -629,7 +629,7 @@ def named(meta: ImagesMeta, names: list[str], window: WindowDict | None = None) 
 
 def is_rgb(position: Position) -> bool:
     """Return whether an image was converted from a colour image."""
-    return bool(own_record(position.documents.group(position.path), "samples") == "rgb")
+    return bool(own_record(position.documents.group(position.path), SAMPLES) == "rgb")
 
 
 def dtype_window(dtype: np.dtype[Any]) -> WindowDict:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 CHANNEL_FACTS = "channels"
 """Name of lamella's record of the wavelengths and exposure of each channel, which `convert` stores."""
+SAMPLES = "samples"
+"""Name of the record "rgb" of an image whose three channels are the samples of colour pixels."""
 
 WHITE = "FFFFFF"
 _BLUE, _CYAN, _GREEN, _YELLOW = "0000FF", "00FFFF", "00FF00", "FFFF00"
@@ -175,8 +177,8 @@ def channel_facts(attributes: JSONObject, count: int, chosen: Iterable[int | Non
     ([{'emission': 520}, {}], [{}])
     """
     stored = own_record(attributes, CHANNEL_FACTS)
-    known = stored if isinstance(stored, list) and len(stored) == count else [{}] * count
-    return [{} if index is None else known[index] for index in chosen]
+    facts = stored if isinstance(stored, list) and len(stored) == count else [{}] * count
+    return [{} if index is None else facts[index] for index in chosen]
 
 
 def with_channel_facts(attributes: JSONObject, count: int, chosen: Iterable[int | None]) -> JSONObject:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 OWN = "lamella"
 
+STAGE = "stage"
+"""Name of the record of where the first voxel was on the stage, by axis, which `convert` stores."""
+
 
 def own_record(attributes: JSON, name: str) -> JSON:
     """Return the record under a name; None if it is missing. `attributes` may be any JSON."""

@@ -84,7 +84,7 @@ def is_codec_thread() -> bool:
 
 
 def mark_codec_thread() -> None:
-    """Let the current thread decode what it reads, as `codec_threads` do: faster for many small reads."""
+    """Mark the current thread as one that decodes what it reads, as `codec_threads` do: faster for many small reads."""
     _thread_state.is_codec = True
 
 

@@ -14,8 +14,10 @@ import numpy as np
 from lamella.errors import counted, first_of
 from lamella.ops.conversion.originals import MAX_ORIGINALS
 from lamella.ops.conversion.reader import MAX_ORIGINAL_BYTES
+from lamella.spec.channels import CHANNEL_FACTS, SAMPLES
 from lamella.spec.frame_times import with_real_times
 from lamella.spec.geometry import scale_and_translation
+from lamella.spec.own_key import STAGE
 from lamella.spec.units import unit_ratio
 
 if TYPE_CHECKING:
@@ -93,11 +95,11 @@ def _facts_of(description: ImageDescription) -> JSONObject:
     facts = {
         "source": names[0] if len(names) == 1 else names,
         "title": description.title,
-        "stage": {axis: float(value) for axis, value in description.stage.items()},
+        STAGE: {axis: float(value) for axis, value in description.stage.items()},
         "acquired": description.acquired,
         "objective": objective,
-        "channels": channels if any(channels) else [],
-        "samples": "rgb" if description.is_rgb else "",
+        CHANNEL_FACTS: channels if any(channels) else [],
+        SAMPLES: "rgb" if description.is_rgb else "",
     }
     return {key: value for key, value in facts.items() if value}
 

@@ -22,10 +22,10 @@ from lamella.ops.pyramids.level_assembler import write_by_chunks
 from lamella.ops.regions import grid_index, inside, overlap, region_shape, regions
 from lamella.ops.rewriting.arrays import UNIT_BYTES, has_same_encoding, unit_shape
 from lamella.ops.scratch import scratch
-from lamella.spec.channels import CHANNEL_FACTS
+from lamella.spec.channels import CHANNEL_FACTS, SAMPLES
 from lamella.spec.frame_times import WRITTEN_TIMES, with_cut_times
 from lamella.spec.labels import LabelsMeta
-from lamella.spec.own_key import own_record, with_own_record, without_own_records
+from lamella.spec.own_key import STAGE, own_record, with_own_record, without_own_records
 from lamella.spec.tables import ROI_TYPES
 from lamella.store.keys import join
 from lamella.store.pixels import chunk_grid
@@ -226,16 +226,7 @@ class ImagePlan:
         for path, meta in self.documents.items():
 
             def edit(attributes: JSONObject, path: str = path, meta: ImagesMeta = meta) -> JSONObject:
-                if "t" in self.region:
-                    attributes = without_own_records(attributes, (WRITTEN_TIMES,))
-                    attributes = with_cut_times(attributes, *self.region["t"])
-                attributes = without_records(attributes)
-                if not path:
-                    attributes = with_own_record(attributes, CHANNEL_FACTS, self.channel_facts or None)
-                    attributes = self._with_stage(attributes)
-                    if self.channels_change:
-                        attributes = without_own_records(attributes, ("samples",))
-                return version.dump(meta, attributes)
+                return version.dump(meta, self._records_of_copy(attributes, is_image=not path))
 
             documents.edit_group(target.child(path).path, edit)
         if self.labels:
@@ -245,16 +236,28 @@ class ImagePlan:
             names = [*(listed.labels if listed is not None else []), *self.labels]
             documents.put_group(group, version.dump(LabelsMeta(labels=list(dict.fromkeys(names))), {}))
 
+    def _records_of_copy(self, attributes: JSONObject, *, is_image: bool) -> JSONObject:
+        """Return the attributes of an image or label image with records that fit the new pixels."""
+        if "t" in self.region:
+            attributes = without_own_records(attributes, (WRITTEN_TIMES,))
+            attributes = with_cut_times(attributes, *self.region["t"])
+        attributes = without_records(attributes)
+        if not is_image:
+            return attributes
+        attributes = with_own_record(attributes, CHANNEL_FACTS, self.channel_facts or None)
+        attributes = self._with_stage(attributes)
+        return without_own_records(attributes, (SAMPLES,)) if self.channels_change else attributes
+
     def _with_stage(self, attributes: JSONObject) -> JSONObject:
         """Move the position of the first voxel on the stage, which `convert` stores."""
-        stage = own_record(attributes, "stage")
+        stage = own_record(attributes, STAGE)
         if not isinstance(stage, dict) or not self.offset:
             return attributes
         moved = {
             axis: value + self.offset.get(axis, 0.0) if isinstance(value, int | float) else value
             for axis, value in stage.items()
         }
-        return with_own_record(attributes, "stage", moved)
+        return with_own_record(attributes, STAGE, moved)
 
     def write_rois(self, source: Position, target: NodePath) -> list[str]:
         """Measure the regions of copied tables from the first edge of the new image; return notes of those left."""

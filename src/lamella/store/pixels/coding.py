@@ -289,7 +289,7 @@ def _coding(
         if compress is None:
             return None
         decompress = _decompress(name)
-        decompress_span = _decode_blosc_span if name == "blosc" and _blosc_library() is not None else None
+        decompress_span = _decompress_span(name)
     return Coding(
         *(meta.chunks, dtype, order, name, has_checksum, index, meta.fill_value),
         *(compress, decompress, decompress_span),
@@ -357,6 +357,14 @@ def _decompress(name: str) -> Decompress:
     return partial(_inflate, partial(zlib.decompressobj, _GZIP if name == "gzip" else _ZLIB))
 
 
+def _decompress_span(name: str) -> DecompressSpan | None:
+    """Return a function that decodes a part of a chunk; None where the compressor or the library cannot."""
+    decompress = blosc_decompressor() if name == "blosc" else None
+    if decompress is None:
+        return None
+    return partial(_decode_blosc_span, decompress, _blosc_library().blosc_getitem)
+
+
 def _without_checksum(data: Bytes) -> Bytes:
     # The crc32c over any bytes followed by their crc32c is a constant: no copy is needed to compare.
     if len(data) < _CHECKSUM or crc32c(data) != _CRC32C_OF_CHECKED:
@@ -371,19 +379,25 @@ def _decode_blosc(
     decompress(data, into)
 
 
-def _decode_blosc_span(data: Bytes, nbytes: int, into: Array, span: Span) -> Span:
+def _decode_blosc_span(
+    decompress: Callable[[Bytes, Array], object],
+    getitem: Callable[..., int],
+    data: Bytes,
+    nbytes: int,
+    into: Array,
+    span: Span,
+) -> Span:
     _check_blosc(data, nbytes)
-    library, stored, typesize = _blosc_library(), np.frombuffer(data, np.uint8), data[3]
-    block = int.from_bytes(data[8:12], "little") or nbytes
+    typesize, block = data[3], int.from_bytes(data[8:12], "little") or nbytes
     start, stop = span[0] // block * block, min(-(-span[1] // block) * block, nbytes)
     if (
         stop - start == nbytes or typesize == 0 or start % typesize or stop % typesize
     ):  # c-blosc counts values
-        start, stop = 0, nbytes
-        length = library.blosc_decompress_ctx(stored.ctypes.data, into.ctypes.data, nbytes, 1)
-    else:
-        first, count = start // typesize, (stop - start) // typesize
-        length = library.blosc_getitem(stored.ctypes.data, first, count, into.ctypes.data + start)
+        decompress(data, into)
+        return 0, nbytes
+    stored = np.frombuffer(data, np.uint8)
+    first, count = start // typesize, (stop - start) // typesize
+    length = getitem(stored.ctypes.data, first, count, into.ctypes.data + start)
     if length != stop - start:
         raise RuntimeError(
             f"c-blosc ended with {length} for {stop - start} bytes of a block of {nbytes} bytes"
@@ -476,7 +490,7 @@ def blosc_decompressor() -> Callable[[Bytes, Array], None] | None:
     def decompress(data: Bytes, into: Array) -> None:
         stored = np.frombuffer(data, np.uint8)
         length = library.blosc_decompress_ctx(stored.ctypes.data, into.ctypes.data, into.nbytes, 1)
-        if length <= 0:
+        if length != into.nbytes:
             raise RuntimeError(f"c-blosc ended with {length} for a block of {into.nbytes} bytes")
 
     return decompress
