@@ -177,8 +177,8 @@ def channel_facts(attributes: JSONObject, count: int, chosen: Iterable[int | Non
     ([{'emission': 520}, {}], [{}])
     """
     stored = own_record(attributes, CHANNEL_FACTS)
-    facts = stored if isinstance(stored, list) and len(stored) == count else [{}] * count
-    return [{} if index is None else facts[index] for index in chosen]
+    facts = stored if isinstance(stored, list) and len(stored) == count else []
+    return [facts[index] if index is not None and index < len(facts) else {} for index in chosen]
 
 
 def with_channel_facts(attributes: JSONObject, count: int, chosen: Iterable[int | None]) -> JSONObject:

@@ -10,18 +10,20 @@ import re
 from contextlib import suppress
 from datetime import datetime
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import NAMESPACE_OID, uuid5
 from xml.etree import ElementTree
 
 from lamella._version import __version__
+from lamella.spec.channels import channel_facts
+from lamella.spec.own_key import own_object, own_record
 from lamella.spec.units import unit_symbol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from xml.etree.ElementTree import Element
 
     from lamella.adapters.export.selection import PlateOrigin, Selection
+    from lamella.types import JSONObject
 
 _SCHEMA = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 _TYPES = {
@@ -47,18 +49,18 @@ def ome_document(selection: Selection) -> bytes:
     )
     if selection.plate is not None:
         _add_plate(root, selection.plate)
-    own = _own(selection.facts())
-    objective = _objective(own)
+    stored = selection.facts()
+    objective = _objective(stored)
     if objective:
         instrument = _add(root, "Instrument", ID="Instrument:0")
         _add(instrument, "Objective", ID="Objective:0:0", **objective)
     image = _add(root, "Image", ID="Image:0", Name=image_name(selection))
-    if date := _date(own.get("acquired")):
+    if date := _date(own_record(stored, "acquired")):
         _add(image, "AcquisitionDate").text = date
     if objective:
         _add(image, "InstrumentRef", ID="Instrument:0")
         _add(image, "ObjectiveSettings", ID="Objective:0:0")
-    planes = _add_pixels(image, selection, own)
+    planes = _add_pixels(image, selection, stored)
     text = ElementTree.tostring(root, encoding="unicode").replace(f"<!--{_PLANES}-->", planes)
     identifier = f' UUID="urn:uuid:{uuid5(NAMESPACE_OID, text)}"'
     return f'<?xml version="1.0" encoding="UTF-8"?><OME{identifier}{text.removeprefix("<OME")}'.encode()
@@ -88,7 +90,7 @@ def _add_plate(root: Element, origin: PlateOrigin) -> None:
         _add(plate, "PlateAcquisition", ID=f"PlateAcquisition:{acquisition.id}", Name=acquisition.name)
 
 
-def _add_pixels(image: Element, selection: Selection, own: Mapping[str, Any]) -> str:
+def _add_pixels(image: Element, selection: Selection, stored: JSONObject) -> str:
     """Add the pixels with a comment in place of the planes; return the elements of the planes."""
     sizes, shifts, units = selection.geometry()
     t, c, z, y, x = selection.shape(selection.level)
@@ -108,7 +110,7 @@ def _add_pixels(image: Element, selection: Selection, own: Mapping[str, Any]) ->
     pixels = _add(
         image, "Pixels", ID="Pixels:0", DimensionOrder=order, Type=_TYPES.get(dtype, dtype), **attributes
     )
-    channels = _channel_facts(selection, own)
+    channels = _channel_facts(selection, stored)
     if color_name is not None:
         channels = [{key: value for key, value in channels[0].items() if key not in ("Name", "Color")}]
         channels[0] |= {"Name": color_name} if color_name else {}
@@ -139,45 +141,32 @@ def _is_size(number: float) -> bool:
     return number > 0 and math.isfinite(number)
 
 
-def _own(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-    own = attributes.get("lamella")
-    return own if isinstance(own, dict) else {}
-
-
-def _channel_facts(selection: Selection, own: Mapping[str, Any]) -> list[dict[str, object]]:
+def _channel_facts(selection: Selection, attributes: JSONObject) -> list[dict[str, object]]:
     """Return name, colour, wavelengths and exposure of each channel, by the names of OME-XML."""
     is_named = bool(selection.position.channel_names)
-    stored = own.get("channels")
-    # A list of another length is of other channels.
-    known = (
-        stored if isinstance(stored, list) and len(stored) == len(selection.position.channel_names) else []
-    )
+    records = channel_facts(attributes, len(selection.position.channel_names), selection.channels)
     objects: list[dict[str, object]] = []
-    for number, name, color in zip(selection.channels, selection.names(), selection.colors(), strict=True):
+    for record, name, color in zip(records, selection.names(), selection.colors(), strict=True):
         facts: dict[str, object] = {}
         if is_named:
             facts["Name"] = name
         if is_named and color:
             facts["Color"] = _rgba(color)
-        of_channel = known[number] if known and isinstance(known[number], dict) else {}
         for key, attribute in (
             ("excitation", "ExcitationWavelength"),
             ("emission", "EmissionWavelength"),
             ("exposure", "ExposureTime"),
         ):
-            value = of_channel.get(key)
+            value = record.get(key) if isinstance(record, dict) else None
             if isinstance(value, int | float) and _is_size(value):
                 facts[attribute] = float(value)
         objects.append(facts)
     return objects
 
 
-def _objective(own: Mapping[str, Any]) -> dict[str, object]:
-    stored = own.get("objective")
-    if not isinstance(stored, dict):
-        return {}
+def _objective(attributes: JSONObject) -> dict[str, object]:
     names = {"name": "Model", "magnification": "NominalMagnification", "aperture": "LensNA"}
-    return {names[key]: value for key, value in stored.items() if key in names}
+    return {names[key]: value for key, value in own_object(attributes, "objective").items() if key in names}
 
 
 def _date(text: object) -> str | None:
