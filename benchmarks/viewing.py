@@ -7,7 +7,7 @@ Time counts from the start of the command until the last tile of the whole plate
 channels of 256 x 256 pixels and two lower levels per field. Every run must draw the pixels that the first one drew.
 The store at a URL is `object_service`, which runs on the same cores: its processor time is printed, and that of the
 server and of the browser until all is drawn, and how long cores were idle (all cores together). `make test-browser`
-says how Chromium is installed. The table is printed, and with ``--page`` written into that page.
+says how Chromium is installed. The table is printed, and with ``--page`` written into that page, between its markers.
 """
 
 from __future__ import annotations
@@ -192,14 +192,25 @@ def check_screen(figures: dict[str, Any], fields: int, expected: dict[str, Any])
         raise SystemExit(f"Other pixels than those of the plate were drawn: {screen}, expected {expected}")
 
 
-def row(name: str, figures: dict[str, Any]) -> list[str]:
+BOUNDS = {
+    ("96x4", "disk, in the page cache"): "1 s",
+    ("384x9", "disk, in the page cache"): "4 s",
+    ("384x9", "disk, nothing cached"): "6 s",
+}
+"""The longest time until all is drawn that lamella allows itself, by the size of the plate and the store."""
+
+
+def row(size: str, store: str, figures: dict[str, Any]) -> list[str]:
     """Print a line of the table, and return it."""
-    print(name, figures, flush=True)
+    wells, fields = size.split("x")
+    plate = f"{wells} wells x {fields} fields"
+    print(plate, store, figures, flush=True)
     return [
-        name,
+        plate,
+        store,
         str(figures["requests"]),
-        f"{figures['opened']:.1f} s",
         f"{figures['drawn']:.1f} s",
+        BOUNDS.get((size, store), ""),
         f"{figures['pan']:.0f} ms",
         f"{figures['contrast']:.0f} ms",
         f"{figures['memory']:.0f} MiB",
@@ -210,23 +221,22 @@ def rows_of(plate: Path, size: str, *, disk: bool, remote: bool) -> list[list[st
     """Measure a plate, such as ``96x4``, on the disk and at a URL; return the lines of the table."""
     wells, fields = map(int, size.split("x"))
     make_plate(plate, wells, fields)
-    name = f"{wells} wells x {fields} fields"
     first = measure(str(plate), webgl=True, walk=False)  # documents are in the page cache from here
 
-    def run(title: str, target: str, *, webgl: bool = True, walk: bool = False) -> list[str]:
+    def run(store: str, target: str, *, webgl: bool = True, walk: bool = False) -> list[str]:
         figures = measure(target, webgl=webgl, walk=walk)
         check_screen(figures, wells * fields, first["screen"])
-        return row(f"{name}, {title}", figures)
+        return row(size, store, figures)
 
     rows = []
     if disk:
-        rows.append(run("each well visited", str(plate), walk=True))
-        rows.append(run("without WebGL", str(plate), webgl=False))
+        rows.append(run("disk, in the page cache", str(plate), walk=True))
+        rows.append(run("disk, in the page cache, without WebGL", str(plate), webgl=False))
         if drop_page_cache():
-            rows.append(run("nothing in the page cache", str(plate)))
+            rows.append(run("disk, nothing cached", str(plate)))
     if remote:
         with slow_store(plate) as (url, service):
-            rows.append(run("20 ms per request", url))
+            rows.append(run("service, 20 ms a request", url))
         each = 1000 * service.seconds / service.requests
         print(
             f"The service answered {service.requests} requests, for {each:.3f} ms of a core each", flush=True
@@ -252,9 +262,10 @@ def main() -> None:
             rows += rows_of(plate, size, disk=size in disk, remote=size in remote)
     head = [
         "plate",
+        "store",
         "requests",
-        "server ready",
         "all drawn",
+        "bound",
         "frame, moving",
         "frame, contrast",
         "server's memory",
