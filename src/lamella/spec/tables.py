@@ -31,6 +31,9 @@ LABEL_TYPES = (FEATURE, MASKING)
 BACKENDS = ("anndata", "csv", "json", "parquet")
 VERSION = "1"
 
+WELL_COLUMNS = ("well", "well_id", "wellid", "well_name", "wellname")
+"""Names, in lower case, of a column that names the well."""
+
 ROI_COLUMNS = tuple(f"{part}{axis}_micrometer" for part in ("", "len_") for axis in "xyz")
 """Columns that a table of regions has: the corner nearest the origin, and the lengths."""
 

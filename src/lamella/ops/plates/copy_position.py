@@ -155,7 +155,20 @@ class PositionCopy:
         if self.root.documents.storage.chunks_need_array:
             self._add_documents([unit for unit in units if _is_document(unit)])
         run(do_task, tasks(units), self._workers)
+        if units:
+            self._rename_in_tables(origins)
         _list_positions(cast("Plate", self.root), self._sources, origins, name)
+
+    def _rename_in_tables(self, origins: Origins) -> None:
+        """Change the names of wells and fields in the copied tables to those of the new plate."""
+        from lamella.ops.tables.well_names import names_of_copies, rename_in_tables
+
+        renamed: set[str] = set()
+        for plate in origins.plates:
+            names = names_of_copies(plate.node, origins.copies[str(plate.node.node_path)])
+            tables = [name for name in stored_table_names(plate.node) if name not in renamed]
+            renamed.update(tables)  # of the same names in other plates none is copied
+            rename_in_tables(cast("Plate", self.root), names, tables)
 
     def _units_of_table(self, source: NodePath, target: NodePath) -> Iterator[Unit]:
         source = _listable(source)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from lamella.errors import InvalidNameError, LamellaError, NodeExistsError, NodeNotFoundError, did_you_mean
 from lamella.nodes.metadata_document import read_part
+from lamella.nodes.tables import stored_table_names
 from lamella.nodes.well import Well, path_in_plate, plate_above
 from lamella.ops.renaming import finish_locked_rename, move_member, settle_renaming
 from lamella.spec import plate_edits
@@ -245,7 +246,10 @@ def check_well_path(plate: Plate, path: str) -> None:
 def _read_for_rename(plate: Plate, old: str, new: str) -> set[str]:
     """Read the documents that a rename needs in one round of requests; return the paths of the wells that exist."""
     child = plate.node_path.child
-    groups = [plate.path, *dict.fromkeys(child(path.partition("/")[0]).path for path in (old, new, "OME"))]
+    groups = [
+        plate.path,
+        *dict.fromkeys(child(path.partition("/")[0]).path for path in (old, new, "OME", "tables")),
+    ]
     return plate.documents.existing_of_move(child(old).path, child(new).path, groups=groups)
 
 
@@ -337,6 +341,11 @@ def rename_position(well: Well, old: str, new: str) -> None:
         if new in listed or documents.storage.exists(target):
             raise NodeExistsError(f"Cannot rename {old!r} to {new!r}: {well.node_path} has {new!r} already.")
         move_member(well, Renaming(old, new))
+    plate = plate_above(well.node_path, 2)
+    if plate is not None and stored_table_names(plate):
+        with plate.documents.lock(plate.path):
+            paths = (join_names(path_in_plate(well.node_path), name) for name in (old, new))
+            _rename_in_tables(plate, Renaming(*paths))
 
 
 def settle_position(well: Well, renaming: Renaming) -> None:
@@ -352,10 +361,24 @@ def settle_well(plate: Plate, renaming: Renaming) -> None:
     """Update the list of images in OME-XML's group after the move of a well, and delete an empty row."""
     old, new = renaming
     _rename_in_series(plate, old, new)
+    _rename_in_tables(plate, renaming)
     can_delete = _can_delete_row(plate, old.partition("/")[0], old)
     # Another program may write a new well at the old path.
     if can_delete and not plate.documents.storage.exists(plate.node_path.child(old).path):
         _delete_row_of(plate, old)
+
+
+def _rename_in_tables(plate: Plate, renaming: Renaming) -> None:
+    """Change the name of a well, or the path of a position, in the tables of a plate whose members are locked."""
+    if stored_table_names(plate):
+        from lamella.ops.tables.well_names import NewNames, rename_in_tables
+
+        paths = {renaming.old: [renaming.new]}
+        is_well = renaming.old.count("/") == 1
+        known = {well.path for well in plate.document.shared_model.wells}
+        if is_well:  # the plate may list the new path already
+            known = known - {renaming.new} | {renaming.old}
+        rename_in_tables(plate, NewNames(sorted(known), *((paths, {}) if is_well else ({}, paths))))
 
 
 def _rename_in_series(plate: Plate, old: str, new: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lamella.errors import LamellaError
 from lamella.nodes.metadata_document import read_part
 from lamella.nodes.store_handle import NodePath, StoreHandle
-from lamella.nodes.well import plate_above
+from lamella.nodes.well import path_in_plate, plate_above
 from lamella.ops.plates.map_records import without_records
 from lamella.spec import versions
 from lamella.spec.own_key import read_creating, with_creating
@@ -170,6 +170,8 @@ class Origins:
     """Source well by path of the new well, for new wells with a single source."""
     alone: bool
     """Whether some positions are in no plate."""
+    copies: dict[str, dict[str, list[str]]]
+    """For each plate, the new paths of its positions by their paths in the plate."""
 
     @classmethod
     def of(cls, sources: Mapping[str, Position]) -> Origins:
@@ -177,18 +179,22 @@ class Origins:
         source_wells = Wells()
         plates: dict[str, SourcePlate] = {}
         wells: dict[str, dict[str, NodePath]] = {}
+        copies: dict[str, dict[str, list[str]]] = {}
         alone = False
         for path, position in sources.items():
             well_path = plate = None
+            name = ""
             with suppress(LamellaError):  # positions of a damaged well or plate can be copied
-                well_path = (well_of(position.node_path) or (None,))[0]
+                well_path, name = well_of(position.node_path) or (None, "")
                 plate = None if well_path is None else source_wells.plate_of(well_path)
             if plate is None or well_path is None or not plate.meta.rows:
                 alone = True
                 continue
-            plates.setdefault(str(plate.node.node_path), plate)
+            key = str(plate.node.node_path)
+            plates.setdefault(key, plate)
+            copies.setdefault(key, {}).setdefault(f"{path_in_plate(well_path)}/{name}", []).append(path)
             wells.setdefault(path.rpartition("/")[0], {})[str(well_path)] = well_path
-        return cls(list(plates.values()), _single(wells), alone)
+        return cls(list(plates.values()), _single(wells), alone, copies)
 
     def rows_of_wells(self) -> dict[str, NodePath]:
         """Return the rows of the new plate that come from one row each, with that row, if it has a document."""

@@ -109,24 +109,37 @@ def write_table(
     if kind is not None:
         checked_choice(kind, TABLE_TYPES, "type")
     frame = as_frame(value, name)
+    with tables.documents.lock(tables.node_path.parent.path):
+        write_locked_table(tables, name, frame, kind, label, backend, overwrite)
+
+
+def write_locked_table(
+    tables: Tables,
+    name: str,
+    frame: pd.DataFrame,
+    kind: str | None = None,
+    label: str | None = None,
+    backend: str | None = None,
+    overwrite: bool = True,
+) -> None:
+    """Write a table; the caller has locked the members of the image or plate."""
     documents = tables.documents
-    with documents.lock(tables.node_path.parent.path):
-        finish_changes(tables)
-        old = _stored(tables, name)
-        if old is not None and not overwrite:
-            raise NodeExistsError(f"{tables.node_path} has a table {name!r} already: pass overwrite=True.")
-        backend = _stored_backend(tables, name, backend, is_new=old is None)
-        info = _described(frame, table_info(old) if old is not None else None, kind, label, backend)
-        _check_label(tables, name, info)
-        columns, info = fitted(frame, info, name)
-        content = encoded(columns, info.backend, info.index_key, documents.format, name)
-        others = {} if old is None else _fitted_lists(other_attributes(old), columns)
-        content = content._replace(attributes={**others, **content.attributes, **info.to_attributes()})
-        documents.put_missing_group(tables.path, {"tables": []})
-        if old is None:
-            _create(tables, name, content)
-        else:
-            _replace(tables, name, content)
+    finish_changes(tables)
+    old = _stored(tables, name)
+    if old is not None and not overwrite:
+        raise NodeExistsError(f"{tables.node_path} has a table {name!r} already: pass overwrite=True.")
+    backend = _stored_backend(tables, name, backend, is_new=old is None)
+    info = _described(frame, table_info(old) if old is not None else None, kind, label, backend)
+    _check_label(tables, name, info)
+    columns, info = fitted(frame, info, name)
+    content = encoded(columns, info.backend, info.index_key, documents.format, name)
+    others = {} if old is None else _fitted_lists(other_attributes(old), columns)
+    content = content._replace(attributes={**others, **content.attributes, **info.to_attributes()})
+    documents.put_missing_group(tables.path, {"tables": []})
+    if old is None:
+        _create(tables, name, content)
+    else:
+        _replace(tables, name, content)
 
 
 def _stored_backend(tables: Tables, name: str, backend: str | None, *, is_new: bool) -> str | None:

@@ -10,15 +10,13 @@ from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.ops.view.scene import reader_threads, sampled
 from lamella.spec.plate_names import find_well
+from lamella.spec.tables import WELL_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from lamella.nodes.node import NGFFNode
     from lamella.ops.view.scene import ViewScene
-
-_WELL_COLUMNS = ("well", "well_id", "wellid", "well_name", "wellname")
-"""Names, in lower case, of a column that names the well."""
 
 _SAMPLED_FIELDS = 8
 """Number of fields, spread over a plate, whose tables are listed: measurements usually exist for all fields."""
@@ -69,9 +67,9 @@ def _frame(node: NGFFNode, table: str) -> tuple[pd.DataFrame, str]:
         raise InvalidArgumentError(f"{node.node_path} is not a plate: it has no table of wells.")
     frame = node.tables[table]
     frame = frame if frame.index.name is None else frame.reset_index()
-    well = next((str(name) for name in frame.columns if str(name).lower() in _WELL_COLUMNS), None)
+    well = next((str(name) for name in frame.columns if str(name).lower() in WELL_COLUMNS), None)
     if well is None:
         raise InvalidArgumentError(
-            f"The table {table!r} of {node.node_path} has no column that names the well: {', '.join(_WELL_COLUMNS)}."
+            f"The table {table!r} of {node.node_path} has no column that names the well: {', '.join(WELL_COLUMNS)}."
         )
     return frame, well
