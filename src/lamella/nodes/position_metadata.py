@@ -426,7 +426,7 @@ class PositionMetadata(NGFFNode):
         [0.0, 0.0, 0.0, 120.5, 80.0]
         """
         self.require_writable("set a transform")
-        self.document.edit(lambda meta: edits.set_transform(meta, str(image), transform))
+        self._edit_sizes(lambda meta: edits.set_transform(meta, str(image), transform))
 
     @overload
     def set_scale(self, image: Mapping[str, float]) -> None: ...
@@ -477,7 +477,14 @@ class PositionMetadata(NGFFNode):
                 "array, an axis and a size."
             )
         self._check_axis_name(axis_name)
-        self.document.edit(lambda meta: edits.set_scale(meta, str(image), axis_name, new_scale))
+        self._edit_sizes(lambda meta: edits.set_scale(meta, str(image), axis_name, new_scale))
+
+    def _edit_sizes(self, change: Callable[[ImagesMeta], ImagesMeta]) -> None:
+        """Change sizes of voxels, and warn if regions of tables mean other voxels then."""
+        from lamella.ops.tables.moved_rois import warning_of_moved_rois
+
+        with warning_of_moved_rois([cast("Position", self)]):
+            self.document.edit(change)
 
     # -- edits by lamella.ops.images: each raises before anything is written ----------------------------------
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lamella.errors import InvalidArgumentError, WrongTypeError, counted, did_you_mean
 from lamella.nodes.position_metadata import dtype_window, named
+from lamella.ops.tables.moved_rois import warning_of_moved_rois
 from lamella.spec import edits
 from lamella.spec.axes import axis_kind
 
@@ -141,9 +142,17 @@ def _without_pair(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def edit_image(position: Position, requested: ImageEdits) -> None:
     """Change an image, and the sizes and units of its label images."""
-    for label, part in label_edits(position, requested):
-        _write(label, part)
-    _write(position, requested)
+    edit_images({"": position}, {"": requested})
+
+
+def edit_images(positions: Mapping[str, Position], parts: Mapping[str, ImageEdits]) -> None:
+    """Change images, each by its path, and their label images; warn if regions of their tables mean other voxels."""
+    moved = [positions[path] for path, part in parts.items() if part.sizes or part.units]
+    with warning_of_moved_rois(moved):
+        for path, requested in parts.items():
+            for label, part in label_edits(positions[path], requested):
+                _write(label, part)
+            _write(positions[path], requested)
 
 
 def edit_fields(positions: Mapping[str, Position], requested: ImageEdits) -> list[str]:
@@ -152,8 +161,7 @@ def edit_fields(positions: Mapping[str, Position], requested: ImageEdits) -> lis
     Raise InvalidArgumentError before any write if a change fits no image, or is invalid for one.
     """
     parts = planned_edits(positions, requested)
-    for path, part in parts.items():
-        edit_image(positions[path], part)
+    edit_images(positions, parts)
     return list(parts)
 
 

@@ -20,7 +20,7 @@ from lamella.ops.images.edit import (
     already_renamed,
     checked_attributes,
     edit_attributes,
-    edit_image,
+    edit_images,
     label_edits,
     planned_edits,
     store_of,
@@ -116,8 +116,7 @@ def edit_store(
             changes.setdefault(own, []).append(node.path or node.store_handle.name)
         removed = _removed(images, edits, delete)
         if not dry_run:
-            for image, part in parts.items():
-                edit_image(images[image], part)
+            edit_images(images, parts)
             if isinstance(node, Plate) and name is not None:
                 node.set_name(name)
             if attributes:

@@ -1,0 +1,87 @@
+"""Warn of tables of regions, which are in micrometers and seconds, when the size of voxels changes."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from math import isclose
+from typing import TYPE_CHECKING
+
+from lamella.errors import LamellaError, MetadataError, counted
+from lamella.nodes.labels import LabelImage
+from lamella.nodes.reporting import callers_level
+from lamella.nodes.tables import Tables, stored_table_names
+from lamella.spec.tables import ROI_TYPES
+from lamella.spec.units import unit_ratio
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from lamella.nodes.position import Position
+
+_UNITS = {"x": "micrometer", "y": "micrometer", "z": "micrometer", "t": "second"}
+"""Unit of the columns of regions, by axis."""
+
+
+@contextmanager
+def warning_of_moved_rois(positions: Collection[Position]) -> Iterator[None]:
+    """Warn once if regions of images contain other voxels after the ``with`` block, and name the first table."""
+    before = [_voxel_sizes(position) for position in positions]
+    yield
+    factors = [
+        {
+            axis: new[axis] / old[axis]
+            for axis in old
+            if axis in new and not isclose(new[axis], old[axis], rel_tol=1e-9)
+        }
+        for old, new in zip(before, map(_voxel_sizes, positions), strict=True)
+    ]
+    changed = [(position, ratios) for position, ratios in zip(positions, factors, strict=True) if ratios]
+    if changed:
+        documents = changed[0][0].documents
+        paths = [position.node_path.child("tables").path for position, _ in changed]
+        if all(position.documents is documents for position, _ in changed):
+            documents.request_ahead(paths, at_once=True)
+    tables = [(name, ratios) for position, ratios in changed for name in _roi_tables(position)]
+    if tables:
+        _warn(*tables[0], len(tables) - 1)
+
+
+def _warn(table: str, factors: dict[str, float], others: int) -> None:
+    name, verb = table, "contains"
+    if others:
+        name, verb = f"{table} and {counted(others, 'other table')}", "contain"
+    products = " and ".join(f"along {axis} by {factor:g}" for axis, factor in factors.items())
+    warnings.warn(
+        f"{name} {verb} regions in micrometers and seconds, which did not change with the voxel size: they mean other "
+        f"voxels now. To mean the same voxels, write them again, with starts and lengths of {table} multiplied "
+        f"{products}.",
+        UserWarning,
+        stacklevel=callers_level(),
+    )
+
+
+def _voxel_sizes(position: Position) -> dict[str, float]:
+    """Return the size of a voxel along each axis that regions have, in the unit of their columns."""
+    try:
+        sizes = position.scale if position.dataset_paths and not isinstance(position, LabelImage) else []
+        return {
+            axis.name.lower(): size * unit_ratio(axis.unit, _UNITS[axis.name.lower()])
+            for axis, size in zip(position.axes, sizes, strict=False)
+            if axis.name.lower() in _UNITS and size > 0
+        }
+    except LamellaError:
+        return {}
+
+
+def _roi_tables(position: Position) -> list[str]:
+    """Return the full paths of the tables of regions of an image."""
+    tables = Tables(position.node_path.child("tables"), False)
+    found = []
+    for name in stored_table_names(position):
+        try:
+            if tables.info(name).type in ROI_TYPES:
+                found.append(str(tables.node_path.child(name)))
+        except (MetadataError, LamellaError):
+            continue
+    return found

@@ -1,0 +1,114 @@
+"""Tables of a plate name its wells and fields as the plate does, after renames and copies."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import lamella
+from lamella.ops.plates.rename_wells import rename_wells
+
+BACKENDS = ("anndata", "csv", "json", "parquet")
+
+
+def make(path, wells=("A/1", "B/2"), version="0.5"):
+    plate = lamella.open(path, "w-", layout="hcs", channel_names=["DAPI"], axes="cyx", version=version)
+    plate.create_positions([(*well.split("/"), field) for well in wells for field in "01"])
+    for _, position in plate.positions():
+        position["0"] = np.ones((1, 4, 4), "uint8")
+    return plate
+
+
+def layout(*wells):
+    return pd.DataFrame({"well": list(wells), "dose": np.arange(len(wells), dtype="float64")})
+
+
+def wells_and_doses(plate, name="layout"):
+    found = plate.tables[name]
+    return list(zip(found["well"], found["dose"], strict=True))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_rows_follow_a_renamed_well_in_the_form_of_its_name(tmp_path, backend):
+    plate = make(tmp_path / "p.zarr", version="0.4" if backend == "csv" else "0.5")
+    plate.tables.write("layout", layout("A/1", "B/2", "C/7"), backend=backend, type="condition_table")
+    plate.tables.write("short", layout("A01", "B02", "C07").set_index("well"), backend=backend)
+    fields = pd.DataFrame(
+        {"path": ["A/1/0", "A/1/1", "B/2/0"], "well": ["A1", "A1", "B2"], "field": [0, 1, 0]}
+    )
+    plate.tables.write("fields", fields.astype({"well": "category"}), backend=backend)
+    plate.rename_well("A/1", "C/12")
+    assert wells_and_doses(plate) == [("C/12", 0.0), ("B/2", 1.0), ("C/7", 2.0)]
+    assert plate.tables.info("layout").type == "condition_table"
+    assert list(plate.tables["short"].index) == ["C12", "B02", "C07"]
+    plate.rename_position("C/12/1", "9")
+    found = plate.tables["fields"]
+    assert found["path"].tolist() == ["C/12/0", "C/12/9", "B/2/0"]
+    assert (found["well"].tolist(), found["field"].tolist()) == (["C12", "C12", "B2"], [0, 9, 0])
+    assert lamella.validate(tmp_path / "p.zarr")
+
+
+def test_rows_follow_wells_that_swap_names(tmp_path):
+    plate = make(tmp_path / "p.zarr", ("A/1", "B/2", "B/3"))
+    plate.tables["layout"] = layout("A01", "B/2", "B3", "Z9")
+    renames = {"A/1": "B/2", "B/2": "B/3", "B/3": "A/1"}
+    rename_wells(tmp_path / "p.zarr", renames)
+    assert wells_and_doses(plate) == [("B02", 0.0), ("B/3", 1.0), ("A1", 2.0), ("Z9", 3.0)]
+    rename_wells(tmp_path / "p.zarr", renames)  # done before
+    assert wells_and_doses(plate)[0] == ("B02", 0.0)
+
+
+def test_a_table_with_rows_of_the_new_name_stays_with_a_warning(tmp_path):
+    plate = make(tmp_path / "p.zarr")
+    plate.tables["layout"] = layout("A/1", "B/2", "C/3")
+    with pytest.warns(
+        UserWarning, match=r"p\.zarr/tables/layout names wells as before.* rows of C/3 already"
+    ):
+        plate.rename_well("A/1", "C/3")
+    assert [well for well, _ in wells_and_doses(plate)] == ["A/1", "B/2", "C/3"]
+    assert plate.well_paths() == ["B/2", "C/3"]
+
+
+def test_copied_plates_have_the_rows_of_their_wells_and_fields(tmp_path):
+    plate = make(tmp_path / "p.zarr")
+    plate.tables["layout"] = layout("A/1", "B/2", "C/3")  # C/3 has no images
+    plate.tables["fields"] = {"well": ["A1", "A1", "B2"], "field": ["0", "1", "0"], "n": [1, 2, 3]}
+    part = plate.subset(tmp_path / "part.zarr", wells=["A1"])
+    assert wells_and_doses(part) == [("A/1", 0.0), ("C/3", 2.0)]
+    assert part.tables["fields"]["n"].tolist() == [1, 2]
+    positions = {"D/4/0": plate["A/1/1"], "D/5/0": plate["B/2/0"], "E/5/0": plate["B/2/1"]}
+    moved = lamella.Plate.from_positions(tmp_path / "moved.zarr", positions)
+    assert wells_and_doses(moved) == [("D/4", 0.0), ("D/5", 1.0), ("E/5", 1.0), ("C/3", 2.0)]
+    assert moved.tables["fields"].to_numpy().tolist() == [["D4", "0", 2], ["D5", "0", 3]]
+    other = make(tmp_path / "q.zarr", ("A/1",))
+    both = lamella.merge([other, plate], tmp_path / "both.zarr", renumber=True)
+    assert both.tables["fields"].to_numpy().tolist() == [["A1", "2", 1], ["A1", "3", 2], ["B2", "0", 3]]
+    assert wells_and_doses(both) == wells_and_doses(plate)
+
+
+def test_regions_that_mean_other_voxels_after_a_change_of_sizes_are_named(tmp_path):
+    plate = make(tmp_path / "p.zarr")
+    position = plate["A/1/0"]
+    position.set_scale({"y": 1, "x": 1})
+    position.set_unit("micrometer")
+    position.tables["notes"] = {"note": ["a"]}
+    position.set_scale({"x": 2})  # without regions no warning
+    position.tables.write_rois("fields", {"left": {"x": (0, 4)}})
+    position.set_scale({"x": 2})  # as before
+    changes = [
+        (lambda: position.set_scale({"x": 1, "y": 3}), "along y by 3 and along x by 0.5"),
+        (lambda: position.set_scale("0", "x", 4), "along x by 4"),
+        (lambda: position.set_unit({"y": "nanometer"}), "along y by 0.001"),
+        (lambda: plate.set_scale({"x": 2}), "along x by 0.5"),
+    ]
+    for change, factors in changes:
+        with pytest.warns(
+            UserWarning, match=rf"A/1/0/tables/fields contains regions.*multiplied {factors}\."
+        ):
+            change()
+    plate["B/2/1"].set_scale({"x": 2})
+    plate["B/2/1"].tables.write_rois("fields", {"left": {"x": (0, 4)}})
+    with pytest.warns(UserWarning, match="fields and 1 other table contain regions") as caught:
+        plate.set_scale({"x": 5})
+    assert len(caught) == 1
