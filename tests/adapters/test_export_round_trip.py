@@ -329,6 +329,7 @@ def test_a_colour_image_is_one_in_other_programs_and_comes_back(
         image.compute_pyramid(levels=2, dims="yx")
         (file,) = lamella.export(image, tmp_path / "a.ome.tif")
         (green,) = lamella.export(image, tmp_path / "green.ome.tif", channels=[colours[1].label])
+        lamella.export(image, tmp_path / "imagej.tif")
     check_schema(file)
     with tifffile.TiffFile(file) as tiff:
         (series,) = tiff.series
@@ -337,6 +338,12 @@ def test_a_colour_image_is_one_in_other_programs_and_comes_back(
         assert [level.shape[-3:] for level in series.levels] == [(530, 40, 3), (265, 20, 3)]
         np.testing.assert_array_equal(series.asarray(), np.moveaxis(pixels, 1, -1))
     np.testing.assert_array_equal(tifffile.imread(green), pixels[:, 1])
+    with tifffile.TiffFile(tmp_path / "imagej.tif") as tiff:  # ImageJ's RGB has 8 bits
+        assert tiff.series[0].axes == ("TZYXS" if dtype == "uint8" else "TZCYX")
+        found = tiff.series[0].asarray()
+        np.testing.assert_array_equal(found, np.moveaxis(pixels, 1, -1 if dtype == "uint8" else 2))
+    lamella.convert(tmp_path / "imagej.tif", tmp_path / "c.zarr")
+    np.testing.assert_array_equal(lamella.open(tmp_path / "c.zarr")["0"][...], pixels)
     report = lamella.convert(file, tmp_path / "b.zarr")
     assert report.dropped == ()
     with lamella.open(tmp_path / "a.zarr") as before, lamella.open(tmp_path / "b.zarr") as after:
@@ -352,6 +359,8 @@ def test_colour_images_of_a_plate_are_one_file_each_and_come_back(tmp_path: Path
     for well, image in zip(("A1", "B2"), pixels, strict=True):
         tifffile.imwrite(tmp_path / "in" / f"{well}.tif", image, photometric="rgb")
     lamella.convert(tmp_path / "in", tmp_path / "a.zarr", well_regex=r"(?P<well>[A-Z]\d)")
+    files = lamella.export(tmp_path / "a.zarr", tmp_path / "imagej", format="imagej")
+    assert [Path(file).name for file in files] == ["A1_f0.tif", "B2_f0.tif"]
     files = lamella.export(tmp_path / "a.zarr", tmp_path / "out")
     assert [Path(file).name for file in files] == ["A1_f0.ome.tif", "B2_f0.ome.tif"]
     np.testing.assert_array_equal(tifffile.imread(files), pixels)

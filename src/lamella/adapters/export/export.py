@@ -13,6 +13,7 @@ from lamella._version import __version__
 from lamella.adapters.export import pictures
 from lamella.adapters.export.files import TIFF, ExportedFile
 from lamella.adapters.export.selection import PlateOrigin, Selection
+from lamella.adapters.export.tiff_files import is_imagej_rgb
 from lamella.errors import InvalidArgumentError, StoreExistsError, WrongTypeError, counted
 from lamella.log import logged
 from lamella.nodes.collection import Collection
@@ -291,7 +292,8 @@ def _tiffs_of(
         origin = origins.get(position.path)
         selection = replace(Selection.of(position, **arguments), plate=origin)
         selections = [(name or f"{stem}{ending}", selection)]
-        if not name and (format != "ome-tiff" or selection.color_name is None):
+        in_color = selection.color_name is not None if format == "ome-tiff" else is_imagej_rgb(selection)
+        if not name and not in_color:
             selections = [
                 (f"{stem}_{plain_name(channel)}{ending}", replace(selection, channels=(number,)))
                 for number, channel in zip(selection.channels, selection.names(), strict=True)

@@ -72,7 +72,9 @@ class ExportedFile:
             return [self.name, self.format, *source.settings]
         region = sorted(source.region.items())
         metadata = hashlib.sha256(ome_document(source)).hexdigest()
-        return [self.name, self.format, source.level, source.channels, source.maximum, region, metadata]
+        contrast = source.windows() if self.format == "imagej" else []
+        parts = [source.level, source.channels, source.maximum, region, metadata, contrast]
+        return [self.name, self.format, *parts]
 
     def reads(self) -> Files:
         """Return the files with the pixels: of all channels from the first to the last exported one."""

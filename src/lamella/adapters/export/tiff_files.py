@@ -121,8 +121,13 @@ def _tiles(
             done(rows.nbytes)
 
 
+def is_imagej_rgb(selection: Selection) -> bool:
+    """Return whether ImageJ shows an image in its RGB type, which has 8 bits, no names of channels and no contrast."""
+    return selection.dtype == np.uint8 and selection.color_name is not None and not selection.windows()
+
+
 def write_imagej(selection: Selection, file: IO[bytes], done: Done) -> None:
-    """Write a hyperstack of ImageJ, with pixel size, names, colours and contrast."""
+    """Write a hyperstack of ImageJ, with pixel size, names, colours and contrast; a colour image of 8 bits as RGB."""
     t, c, z, height, width = selection.shape(selection.level)
     sizes, _, units = selection.geometry()
     lengths = _micrometers(selection)
@@ -131,36 +136,46 @@ def write_imagej(selection: Selection, file: IO[bytes], done: Done) -> None:
         metadata["spacing"] = lengths["z"]
     if sizes.get("t", 0) > 0 and units.get("t"):
         metadata["finterval"] = sizes["t"] * unit_ratio(str(units["t"]), "second")
-    names = selection.names()
-    metadata["Labels"] = [names[channel] for _ in range(t * z) for channel in range(c)]
-    if c > 1:
-        metadata["mode"] = "composite"
-    if all(selection.colors()):
-        metadata["LUTs"] = [_ramp(str(color)) for color in selection.colors()]
-    ranges = [limit for window in selection.windows() for limit in window]
-    if c == 1 and ranges:
-        metadata["min"], metadata["max"] = ranges
-    elif len(ranges) == 2 * c:
-        metadata["Ranges"] = ranges
+    in_color = is_imagej_rgb(selection)
+    if not in_color:
+        metadata |= _imagej_channels(selection, t * z)
+    samples = c if in_color else 1  # stated also if it is 1: else a width of 1 is taken for the samples
     planes = (
-        np.ascontiguousarray(selection.read(selection.level, ti, ci, zi, slice(0, height)))
-        for ti, zi, ci in product(range(t), range(z), range(c))
+        [selection.read(selection.level, ti, ci + sample, zi, slice(0, height)) for sample in range(samples)]
+        for ti, zi, ci in product(range(t), range(z), range(0, c, samples))
     )
 
     def counted() -> Iterator[NDArray[Any]]:
-        for plane in planes:
+        for parts in planes:
+            plane = np.ascontiguousarray(np.stack(parts, axis=-1))
             yield plane.astype(plane.dtype.newbyteorder(">"), copy=False)
             done(plane.nbytes)
 
     with load_tifffile().TiffWriter(file, imagej=True, byteorder=">") as writer:
         writer.write(
             counted(),
-            shape=(t, z, c, height, width, 1),  # samples too: else a width of 1 is taken for them
+            shape=(t, z, c // samples, height, width, samples),
             dtype=selection.dtype.newbyteorder(">"),
-            photometric="minisblack",
+            photometric="rgb" if in_color else "minisblack",
             resolution=tuple(1 / lengths.get(axis, 1.0) for axis in "xy"),
             metadata=metadata,
         )
+
+
+def _imagej_channels(selection: Selection, count: int) -> dict[str, Any]:
+    """Return ImageJ's names, colours and contrast of channels, for ``count`` planes of each."""
+    names = selection.names()
+    metadata: dict[str, Any] = {"Labels": [name for _ in range(count) for name in names]}
+    if len(names) > 1:
+        metadata["mode"] = "composite"
+    if all(selection.colors()):
+        metadata["LUTs"] = [_ramp(str(color)) for color in selection.colors()]
+    ranges = [limit for window in selection.windows() for limit in window]
+    if len(names) == 1 and ranges:
+        metadata["min"], metadata["max"] = ranges
+    elif len(ranges) == 2 * len(names):
+        metadata["Ranges"] = ranges
+    return metadata
 
 
 def _micrometers(selection: Selection) -> dict[str, float]:
