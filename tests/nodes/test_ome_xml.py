@@ -228,6 +228,17 @@ def test_values_that_other_programs_write_in_their_own_way_are_read(path):
     assert (pixels.big_endian, pixels.significant_bits) == (True, 8)
 
 
+@pytest.mark.parametrize("number", ["a b", "nuclei", "Pixels:7"])
+def test_ids_that_the_schema_does_not_allow_are_one_warning_with_the_path(path, number):
+    pytest.importorskip("ome_types")
+    collection = open_ome_zarr(scan(path, FULL.replace('"Image:1"', f'"{number}"')))
+    with pytest.warns(
+        errors.MetadataWarning, match=rf"METADATA.ome.xml has 1 id that .* such as '{number}'"
+    ) as said:
+        assert len(collection.ome_metadata().images) == 2
+    assert len(said) == 1
+
+
 def test_xml_beyond_all_sense_is_not_read(path, monkeypatch):
     monkeypatch.setattr(ome_xml, "LARGEST", 100)
     collection = open_ome_zarr(scan(path, FULL, omero=True, unit="micrometer"))

@@ -7,11 +7,13 @@ import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from lamella.errors import MissingDependencyError, importing
+from lamella.errors import MetadataWarning, MissingDependencyError, counted, importing
+from lamella.nodes.reporting import callers_level
 from lamella.spec.ome_xml import damaged, parse_ome_xml
 
 if TYPE_CHECKING:
     from types import ModuleType
+    from xml.etree.ElementTree import Element
 
     from ome_types import OME
 
@@ -42,10 +44,10 @@ def ome_model(data: bytes, where: str) -> OME:
     lamella.errors.MetadataError: METADATA.ome.xml cannot be read: ... Restore it from a copy.
     """
     ome_types = load_ome_types()
-    parse_ome_xml(data, where)
+    invalid = _invalid_ids(parse_ome_xml(data, where))
     data = _GREEK_MU.sub(rb"\1" + "\u00b5".encode(), data)
     try:
-        model = _parse(ome_types, data)
+        model = _parse_quietly(ome_types, data) if invalid else _parse(ome_types, data)
     except ImportError as error:
         raise MissingDependencyError(
             f"{where} is of a schema before 2016-06, and reading it needs lxml: pip install lxml."
@@ -54,7 +56,38 @@ def ome_model(data: bytes, where: str) -> OME:
         raise damaged(where, str(error).partition("\n")[0] or type(error).__name__) from error
     if not isinstance(model, ome_types.OME):
         raise damaged(where, f"its root element is {type(model).__name__}, not OME")
+    if invalid:
+        warnings.warn(
+            f"{where} has {counted(len(invalid), 'id')} that the schema of OME-XML does not allow, such as "
+            f"{invalid[0]!r}: ome-types replaces such ids in its model. The file does not change.",
+            MetadataWarning,
+            stacklevel=callers_level(),
+        )
     return model
+
+
+_ID = re.compile(r"(?:urn:lsid:(?:[\w.-]+\.[\w.-]+)+:)?(\w+):\S+")
+_OTHER_ID_NAMES = frozenset({"Annotation", "LightSource", "Shape"})
+"""Names in ids that elements of other names share, such as Laser."""
+
+
+def _invalid_ids(root: Element) -> list[str]:
+    """Return the ids that do not state their kind of element, as in "Image:0", each once; ome-types replaces them."""
+    ids = []
+    for element in root.iter():
+        text, name = element.get("ID"), element.tag.rpartition("}")[2]
+        match = None if text is None else _ID.fullmatch(text)
+        names = {name, name.removesuffix("Ref"), name.removesuffix("Settings"), *_OTHER_ID_NAMES}
+        if text is not None and (match is None or match[1] not in names):
+            ids.append(text)
+    return list(dict.fromkeys(ids))
+
+
+def _parse_quietly(ome_types: ModuleType, data: bytes) -> object:
+    """Parse OME-XML with ids that ome-types warns of. The filters of warnings belong to all threads."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Casting invalid")
+        return _parse(ome_types, data)
 
 
 def _parse(ome_types: ModuleType, data: bytes) -> object:
