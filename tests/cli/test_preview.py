@@ -239,6 +239,20 @@ def test_fields_are_at_the_same_spot_in_every_well(plate, tmp_path):
     assert (block(picture, montage.field(1, 0, 0)) == EMPTY).all()
 
 
+@pytest.mark.parametrize("size", [5e-324, 1e-310, 1e308])
+def test_an_image_with_an_extreme_size_is_drawn_without_a_scale_bar(image, tmp_path, size):
+    document = image / "zarr.json"
+    text = json.loads(document.read_text())
+    (scales,) = text["attributes"]["ome"]["multiscales"]
+    scales["axes"] = [
+        axis | ({"unit": "micrometer"} if axis["type"] == "space" else {}) for axis in scales["axes"]
+    ]
+    scales["datasets"][0]["coordinateTransformations"][0]["scale"] = [1, size, size]
+    document.write_text(json.dumps(text))
+    assert run(image, "-o", tmp_path / "a.png").exit_code == 0
+    assert (pixels(tmp_path / "a.png") > 100).any()
+
+
 def test_a_plate_has_a_scale_bar_where_all_fields_have_one_scale(plate, tmp_path):
     def bar():
         picture = np.asarray(lamella.open_ome_zarr(plate).preview())

@@ -89,6 +89,7 @@ def test_a_level_is_chosen_by_the_size_of_its_voxels(image):
     assert [image.get_effective_scale(level)[-2:] for level in "012"] == [[0.3, 0.1], [0.6, 0.2], [1.2, 0.4]]
     assert [image.level_for(size) for size in (0.05, 0.3, 0.59, 0.6, 5)] == ["0", "0", "0", "1", "2"]
     assert [image.level_for(size) for size in ({"x": 0.2}, {"z": 4, "x": 9}, {"z": 3.9})] == ["1", "1", "0"]
+    assert [image.level_for(size) for size in (1e-200, 5e-324, {"x": 1e200})] == ["0", "0", "2"]
     cut = image.crop(x=(0, 2), pixel_size=0.7)
     np.testing.assert_array_equal(cut.values, expected(image, "1", {"x": (0, 2)}))
     np.testing.assert_array_equal(image.to_xarray(level=2).values, image["2"][:])
@@ -192,6 +193,7 @@ def test_points_follow_the_coordinate_systems_of_an_image(tmp_path):
         ),
         (lambda image: image.labels["cells"].crop(c="GFP"), InvalidArgumentError, "no channel axis"),
         (lambda image: image.level_for(-1), InvalidArgumentError, "above 0"),
+        (lambda image: image.level_for(float("inf")), InvalidArgumentError, "finite number"),
         (lambda image: image.level_for({"q": 1}), InvalidArgumentError, "no axis 'q'"),
         (lambda image: image.index_to_world([1, 2, 3]), InvalidArgumentError, "need 5 numbers"),
         (lambda image: image.world_to_index(["a"] * 5), InvalidArgumentError, "array of numbers"),

@@ -23,6 +23,7 @@ from lamella.spec.channels import (
     named_color,
     standard_colors,
 )
+from lamella.spec.units import is_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -358,7 +359,7 @@ def _physical(position: Position, plane: Plane) -> dict[str, Any]:
         width = position.get_effective_scale(plane.level)[x] * plane.shape[1]
     except LamellaError:
         return {}
-    return {"physical_width": width, "unit": unit} if unit and np.isfinite(width) and width > 0 else {}
+    return {"physical_width": width, "unit": unit} if unit and is_size(width) else {}
 
 
 def _label_plane(label: LabelImage, options: PreviewOptions, size: int, region: RelativeRegion) -> Plane:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from sys import float_info
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from lamella.spec.axes import axis_index
 from lamella.spec.coordinate_graph import CoordinateGraph
 from lamella.spec.edits import checked_size
 from lamella.spec.transformations import SystemReference
+from lamella.spec.units import LARGEST_SIZE, SMALLEST_SIZE
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -34,15 +36,22 @@ _NOISE = 1e-6
 def level_for(position: Position, pixel_size: float | Mapping[str, float]) -> str:
     """Return the coarsest level that is fine enough; see :meth:`Position.level_for`."""
     if not isinstance(pixel_size, Mapping):
-        size = checked_size("y and x", pixel_size)
+        size = _checked_limit("y and x", pixel_size)
         pixel_size = {axis: size for axis in ("y", "x") if axis in position.axis_names}
-    sizes = {axis_index(position.axes, axis): checked_size(axis, size) for axis, size in pixel_size.items()}
+    sizes = {axis_index(position.axes, axis): _checked_limit(axis, size) for axis, size in pixel_size.items()}
     paths = _level_paths(position)
     for path in paths[:1] if position.stale_levels else reversed(paths):
         scale = position.get_effective_scale(path)
         if all(scale[axis] <= size * (1 + _NOISE) for axis, size in sizes.items()):
             return path
     return paths[0]
+
+
+def _checked_limit(axis: str, size: Any) -> float:
+    """Return the largest allowed size of a pixel; raise if it is not a finite number above 0."""
+    number = size if isinstance(size, float | int) else None
+    is_extreme = number is not None and (0 < number < SMALLEST_SIZE or LARGEST_SIZE < number <= float_info.max)
+    return float(size) if is_extreme else checked_size(axis, size)
 
 
 def _level_paths(position: Position) -> list[str]:
