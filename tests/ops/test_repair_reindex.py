@@ -168,14 +168,14 @@ def test_a_damaged_image_is_not_left_out_in_silence(empty, version, how):
         "repair": lambda: lamella.repair(empty, reindex=True),
         "plate": lambda: lamella.open_ome_zarr(empty, mode="r+").reindex(),
     }[how]
-    with pytest.raises(MetadataError, match="'A/1/1'"):
+    with pytest.raises(MetadataError, match=r"/plate\.zarr/A/1/1 "):
         call()
 
 
 def test_images_of_several_versions_are_refused(empty):
     write_image(empty / "A/1/0", "0.4")
     write_image(empty / "A/2/0", "0.5")
-    with pytest.raises(MetadataError, match=r"0\.4 \(A/1/0\), 0\.5 \(A/2/0\)"):
+    with pytest.raises(MetadataError, match=r"0\.4 \(/.*/A/1/0\), 0\.5 \(/.*/A/2/0\)"):
         lamella.repair(empty, reindex=True)
 
 

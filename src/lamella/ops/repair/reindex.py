@@ -65,7 +65,7 @@ def plan_index(
     try:
         return _plan_index(storage, path, name, replace_damaged)
     except MetadataError as error:
-        location = f"{storage.name}/{path}".rstrip("/")
+        location = storage.where(path)
         if location in str(error):
             raise
         raise MetadataError(f"Cannot reindex {location}: {clause(error)}.") from error
@@ -88,13 +88,13 @@ def _plan_index(storage: Storage, path: str, name: str | None, replace_damaged: 
             f"There are no images in {storage.name}{'/' + path if path else ''} to make a plate of. A plate has its "
             "images in folders row/column/image, such as 'A/1/0'."
         )
-    index = PlateIndex(_version(wells, storage.name))
+    index = PlateIndex(_version(wells, storage))
     fields: dict[str, list[tuple[str, int | None]]] = {}
-    plate = _read(reader.group(path), replace_damaged)
+    plate = _read(storage, reader.group(path), replace_damaged)
     old = _part(plate, index.version, "plate")
     acquisition = _only_acquisition(old)
     for well_path, images in wells.items():
-        attributes = _read(nodes[well_path], replace_damaged)
+        attributes = _read(storage, nodes[well_path], replace_damaged)
         new, fields[well_path] = _well(attributes, images, acquisition, index.version)
         index.wells[well_path] = list(images)
         _put(index, join(path, well_path), nodes[well_path], new)
@@ -131,7 +131,7 @@ def _images(reader: StoreReader, well: StoredNode) -> dict[str, StoredNode]:
         image = reader.group(join(well.path, name))
         if image.unreadable:
             raise MetadataError(
-                f"Cannot reindex: the document of {image.path!r} in {reader.storage.name} cannot be read "
+                f"Cannot reindex: the document of {reader.storage.where(image.path)} cannot be read "
                 f"({image.findings[0].found}). Restore it, or delete the image."
             )
         if image.kind == "group" and (image.ome.keys() & {"multiscales", "omero"} or _is_pending(image)):
@@ -148,24 +148,24 @@ def _images_of(well: JSON) -> JSON:
     return well.get("images") if isinstance(well, dict) else None
 
 
-def _version(wells: dict[str, dict[str, StoredNode]], store: str) -> SpecVersion:
+def _version(wells: dict[str, dict[str, StoredNode]], storage: Storage) -> SpecVersion:
     versions = {image.version: image.path for images in wells.values() for image in images.values()}
     unknown = [name for name in versions if name not in VERSION_TRAITS]
     if len(versions) > 1 or unknown:
-        shown = ", ".join(f"{name or 'unknown'} ({path})" for name, path in versions.items())
+        shown = ", ".join(f"{name or 'unknown'} ({storage.where(path)})" for name, path in versions.items())
         raise MetadataError(
-            f"Cannot reindex {store}: its images have to be of one OME-NGFF version that can be written, and "
+            f"Cannot reindex {storage.name}: its images have to be of one OME-NGFF version that can be written, and "
             f"are of {shown}."
         )
     return by_name(str(next(iter(versions))))
 
 
-def _read(node: StoredNode, replace_damaged: bool) -> JSONObject:
+def _read(storage: Storage, node: StoredNode, replace_damaged: bool) -> JSONObject:
     if node.unreadable:
         if replace_damaged:
             return {}
         raise MetadataError(
-            f"Cannot reindex: the document of {node.path or '/'!r} cannot be read ({node.findings[0].found}). "
+            f"Cannot reindex: the document of {storage.where(node.path)} cannot be read ({node.findings[0].found}). "
             "`lamella repair --reindex` rebuilds it, and keeps a backup."
         )
     attributes = node.attributes

@@ -126,12 +126,13 @@ class RechunkPlan(Plan):
     """The nodes of a store with other chunks."""
 
     def __init__(self, documents: Documents, groups: list[str], layout: RequestedLayout) -> None:
+        self._documents = documents
         super().__init__(documents, groups, documents.format)
         self._layout = layout
 
     def skip(self, path: str, error: MetadataError) -> None:
         """Note a group whose images cannot be read."""
-        self.notes.append(f"group {path or '/'!r} was copied unchanged: {clause(error)}")
+        self.notes.append(f"the group {self._documents.location(path)} was copied unchanged: {clause(error)}")
 
     def array(self, path: str, meta: ArrayMeta) -> ArrayMeta:
         """Describe an array of an image in its new layout; return arrays of other programs unchanged."""

@@ -302,7 +302,9 @@ class _Job:
         """Copy the files of an array that cannot be decoded, or leave it out; raise MetadataError if both fail."""
         if self.source.format == self.target.format:
             self.opaque.append(path)
-            self.plan.notes.append(f"array {path!r} was copied unchanged: {clause(error)}")
+            self.plan.notes.append(
+                f"the array {self.source.location(path)} was copied unchanged: {clause(error)}"
+            )
             return
         if isinstance(error, NotDecodedError):
             old_and_new = translated(*self.source.array_document(path), path)
@@ -312,10 +314,10 @@ class _Job:
         part = part_of_others(path, self.inventory.groups, self.plan.is_ome)
         if self.plan.lossy and path not in self.plan.axes:
             self.left_out.append(part)
-            intro = "" if part == path else f"group {part!r} was left out with its content: "
-            self.plan.notes.append(
-                f"{intro}array {path!r} {'was left out' if part == path else 'is'}: {clause(error)}"
-            )
+            array = f"the array {self.source.location(path)}"
+            group = f"the group {self.source.location(part)} was left out with its content"
+            left_out = f"{array} was left out" if part == path else f"{group}: {array} is"
+            self.plan.notes.append(f"{left_out}: {clause(error)}")
             return
         raise MetadataError(
             f"The array {self.source.location(path)} cannot be written in Zarr v{self.target.format}: {clause(error)}."
