@@ -50,7 +50,9 @@ def level_for(position: Position, pixel_size: float | Mapping[str, float]) -> st
 def _checked_limit(axis: str, size: Any) -> float:
     """Return the largest allowed size of a pixel; raise if it is not a finite number above 0."""
     number = size if isinstance(size, float | int) else None
-    is_extreme = number is not None and (0 < number < SMALLEST_SIZE or LARGEST_SIZE < number <= float_info.max)
+    is_extreme = number is not None and (
+        0 < number < SMALLEST_SIZE or LARGEST_SIZE < number <= float_info.max
+    )
     return float(size) if is_extreme else checked_size(axis, size)
 
 
