@@ -573,7 +573,7 @@ def main() -> int:
         return 0
     from tests.remote import KEYS, Service
 
-    from report import machine, markdown
+    from report import machine, markdown, write_block
 
     chosen = [name for name in CASES if args.only is None or name in args.only.split(",")]
     with tempfile.TemporaryDirectory() as folder, Service() as service:
@@ -593,57 +593,11 @@ def main() -> int:
                 goal = GOALS.get(name, "") if library == "lamella" else ""
                 rows.append([name if library == "lamella" else "", library, *figures, goal])
                 print(*rows[-1], sep="  ", flush=True)
-    text = PAGE.format(
-        latency=f"{args.latency:g}",
-        machine=machine(),
-        table=markdown(["operation", "library", "requests", "rounds", "time", "goal"], rows),
-    )
+    table = markdown(["operation", "library", "requests", "rounds", "time", "goal"], rows)
     if args.only is None:
-        args.page.write_text(text, encoding="utf-8")
+        measured = f"A server on loopback answers every request after {args.latency:g} ms. {machine()}."
+        write_block("remote", f"{measured}\n\n{table}", args.page)
     return 0
-
-
-PAGE = """# Requests to object stores
-
-An object store answers each request after a while, so what an operation costs there is how many requests it sends, and
-how often it waits for an answer before it can send more: the rounds. They are counted here with a server on loopback
-that answers every request after {latency} ms, on {machine}.
-
-Each operation ran in a process that had run the same on another store before. `make bench-remote` measures again and
-writes this page.
-
-{table}
-
-Rounds of lamella are counted where its requests begin and end. Those of other libraries are the longest chain of
-requests by the clock of the server, which may be longer than what they wait for where they send many at once.
-
-## Goals that are not met
-
-- A walk of 0.4: an array has two documents there, and its attributes may name unfinished frames, which reading must
-  know. `.zgroup` is read only where `.zattrs` do not show what the group is.
-- 50 positions: more objects (115) than the goal has requests. Beside them, the root is listed before it is created, and
-  its document is written again at the end. A service with an endpoint of its own is asked once whether it honours
-  conditions.
-- Writing an image: the root exists when opening returns, the document of the array is written before the list of
-  levels, and that before the pixels, so that a kill leaves no listed array that is missing, and no pixels without a
-  document.
-- A pyramid: the document of the image says that levels are unfinished before the first file is written, and lists them
-  after the last one. The documents of the new levels are looked at before, so that no array of another program is
-  replaced, and all documents are read again at the end, since another program may have written or resized level 0. Two
-  threads read, compute and write, so that the rounds of pixels vary between 2 and 4.
-- Renaming a well: S3 has no rename. Old and new keys are listed before the copies and after them, and the old ones
-  again after the deletion, because a service may keep keys. A record in the plate's document, written before and
-  removed after, lets the same call finish. Chunks are copied before documents, and the document of the old well is
-  deleted before the rest, so that readers find no array without its chunks: one round more each. A new row is one round
-  more.
-- Consolidated metadata are not used instead of documents: nothing shows that they are out of date. Where a store cannot
-  be listed they say which nodes there are.
-
-The plates have wells of four fields, each with one array of one chunk, in OME-NGFF 0.5 (the one that is upgraded, 0.4);
-the image has 8 shards of 4 chunks. What the tests promise is in `tests/store/test_rounds.py`, `test_objects.py` and
-`test_object_storage.py`. zarr-python walks and crops on 64 threads, its fastest way. iohub opens no URLs, but stores of
-zarr-python, here that of obstore; ngff-zarr reads URLs by zarrista and obstore, one image at a time, and writes none.
-"""
 
 
 if __name__ == "__main__":
