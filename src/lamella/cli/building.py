@@ -67,7 +67,7 @@ def merge(
     """Create a plate with the positions of several plates.
 
     Chunks are copied as they are encoded, with names, acquisitions, channels, levels, labels and tables. If two plates
-    have a field of the same path, nothing is written, unless --renumber is given.
+    have a field of the same path, nothing is written, unless you pass --renumber.
 
     DST appears when it is complete. Run the same command again to resume an interrupted one.
     """
@@ -178,7 +178,8 @@ def mosaic(
     """Write the fields of a well, or tiles, as one image.
 
     PATH is a plate with --well, a well, or an image of tiles. Fields are placed by their translations, at whole pixels.
-    Overlaps come from the field whose centre is nearest, or are a mean with weights that fall linearly to the edges.
+    Where fields overlap, --blend nearest uses the field whose centre is nearest. --blend linear computes a weighted
+    mean: the weight of a field falls linearly towards its edges.
 
     DST appears when it is complete. Run the same command again to resume an interrupted one.
     """

@@ -27,8 +27,9 @@ from lamella.errors import counted
 def status(context: click.Context, path: str, complete: bool, as_json: bool, options: dict[str, Any]) -> None:
     """Report which pixels are written, missing or damaged.
 
-    By position, time and channel. Only indexes and sizes of files are read; `lamella verify` decodes the chunks. Some
-    programs do not store chunks that have only the fill value: these count as never written.
+    The report has a line for each position, and lists the times and channels that are incomplete. Only sizes of files
+    and indexes of shards are read; `lamella verify` decodes the chunks. Some programs do not store chunks of zeros:
+    these count as never written.
     """
     from lamella.ops.integrity.status import status as run
 
@@ -79,11 +80,12 @@ def checksum(
 ) -> None:
     """Write checksums of all files.
 
-    One line for each file, sorted by name, with its SHA-256: the same on every machine. `lamella verify PATH --manifest
-    FILE` compares the files with it; so does `sha256sum --check` inside the store.
+    The list (the manifest) has one line for each file: its SHA-256 checksum and its name, sorted by name. It is the
+    same on every machine. `lamella verify PATH --manifest FILE` compares a store with it; so does `sha256sum --check`
+    inside the store.
 
-    With -o the same command resumes an interrupted one. It keeps the checksums so far in OUTPUT.record, which is
-    removed when the manifest is written.
+    With -o, run the same command again to resume an interrupted one. Until the manifest is complete, the checksums are
+    in OUTPUT.record.
     """
     from lamella.ops.integrity.checksum import checksum as run
 

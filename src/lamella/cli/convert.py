@@ -70,7 +70,7 @@ def _list_formats(context: click.Context, _: click.Parameter, is_set: bool) -> N
 @click.option(
     "--series",
     type=NumberOr(0, "all", "fields"),
-    help="Image of each file; all: a collection.",
+    help="Number of the image to read, or all images.",
 )
 @click.option("--format", metavar="NAME", help="Read all files as this format.")
 @click.option(
@@ -130,13 +130,13 @@ def convert(
 ) -> None:
     """Convert microscopy files to OME-Zarr.
 
-    SRC is a TIFF, OME-TIFF or ImageJ TIFF, or a folder of them whose files are the planes of one image. Pixel sizes,
-    units, channel names, colours and time increments are kept.
+    SRC is an image file, such as a TIFF, ND2 or CZI (--list-formats), or a folder of files that are the planes of one
+    image. Pixel sizes, units, channel names, colours and time steps are kept.
 
     With --well-regex the files become the fields of a plate. The pattern is searched in the path of each file below
-    SRC; its groups are row, column (or col), field, channel, z and t. With --map these are columns of a table with the
-    header file,row,column,field[,channel,z,t]. A group or column named well ("B03") can replace row and column. File
-    names of operetta, imagexpress, cellvoyager, incell, scanr and cellomics are recognised, or chosen by --layout NAME.
+    SRC. Its groups are row, column (or col), field, channel, z and t; a group well ("B03") can replace row and column.
+    With --map these are the columns of a table: file,row,column,field[,channel,z,t]. File names of operetta,
+    imagexpress, cellvoyager, incell, scanr and cellomics need no pattern: they are recognised, or named by --layout.
     The index of an Opera Phenix, Operetta, ImageXpress or CellVoyager is read automatically.
 
     Run the same command again to resume an interrupted one.

@@ -51,10 +51,10 @@ def copy(
     """Copy a store, or a part of it, to another place.
 
     SRC and DST are folders, URLs or archives (.ozx, .zip). Chunks are copied as they are encoded, with labels,
-    tables and all other files. Some stores cannot be listed, such as those at http: then only files that the
-    metadata name are copied, and the exit code is 1.
+    tables and all other files. A web server (http, https) cannot list its files: then only those that the metadata
+    name are copied, and the exit code is 1.
 
-    DST becomes a store when it is complete. Run the same command again to resume an interrupted one.
+    DST can be opened when it is complete. Run the same command again to resume an interrupted one.
     """
     from lamella.ops.copying.copy_store import copy_store
 

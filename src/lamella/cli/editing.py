@@ -133,10 +133,10 @@ def edit(
 ) -> None:
     """Change names, colours, sizes, units and channels.
 
-    PATH is an image, or a well, plate or collection: then all images are changed that have the named channels and
-    axes. Everything is checked before anything is written. An interrupted command is resumed by running it again.
+    PATH is an image. If it is a well, plate or collection, all its images with the named channels and axes are
+    changed. Everything is checked before the first change. Run the same command again to resume an interrupted one.
 
-    Channels are renamed first: --color, --window and --delete-channel use the new names, and an old one is an error.
+    Channels are renamed first, so --color, --window and --delete-channel need the new names.
     """
     from lamella.ops.images.edit import ImageEdits
     from lamella.ops.images.edit_store import edit_store
@@ -172,9 +172,8 @@ def rename_well(
 ) -> None:
     """Rename wells of a plate.
 
-    Give the OLD and the NEW name of a well, such as A/1 and B/2 or A01 and B02, or a table of them. A new name may be
-    the old name of another line of the table, and wells may swap names. An interrupted command is resumed by running it
-    again.
+    Pass the OLD and the NEW name of a well, such as A/1 and B/2 or A01 and B02, or a table with such a pair on each
+    line. Wells of the table may swap names. Run the same command again to resume an interrupted one.
     """
     from lamella.ops.plates.rename_wells import read_renames, rename_wells
 

@@ -33,10 +33,10 @@ def pyramid(
 ) -> None:
     """Compute the lower-resolution levels of images.
 
-    PATH is an image, or a row, well, plate or collection: then the levels of all images are computed. Without --levels,
-    present lower levels are computed again, and an image without lower levels is treated as with --levels auto.
+    PATH is an image. If it is a row, well, plate or collection, the levels of all its images are computed. Without
+    --levels, existing lower levels are computed again; an image without any is treated as with --levels auto.
 
-    An interrupted command is resumed by running it again.
+    Run the same command again to resume an interrupted one.
     """
     from lamella.ops.images.pyramids import compute_pyramids
 
