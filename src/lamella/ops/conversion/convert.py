@@ -34,7 +34,7 @@ from lamella.ops.conversion.store import (
     plan_arrays,
     states_of_image,
 )
-from lamella.ops.conversion.write import key_of_image, write_images
+from lamella.ops.conversion.write import ImageWriter, key_of_image
 from lamella.ops.execution import Count, Workers, check_progress, reporting
 from lamella.ops.jobs.journal import Journal
 from lamella.ops.new_store import name_of, new_store
@@ -444,7 +444,7 @@ def _write_all(
                 journal.flush()
 
         sizes = [image.source.description.nbytes for image in images]
-        write_images(unfinished_images(), sizes, tally, finish_image, journal, job, workers)
+        ImageWriter(tally, journal, job, workers).write(unfinished_images(), sizes, finish_image)
         if plate is not None:
             describe_plate(images, positions, levels, plate)
         in_order = sorted(images, key=lambda image: image.number)

@@ -131,47 +131,86 @@ def key_of_image(number: int) -> str:
     return f"image {number}"
 
 
-def write_images(
-    images: Iterable[tuple[int, ImageWrite]],
-    sizes: Sequence[int],
-    tally: Count,
-    finish_image: Callable[[int, Sample, bool], None],
-    journal: Journal[LocalFile],
-    job: str,
-    workers: Workers,
-) -> None:
-    """Write the pixels of all levels of images, and skip units that an interrupted call has finished.
+@dataclass(frozen=True)
+class ImageWriter:
+    """Write the pixels of all levels of images, and skip units that an interrupted call has finished."""
 
-    ``images`` yields each image with its number, and creates its arrays, when it is needed; ``sizes`` are the sizes of
-    all images in bytes. ``finish_image`` is called in this thread for each complete image with its number, its contrast
-    sample, and whether its line is in the journal already: that of an image of one unit is.
-    """
-    executor = workers.executor
-    are_many_small = len(sizes) >= workers.count and max(sizes) <= _SMALL_BYTES
-    large: list[tuple[int, ImageWrite]] = []  # filled while `run` iterates over `small_units`
+    tally: Count
+    journal: Journal[LocalFile]
+    job: str
+    workers: Workers
 
-    def small_units() -> Iterator[ImageUnit]:
+    def write(
+        self,
+        images: Iterable[tuple[int, ImageWrite]],
+        sizes: Sequence[int],
+        finish_image: Callable[[int, Sample, bool], None],
+    ) -> None:
+        """Write images.
+
+        ``images`` yields each image with its number, and creates its arrays, when it is needed; ``sizes`` are the sizes
+        of all images in bytes. ``finish_image`` is called in this thread for each complete image with its number, its
+        contrast sample, and whether its line is in the journal already: that of an image of one unit is.
+        """
+        are_many_small = len(sizes) >= self.workers.count and max(sizes) <= _SMALL_BYTES
+        if self.workers.executor is not None or are_many_small:
+            self._write_together(images, finish_image)
+            return
         for number, image in images:
-            if executor is not None and image.nbytes > UNIT_BYTES:
-                large.append((number, image))
-            else:
-                yield _whole_unit(number, image, None if executor else tally, 1)
+            units = list(_split_unit(_whole_unit(number, image, self.tally, self.workers.jobs)))
+            for task in tasks(units, self.job, self.journal):
+                result = write_unit(task)
+            finish_image(number, result.sample, len(units) == 1)
 
-    def collect(result: _UnitResult) -> None:
-        if executor is not None:
-            tally.add(result.planes)
-        finish_image(result.number, result.sample, True)
+    def _write_together(
+        self, images: Iterable[tuple[int, ImageWrite]], finish_image: Callable[[int, Sample, bool], None]
+    ) -> None:
+        """Write many images at once; on an executor, write large images afterwards, each in regions."""
+        executor = self.workers.executor
+        large: list[tuple[int, ImageWrite]] = []  # filled while `_run` iterates over `small_units`
 
-    if executor is not None or are_many_small:
-        run(write_unit, tasks(small_units(), job, journal), workers, done=collect)
+        def small_units() -> Iterator[ImageUnit]:
+            for number, image in images:
+                if executor is not None and image.nbytes > UNIT_BYTES:
+                    large.append((number, image))
+                else:
+                    yield _whole_unit(number, image, None if executor else self.tally, 1)
+
+        def collect(result: _UnitResult) -> None:
+            if executor is not None:
+                self.tally.add(result.planes)
+            finish_image(result.number, result.sample, True)
+
+        self._run(small_units(), collect)
         for number, image in large:
-            finish_image(number, _write_large(number, image, tally, journal, job, workers), False)
-        return
-    for number, image in images:
-        units = list(_split_unit(_whole_unit(number, image, tally, workers.jobs)))
-        for task in tasks(units, job, journal):
-            result = write_unit(task)
-        finish_image(number, result.sample, len(units) == 1)
+            finish_image(number, self._write_large(number, image), False)
+
+    def _write_large(self, number: int, image: ImageWrite) -> Sample:
+        """Write one image in regions on an executor; return the sample of the whole image."""
+        first, *later = _passes(image, None, spread=True)
+        sampler = PlanesArray(image.source, image.levels[0][0], images=image.images).sampler
+
+        def collect(result: _UnitResult) -> None:
+            self.tally.add(result.planes)
+            sampler.merge(result.sample)
+
+        regions = nested(image.whole, [_unit_shape(first, _LARGE_UNIT_BYTES)])
+        units = (
+            ImageUnit(number, _key_of_region(number, region), PassUnit(first, region, 1))
+            for region in regions
+        )
+        self._run(units, collect)
+        self.tally.add(0, "pyramid")
+        for read_pass in later:
+            units_of_pass = (
+                PassUnit(read_pass, region, 1)
+                for region in nested(whole_region(read_pass.meta.shape), [read_pass.unit])
+            )
+            run(compute_unit, units_of_pass, self.workers)
+        return sampler.sample
+
+    def _run(self, units: Iterable[ImageUnit], collect: Callable[[_UnitResult], None]) -> None:
+        run(write_unit, tasks(units, self.job, self.journal), self.workers, done=collect)
 
 
 def write_unit(task: Task) -> _UnitResult:
@@ -215,37 +254,6 @@ def _split_unit(unit: ImageUnit) -> Iterator[ImageUnit]:
 
 def _key_of_region(number: int, region: Region) -> str:
     return f"{number} {[span.start for span in region]}"
-
-
-def _write_large(
-    number: int,
-    image: ImageWrite,
-    tally: Count,
-    journal: Journal[LocalFile],
-    job: str,
-    workers: Workers,
-) -> Sample:
-    """Write one image in regions on an executor; return the sample of the whole image."""
-    first, *later = _passes(image, None, spread=True)
-    sampler = PlanesArray(image.source, image.levels[0][0], images=image.images).sampler
-
-    def collect(result: _UnitResult) -> None:
-        tally.add(result.planes)
-        sampler.merge(result.sample)
-
-    regions = nested(image.whole, [_unit_shape(first, _LARGE_UNIT_BYTES)])
-    units = (
-        ImageUnit(number, _key_of_region(number, region), PassUnit(first, region, 1)) for region in regions
-    )
-    run(write_unit, tasks(units, job, journal), workers, done=collect)
-    tally.add(0, "pyramid")
-    for read_pass in later:
-        units_of_pass = (
-            PassUnit(read_pass, region, 1)
-            for region in nested(whole_region(read_pass.meta.shape), [read_pass.unit])
-        )
-        run(compute_unit, units_of_pass, workers)
-    return sampler.sample
 
 
 def _unit_shape(first: ReadPass, nbytes: int) -> Shape:

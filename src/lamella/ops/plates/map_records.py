@@ -65,6 +65,14 @@ def exists(position: Position, name: str) -> bool:
     )
 
 
+def array_exists(position: Position, name: str) -> bool:
+    """Return whether an array exists, listed or not; an unlisted array without pixels is left from a kill."""
+    if name in position.dataset_paths:
+        return True
+    kind = position.documents.kind(position.node_path.child(name).path)
+    return kind == "array" and not position.is_unwritten(name)
+
+
 def refuse_results_of_others(position: Position, name: str, *, empty_is_free: bool) -> None:
     """Raise for an image or label image that `Plate.map` did not create."""
     if not exists(position, name) or is_recorded(position, name):

@@ -8,49 +8,24 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, UnitsFailedError, clause
 from lamella.log import logged
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
-from lamella.nodes.position_arrays import ArrayRequest
-from lamella.ops.execution import Count, Workers, reporting, run
-from lamella.ops.jobs.journal import Journal, stored_journal
+from lamella.ops.execution import Count, Workers, reporting
 from lamella.ops.plates import map_output
 from lamella.ops.plates.function_digest import NoDigestError, function_digest
-from lamella.ops.plates.map_labels import BlockFiles, LabelUnit, StitchUnit
-from lamella.ops.plates.map_records import (
-    REGIONS_FILE,
-    PositionRecord,
-    begin_result,
-    exists,
-    is_recorded,
-    refuse_results_of_others,
-    region_name,
-    without_records,
-)
+from lamella.ops.plates.map_records import array_exists, exists, is_recorded, refuse_results_of_others
 from lamella.ops.plates.map_request import OneImage, checked_request, position_of
-from lamella.ops.plates.map_units import PositionUnit, RegionUnit, Task, transform_of, wants_where
-from lamella.ops.pyramids.downsample import downsampled_shape
-from lamella.ops.regions import regions
-from lamella.store.keys import join
-from lamella.store.metadata.array_creation import array_like
+from lamella.ops.plates.map_run import MapRun
+from lamella.ops.plates.map_units import Task, wants_where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    import numpy as np
     import pandas
 
-    from lamella.models import TransformationMeta
-    from lamella.nodes.image_array import ImageArray
-    from lamella.ops.jobs.journal import JournalFile
     from lamella.ops.plates.map_request import MapCall, MappedPlate, MapRequest
-    from lamella.ops.plates.map_units import Outcome
-    from lamella.ops.regions import Region
-    from lamella.types import Shape
 
 
 @dataclass(repr=False)
@@ -135,16 +110,6 @@ class MapReport:
 
         return joined_records(self.values)
 
-    def _add(self, outcome: Outcome, *, keep_value: bool) -> None:
-        if outcome.failure is not None:
-            self.failed[outcome.unit], self.tracebacks[outcome.unit] = outcome.failure
-        elif outcome.skipped:
-            self.skipped += 1
-        else:
-            self.done += 1
-            if keep_value:
-                self.values[outcome.unit] = outcome.value
-
 
 def map_nodes(node: Plate | Position, call: MapCall) -> MapReport:
     """Apply a function over a plate or an image; see :meth:`Plate.map` and :meth:`Position.map`."""
@@ -154,38 +119,21 @@ def map_nodes(node: Plate | Position, call: MapCall) -> MapReport:
     request = checked_request(plate, call, workers)
     call = request.call
     target = _target(plate, request, workers)
-    task = _task(request, target)
-    journals: dict[str, Journal[JournalFile]] = {}
-    to_stitch: list[StitchUnit] = []
-    total, units = _units(task, request, target, journals, to_stitch)
     report = MapReport(target if isinstance(target, Plate) else node)
+    map_run = MapRun(request, target, _task(request, target), workers, report)
+    total = map_run.begin()
     with (
         logged("Apply %r over %s of %s", call.function, call.over, node.node_path),
         reporting(call.progress, call.over) as show,
     ):
-        _run(units, report, task, journals, Count(show, call.over, total), workers)
-        _stitch(to_stitch, report, workers)
+        map_run.compute(Count(show, call.over, total))
+        map_run.stitch()
     if call.output is not None:
         target.documents.storage.commit_own(f"Results of {node.node_path}")
     report.values = {path: report.values[path] for path in request.chosen if path in report.values}
     if call.check:
         _raise_failures(report, total, node)
     return report
-
-
-def _units(
-    task: Task,
-    request: MapRequest,
-    target: MappedPlate,
-    journals: dict[str, Journal[JournalFile]],
-    to_stitch: list[StitchUnit],
-) -> tuple[int, Iterator[PositionUnit | RegionUnit | LabelUnit]]:
-    """Return the number of units, and an iterator over them."""
-    if request.labels_by_blocks:
-        return _label_units(task, request, target, journals, to_stitch)
-    if request.call.over == "regions":
-        return _region_units(task, request, target, journals)
-    return len(request.chosen), _position_units(task, request.chosen, target)
 
 
 def _raise_failures(report: MapReport, total: int, node: Plate | Position) -> None:
@@ -199,45 +147,6 @@ def _raise_failures(report: MapReport, total: int, node: Plate | Position) -> No
         )
         error.add_note(f"\nThe first failure, {unit}, was raised here:\n{report.tracebacks[unit]}")
         raise error
-
-
-def _run(
-    units: Iterator[PositionUnit | RegionUnit | LabelUnit],
-    report: MapReport,
-    task: Task,
-    journals: dict[str, Journal[JournalFile]],
-    progress: Count,
-    workers: Workers,
-) -> None:
-    """Run all units; results are recorded even if one of the units ends the run."""
-
-    def collect(outcome: Outcome) -> None:
-        report._add(outcome, keep_value=not task.names)
-        if outcome.region is not None and outcome.states:
-            before, after = outcome.states
-            journals[outcome.array].add(region_name(outcome.region), before, [after])
-        progress.add()
-
-    try:
-        run(_do, units, workers, done=collect)
-    finally:
-        for journal in journals.values():
-            journal.close()
-
-
-def _do(unit: PositionUnit | RegionUnit | LabelUnit | StitchUnit) -> Outcome:
-    return unit.do()
-
-
-def _stitch(to_stitch: list[StitchUnit], report: MapReport, workers: Workers) -> None:
-    """Write the label images of the positions of which no block failed."""
-    failed = {unit.partition(" ")[0].rpartition("/")[0] for unit in report.failed}
-
-    def collect(outcome: Outcome) -> None:
-        if outcome.failure is not None:
-            report.failed[outcome.unit], report.tracebacks[outcome.unit] = outcome.failure
-
-    run(_do, [unit for unit in to_stitch if unit.path not in failed], workers, done=collect)
 
 
 def _target(plate: MappedPlate, request: MapRequest, workers: Workers) -> MappedPlate:
@@ -270,7 +179,7 @@ def _refuse_others(target: MappedPlate, request: MapRequest) -> None:
         for name in request.names:
             if request.call.resume:
                 refuse_results_of_others(position, name, empty_is_free=request.call.over == "regions")
-            if request.call.over == "regions" and _array_exists(position, name):
+            if request.call.over == "regions" and array_exists(position, name):
                 stored, array = position[name], source[request.call.level]
                 shape = request.block_plan(source).result_shape
                 if stored.shape != shape or stored.dtype != request.dtype(array):
@@ -304,137 +213,3 @@ def _task(request: MapRequest, target: MappedPlate) -> Task:
         request.call.resume,
         wants_where(request.call.function),
     )
-
-
-def _position_units(
-    task: Task, chosen: Mapping[str, Position], target: MappedPlate
-) -> Iterator[PositionUnit | RegionUnit | LabelUnit]:
-    for path, position in chosen.items():
-        same = position.documents.storage == target.documents.storage
-        yield PositionUnit(task, path, position, position if same else position_of(target, path))
-
-
-def _region_units(
-    task: Task, request: MapRequest, target: MappedPlate, journals: dict[str, Journal[JournalFile]]
-) -> tuple[int, Iterator[PositionUnit | RegionUnit | LabelUnit]]:
-    """Return the number of blocks of all arrays, and an iterator over their units."""
-    arrays = [
-        (path, position[task.level], _targets(task, request, position, position_of(target, path)))
-        for path, position in request.chosen.items()
-    ]
-
-    def units() -> Iterator[PositionUnit | RegionUnit | LabelUnit]:
-        for path, source, targets in arrays:
-            plan = request.block_plan(request.chosen[path])
-            first = targets[0]
-            digest = f"{task.digest} {task.level} {source.dtype} {first.dtype}{plan.settings()}"
-            file = stored_journal(first.stored.documents.storage, join(first.path, REGIONS_FILE))
-            blocks = regions(first.shape, first.write_unit)
-            for region, line in _with_lines(blocks, task, path, file, digest, journals):
-                yield RegionUnit(task, path, source, plan, region, line, targets)
-
-    first_targets = [targets[0] for _, _, targets in arrays]
-    count = sum(prod(downsampled_shape(target.shape, target.write_unit)) for target in first_targets)
-    return count, units()
-
-
-def _label_units(
-    task: Task,
-    request: MapRequest,
-    target: MappedPlate,
-    journals: dict[str, Journal[JournalFile]],
-    to_stitch: list[StitchUnit],
-) -> tuple[int, Iterator[PositionUnit | RegionUnit | LabelUnit]]:
-    """Return the number of blocks to label, and an iterator over their units; fill the list ``to_stitch``."""
-    name = task.names[0]
-    total = 0
-    for path, position in request.chosen.items():
-        plan = request.block_plan(position)
-        result = position_of(target, path)
-        files = BlockFiles.of(result, name, position[task.level], plan)
-        record = PositionRecord(position, result, name, task.digest and f"{task.digest}{plan.settings()}")
-        record.read_source()
-        if task.resume and record.is_done():
-            files.storage.delete(files.folder)  # remains if a run was killed after its last step
-            continue
-        if not task.resume:
-            files.storage.delete(files.folder)
-        to_stitch.append(StitchUnit(task, path, result, files, record))
-        total += sum(1 for _ in files.regions())
-
-    def units() -> Iterator[PositionUnit | RegionUnit | LabelUnit]:
-        for unit in to_stitch:
-            source, files = request.chosen[unit.path][task.level], unit.files
-            digest = f"{task.digest} {source.dtype}{files.plan.settings()}"
-            file = stored_journal(files.storage, f"{files.folder}/journal")
-            for region, line in _with_lines(files.regions(), task, unit.path, file, digest, journals):
-                yield LabelUnit(task, unit.path, source, files.plan, region, line, files)
-
-    return total, units()
-
-
-def _with_lines(
-    blocks: Iterable[Region],
-    task: Task,
-    path: str,
-    file: JournalFile,
-    digest: str,
-    journals: dict[str, Journal[JournalFile]],
-) -> Iterator[tuple[Region, list[Any] | None]]:
-    """Yield the blocks of an array with their lines in its journal, which exists if the function has a digest."""
-    journal = None
-    if task.digest:
-        journal = journals[f"{path}/{task.level}"] = Journal(file, {"job": "map", "work": digest})
-    for region in blocks:
-        yield region, journal.get(region_name(region)) if journal is not None and task.resume else None
-    if journal is not None:
-        journal.end_reading()
-
-
-def _targets(
-    task: Task, request: MapRequest, source_position: Position, position: Position
-) -> tuple[ImageArray, ...]:
-    """Return the arrays to write; missing ones are created like the source, except for data type and dropped axes."""
-    source = source_position[task.level]
-    shape = request.block_plan(source_position).result_shape
-    targets: list[ImageArray] = []
-    for name in task.names:
-        if _array_exists(position, name):
-            targets.append(position[name])
-            if not is_recorded(position, name):
-                begin_result(position, name)
-            continue
-        begin_result(position, name)
-        transform = transform_of(source_position, task.level, position)
-        targets.append(_create_like(position, name, source, shape, request.dtype(source), transform))
-    return tuple(targets)
-
-
-def _array_exists(position: Position, name: str) -> bool:
-    """Return whether an array exists, listed or not; an unlisted array without pixels is left from a kill."""
-    if name in position.dataset_paths:
-        return True
-    kind = position.documents.kind(position.node_path.child(name).path)
-    return kind == "array" and not position.is_unwritten(name)
-
-
-def _create_like(
-    position: Position,
-    name: str,
-    source: ImageArray,
-    shape: Shape,
-    dtype: np.dtype[Any],
-    transform: list[TransformationMeta],
-) -> ImageArray:
-    """Create an array with the layout, fill value and custom attributes of another one."""
-    model = position.document.shared_model
-    axes = model.multiscales[0].axes
-    array = array_like(
-        source.meta,
-        zarr_format=position.store_handle.version.zarr_format,
-        shape=shape,
-        dtype=dtype,
-        dimension_names=[axis.name for axis in axes] if len(axes) == source.ndim else None,
-        attributes=without_records(source.meta.attributes),
-    )
-    return position._create_zeros(name, ArrayRequest(array, transform, shape == source.shape, is_result=True))
