@@ -113,6 +113,22 @@ print(int(lamella.open("{service.endpoint}/bucket/i.zarr")["0"][:].sum()), "zarr
     assert run.stdout.split() == [str(7 * 64), "False"]
 
 
+def test_jobs_on_local_folders_load_no_clients_of_services(tmp_path):
+    with lamella.write_image(tmp_path / "i.zarr", np.ones((1, 8, 8), "uint8"), axes="cyx"):
+        pass
+    code = """import sys, lamella
+from lamella import Plate
+lamella.upgrade("i.zarr", "0.6", "u.zarr")
+lamella.copy_store("i.zarr", "c.zarr")
+lamella.pack("i.zarr", "p.ozx")
+Plate.from_positions("q.zarr", {"A/1/0": lamella.open("i.zarr")})
+print([name for name in ("asyncio", "ssl", "zarr") if name in sys.modules])"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert run.stdout == "[]\n"
+
+
 def test_public_names_are_pinned():
     assert set(lamella.__all__) == PUBLIC
     assert len(lamella.__all__) == len(PUBLIC)

@@ -171,6 +171,15 @@ class LamellaError(Exception):
         return str(self.args[0]) if len(self.args) == 1 else Exception.__str__(self)
 
 
+def name_where(error: LamellaError, where: object) -> None:
+    """Name the node, array or file of a request at the end of a message that does not name it.
+
+    The error is changed in place, so that its traceback shows it once.
+    """
+    if str(where) not in str(error):
+        error.args = (f"{error} Requested for {where}.", *error.args[1:])
+
+
 class StoreNotFoundError(LamellaError, FileNotFoundError):
     """There is no store at the path to open."""
 

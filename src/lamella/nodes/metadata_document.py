@@ -255,9 +255,8 @@ class MetadataDocument(Generic[M]):
             try:
                 return change(model)
             except (MetadataError, NodeNotFoundError, NodeExistsError) as error:
-                raise type(error)(
-                    f"The metadata of {self._name} were not changed: {clause(error)}."
-                ) from error
+                error.args = (f"The metadata of {self._name} were not changed: {clause(error)}.",)
+                raise
 
     @property
     def _name(self) -> str:

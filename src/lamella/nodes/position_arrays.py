@@ -221,10 +221,13 @@ class PositionArrays(NGFFNode):
             self._forget_unfinished()
             model = document.shared_model
         try:
-            array, listed, is_lower, fewer = self._fitted(model, key, request)
+            fitted = self._fitted(model, key, request)
         except InvalidArgumentError:
+            fitted = None
+        if fitted is None:
             model = document.shared_model  # another program may have appended a channel meanwhile
-            array, listed, is_lower, fewer = self._fitted(model, key, request)
+            fitted = self._fitted(model, key, request)
+        array, listed, is_lower, fewer = fitted
         is_seen = source is not None and not is_vacant
         stored_kind = self._stored_kind(node_path.path, array) if is_seen else None
         if source is not None:

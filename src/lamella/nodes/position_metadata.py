@@ -18,6 +18,7 @@ from lamella.errors import (
     MetadataWarning,
     NodeNotFoundError,
     WrongTypeError,
+    name_where,
 )
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.metadata_document import unreadable
@@ -328,7 +329,8 @@ class PositionMetadata(NGFFNode):
         except MetadataError as error:
             raise unreadable(self.node_path, error) from error
         except NodeNotFoundError as error:
-            raise NodeNotFoundError(f"{error} This was asked of {self.node_path}.") from error
+            name_where(error, self.node_path)
+            raise
         if compute is geometry.effective_scale and numbers and min(numbers) <= 0:
             self._warn_of_scale(numbers, image)
         return numbers

@@ -13,6 +13,7 @@ from lamella.errors import (
     MetadataError,
     ReadOnlyError,
     clause,
+    name_where,
     short_repr,
 )
 from lamella.nodes.level_writes import LevelWrites
@@ -37,9 +38,8 @@ def naming(node_path: object) -> Iterator[None]:
     try:
         yield
     except (InvalidArgumentError, InvalidNameError) as error:
-        if str(node_path) in str(error):
-            raise
-        raise type(error)(f"{error} This was asked of {node_path}.") from error
+        name_where(error, node_path)
+        raise
 
 
 @dataclass(slots=True, eq=False)

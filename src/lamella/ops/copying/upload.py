@@ -13,7 +13,6 @@ from lamella.store.files.archives import is_archive_name, split_archive_url
 from lamella.store.files.temporary_files import shown_as
 from lamella.store.keys import join
 from lamella.store.objects.addresses import clean_url
-from lamella.store.objects.object_storage import ObjectStorage
 from lamella.store.paths import location
 from lamella.store.storage import ChangedError, Storage, open_storage, open_url
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
+    from lamella.store.objects.object_storage import ObjectStorage
     from lamella.types import StrPath
 
 _END = 64 << 10
@@ -62,6 +62,8 @@ def check_upload(
 
 def _target(destination: StrPath) -> tuple[ObjectStorage, str]:
     """Return the storage of the folder that a URL of an archive lies in, and the key of the archive."""
+    from lamella.store.objects.object_storage import ObjectStorage  # loads clients of services
+
     url = location(destination)
     address = split_archive_url(url)
     if address is None or address[2]:

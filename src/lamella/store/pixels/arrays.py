@@ -24,6 +24,7 @@ from lamella.errors import (
     StorageError,
     TooLargeError,
     clause,
+    name_where,
 )
 from lamella.store.keys import join
 from lamella.store.objects.service_errors import raised_by_storage
@@ -129,7 +130,8 @@ class StoredArray:
         try:
             return select(index, shape)
         except (InvalidArgumentError, OutOfBoundsError) as error:
-            raise type(error)(f"{error} This was asked of array {self._where}.") from error
+            name_where(error, self._where)
+            raise
 
     def read(self, index: Index = ..., out: Array | None = None, *, select: Select = basic_or_fancy) -> Array:
         """Read an index as numpy would from an array in memory, into ``out`` if it is passed."""
