@@ -222,12 +222,9 @@ class PositionArrays(NGFFNode):
             model = document.shared_model
         try:
             fitted = self._fitted(model, key, request)
-        except InvalidArgumentError:
-            fitted = None
-        if fitted is None:
-            model = document.shared_model  # another program may have appended a channel meanwhile
-            fitted = self._fitted(model, key, request)
-        array, listed, is_lower, fewer = fitted
+        except InvalidArgumentError:  # another program may have appended a channel meanwhile
+            model, fitted = document.shared_model, None
+        array, listed, is_lower, fewer = fitted or self._fitted(model, key, request)
         is_seen = source is not None and not is_vacant
         stored_kind = self._stored_kind(node_path.path, array) if is_seen else None
         if source is not None:
