@@ -65,11 +65,11 @@ def fuzz() -> None:
         from lamella.store.metadata.array_creation import new_array
         from lamella.store.metadata.json_document import parse_object
         from lamella.store.pixels.coding import ChunkError, coding_of
-        from lamella.store.pixels.shard_file import IndexForm, decode_index
+        from lamella.store.pixels.shard_file import IndexLayout, decode_index
 
     plain = new_array((8, 8), "uint16", chunks=(8, 8), zarr_format=3)
     sharded = new_array((8, 8), "uint16", chunks=(4, 4), shards=(8, 8), zarr_format=3)
-    decoder, form = coding_of(plain), IndexForm.of(sharded)
+    decoder, form = coding_of(plain), IndexLayout.of(sharded)
     assert decoder is not None
     assert form is not None
 

@@ -192,7 +192,7 @@ def test_a_kill_leaves_the_archive_that_was_there(made, tmp_path):
 
 
 def test_sizes_and_places_beyond_four_gigabytes_are_written_as_zip64(tmp_path, monkeypatch):
-    monkeypatch.setattr(zip_writer, "_32", 1000)  # what a header of 32 bits can say
+    monkeypatch.setattr(zip_writer, "_MAX_32_BITS", 1000)  # what a header of 32 bits can say
     with ZipWriter(str(tmp_path / "a.zip")) as archive:
         archive.add("large", [b"x" * 600, b"y" * 600])
         archive.add("small", [b"z"])

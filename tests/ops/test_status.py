@@ -98,14 +98,14 @@ def test_an_uncompressed_chunk_of_another_length_is_damaged(tmp_path):
 
 
 def test_an_index_beyond_the_file_is_damaged(tmp_path):
-    from lamella.store.pixels.shard_file import IndexForm, encode_index
+    from lamella.store.pixels.shard_file import IndexLayout, encode_index
 
     with lamella.open_ome_zarr(
         tmp_path / "a.zarr", layout="fov", mode="w", channel_names=["a"], axes=axes("tyx"), version="0.5"
     ) as position:
         position.create_image("0", np.ones((4, 2, 4), "u2"), chunks=(1, 2, 4), shards_ratio=(4, 1, 1))
         shard = tmp_path / "a.zarr/0/c/0/0/0"
-        form = IndexForm((4, 1, 1))
+        form = IndexLayout((4, 1, 1))
         length = len(shard.read_bytes()) - form.size
         entries = np.array([[0, 5], [length - 5, 6], [2**63, 2**63], [0, 0]], "u8")
         shard.write_bytes(shard.read_bytes()[: -form.size] + encode_index(entries, form))

@@ -166,10 +166,10 @@ def test_an_unknown_codec_leaves_the_metadata_readable(make_array, zarr_format, 
 def test_every_reader_of_a_damaged_shard_is_told_of_the_damage(tmp_path):
     from lamella.store.files.local import LocalStorage
     from lamella.store.pixels.chunk_files import ChunkFile
-    from lamella.store.pixels.shard_file import IndexForm
+    from lamella.store.pixels.shard_file import IndexLayout
 
     (tmp_path / "shard").write_bytes(b"too short for an index")
-    file = ChunkFile(LocalStorage(tmp_path), "shard", IndexForm((4,)), uses=2)
+    file = ChunkFile(LocalStorage(tmp_path), "shard", IndexLayout((4,)), chunk_count=2)
     for number in (0, 1):
         with pytest.raises(DamagedDataError, match="shard"):
             file.chunk(number)

@@ -174,7 +174,7 @@ def test_an_edit_of_an_array_that_changes_nothing_writes_nothing(local, zarr_for
     documents.put_array("A", new_array((1,), "u1", zarr_format=zarr_format))
     (Path(local.root) / "A/.zattrs").unlink(missing_ok=True)
     before = {name: os.stat(Path(local.root) / name).st_ino for name in names(local)}
-    documents.edit_array("A", lambda old: old, attributes=True)
+    documents.edit_array("A", lambda old: old, edits_attributes=True)
     assert {name: os.stat(Path(local.root) / name).st_ino for name in names(local)} == before
 
 

@@ -14,7 +14,7 @@ from lamella.store.pixels.chunk_cache import StampedCache
 from lamella.store.pixels.chunk_grid import chunks_by_file, lock_names
 from lamella.store.pixels.coding import blosc_compressor, coding_of
 from lamella.store.pixels.selection import basic_or_fancy, crossed, orthogonal, points
-from lamella.store.pixels.shard_file import NO_CHUNK, IndexForm, crc32c, decode_index, encode_index
+from lamella.store.pixels.shard_file import NO_CHUNK, IndexLayout, crc32c, decode_index, encode_index
 from lamella.store.pixels.stored_chunks import index_of_key, is_beyond
 from lamella.store.storage import open_storage
 
@@ -58,10 +58,10 @@ def test_a_chunk_on_the_edge_is_encoded_with_the_fill_value():
 
 
 def test_the_index_of_a_shard_is_read_as_it_was_written():
-    form = IndexForm((2,))
+    form = IndexLayout((2,))
     entries = np.array([[0, 7], [NO_CHUNK, NO_CHUNK]], "u8")
     assert np.array_equal(decode_index(encode_index(entries, form), form, "c/0"), entries)
-    assert (form.span, IndexForm((2,), at_end=False).span) == ((-36, 36), (0, 36))
+    assert (form.span, IndexLayout((2,), at_end=False).span) == ((-36, 36), (0, 36))
     assert crc32c(b"123456789") == 0xE3069283
 
 

@@ -16,7 +16,7 @@ from lamella.store.files.local import LocalStorage
 from lamella.store.metadata.documents import Documents
 from lamella.store.pixels import chunk_cache, chunk_files, coding
 from lamella.store.pixels.arrays import StoredArray
-from lamella.store.pixels.shard_file import IndexForm, encode_index
+from lamella.store.pixels.shard_file import IndexLayout, encode_index
 
 SHARDED = {"chunks": (1, 4, 8), "shards": (2, 8, 16)}
 
@@ -143,7 +143,7 @@ def test_an_index_that_places_a_chunk_beyond_its_file_is_damage_and_takes_no_mem
     array = make_array((4, 8), chunks=(4, 8), shards=(4, 8))
     array.write(..., values((4, 8), "u2"))
     shard = Path(array.documents.storage.root) / "0/c/0/0"
-    shard.write_bytes(b"x" * 40 + encode_index(np.array([[0, 1 << 50]], "u8"), IndexForm((1, 1))))
+    shard.write_bytes(b"x" * 40 + encode_index(np.array([[0, 1 << 50]], "u8"), IndexLayout((1, 1))))
     with pytest.raises(DamagedDataError, match="0/c/0/0"):
         array.read_many([...])
 
@@ -326,7 +326,7 @@ def test_chunks_in_another_order_are_found_after_a_rewrite_by_others(make_array_
     entries[:, 0] = entries[::-1, 0]
     size = (len(old) - 132) // 8
     chunks = [old[n * size : n * size + size] for n in range(8)]
-    new = b"".join(chunks[::-1]) + encode_index(entries, IndexForm((2, 2, 2)))
+    new = b"".join(chunks[::-1]) + encode_index(entries, IndexLayout((2, 2, 2)))
     assert len(new) == len(old)
     aside = shard.with_name("aside")
     aside.write_bytes(new)

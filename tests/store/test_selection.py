@@ -14,7 +14,7 @@ from lamella.store.pixels.selection import Selection, basic_or_fancy, orthogonal
 
 def take(selection: Selection, array: np.ndarray) -> np.ndarray:
     """What an engine does: slices and 1-D arrays per axis, or paired points."""
-    if selection.paired:
+    if selection.is_paired:
         return selection.finish(array[selection.axes])
     block = array
     for axis, item in enumerate(selection.axes):
@@ -25,7 +25,7 @@ def take(selection: Selection, array: np.ndarray) -> np.ndarray:
 
 def put(selection: Selection, array: np.ndarray, data: np.ndarray) -> None:
     block = selection.prepare(data)
-    axes = selection.axes if selection.paired else np.ix_(*[_positions(a) for a in selection.axes])
+    axes = selection.axes if selection.is_paired else np.ix_(*[_positions(a) for a in selection.axes])
     array[axes] = block
 
 

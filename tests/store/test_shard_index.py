@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from lamella.errors import DamagedDataError
 from lamella.store.metadata.array_meta import ArrayMeta
 from lamella.store.metadata.format_v3 import new_array
-from lamella.store.pixels.shard_file import NO_CHUNK, IndexForm, decode_index, encode_index
+from lamella.store.pixels.shard_file import NO_CHUNK, IndexLayout, decode_index, encode_index
 
 ENTRIES = st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)), min_size=1, max_size=40)
 
 
 @given(ENTRIES, st.booleans())
 def test_what_is_encoded_is_decoded(entries, checksum):
-    form = IndexForm((len(entries),), checksum)
+    form = IndexLayout((len(entries),), checksum)
     data = encode_index(np.array(entries, "u8"), form)
     assert len(data) == form.size
     assert decode_index(data, form, "c/0").tolist() == [list(entry) for entry in entries]
@@ -27,7 +27,7 @@ def test_what_is_encoded_is_decoded(entries, checksum):
 @settings(max_examples=25)
 @given(ENTRIES, st.data())
 def test_any_flipped_bit_is_noticed(entries, data):
-    form = IndexForm((len(entries),))
+    form = IndexLayout((len(entries),))
     stored = bytearray(encode_index(np.array(entries, "u8"), form))
     stored[data.draw(st.integers(0, len(stored) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     with pytest.raises(DamagedDataError, match="c/0 is damaged"):
@@ -35,7 +35,7 @@ def test_any_flipped_bit_is_noticed(entries, data):
 
 
 def test_an_index_that_is_cut_off_is_noticed():
-    form = IndexForm((3,))
+    form = IndexLayout((3,))
     with pytest.raises(DamagedDataError, match="cut off"):
         decode_index(encode_index(np.zeros((3, 2), "u8"), form)[1:], form, "c/0")
 
@@ -54,8 +54,8 @@ def test_the_index_of_another_writer_is_read(tmp_path, location):
     ).result()
     array[0:2, 2:4].write(7).result()
     data = (tmp_path / "c" / "0" / "0").read_bytes()
-    form = IndexForm.of(meta)
-    assert form == IndexForm((2, 3), True, location == "end")
+    form = IndexLayout.of(meta)
+    assert form == IndexLayout((2, 3), True, location == "end")
     entries = decode_index(data[-form.size :] if form.at_end else data[: form.size], form, "c/0/0")
     stored = [n for n, (offset, _) in enumerate(entries.tolist()) if offset != NO_CHUNK]
     assert stored == [1]

@@ -36,7 +36,7 @@ from lamella.store.metadata.documents import Documents
 from lamella.store.objects.zarr_storage import ZarrStorage
 from lamella.store.pixels.arrays import StoredArray
 from lamella.store.pixels.coding import coding_of
-from lamella.store.pixels.shard_file import NO_CHUNK, IndexForm, decode_index
+from lamella.store.pixels.shard_file import NO_CHUNK, IndexLayout, decode_index
 from lamella.store.pixels.shard_writer import ShardWriter
 
 CODECS = {
@@ -103,7 +103,7 @@ def assert_stored(array, expected):
 
 
 def index_of(array, place=(0, 0)):
-    form = IndexForm.of(array.meta)
+    form = IndexLayout.of(array.meta)
     data = array.documents.storage.read(f"0/{array.meta.chunk_key(place)}")
     return decode_index(data[-form.size :] if form.at_end else data[: form.size], form, "it"), data
 
@@ -197,7 +197,9 @@ def test_missing_chunks_are_carried_over_byte_for_byte(make):
     expected[:6] = old[:6]
     expected[2:4, 3:6], expected[8:10, 12:] = new[2:4, 3:6], new[8:10, 12:]
     assert_stored(array, expected)
-    assert len(now) == sum(int(n) for _, n in after[after[:, 0] != NO_CHUNK]) + IndexForm.of(array.meta).size
+    assert (
+        len(now) == sum(int(n) for _, n in after[after[:, 0] != NO_CHUNK]) + IndexLayout.of(array.meta).size
+    )
 
 
 @settings(max_examples=20)

@@ -35,10 +35,10 @@ def test_the_same_pixels_are_the_same_bytes_each_time(make_whole, layout, values
 def test_chunks_of_a_shard_that_lie_beyond_the_array_are_not_stored(make_whole, files_of):
     array = make_whole((4, 4), chunks=(2, 4), shards=(8, 4), compressor="gzip")
     array.write(..., 1)
-    from lamella.store.pixels.shard_file import NO_CHUNK, IndexForm, decode_index
+    from lamella.store.pixels.shard_file import NO_CHUNK, IndexLayout, decode_index
 
     content = files_of(array)["c/0/0"]
-    form = IndexForm((4, 1))
+    form = IndexLayout((4, 1))
     entries = decode_index(content[-form.size :], form, "")
     assert (entries[:, 0] != NO_CHUNK).tolist() == [True, True, False, False]
 

@@ -153,7 +153,7 @@ def test_contrast_is_saved_by_the_page_of_a_viewer_that_may_edit_and_by_nobody_e
 _TWO_FIRST_THREADS = """
 import threading
 from lamella.adapters.viewer.server import _compress
-from lamella.store.pixels.coding import _compress as codec_of
+from lamella.store.pixels.coding import _compressor as codec_of
 both, errors = threading.Barrier(2), []
 threading.excepthook = lambda thrown: errors.append(thrown.exc_value)
 def run(work):

@@ -86,7 +86,7 @@ def computed_beside(array: ImageArray, data: Any) -> Iterator[ImageArray]:
         zarr_format=documents.format,
         chunks=[max(1, min(n, length)) for n, length in zip(array.write_unit, data.shape, strict=True)],
     )
-    documents.put_array(beside.path, meta, new=True)
+    documents.put_array(beside.path, meta, is_new=True)
     try:
         computed = ImageArray(beside)
         stored = StoredArray(documents, beside.path)

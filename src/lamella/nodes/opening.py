@@ -114,7 +114,7 @@ def open_store(
         if occupied:
             storage.delete("")
         with storage.reading_once(""):
-            store_handle.documents.put_groups({"": first}, new=True)
+            store_handle.documents.put_groups({"": first}, is_new=True)
             storage.note_created()
     elif not _create_root(store_handle.documents, first, mode):  # another process created it meanwhile
         return open_store(

@@ -479,7 +479,7 @@ def list_stored(plate: Plate, images: Images, acquisitions: Sequence[Acquisition
         rows = {path.partition("/")[0] for path in new}
         empty = version.with_ome({}, {})
         groups = {plate.node_path.child(path).path: empty for path in _missing_groups(plate, sorted(rows))}
-        plate.documents.put_groups(groups, new=True)
+        plate.documents.put_groups(groups, is_new=True)
         listings = {
             plate.node_path.child(path).path: version.dump(
                 plate_edits.add_images(WellGroupMeta(images=[]), images[path]), {}

@@ -43,7 +43,7 @@ def make_beside(position: Position, array: ArrayMeta) -> NodePath:
         position.documents.delete_abandoned(position.path, needed and needed.by)
     attributes = with_token(array.attributes, uuid4().hex)
     try:
-        position.documents.put_array(node_path.path, array.with_attributes(attributes), new=True)
+        position.documents.put_array(node_path.path, array.with_attributes(attributes), is_new=True)
     except BaseException:
         discard(node_path)
         raise

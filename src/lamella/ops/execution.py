@@ -79,7 +79,7 @@ class Workers:
         """
         if self.jobs is not None or self.executor is not None or not isinstance(storage, FlatStorage):
             return self
-        return Workers(max(self.count, min(storage.at_once, _MEMORY // max(1, nbytes))))
+        return Workers(max(self.count, min(storage.max_requests, _MEMORY // max(1, nbytes))))
 
     def check_reach(self, *storages: Storage) -> None:
         """Raise for an executor in other processes if the store is in memory or in a ZIP file."""

@@ -109,7 +109,7 @@ def create_label(
     with documents.storage.lock(node_path.path), abandoned_on_errors(token):
         is_first = _create_hidden(labels, name, with_creating(attributes, token))
         try:
-            documents.put_arrays(arrays, new=True)
+            documents.put_arrays(arrays, is_new=True)
             image = LabelImage(node_path)
             if data is not None:
                 write_array(ImageArray(image.data.node_path), source)  # colours of the caller stay unchanged

@@ -110,7 +110,7 @@ def _move_keys(node: RenamesMembers, record: RenamingRecord, sizes: dict[str, in
     copied = record._replace(state=COPIED)
     node.documents.drop_consolidated(*paths)
     try:
-        storage.copy_to_move(*paths, sizes, beside=node._files_to_add(record.renaming))
+        storage.copy_to_move(*paths, sizes, files=node._files_to_add(record.renaming))
         node._change_record(_replaced(node, record, copied), record.renaming, only_if_listed=record.renaming)
         storage.delete_moved(*paths, sizes, check_owned=lambda: _check_owned(node, copied))
     except NodeExistsError:  # another program has created the new name, or renamed the old one
@@ -143,7 +143,7 @@ def _undo(node: RenamesMembers, record: RenamingRecord, sizes: dict[str, int]) -
         return record
 
     node._change_record(listed_again, Renaming(record.renaming.new, record.renaming.old))
-    storage.discard(target, sizes, of=source)
+    storage.discard(target, sizes, old=source)
     if not storage.exists(target):  # copies that a failing service keeps need the record
         node._drop_record(record)
 
@@ -180,11 +180,13 @@ def finish_locked_rename(node: RenamesMembers, request: tuple[str, str] | None =
     source, target = _paths(node, renaming)
     if node.has_moved(renaming):
         if documents.storage.exists(source):
-            documents.discard_copies(source, of=target)  # a store without renames deletes keys one by one
+            documents.discard_copies(
+                source, originals=target
+            )  # a store without renames deletes keys one by one
         settle_renaming(node, renaming)
         return renaming
     if documents.kind(source) is not None and documents.storage.exists(target):
-        documents.discard_copies(target, of=source)  # begun by a store without renames
+        documents.discard_copies(target, originals=source)  # begun by a store without renames
     node._drop_record()
     return None
 
@@ -198,7 +200,7 @@ def _finish_copies(node: RenamesMembers, stored: RenamingRecord, *, is_requested
         node._change_record(_replaced(node, stored, record))
         if record.state == COPIED:
             if documents.storage.exists(source):
-                documents.discard_copies(source, of=target)
+                documents.discard_copies(source, originals=target)
             _end(node, record)
             return record.renaming
         source_exists = documents.kind(source) is not None
@@ -207,6 +209,6 @@ def _finish_copies(node: RenamesMembers, stored: RenamingRecord, *, is_requested
             _move_keys(node, record, sizes)
             return record.renaming
         if source_exists and documents.storage.exists(target):
-            documents.discard_copies(target, of=source)
+            documents.discard_copies(target, originals=source)
         node._drop_record(record)
     return None

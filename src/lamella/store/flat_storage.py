@@ -33,7 +33,7 @@ _MAX_BATCH_BYTES = 64 << 20
 """Limit of the bytes in memory while keys are compared or copied; a larger key is a batch of its own."""
 
 _DELETED_BETWEEN_CHECKS = 1000
-"""How many keys a move deletes before it checks again whether another program has taken it over."""
+"""How many keys a move deletes before it checks again whether another program has continued it."""
 
 
 class FlatStorage(Storage):
@@ -42,11 +42,11 @@ class FlatStorage(Storage):
     #: Prefix of lock names, equal for all storages of this process at one location.
     lock_root: str
     #: Limit of requests at a time.
-    at_once: int
+    max_requests: int
     #: Whether keys can be deleted.
     can_delete: bool = True
     #: How many keys one request deletes.
-    deleted_at_once: int = 1
+    keys_per_delete: int = 1
 
     # ---- implemented by each kind of storage ----------------------------------------------------
 
@@ -70,14 +70,16 @@ class FlatStorage(Storage):
         """Delete keys and nothing else."""
 
     @abstractmethod
-    def _copy(self, sizes: dict[str, int], target: dict[str, str]) -> None:
-        """Copy keys to `target`; raise where a key has another size than listed."""
+    def _copy(self, sizes: dict[str, int], new_names: dict[str, str]) -> None:
+        """Copy keys to their new names; raise where a key has another size than the one in `sizes`, from the list."""
 
-    def _copy_and_put(self, sizes: dict[str, int], target: dict[str, str], files: dict[str, bytes]) -> None:
+    def _copy_and_put(
+        self, sizes: dict[str, int], new_names: dict[str, str], files: dict[str, bytes]
+    ) -> None:
         """Copy keys and write `files`, in one round in object stores."""
         if files:
             self._put(files)
-        self._copy(sizes, target)
+        self._copy(sizes, new_names)
 
     def _delete_folder(self, prefix: str) -> None:
         """Delete the empty folders that deleted keys leave, where the storage has folders."""
@@ -104,7 +106,7 @@ class FlatStorage(Storage):
         return documents
 
     def _listed(self, keys: Sequence[str]) -> Sequence[str] | None:
-        """Return those of some keys of one folder that are in its list; None where the credentials may not list."""
+        """Return those of some keys of one folder that its list contains; None where the credentials may not list."""
         try:
             names = self._names_in(keys[0].rpartition("/")[0])
         except AccessError:
@@ -123,8 +125,8 @@ class FlatStorage(Storage):
     def _sizes_of(self, path: str) -> dict[str, int]:
         """Return a key, or all keys below a folder, with their sizes."""
         sizes = self.sizes_below(path)
-        own = self.size(path)
-        return sizes if own is None else {**sizes, path: own}
+        own_size = self.size(path)
+        return sizes if own_size is None else {**sizes, path: own_size}
 
     def _sizes_of_each(self, paths: Sequence[str]) -> Sequence[dict[str, int]]:
         return [self._sizes_of(path) for path in paths]
@@ -140,7 +142,7 @@ class FlatStorage(Storage):
         for key, data in items:
             self._check_file(key)
             batch[key] = data
-            if len(batch) == self.at_once:
+            if len(batch) == self.max_requests:
                 self._put_and_log(batch)
                 batch = {}
         if batch:
@@ -181,10 +183,10 @@ class FlatStorage(Storage):
         after all other keys are deleted, and at the end.
         """
         sizes = self._sizes_of("")
-        below = [key for key in sizes if key not in DOCUMENTS]
-        for keys in _documents_and_chunks(below):
+        keys_below = [key for key in sizes if key not in DOCUMENTS]
+        for keys in _documents_and_chunks(keys_below):
             self._delete_keys(keys)
-        if below:
+        if keys_below:
             self._check_deleted("", [key for key in self._sizes_of("") if key not in DOCUMENTS])
         self._delete_keys(key for key in sizes if key in DOCUMENTS)
         self._check_deleted("", self._sizes_of(""))
@@ -196,12 +198,15 @@ class FlatStorage(Storage):
         Where the storage has folders, the key may be deleted too.
         """
         self.write(key, data)
-        others = [other for other in self._sizes_of("") if other != key]
-        of_root = [other for other in others if other in DOCUMENTS]
-        for keys in (of_root, *_documents_and_chunks(other for other in others if other not in DOCUMENTS)):
+        other_keys = [other_key for other_key in self._sizes_of("") if other_key != key]
+        root_documents = [other_key for other_key in other_keys if other_key in DOCUMENTS]
+        for keys in (
+            root_documents,
+            *_documents_and_chunks(other_key for other_key in other_keys if other_key not in DOCUMENTS),
+        ):
             if keys:
                 self._delete_keys(keys)
-        self._check_deleted("", [other for other in self._sizes_of("") if other != key])
+        self._check_deleted("", [other_key for other_key in self._sizes_of("") if other_key != key])
         self._delete_folder("")
 
     def _check_deleted(self, prefix: str, remaining: Collection[str]) -> None:
@@ -213,18 +218,22 @@ class FlatStorage(Storage):
                 "writes there: make them deletable and do it again."
             )
 
-    def discard_copies(self, path: str, of: str) -> None:
+    def discard_copies(self, path: str, originals: str) -> None:
         self.check_writable(path)
-        sizes, others = self._sizes_of(check_key(path)), self._sizes_of(check_key(of))
-        pairs = {key: join(of, key.removeprefix(path).strip("/")) for key in sizes}
-        same = [key for key, other in pairs.items() if others.get(other) == sizes[key]]
-        chunks_first = sorted(same, key=is_document)
-        for batch in self._batches(chunks_first, {key: 2 * sizes[key] for key in same}):
-            bodies = self.read_many([*batch, *(pairs[key] for key in batch)])
+        sizes, original_sizes = self._sizes_of(check_key(path)), self._sizes_of(check_key(originals))
+        original_of = {key: join(originals, key.removeprefix(path).strip("/")) for key in sizes}
+        same_size = [
+            key for key, original in original_of.items() if original_sizes.get(original) == sizes[key]
+        ]
+        chunks_first = sorted(same_size, key=is_document)
+        for batch in self._batches(chunks_first, {key: 2 * sizes[key] for key in same_size}):
+            bodies = self.read_many([*batch, *(original_of[key] for key in batch)])
             data = {key: body and body[0] for key, body in bodies.items()}
-            equal = [key for key in batch if data[key] is not None and data[key] == data[pairs[key]]]
-            if equal:
-                self._delete_keys(equal)
+            equal_keys = [
+                key for key in batch if data[key] is not None and data[key] == data[original_of[key]]
+            ]
+            if equal_keys:
+                self._delete_keys(equal_keys)
         if not self._sizes_of(path):
             self._delete_folder(path)
 
@@ -233,7 +242,7 @@ class FlatStorage(Storage):
         batch: Names = []
         size = 0
         for key in keys:
-            if batch and (size + sizes[key] > _MAX_BATCH_BYTES or len(batch) == self.at_once):
+            if batch and (size + sizes[key] > _MAX_BATCH_BYTES or len(batch) == self.max_requests):
                 yield batch
                 batch, size = [], 0
             batch.append(key)
@@ -247,7 +256,7 @@ class FlatStorage(Storage):
         """Copy all keys, compare their number and sizes, then delete exactly the old keys.
 
         A failure before anything was deleted removes the copies. ``check_owned`` is called before old keys or copies
-        are deleted, and raises where another program has taken over the move: then all keys stay.
+        are deleted, and raises where another program has continued this move: then all keys stay.
         """
         sizes = self.keys_to_move(old, new)
         try:
@@ -256,7 +265,7 @@ class FlatStorage(Storage):
             with suppress(LamellaError):
                 if check_owned is not None:
                     check_owned()
-                self.discard(new, sizes, of=old)
+                self.discard(new, sizes, old=old)
             raise
         if check_owned is not None:
             check_owned()
@@ -265,36 +274,36 @@ class FlatStorage(Storage):
         except BaseException:
             with suppress(LamellaError):
                 if self.is_complete(old, sizes):
-                    self.discard(new, sizes, of=old)
+                    self.discard(new, sizes, old=old)
             raise
 
     def keys_to_move(self, old: str, new: str, *, may_exist: bool = False) -> dict[str, int]:
         """Return the keys of a node with their sizes, before a move; raise where the new path has keys too."""
         self.check_movable(old, new)
-        sizes, present = self._sizes_to_move(old, new)
+        sizes, new_sizes = self._sizes_to_move(old, new)
         if not sizes:
             raise NodeNotFoundError(f"Cannot move {old!r} to {new!r}: there is no {old!r} in {self.name}.")
-        if present and not may_exist:
+        if new_sizes and not may_exist:
             raise NodeExistsError(f"Cannot move {old!r} to {new!r}: {new!r} exists in {self.name}.")
         return sizes
 
     def copy_to_move(
-        self, old: str, new: str, sizes: dict[str, int], *, beside: Mapping[str, bytes] | None = None
+        self, old: str, new: str, sizes: dict[str, int], *, files: Mapping[str, bytes] | None = None
     ) -> None:
-        """Copy keys for a move, and compare the copies; the files ``beside`` are written with the first batch."""
-        target = _new_names(sizes, old, new)
+        """Copy keys for a move, and compare the copies; ``files`` are written with the first batch."""
+        new_names = _new_names(sizes, old, new)
         for batch in self._steps_of_copy(sizes):
-            self._copy_and_put(batch, target, dict(beside or {}))
-            beside = None
-        self._check_copies(old, new, sizes, target)
+            self._copy_and_put(batch, new_names, dict(files or {}))
+            files = None
+        self._check_copies(old, new, sizes, new_names)
 
     def delete_moved(
         self, old: str, new: str, keys: Collection[str], *, check_owned: Callable[[], object] | None = None
     ) -> None:
         """Delete keys that were copied; raise where others remain.
 
-        With many keys, ``check_owned`` is called between requests. Without ``check_owned`` the own document of the old
-        path is deleted first, because its group still lists it.
+        With many keys, ``check_owned`` is called between requests. Without ``check_owned`` the documents of the node
+        itself are deleted by a request of their own, before all others, because the group above still lists the node.
         """
         self._delete_documents_first(
             old, keys, in_one_request=check_owned is not None, check_owned=check_owned
@@ -313,10 +322,10 @@ class FlatStorage(Storage):
         """Whether all these keys are below a path."""
         return self._sizes_again([path], dict.fromkeys(keys, 0))[0].keys() >= set(keys)
 
-    def discard(self, new: str, keys: Collection[str], *, of: str) -> None:
+    def discard(self, new: str, keys: Collection[str], *, old: str) -> None:
         """Remove the copies of keys after a failed move, as far as the service allows."""
         try:
-            self._delete_documents_first(new, _new_names(keys, of, new).values())
+            self._delete_documents_first(new, _new_names(keys, old, new).values())
             self._delete_folder(new)
         except StorageError:
             pass  # the caller raises the first error
@@ -337,31 +346,31 @@ class FlatStorage(Storage):
         in_one_request: bool = True,
         check_owned: Callable[[], object] | None = None,
     ) -> None:
-        """Delete a node, its own documents first: what a kill leaves without them is not a node.
+        """Delete a node, its own documents first: after a kill, the remaining keys are not a node.
 
         With `in_one_request`, keys that fit into one request are deleted by one, in an order that the service chooses.
         """
-        of_node = [key for key in keys if key.removeprefix(path).strip("/") in DOCUMENTS]
-        documents = [key for key in keys if is_document(key) and key not in of_node]
+        node_documents = [key for key in keys if key.removeprefix(path).strip("/") in DOCUMENTS]
+        documents = [key for key in keys if is_document(key) and key not in node_documents]
         chunks = [key for key in keys if not is_document(key)]
-        if len(keys) > self.deleted_at_once:
-            steps = [of_node, documents, chunks]
+        if len(keys) > self.keys_per_delete:
+            batches = [node_documents, documents, chunks]
         elif in_one_request:
-            steps = [[*of_node, *documents, *chunks]]
+            batches = [[*node_documents, *documents, *chunks]]
         else:
-            steps = [of_node, [*documents, *chunks]]
-        for step in filter(None, steps):
-            for first in range(0, len(step), _DELETED_BETWEEN_CHECKS):
+            batches = [node_documents, [*documents, *chunks]]
+        for batch in filter(None, batches):
+            for first in range(0, len(batch), _DELETED_BETWEEN_CHECKS):
                 if first and check_owned is not None:
                     check_owned()
-                self._delete_keys(step[first : first + _DELETED_BETWEEN_CHECKS])
+                self._delete_keys(batch[first : first + _DELETED_BETWEEN_CHECKS])
 
     def _sizes_to_move(self, old: str, new: str) -> Sequence[dict[str, int]]:
         """Return the keys of both nodes before a move, with their sizes."""
         return self._sizes_of_each([old, new])
 
     def _sizes_again(self, paths: Sequence[str], moved: Mapping[str, int]) -> Sequence[dict[str, int]]:
-        """Return the keys of nodes with their sizes; where several keys moved, paths are folders, and only listed."""
+        """Return the keys of nodes with their sizes; where several keys moved, each path is a folder, and is listed."""
         del moved
         return self._sizes_of_each(paths)
 
@@ -370,9 +379,9 @@ class FlatStorage(Storage):
         if not self.can_list or not self.can_delete:
             raise StorageError(f"Cannot move {old!r}: {self.name} cannot list and delete what it contains.")
 
-    def _check_copies(self, old: str, new: str, sizes: dict[str, int], target: dict[str, str]) -> None:
+    def _check_copies(self, old: str, new: str, sizes: dict[str, int], new_names: dict[str, str]) -> None:
         """Compare the sizes at the new path, and those still at the old path, with the first listing."""
-        expected_copies = {target[key]: size for key, size in sizes.items()}
+        expected_copies = {new_names[key]: size for key, size in sizes.items()}
         for listed, expected in zip(
             self._sizes_again([new, old], sizes), (expected_copies, sizes), strict=True
         ):
@@ -402,4 +411,4 @@ def _documents_and_chunks(keys: Iterable[str]) -> Sequence[Sequence[str]]:
     chunks: list[str] = []
     for key in keys:
         (documents if is_document(key) else chunks).append(key)
-    return [group for group in (documents, chunks) if group]
+    return [key_list for key_list in (documents, chunks) if key_list]

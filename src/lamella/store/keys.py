@@ -28,7 +28,7 @@ PRIVATE_PREFIX = ".lamella-"
 _LONGEST_PRIVATE = LONGEST_PART - len(".export")
 
 #: Keys that need no further check: ASCII, parts of 1 to 63 characters, none of them ``.`` or ``..``.
-_PLAIN = re.compile(r"(?:(?!\.{1,2}(?:/|\Z))[^/\\\x00:]{1,63}(?:/(?=[^/])|\Z))*", re.ASCII)
+_SIMPLE_KEY = re.compile(r"(?:(?!\.{1,2}(?:/|\Z))[^/\\\x00:]{1,63}(?:/(?=[^/])|\Z))*", re.ASCII)
 #: Names of the files of an array or group: documents, and chunks such as ``c``, ``0``, ``0.1.2`` and ``c.0.1``.
 _FILE_OF_ZARR = r"(?:zarr\.json|\.zarray|\.zattrs|\.zgroup|\.zmetadata|c|(?:c\.)?\d+(?:\.\d+)*)"
 #: TensorStore locks ``NAME`` by ``NAME.__lock`` or ``NAME_<hexadecimal digits>.__lock``.
@@ -54,7 +54,7 @@ def is_key(key: str) -> bool:
 
 def problem_of_key(key: str) -> str | None:
     """Return why `check_key` refuses a key; None where it accepts the key."""
-    if key.isascii() and _PLAIN.fullmatch(key):
+    if key.isascii() and _SIMPLE_KEY.fullmatch(key):
         return None
     refused = {"\x00": "a NUL character", "\\": "a backslash"}
     if os.name == "nt":
@@ -92,13 +92,13 @@ def join_names(*names: str) -> str:
 def ancestors(path: str) -> list[str]:
     """List the paths above `path`, the root first: ``["", "A", "A/1"]`` for ``"A/1/0"``."""
     parts = path.split("/")
-    return ["/".join(parts[:n]) for n in range(len(parts))] if path else []
+    return ["/".join(parts[:depth]) for depth in range(len(parts))] if path else []
 
 
 def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key that puts ``"2"`` before ``"10"`` and ``"B2"`` before ``"B10"``."""
     parts = _DIGITS.split(name)
-    return tuple((0, int(p), p) if p.isdecimal() else (1, 0, p) for p in parts if p)
+    return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part)
 
 
 def is_private(name: str) -> bool:

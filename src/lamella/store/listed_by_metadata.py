@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ListedByMetadata(Storage):
-    """A view of a storage that cannot list, with the keys of its `documents`, and its `arrays` by path."""
+    """A storage that lists, on top of one that cannot: by the keys of its `documents`, and its `arrays` by path."""
 
     def __init__(self, inner: Storage, documents: Iterable[str], arrays: Mapping[str, ArrayMeta]) -> None:
         vars(self).update(vars(inner))  # the same connection and the same address
@@ -89,21 +89,21 @@ class ListedByMetadata(Storage):
 
     def _chunk_names(self, array: str, folder: str) -> Iterable[str]:
         """Yield the names of chunks, or of folders of chunks, in a folder of an array."""
-        meta, below = self.arrays[array], folder[len(array) :].strip("/")
+        meta, folder_in_array = self.arrays[array], folder[len(array) :].strip("/")
         check_requestable(self, array, meta)
-        first = meta.chunk_key((0,) * meta.ndim)
+        first_key = meta.chunk_key((0,) * meta.ndim)
         if meta.separator == "." or not meta.ndim:
-            if not below:
+            if not folder_in_array:
                 yield from self._existing(array, map(meta.chunk_key, product(*map(range, meta.grid))))
             return
-        start = ["c"] if first.startswith("c") else []
-        parts = below.split("/") if below else []
-        if parts[: len(start)] != start[: len(parts)]:
+        prefix = ["c"] if first_key.startswith("c") else []
+        folder_names = folder_in_array.split("/") if folder_in_array else []
+        if folder_names[: len(prefix)] != prefix[: len(folder_names)]:
             return
-        if len(parts) < len(start):
+        if len(folder_names) < len(prefix):
             yield "c"
             return
-        axis = len(parts) - len(start)
+        axis = len(folder_names) - len(prefix)
         if axis >= meta.ndim:
             return
         numbers = map(str, range(meta.grid[axis]))

@@ -1,7 +1,7 @@
-"""What the machine allows to this process: threads that encode and decode chunks, and memory.
+"""Limits of this process: CPUs, the threads that encode and decode chunks, and memory.
 
 The pool of threads starts on first use, and again after a fork; none of its tasks may wait for another one. Sizes are
-checked before anything is allocated, because documents may state lengths up to 2**62.
+checked before memory is allocated, because documents may state lengths up to 2**62.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _threads: list[ThreadPoolExecutor] = []
 _pool_lock = threading.Lock()
 _thread_state = threading.local()
 
-_GROUPS = "/sys/fs/cgroup"
+_CGROUP_FOLDER = "/sys/fs/cgroup"
 
 
 def cpus() -> int:
@@ -36,11 +36,11 @@ def cpus() -> int:
     allowed = os.environ.get("SLURM_CPUS_PER_TASK", "")
     if allowed.isascii() and allowed.isdigit() and int(allowed):
         count = min(count, int(allowed))
-    return max(1, min(count, _quota(_GROUPS, "/proc/self/cgroup") or count))
+    return max(1, min(count, _quota(_CGROUP_FOLDER, "/proc/self/cgroup") or count))
 
 
 @cache
-def _quota(groups: str, membership: str) -> int | None:
+def _quota(cgroup_folder: str, membership: str) -> int | None:
     """Return the CPUs that the control groups of this process allow, rounded up; None without a limit."""
     limits: list[float] = []
     with suppress(OSError):
@@ -49,17 +49,17 @@ def _quota(groups: str, membership: str) -> int | None:
         for _, controllers, path in (line for line in lines if len(line) == 3):
             if controllers not in ("", "cpu", "cpu,cpuacct", "cpuacct,cpu"):
                 continue
-            folder = groups if not controllers else f"{groups}/{controllers}"
-            parts = [part for part in path.split("/") if part not in ("", "..")]
-            for depth in range(len(parts) + 1):
-                limits += _limit("/".join([folder, *parts[:depth]]))
+            folder = cgroup_folder if not controllers else f"{cgroup_folder}/{controllers}"
+            names = [name for name in path.split("/") if name not in ("", "..")]
+            for depth in range(len(names) + 1):
+                limits += _cpu_limit("/".join([folder, *names[:depth]]))
     return None if not limits else max(1, ceil(min(limits)))
 
 
-def _limit(folder: str) -> list[float]:
+def _cpu_limit(folder: str) -> list[float]:
     """Return the CPU limit of one control group, of version 2 (``cpu.max``) or 1, in a list; empty without a limit."""
-    names = [["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]]
-    for files in names:
+    file_sets = [["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]]
+    for files in file_sets:
         words: list[str] = []
         with suppress(OSError):
             for name in files:
@@ -97,24 +97,24 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_after_fork)
 
 
-_INDEX_ENTRY = 16
+_INDEX_BYTES_PER_CHUNK = 16
 """Bytes per inner chunk in a shard index."""
 
-_UNKNOWN = 1 << 40
+_UNLIMITED = 1 << 40
 
 
 @cache
 def memory_bytes() -> int:
     """Return the memory of the machine, or the limit of this process, in bytes."""
-    limits = [_UNKNOWN]
+    limits = [_UNLIMITED]
     if hasattr(os, "sysconf"):
         with suppress(ValueError, OSError):
             limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
         import resource
 
-        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-        limits.append(_UNKNOWN if limit == resource.RLIM_INFINITY else limit)
-    return min(n for n in limits if n > 0)
+        address_limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        limits.append(_UNLIMITED if address_limit == resource.RLIM_INFINITY else address_limit)
+    return min(limit for limit in limits if limit > 0)
 
 
 def check_memory(shape: Shape, itemsize: int, subject: Callable[[], str]) -> None:
@@ -137,19 +137,19 @@ def check_bytes(size: int, subject: str) -> None:
 
 def check_files(meta: ArrayMeta, where: str) -> None:
     """Raise `TooLargeError` for an array with single chunks or shard indexes that do not fit into memory."""
-    chunk = math.prod(meta.chunks) * meta.dtype.itemsize
-    if chunk > memory_bytes():
+    chunk_bytes = math.prod(meta.chunks) * meta.dtype.itemsize
+    if chunk_bytes > memory_bytes():
         raise TooLargeError(
-            f"The chunks {meta.chunks} of array {where} need {binary_size(chunk)} each, and this process may use "
+            f"The chunks {meta.chunks} of array {where} need {binary_size(chunk_bytes)} each, and this process may use "
             f"{binary_size(memory_bytes())}. Its document may be damaged: compare it with the files beside it."
         )
     if meta.shards is None:
         return
     count = math.prod(meta.chunks_per_file)
-    if count * _INDEX_ENTRY > memory_bytes():
+    if count * _INDEX_BYTES_PER_CHUNK > memory_bytes():
         raise TooLargeError(
-            f"Each shard {meta.shards} of array {where} has {count} chunks {meta.chunks}, and this process may use "
-            f"{binary_size(memory_bytes())} for the index of one. Its document may be damaged: compare it with the "
+            f"Each shard {meta.shards} of array {where} has {count} chunks {meta.chunks}, and this process may "
+            f"use {binary_size(memory_bytes())} for the index of one. Its document may be damaged: compare it with the "
             "files beside it."
         )
 

@@ -33,17 +33,17 @@ Names: TypeAlias = list[str]
 """Names of files and folders, in natural order."""
 
 Stamp: TypeAlias = tuple[int | str, ...]
-"""Identifies a version of a key's bytes; equal stamps mean unchanged bytes."""
+"""Identifies a version of the bytes of a key; while the stamp is equal, the bytes are unchanged."""
 
 Fingerprint: TypeAlias = list[int | str]
-"""A stamp as JSON values, which other processes can compare hours later: of a local file its stamp, of an object the
-strong ETag and size, of a file in an archive the stamp of the archive and its own checksum."""
+"""A stamp as a JSON list, which another process can compare hours later. For a local file it is its stamp, for an
+object its strong ETag and size, for a file in an archive the stamp of the archive and the checksum of the file."""
 
 
 def times_of(stamp: Stamp | Fingerprint) -> tuple[int, int] | None:
     """Return mtime and ctime in ns from the stamp of a local file; None for objects."""
-    first, last = stamp[0], stamp[-1]
-    return (first, last) if isinstance(first, int) and isinstance(last, int) else None
+    mtime, ctime = stamp[0], stamp[-1]
+    return (mtime, ctime) if isinstance(mtime, int) and isinstance(ctime, int) else None
 
 
 class ChangedError(Exception):
@@ -105,7 +105,7 @@ class Storage(ABC):
     can_list: bool = True
     #: Whether `stamp` returns stamps.
     has_stamps: bool = True
-    #: Stamps of the keys that were read once, in a handle that assumes they never change; None: each call checks.
+    #: In a handle that assumes that keys never change: the stamps of the keys that were read. None: each call checks.
     trusted: dict[str, Stamp] | None = None
     #: Limit of the cache of decoded chunks of this store; None: it shares the cache of the process.
     cache_bytes: int | None = None
@@ -176,7 +176,7 @@ class Storage(ABC):
         return data[first : first + length]
 
     def read_stamped(self, key: str) -> tuple[bytes, Stamp | None] | None:
-        """Read a key with its `stamp`, which is not newer than the bytes; None where it is missing."""
+        """Read a key with its `stamp`, which is as old as the bytes or older; None where the key is missing."""
         stamp = self.stamp(key)
         data = self.read(key)
         return None if data is None else (data, stamp)
@@ -189,8 +189,8 @@ class Storage(ABC):
         """Read documents of one folder that read as missing again; return those that exist.
 
         A service, or a cache before it, may answer 404 for an existing object for some seconds. So the folder is
-        listed, and the keys in the list are requested again; without a list, or with ``lists=False``, all keys. Raises
-        `StorageError` where a listed key is still missing.
+        listed, and the keys in the list are requested again. Where the store cannot list, or with ``lists=False``, all
+        keys are. Raises `StorageError` where a listed key is still missing.
         """
         del keys, lists
         return {}
@@ -224,12 +224,12 @@ class Storage(ABC):
         if request.stamp is not None and stamp != request.stamp:
             raise ChangedError(request.key)
         parts = [self.read_range(request.key, offset, length) for offset, length in request.ranges]
-        present = [part for part in parts if part is not None]
-        if len(present) < len(parts):
+        parts_read = [part for part in parts if part is not None]
+        if len(parts_read) < len(parts):
             return None
         if self.stamp(request.key) != stamp:
             raise ChangedError(request.key)
-        return RangesRead(present, stamp)
+        return RangesRead(parts_read, stamp)
 
     @abstractmethod
     def write(self, key: str, data: bytes) -> None:
@@ -286,11 +286,11 @@ class Storage(ABC):
         return ()
 
     def read_chunks(self, keys: Sequence[str]) -> Mapping[str, tuple[bytes, Stamp | None] | None]:
-        """Read whole objects with chunks as `read_many`; a local cache of the store may have their bytes."""
+        """Read whole objects with chunks as `read_many` does, perhaps from the store's cache in a local folder."""
         return self.read_many(keys)
 
     def drop_cached(self, key: str, stamp: Stamp | None, spans: Iterable[tuple[int, int]]) -> None:
-        """Drop ranges of a key that cannot be decoded from the local cache of the store."""
+        """Drop ranges of a key, which cannot be decoded, from the store's cache in a local folder."""
         del key, stamp, spans
 
     @abstractmethod
@@ -325,27 +325,27 @@ class Storage(ABC):
 
     def sizes_below(self, folder: str) -> dict[str, int]:
         """Return the size of every key at any depth below a folder."""
-        below: dict[str, int] = {}
+        sizes: dict[str, int] = {}
         for key in (join(folder, name) for name in self.list(folder)):
             size = self.size(key)
-            below |= self.sizes_below(key) if size is None else {key: size}
-        return below
+            sizes |= self.sizes_below(key) if size is None else {key: size}
+        return sizes
 
     @abstractmethod
     def exists(self, prefix: str) -> bool:
         """Whether a key or a folder exists."""
 
-    def existing(self, prefixes: Collection[str], *, beside: Iterable[str] = ()) -> set[str]:
+    def existing(self, prefixes: Collection[str], *, documents: Iterable[str] = ()) -> set[str]:
         """Return those of some keys and folders that exist.
 
-        Documents that will be read next, `beside`, are requested in the same round.
+        The `documents`, which will be read next, are requested in the same round.
         """
-        del beside
+        del documents
         return {prefix for prefix in prefixes if self.exists(prefix)}
 
-    def existing_of_move(self, old: str, new: str, *, beside: Iterable[str] = ()) -> set[str]:
-        """Return which of two folders exist, so that `move` need not list them again; `beside` as for `existing`."""
-        return self.existing([old, new], beside=beside)
+    def existing_of_move(self, old: str, new: str, *, documents: Iterable[str] = ()) -> set[str]:
+        """Return which of two folders exist, so that `move` need not list them again; `documents` as for `existing`."""
+        return self.existing([old, new], documents=documents)
 
     def has_any(self, names: Collection[str]) -> bool:
         """Whether one of some files lies directly in the root."""
@@ -387,26 +387,28 @@ class Storage(ABC):
         if f"{new}/".startswith(f"{old}/"):
             raise InvalidNameError(f"Cannot move {old!r} into itself, to {new!r}.")
 
-    def replace(self, path: str, by: str) -> None:
-        """Delete the folder at `path`, and move the folder `by` there.
+    def replace(self, path: str, replacement: str) -> None:
+        """Delete the folder at `path`, and move the folder `replacement` there.
 
-        A local store on Linux exchanges the two names: a kill leaves a complete node at `path`, and perhaps the other
-        at `by`. Elsewhere the old one is deleted first, its documents before its chunks, so that a kill leaves no
-        incomplete node. Raises `StorageError`, and changes nothing, where something of the old one is protected.
+        A local store on Linux exchanges the two names: a kill leaves a complete node at `path`, and perhaps the old one
+        at `replacement`. Elsewhere the old one is deleted first, its documents before its chunks, so that a kill leaves
+        no incomplete node. Raises `StorageError`, and changes nothing, where a file of the old one is protected.
         """
         self.check_deletable(path)
-        if not self.exists(by):
-            raise NodeNotFoundError(f"Cannot replace {path!r} by {by!r}: there is no {by!r} in {self.name}.")
+        if not self.exists(replacement):
+            raise NodeNotFoundError(
+                f"Cannot replace {path!r} by {replacement!r}: there is no {replacement!r} in {self.name}."
+            )
         for name in sorted(DOCUMENTS):
             if self.size(join(path, name)) is not None:
                 self.delete(join(path, name))
         self.delete(path)
-        self.move(by, path)
+        self.move(replacement, path)
 
-    def discard_copies(self, path: str, of: str) -> None:
-        """Delete the keys below `path` whose bytes are equal below `of`: copies that a killed `move` left."""
+    def discard_copies(self, path: str, originals: str) -> None:
+        """Delete the keys below `path` whose bytes are equal below `originals`: copies that a killed `move` left."""
         self.check_writable(path)
-        del of
+        del originals
 
     def reading_once(self, folder: str) -> AbstractContextManager[None]:
         """Context of a call that changes a folder, in which remote stores read each document once."""
@@ -462,8 +464,8 @@ class Storage(ABC):
 
     def fingerprints_below(self, folder: str) -> dict[str, Fingerprint] | None:
         """Return the fingerprint of every file below a folder, except temporary ones; None where the store has none."""
-        prints = {key: self.fingerprint(key) for key in self.keys_below(folder)}
-        return {key: fingerprint for key, fingerprint in prints.items() if fingerprint is not None}
+        fingerprints = {key: self.fingerprint(key) for key in self.keys_below(folder)}
+        return {key: fingerprint for key, fingerprint in fingerprints.items() if fingerprint is not None}
 
     def check_folder(self, path: str) -> None:
         """Check that a folder lies inside the store, before an engine reads it."""
@@ -536,29 +538,30 @@ def with_options(target: T, storage_options: Mapping[str, Any] | None) -> T | Op
 
 
 def share_options(targets: Sequence[Any], storage_options: Mapping[str, Any] | None) -> list[Any]:
-    """Combine the path arguments of a call that accept its ``storage_options`` with them.
+    """Combine those path arguments of a call that accept its ``storage_options`` with the options.
 
-    If none of them accepts the options, all URLs get them, or else the first path, so that opening it raises.
+    Where none of them accepts all options, those that accept some get them, else all URLs, else the first path, so that
+    opening it raises.
     """
     if not storage_options:
         return list(targets)
     from lamella.store.objects.credentials import accepts_options
 
-    urls = [isinstance(target, str) and is_url(target) for target in targets]
-    accepting = [
-        is_a_url and accepts_options(target, storage_options)
-        for target, is_a_url in zip(targets, urls, strict=True)
+    are_urls = [isinstance(target, str) and is_url(target) for target in targets]
+    accepts = [
+        is_one and accepts_options(target, storage_options)
+        for target, is_one in zip(targets, are_urls, strict=True)
     ]
-    services = [
-        is_a_url and accepts_options(target, {}) for target, is_a_url in zip(targets, urls, strict=True)
+    are_services = [
+        is_one and accepts_options(target, {}) for target, is_one in zip(targets, are_urls, strict=True)
     ]
-    if not any(urls):
+    if not any(are_urls):
         paths = [isinstance(target, str | os.PathLike) for target in targets]
-        urls[paths.index(True) if any(paths) else 0] = True
-    chosen = next(flags for flags in (accepting, services, urls) if any(flags))
+        are_urls[paths.index(True) if any(paths) else 0] = True
+    receivers = next(flags for flags in (accepts, are_services, are_urls) if any(flags))
     return [
-        with_options(target, storage_options) if is_chosen else target
-        for target, is_chosen in zip(targets, chosen, strict=True)
+        with_options(target, storage_options) if is_receiver else target
+        for target, is_receiver in zip(targets, receivers, strict=True)
     ]
 
 

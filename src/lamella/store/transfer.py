@@ -15,31 +15,31 @@ if TYPE_CHECKING:
 
     from lamella.store.storage import Storage
 
-_PART = 64 << 20
+_PART_BYTES = 64 << 20
 """Part size for copying large files, in bytes."""
 
 
 def copy_file(
-    source: Storage, key: str, target: Storage, new: str, is_whole: Callable[[bytes], bool] | None = None
+    source: Storage, key: str, target: Storage, new_key: str, is_whole: Callable[[bytes], bool] | None = None
 ) -> int | None:
     """Copy one file between stores; return its size, or None if it is missing.
 
-    A service may answer with less than the file: where ``is_whole`` does not recognise the bytes as complete, the size
-    is requested too (`read_whole`).
+    A service may answer with less than the file. Where ``is_whole`` cannot show that the bytes are complete, their
+    number is compared with the size of the file, which is one more request (`read_whole`).
     """
     if isinstance(target, LocalStorage):
         if isinstance(source, LocalStorage):
-            target.copy_from(source, key, new)
-            return target.size(new)
+            target.copy_from(source, key, new_key)
+            return target.size(new_key)
         size = source.size(key) if isinstance(source, ZipStorage) else None
-        if size is not None and size > _PART:
-            return _copy_parts(source, key, target, new, size)
+        if size is not None and size > _PART_BYTES:
+            return _copy_parts(source, key, target, new_key, size)
     data = source.read(key)
     if data is not None and is_whole is not None and not source.locks_processes and not is_whole(data):
         data = read_whole(source, key, data)
     if data is None:
         return None
-    target.write(new, data)
+    target.write(new_key, data)
     return len(data)
 
 
@@ -52,21 +52,21 @@ def read_whole(storage: Storage, key: str, data: bytes) -> bytes | None:
         size = storage.size(key)
         if size is None or size == len(data):
             return None if size is None else data
-        again = storage.read(key)
-        if again is None:
+        data_again = storage.read(key)
+        if data_again is None:
             return None
-        data = again
+        data = data_again
     raise StorageError(
         f"Cannot copy {storage.where(key)}: the service says that it has {size} bytes, and answers with {len(data)}. "
         "Nothing is known to be wrong with what is stored: try again later."
     )
 
 
-def _copy_parts(source: Storage, key: str, target: LocalStorage, new: str, size: int) -> int:
-    file = stage(target, new)
+def _copy_parts(source: Storage, key: str, target: LocalStorage, new_key: str, size: int) -> int:
+    file = stage(target, new_key)
     try:
-        for start in range(0, size, _PART):
-            file.write(start, source.read_range(key, start, _PART) or b"")
+        for start in range(0, size, _PART_BYTES):
+            file.write(start, source.read_range(key, start, _PART_BYTES) or b"")
         file.commit()
     except BaseException:
         file.discard()
@@ -107,16 +107,16 @@ def sized_files_below(storage: Storage, prefix: str) -> Iterator[tuple[str, int]
 
 
 def remove_vanished(
-    source: Storage, source_path: str, target: Storage, target_path: str, but: Collection[str] = ()
+    source: Storage, source_path: str, target: Storage, target_path: str, excluded: Collection[str] = ()
 ) -> None:
     """Delete the files below the target path that are missing in the source: leftovers of an interrupted copy.
 
-    Files in the folders ``but``, relative to the paths, stay.
+    Files in the folders ``excluded``, relative to the paths, stay.
     """
     copies = {}
     for key in files_below(target, target_path):
         relative = key[len(target_path) :].strip("/") if target_path else key
-        if not any(f"{relative}/".startswith(f"{folder}/") for folder in but):
+        if not any(f"{relative}/".startswith(f"{folder}/") for folder in excluded):
             copies[join(source_path, relative)] = key
     for key, size in list(_sizes(source, list(copies))):
         if size is None:

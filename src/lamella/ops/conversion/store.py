@@ -400,7 +400,7 @@ def _write_document(
     attributes = with_facts(attributes, image.source.description)
     if is_changed:
         refuse_broken(position.node_path, {}, attributes, ("image",))
-    position.documents.put_groups({position.path: attributes}, new=True)
+    position.documents.put_groups({position.path: attributes}, is_new=True)
 
 
 def _new_meta(image: ImagePlan, levels: NewLevels) -> ImagesMeta:

@@ -253,7 +253,7 @@ def _files(
     """Yield the files of a node that is copied file by file, except those below ``left_out``."""
     stores = source.store_handle.documents.storage, target.store_handle.documents.storage
     if resumed:
-        remove_vanished(stores[0], source.path, stores[1], target.path, but=left_out)
+        remove_vanished(stores[0], source.path, stores[1], target.path, excluded=left_out)
     for key, size in sized_files_below(stores[0], source.path):
         relative = key[len(source.path) :].strip("/") if source.path else key
         if not _is_below(relative, left_out):
@@ -371,7 +371,7 @@ def _encode_array_again(source: NodePath, target: NodePath, resumed: bool) -> It
         formats = _text_array_metas(source)  # of the source and the target
         if formats is None:
             raise
-        documents.put_array(target.path, formats[1], new=True)
+        documents.put_array(target.path, formats[1], is_new=True)
         yield from copied_units(*_stored_arrays(source, target), *formats, decodable=False, resumed=resumed)
         return
     new = array_like(

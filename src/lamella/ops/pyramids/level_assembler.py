@@ -31,7 +31,7 @@ def unit_shape(array: StoredArray, meta: ArrayMeta) -> Shape:
     """Return the shape that is buffered until it is complete: a chunk of a local shard, else a file."""
     coding = coding_of(meta)
     is_local = isinstance(array.documents.storage, LocalStorage)
-    return meta.chunks if is_local and coding is not None and coding.index is not None else meta.files
+    return meta.chunks if is_local and coding is not None and coding.index_layout is not None else meta.files
 
 
 def waits_for_requests(array: StoredArray) -> bool:

@@ -378,7 +378,7 @@ def begin_unlisted(
         _delete(position, (path for path in unlisted if path not in reusable))
         marked = mark(stale)
         # Reusable arrays too: a kill may have happened between the files of their documents.
-        documents.put_arrays(new, new=not unlisted)  # `refuse_taken` has checked the others
+        documents.put_arrays(new, is_new=not unlisted)  # `refuse_taken` has checked the others
     return marked
 
 

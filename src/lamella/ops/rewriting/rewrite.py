@@ -356,12 +356,12 @@ class _Job:
         for key in files:
             yield FileUnit(storage, self.target.storage, key, key, 0)
         for path, (old, new) in self.texts.items():
-            self.target.put_array(path, new, new=True)
+            self.target.put_array(path, new, is_new=True)
             arrays = StoredArray(self.source, path), StoredArray(self.target, path)
             yield from copied_units(*arrays, old, new, decodable=False, resumed=resumed)
         for path, keys in self._listed(self.arrays):
             meta = self.plan.array(path, self.source.array(path))
-            self.target.put_array(path, meta, new=True)
+            self.target.put_array(path, meta, is_new=True)
             source, target = StoredArray(self.source, path), StoredArray(self.target, path)
             yield from array_units(source, target, meta, resumed=resumed, keys=keys)
 
@@ -400,7 +400,7 @@ class _Job:
     def _write_group(self, path: str) -> None:
         attributes = self._group(path)
         if self.target.format == 2 or self.source.format == 2:
-            self.target.put_groups({path: attributes}, new=True)
+            self.target.put_groups({path: attributes}, is_new=True)
             return
         key = join(path, V3.group)
         old = parse_object(self.source.storage.read(key) or b"{}", self.source.storage.where(path), V3.group)

@@ -374,7 +374,7 @@ class ArrayFrames:
                     longer = meta.with_shape(tuple(map(max, meta.shape, shape)))
                     return longer.with_attributes(record.into(meta.attributes))
 
-                self._meta = self.array.documents.edit_array(self.array.path, grown, attributes=True)
+                self._meta = self.array.documents.edit_array(self.array.path, grown, edits_attributes=True)
             self.stored = stored
 
     def _clear_rest(self, meta: ArrayMeta, shape: Shape) -> None:

@@ -26,7 +26,7 @@ from lamella.ops.streaming.record import StreamRecord
 from lamella.ops.streaming.stream import FrameStream
 from lamella.spec import edits
 from lamella.store.metadata.documents import Documents
-from lamella.store.pixels.shard_file import IndexForm
+from lamella.store.pixels.shard_file import IndexLayout
 from lamella.store.pixels.stored_files import ChunkLookup
 from lamella.store.process_limits import cpus
 from lamella.store.storage import open_storage
@@ -454,7 +454,7 @@ def stored_frames(array: StoredArray, order: FrameOrder, recorded: int) -> int:
     """
     meta = array.meta
     if any(meta.chunks[axis] > 1 for axis in order.axes) or (
-        meta.shards is not None and IndexForm.of(meta) is None
+        meta.shards is not None and IndexLayout.of(meta) is None
     ):
         return recorded
     chunks = ChunkLookup(array)

@@ -55,8 +55,8 @@ def open_archive(address: str, storage_options: Mapping[str, Any] | None = None)
     parts = split_archive_url(address)
     if parts is None:
         return None
-    above, name, inside = parts
-    parent = open_url(above, read_only=True, storage_options=storage_options)
+    parent_url, name, inside = parts
+    parent = open_url(parent_url, read_only=True, storage_options=storage_options)
     return ZipStorage(RemoteArchive(parent, name), inside)
 
 
@@ -69,11 +69,11 @@ def split_archive_url(url: str) -> tuple[str, str, str] | None:
     if match is None:
         return None
     check_url(url)
-    above = f"{match['parent'].rstrip('/')}{match['query']}"
+    parent_url = f"{match['parent'].rstrip('/')}{match['query']}"
     name, inside = match["name"], match["inside"].strip("/")
     if is_web(url):  # where a %20 of the URL is a space of the name, which the request encodes again
         name, inside = unquote(name), unquote(inside)
-    return above, name, inside
+    return parent_url, name, inside
 
 
 def _local(path: str) -> ZipStorage | None:
@@ -154,7 +154,8 @@ class LocalArchive(ArchiveFile):
                 raise self._changed()
             size = status.st_size
             return [
-                system.read_at(fd, start if start >= 0 else max(0, start + size), n) for start, n in ranges
+                system.read_at(fd, start if start >= 0 else max(0, start + size), length)
+                for start, length in ranges
             ]
         except OSError as error:
             if isinstance(error, StorageError):

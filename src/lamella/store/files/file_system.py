@@ -34,8 +34,8 @@ READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | 
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 """Flag to refuse a symbolic link as the last part of a path."""
 
-_HERE, _EXCHANGE = -100, 2
-"""``AT_FDCWD`` and ``RENAME_EXCHANGE`` of Linux."""
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+"""Arguments of ``renameat2`` of Linux: paths are relative to the current folder; exchange the two names."""
 
 REFUSED_LINK = {errno.ELOOP, errno.EMLINK, getattr(errno, "EFTYPE", errno.ELOOP)}
 """Error numbers where `NO_LINK` refused a link: Linux and macOS; FreeBSD; NetBSD."""
@@ -74,7 +74,8 @@ def read_at(fd: int, start: int, length: int) -> bytes:
 def write_whole(folder: str, target: str, data: bytes, *, fsync: bool, stamped: bool = False) -> Stamp | None:
     """Write a file in one step; with ``stamped``, return its stamp.
 
-    The stamp is that of these bytes, whatever the path names by now; None where another program wrote into the file.
+    The stamp is that of these bytes, even if another writer has replaced the file again; None where another program
+    wrote into this file.
     """
     temporary = f"{folder}/{temporary_name('.tmp')}"
     stamped = stamped and os.name != "nt"  # an open file cannot be renamed there
@@ -86,12 +87,12 @@ def write_whole(folder: str, target: str, data: bytes, *, fsync: bool, stamped: 
             if fsync:
                 os.fsync(fd)
             if stamped:
-                written = os.fstat(fd)
+                before_rename = os.fstat(fd)
                 os.replace(temporary, target)
-                # The path may already name the file of another writer, so the open file is asked.
-                placed = os.fstat(fd)
-                if (placed.st_mtime_ns, placed.st_size) == (written.st_mtime_ns, len(data)):
-                    stamp = stamp_of(placed)
+                # The path may already name the file of another writer, so read the status of the open file.
+                after_rename = os.fstat(fd)
+                if (after_rename.st_mtime_ns, after_rename.st_size) == (before_rename.st_mtime_ns, len(data)):
+                    stamp = stamp_of(after_rename)
         finally:
             os.close(fd)
         if not stamped:
@@ -113,17 +114,17 @@ def write_new_folder(
     Where the target exists and is not an empty folder, changes nothing and returns None.
     """
     temporary = f"{above}/{temporary_name('.tmp')}"
-    inside: list[str] = []
+    folders_inside: list[str] = []
     os.mkdir(temporary)
     try:
         for name, data in files:
             folder, _, _ = name.rpartition("/")
-            if folder and folder not in inside:
-                parts = folder.split("/")
-                for path in ("/".join(parts[: n + 1]) for n in range(len(parts))):
-                    if path not in inside:
+            if folder and folder not in folders_inside:
+                names = folder.split("/")
+                for path in ("/".join(names[: depth + 1]) for depth in range(len(names))):
+                    if path not in folders_inside:
                         os.mkdir(f"{temporary}/{path}")
-                        inside.append(path)
+                        folders_inside.append(path)
             fd = os.open(f"{temporary}/{name}", CREATE, 0o666)
             try:
                 write_all(fd, data)
@@ -131,7 +132,7 @@ def write_new_folder(
                     os.fsync(fd)
             finally:
                 os.close(fd)
-        for path in ["", *inside] if fsync else []:
+        for path in ["", *folders_inside] if fsync else []:
             fsync_path(f"{temporary}/{path}")
         os.rename(temporary, target)
     except BaseException as error:
@@ -141,14 +142,14 @@ def write_new_folder(
         raise
     if fsync:
         fsync_path(above)
-    return inside
+    return folders_inside
 
 
 def write_all(fd: int, data: bytes) -> None:
     """Write all bytes to an open file."""
-    done = os.write(fd, data)
-    while done < len(data):
-        done += os.write(fd, memoryview(data)[done:])
+    written = os.write(fd, data)
+    while written < len(data):
+        written += os.write(fd, memoryview(data)[written:])
 
 
 def copy_whole(source: str, temporary: str, target: str, *, fsync: bool) -> None:
@@ -173,12 +174,12 @@ def exchange(first: str, second: str) -> bool:
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         return False
-    if rename(_HERE, os.fsencode(first), _HERE, os.fsencode(second), _EXCHANGE) == 0:
+    if rename(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0:
         return True
-    number = ctypes.get_errno()
-    if number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM, errno.EXDEV):
+    error_number = ctypes.get_errno()
+    if error_number in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM, errno.EXDEV):
         return False  # NFS, FAT, old kernels, sandboxes that know no such call, layers of containers
-    raise OSError(number, os.strerror(number), second)
+    raise OSError(error_number, os.strerror(error_number), second)
 
 
 MAX_FOLDERS = 200_000
@@ -420,8 +421,10 @@ def names_in(base: str, prefix: str) -> list[str]:
                 links.append(entry.name)
     if not links:
         return names
-    parts = prefix.split("/") if prefix else []
-    folders_above = {os.path.realpath(base + "/".join(parts[:n])) for n in range(len(parts) + 1)}
+    folder_names = prefix.split("/") if prefix else []
+    folders_above = {
+        os.path.realpath(base + "/".join(folder_names[:depth])) for depth in range(len(folder_names) + 1)
+    }
     loops = {name for name in links if _leads_to(os.path.realpath(os.path.join(folder, name)), folders_above)}
     return [name for name in names if name not in loops]
 

@@ -284,14 +284,14 @@ class LocalStorage(Storage):
         if check_key(path) not in self.folders:
             self._guard.check_links(path)
 
-    def copy_from(self, source: LocalStorage, key: str, new: str) -> None:
+    def copy_from(self, source: LocalStorage, key: str, new_key: str) -> None:
         """Copy a file of another folder atomically."""
-        self.check_writable(new)
-        folder = check_key(new).rpartition("/")[0]
+        self.check_writable(new_key)
+        folder = check_key(new_key).rpartition("/")[0]
         source._stat(key)  # refuses links out of its store
-        paths = f"{self._base}{folder}/{temporary_name('.tmp')}", self._base + new
+        paths = f"{self._base}{folder}/{temporary_name('.tmp')}", self._base + new_key
         self.in_folder(
-            "copy to", new, partial(system.copy_whole, source._base + key, *paths, fsync=self.fsync)
+            "copy to", new_key, partial(system.copy_whole, source._base + key, *paths, fsync=self.fsync)
         )
         if self.fsync:
             self.folders.flush(folder)
@@ -368,32 +368,34 @@ class LocalStorage(Storage):
             for key in (old, new):
                 self.folders.flush(key.rpartition("/")[0])
 
-    def replace(self, path: str, by: str) -> None:
+    def replace(self, path: str, replacement: str) -> None:
         """Exchange the two names in one step where the system can, and delete the old folder."""
         self.check_deletable(path)
-        target, source = self._base + check_key(path), self._base + check_key(by)
-        self._guard.check_links(by.rpartition("/")[0])
+        target, source = self._base + check_key(path), self._base + check_key(replacement)
+        self._guard.check_links(replacement.rpartition("/")[0])
         self._forget()
         try:
-            done = not self._is_alias(path) and os.path.lexists(target) and system.exchange(source, target)
+            is_exchanged = (
+                not self._is_alias(path) and os.path.lexists(target) and system.exchange(source, target)
+            )
         except OSError as error:
             self._fail("replace", path, error)
-        if not done:
+        if not is_exchanged:
             self.delete(path)
-            self.move(by, path)
+            self.move(replacement, path)
             return
         if self.fsync:
             self.folders.flush(path.rpartition("/")[0])
-        self.delete(by)
+        self.delete(replacement)
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
         """Lock a file beside the key, between threads and processes."""
         self.check_writable(key)
-        folder, _, last = check_key(key).rpartition("/")
-        name = f"{self._base}{folder}/{private_name(last or 'root', '.lock')}"
+        folder, _, name = check_key(key).rpartition("/")
+        lock_path = f"{self._base}{folder}/{private_name(name or 'root', '.lock')}"
         with ExitStack() as stack:
-            self.in_folder("lock", key, lambda: stack.enter_context(file_lock(name)))
+            self.in_folder("lock", key, lambda: stack.enter_context(file_lock(lock_path)))
             yield
 
     def replacement_lock(self, key: str) -> AbstractContextManager[object]:

@@ -84,7 +84,7 @@ class _ThreadLocks:
 
 
 class ThreadLock:
-    """Locks a name between the threads of this process; a class, because a generator takes 3 µs more."""
+    """Lock a name between the threads of this process; a class, because a generator takes 3 µs more."""
 
     __slots__ = ("_lock", "_locks", "_name")
 
@@ -131,10 +131,10 @@ def file_lock(path: str) -> Iterator[None]:
 class ReplacementLock:
     """Lock a file for one replacement by a rename, without a lock file.
 
-    Locks the file itself, and ends with the rename: waiting processes see that the path names another file, and wait
-    for that one. A section of several steps needs `file_lock`. Entering returns the descriptor of the locked file, open
-    for reading, or None where the file is missing or not writable, and ``otherwise`` was locked instead.
-    ``fail`` raises the error of a system that refuses a lock.
+    The file itself is locked. The rename ends the lock: waiting processes see that the path names another file, and
+    wait for that one. A section of several steps needs `file_lock`. Entering returns the descriptor of the locked file,
+    open for reading. Where the file is missing or not writable, it enters the lock that ``otherwise`` returns, and
+    returns None. ``fail`` raises the error of a system that refuses a lock.
     """
 
     __slots__ = ("_fail", "_fd", "_other_lock", "_otherwise", "_path", "_turn")
@@ -166,15 +166,15 @@ class ReplacementLock:
             try:
                 self._fd = _open_locked(self._path, create=False)
             except (FileNotFoundError, NotADirectoryError, PermissionError) as refusal:
-                missing = not isinstance(refusal, PermissionError)
+                is_missing = not isinstance(refusal, PermissionError)
             else:
                 return self._fd
             other_lock = self._otherwise()
             other_lock.__enter__()
-            if not (missing and os.path.lexists(self._path)):
+            if not (is_missing and os.path.lexists(self._path)):
                 self._other_lock = other_lock
                 return None
-            # The previous holder of the other lock created the file: other processes now lock the file itself.
+            # The file was missing, and another process has created it meanwhile: lock the file itself.
             other_lock.__exit__(None, None, None)
 
     def __exit__(self, *error: Any) -> None:

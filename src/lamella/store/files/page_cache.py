@@ -1,7 +1,8 @@
 """Load files of a folder into the page cache of the system before they are read, many at a time.
 
-A disk answers many requests at once sooner than one after the other. Readers read the files again, so nothing can be
-out of date. Only Linux can report whether a file is cached; elsewhere nothing is loaded.
+A disk answers many requests at once sooner than one after the other. The bytes are discarded here, and readers read the
+files themselves, so they never get old bytes. Only Linux can report whether a file is cached; elsewhere nothing is
+loaded.
 """
 
 from __future__ import annotations

@@ -40,27 +40,27 @@ def check_removable(path: str, *, may_stay: bool = False) -> None:
 
 
 def remove_folder(path: str, *, may_stay: bool = False) -> None:
-    """Delete a folder with all below it; with `may_stay`, only empty it where its parent is protected.
+    """Delete a folder with all below it; with `may_stay`, only its members where its parent is protected.
 
     Raises `OSError` where nothing was deleted, else `PartlyRemovedError`, which names the remaining folder.
     """
     if not may_stay:
         _check_above(path)
-    before = _count_members(path)
-    aside = os.path.join(os.path.dirname(path), temporary_name(".deleted"))
+    file_counts = _count_members(path)
+    temporary = os.path.join(os.path.dirname(path), temporary_name(".deleted"))
     try:
-        os.rename(path, aside)
+        os.rename(path, temporary)
     except OSError as error:
         if error.errno not in _CANNOT_RENAME:
             raise
-        aside = path
+        temporary = path
     try:
-        if aside == path and may_stay:
+        if temporary == path and may_stay:
             _empty(path)
         else:
-            shutil.rmtree(aside, onerror=_raise_unless_missing)
+            shutil.rmtree(temporary, onerror=_raise_unless_missing)
     except OSError as error:
-        raise _restore(path, aside, before, error) from error
+        raise _restore(path, temporary, file_counts, error) from error
 
 
 def delete_unfinished(path: str) -> None:
@@ -84,30 +84,30 @@ def _empty(path: str) -> None:
         os.rmdir(path)
 
 
-def _restore(path: str, aside: str, before: Counter[str], error: OSError) -> OSError:
+def _restore(path: str, temporary: str, file_counts: Counter[str], error: OSError) -> OSError:
     """Rename the remaining folder back, and return the error that lists the deleted files."""
-    if not os.path.lexists(aside):
+    if not os.path.lexists(temporary):
         return error
-    remaining = _count(aside)
-    where = aside
+    remaining = _count(temporary)
+    where = temporary
     for target in (path, os.path.join(os.path.dirname(path), temporary_name(".kept"))):
-        if aside == path:
+        if temporary == path:
             break
         try:
             if not os.path.lexists(target):
-                os.rename(aside, target)
+                os.rename(temporary, target)
                 where = target
                 break
         except OSError:
             continue
-    deleted = before - remaining
-    names = [f"{name} ({count} of {before[name]} files)" for name, count in sorted(deleted.items())]
-    shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-    text = (
-        f"{error.strerror or error}. Deleted were {deleted.total()} of {before.total()} files"
-        f"{': ' + shown if names else ''}. The rest is in {where}"
+    deleted = file_counts - remaining
+    names = [f"{name} ({count} of {file_counts[name]} files)" for name, count in sorted(deleted.items())]
+    listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+    message = (
+        f"{error.strerror or error}. Deleted were {deleted.total()} of {file_counts.total()} files"
+        f"{': ' + listed if names else ''}. The rest is in {where}"
     )
-    return PartlyRemovedError(error.errno, text)
+    return PartlyRemovedError(error.errno, message)
 
 
 def _count_members(path: str) -> Counter[str]:
@@ -151,10 +151,10 @@ def _files_in(entry: os.DirEntry[str], device: int | None) -> int:
 def _check_above(path: str) -> None:
     """Raise where the parent is protected, or a file system is mounted at the folder."""
     parent_path = os.path.dirname(path)
-    own, parent = os.lstat(path), os.stat(parent_path)
-    if own.st_dev != parent.st_dev:
+    status, parent_status = os.lstat(path), os.stat(parent_path)
+    if status.st_dev != parent_status.st_dev:
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY) + ", a file system is mounted there", path)
-    _check_writable(parent_path, os.W_OK | os.X_OK, (parent, own))
+    _check_writable(parent_path, os.W_OK | os.X_OK, (parent_status, status))
 
 
 def _check_folder(path: str, status: os.stat_result) -> None:

@@ -36,12 +36,13 @@ _OWN_NAME = re.compile(
 )
 """Matches `temporary_name` of temporary files and of folders that are being deleted."""
 
-_serial = count()
+_serial_numbers = count()
 
 _abandoned: set[str] = set()
+"""Temporary names of calls of this process that failed; their files may remain."""
 
-_shown: dict[str, str] = {}
-"""Temporary folders and the names by which messages call them; a later folder may be inside an earlier one."""
+_shown_names: dict[str, str] = {}
+"""The names in messages of temporary folders; a later folder may be inside an earlier one."""
 
 
 @cache
@@ -65,7 +66,7 @@ if hasattr(os, "register_at_fork"):
 
 def temporary_name(suffix: str) -> str:
     """Return a new name for a temporary file of this process, such as ``.lamella-<host>-<pid>-<n>.tmp``."""
-    return f"{_own_prefix()}{next(_serial):x}{suffix}"
+    return f"{_own_prefix()}{next(_serial_numbers):x}{suffix}"
 
 
 def abandon(name: str) -> None:
@@ -75,7 +76,7 @@ def abandon(name: str) -> None:
 
 @contextmanager
 def abandoned_on_errors(name: str) -> Iterator[None]:
-    """Call `abandon` after an error: a service that failed may also refuse to delete the written keys."""
+    """Call `abandon` after an error: the written keys may remain, if the service refuses to delete them too."""
     try:
         yield
     except BaseException:
@@ -89,7 +90,7 @@ def shown_as(folder: str, name: str) -> Iterator[None]:
 
     Errors of the system name both, because they may be on different disks, of which one is full.
     """
-    _shown[folder] = name
+    _shown_names[folder] = name
     try:
         yield
     except LamellaError as error:
@@ -101,29 +102,29 @@ def shown_as(folder: str, name: str) -> Iterator[None]:
             error.args = (text,)
         raise
     finally:
-        _shown.pop(folder, None)
+        _shown_names.pop(folder, None)
 
 
 def shown_name(name: str) -> str:
     """Return the name of a store for messages; see `shown_as`."""
-    for folder, shown in reversed([*_shown.items()]):
+    for folder, final_name in reversed([*_shown_names.items()]):
         if name == folder or name.startswith((f"{folder}/", f"{folder}{os.sep}")):
-            name = shown + name[len(folder) :]
+            name = final_name + name[len(folder) :]
     return name
 
 
 def is_abandoned(name: str) -> bool:
     """Whether a temporary name is certainly that of a killed process of this machine, or of a failed call."""
-    own = _OWN_NAME.fullmatch(name)
-    if own is None or own["host"] != _host():
+    match = _OWN_NAME.fullmatch(name)
+    if match is None or match["host"] != _host():
         return False
-    return name in _abandoned or not _is_alive(int(own["process"]))
+    return name in _abandoned or not _is_alive(int(match["process"]))
 
 
 def is_running(name: str) -> bool:
     """Whether a temporary name is that of a process of this machine that may still run."""
-    own = _OWN_NAME.fullmatch(name)
-    return own is not None and own["host"] == _host() and not is_abandoned(name)
+    match = _OWN_NAME.fullmatch(name)
+    return match is not None and match["host"] == _host() and not is_abandoned(name)
 
 
 def remove_file(path: str) -> None:
@@ -158,13 +159,13 @@ def _is_stale(folder: str, name: str) -> bool:
     """Whether a name is certainly that of a temporary file whose process has ended."""
     if not (name.startswith(PRIVATE_PREFIX) or name.endswith(".__lock")):
         return False
-    own = _OWN_NAME.fullmatch(name)
-    if own is None and not is_tensorstore_lock(name):
+    match = _OWN_NAME.fullmatch(name)
+    if match is None and not is_tensorstore_lock(name):
         return False  # a lock, the unfinished store of a command, or a foreign file
-    if own is not None and own["end"] == "deleted":
+    if match is not None and match["end"] == "deleted":
         return True
-    if own is not None and own["host"] == _host():
-        return not _is_alive(int(own["process"]))
+    if match is not None and match["host"] == _host():
+        return not _is_alive(int(match["process"]))
     try:
         status = os.lstat(os.path.join(folder, name))
     except FileNotFoundError:
@@ -227,12 +228,12 @@ class AtomicFile:
             if self._fd < 0:
                 self._reopen()
             while views:
-                done = self._pwrite(views, offset)
-                offset += done
-                while views and done >= len(views[0]):
-                    done -= len(views.pop(0))
-                if done:
-                    views[0] = views[0][done:]
+                written = self._pwrite(views, offset)
+                offset += written
+                while views and written >= len(views[0]):
+                    written -= len(views.pop(0))
+                if written:
+                    views[0] = views[0][written:]
 
     if hasattr(os, "pwritev"):
 

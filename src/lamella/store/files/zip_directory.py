@@ -31,9 +31,9 @@ LOCAL: Final = struct.Struct("<4s5H3I2H")
 _ENCRYPTED, _DESCRIPTOR, _UTF8 = 0x1, 0x8, 0x800
 _STORED, _DEFLATED = 0, 8
 _UNIX = 3
-_16, _32 = 0xFFFF, 0xFFFFFFFF
+_MAX_16_BITS, _MAX_32_BITS = 0xFFFF, 0xFFFFFFFF
 
-_MAX_DEFLATED = 1032
+_MAX_DEFLATE_RATIO = 1032
 """Largest ratio of deflate."""
 
 _Refuse: TypeAlias = "Callable[[str], MetadataError]"
@@ -44,7 +44,7 @@ class Entry(NamedTuple):
     """One file in an archive."""
 
     header: int
-    """Offset of its local header, which its bytes follow."""
+    """Offset of its local header; the bytes of the file follow the header."""
     name_length: int
     """Bytes of its name in the local header."""
     stored: int
@@ -61,10 +61,10 @@ class Entry(NamedTuple):
 
     @property
     def start(self) -> int:
-        """Probable offset of its bytes; only the local header is certain."""
+        """Probable offset of its bytes; only the local header states it for certain."""
         after_name = self.header + LOCAL.size + self.name_length
         guess = self.header + self.room - self.stored
-        return after_name if self.described or guess > after_name + _16 else guess
+        return after_name if self.described or guess > after_name + _MAX_16_BITS else guess
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,17 @@ def read_directory(read: Callable[[int, int], bytes], name: str) -> Directory:
     refuse = partial(_refusal, name)
     tail = read(-TAIL, TAIL)
     end = _read_end(tail, refuse)
-    at = end.offset - end.start
-    data = tail[at : at + end.size] if at >= 0 else read(end.offset, end.size)
+    directory_start = end.offset - end.start
+    data = (
+        tail[directory_start : directory_start + end.size]
+        if directory_start >= 0
+        else read(end.offset, end.size)
+    )
     if len(data) != end.size:
         raise refuse("it is cut off: its directory is not all there. Copy it again")
     entries: dict[str, Entry] = {}
     folders: dict[str, list[str]] = {"": []}
-    for key, entry in _with_room(list(_parsed(data, end, refuse)), end.offset, refuse):
+    for key, entry in _add_rooms(list(_parse_entries(data, end, refuse)), end.offset, refuse):
         if key.endswith("/"):
             _add_folder(key[:-1], folders, entries, refuse)
             continue
@@ -129,31 +133,33 @@ def _refusal(name: str, reason: str) -> MetadataError:
 
 def _read_end(tail: bytes, refuse: _Refuse) -> _End:
     """Parse the record at the end of an archive, and that of ZIP64 before it."""
-    at = len(tail)
+    position = len(tail)
     while True:
-        at = tail.rfind(b"PK\5\6", max(0, len(tail) - END.size - _16), at)
-        if at < 0:
+        position = tail.rfind(b"PK\5\6", max(0, len(tail) - END.size - _MAX_16_BITS), position)
+        if position < 0:
             raise refuse("it is not a ZIP archive, or its end is missing. Copy it again")
-        if len(tail) - at >= END.size:
-            _, disk, first_disk, own_entries, count, size, offset, length = END.unpack_from(tail, at)
-            if at + END.size + length == len(tail):
+        if len(tail) - position >= END.size:
+            _, disk, first_disk, own_entries, count, size, offset, length = END.unpack_from(tail, position)
+            if position + END.size + length == len(tail):
                 break
-    comment = tail[at + END.size :]
-    before = at - LOCATOR.size - END64.size
-    is_zip64 = before >= 0 and tail[at - LOCATOR.size :][:4] == b"PK\6\7"
-    begin = at
+    comment = tail[position + END.size :]
+    zip64_position = position - LOCATOR.size - END64.size
+    is_zip64 = zip64_position >= 0 and tail[position - LOCATOR.size :][:4] == b"PK\6\7"
+    end_start = position
     if is_zip64:
-        if tail[before : before + 4] != b"PK\6\6":
+        if tail[zip64_position : zip64_position + 4] != b"PK\6\6":
             raise refuse("its end is damaged: there is no ZIP64 record where it says. Copy it again")
-        short = count, size, offset
-        *_, disk, first_disk, own_entries, count, size, offset = END64.unpack_from(tail, before)
-        for old, new, max_value in zip(short, (count, size, offset), (_16, _32, _32), strict=True):
-            if old not in (new, max_value):
+        short_fields = count, size, offset
+        *_, disk, first_disk, own_entries, count, size, offset = END64.unpack_from(tail, zip64_position)
+        for short_field, field, max_value in zip(
+            short_fields, (count, size, offset), (_MAX_16_BITS, _MAX_32_BITS, _MAX_32_BITS), strict=True
+        ):
+            if short_field not in (field, max_value):
                 raise refuse("its end is damaged: its two records differ. Copy it again")
-        begin = before
+        end_start = zip64_position
     if disk or first_disk or own_entries != count:
         raise refuse("it is one part of an archive in several, which are not read. Join them")
-    start = offset + size - begin
+    start = offset + size - end_start
     if start < 0 or (len(tail) < TAIL and start):
         raise refuse(
             "its directory is not where its end says: bytes are missing, or were put before. Copy it again"
@@ -161,21 +167,44 @@ def _read_end(tail: bytes, refuse: _Refuse) -> _End:
     return _End(count, size, offset, start, comment, is_zip64)
 
 
-def _parsed(data: bytes, end: _End, refuse: _Refuse) -> Iterator[tuple[str, Entry]]:
+def _parse_entries(data: bytes, end: _End, refuse: _Refuse) -> Iterator[tuple[str, Entry]]:
     """Parse the entries of the directory."""
-    at = 0
+    position = 0
     for _ in range(end.number):
-        if data[at : at + 4] != b"PK\1\2" or at + CENTRAL.size > len(data):
+        if data[position : position + 4] != b"PK\1\2" or position + CENTRAL.size > len(data):
             raise refuse("its directory is damaged. Copy it again")
-        fields = CENTRAL.unpack_from(data, at)
-        _, _, system, _, flags, method, _, _, crc, stored, size, n, m, k, disk, _, attributes, header = fields
-        name_at = at + CENTRAL.size
-        raw = data[name_at : name_at + n]
-        if _32 in (stored, size, header):
+        fields = CENTRAL.unpack_from(data, position)
+        (
+            _,
+            _,
+            system,
+            _,
+            flags,
+            method,
+            _,
+            _,
+            crc,
+            stored,
+            size,
+            name_length,
+            extra_length,
+            comment_length,
+            disk,
+            _,
+            attributes,
+            header,
+        ) = fields
+        name_start = position + CENTRAL.size
+        name_bytes = data[name_start : name_start + name_length]
+        if _MAX_32_BITS in (stored, size, header):
             size, stored, header = _zip64_fields(
-                data[name_at + n : name_at + n + m], size, stored, header, refuse
+                data[name_start + name_length : name_start + name_length + extra_length],
+                size,
+                stored,
+                header,
+                refuse,
             )
-        name = _name(raw, flags, refuse)
+        name = _parse_name(name_bytes, flags, refuse)
         if flags & _ENCRYPTED:
             raise refuse(f"{short_repr(name)} in it is encrypted. Unpack it, and pack the folder again")
         if method not in (_STORED, _DEFLATED):
@@ -183,28 +212,28 @@ def _parsed(data: bytes, end: _End, refuse: _Refuse) -> Iterator[tuple[str, Entr
                 f"{short_repr(name)} in it is compressed by method {method}, and only stored and deflated entries are "
                 "read. Unpack it, and pack the folder with lamella pack"
             )
-        if disk not in (0, _16):
+        if disk not in (0, _MAX_16_BITS):
             raise refuse("it is one part of an archive in several, which are not read. Join them")
         if system == _UNIX and stat.S_ISLNK(attributes >> 16):
             raise refuse(f"{short_repr(name)} in it is a symbolic link. Unpack it, and pack the folder again")
-        deflated = method == _DEFLATED
-        if (stored != size) if not deflated else size > _MAX_DEFLATED * stored + _16:
+        is_deflated = method == _DEFLATED
+        if (stored != size) if not is_deflated else size > _MAX_DEFLATE_RATIO * stored + _MAX_16_BITS:
             raise refuse(
                 f"{short_repr(name)} in it has {stored} bytes, and its directory states {size} after decompression. "
                 "Copy it again"
             )
-        yield name, Entry(header, n, stored, size, crc, deflated, 0, bool(flags & _DESCRIPTOR))
-        at = name_at + n + m + k
-    if at != len(data):
+        yield name, Entry(header, name_length, stored, size, crc, is_deflated, 0, bool(flags & _DESCRIPTOR))
+        position = name_start + name_length + extra_length + comment_length
+    if position != len(data):
         raise refuse("its directory has more entries than its end says. Copy it again")
 
 
-def _name(raw: bytes, flags: int, refuse: _Refuse) -> str:
+def _parse_name(name_bytes: bytes, flags: int, refuse: _Refuse) -> str:
     """Return the name of an entry; refuse a name that is not a key of a store."""
     try:
-        name = raw.decode() if flags & _UTF8 or raw.isascii() else raw.decode("cp437")
+        name = name_bytes.decode() if flags & _UTF8 or name_bytes.isascii() else name_bytes.decode("cp437")
     except UnicodeDecodeError:
-        raise refuse(f"the name {short_repr(raw)} in it is not text. Pack the store again") from None
+        raise refuse(f"the name {short_repr(name_bytes)} in it is not text. Pack the store again") from None
     reason = problem_of_key(name.removesuffix("/")) if name else "it is empty"
     if reason is not None:
         raise refuse(
@@ -214,24 +243,24 @@ def _name(raw: bytes, flags: int, refuse: _Refuse) -> str:
 
 
 def _zip64_fields(extra: bytes, size: int, stored: int, header: int, refuse: _Refuse) -> tuple[int, int, int]:
-    """Return the sizes and the offset that do not fit into 32 bits from the extra field of ZIP64."""
-    at = 0
-    while at + 4 <= len(extra):
-        kind, length = struct.unpack_from("<2H", extra, at)
-        if kind == 1:
-            needed = sum(value == _32 for value in (size, stored, header))
-            if length < 8 * needed or at + 4 + 8 * needed > len(extra):
+    """Return size, stored size and header offset; those that need more than 32 bits are in the extra field of ZIP64."""
+    position = 0
+    while position + 4 <= len(extra):
+        field_id, length = struct.unpack_from("<2H", extra, position)
+        if field_id == 1:
+            needed = sum(value == _MAX_32_BITS for value in (size, stored, header))
+            if length < 8 * needed or position + 4 + 8 * needed > len(extra):
                 break
-            values = iter(struct.unpack_from(f"<{needed}Q", extra, at + 4))
+            values = iter(struct.unpack_from(f"<{needed}Q", extra, position + 4))
             size, stored, header = (
-                next(values) if value == _32 else value for value in (size, stored, header)
+                next(values) if value == _MAX_32_BITS else value for value in (size, stored, header)
             )
             return size, stored, header
-        at += 4 + length
+        position += 4 + length
     raise refuse("its directory is damaged: an entry lacks its sizes. Copy it again")
 
 
-def _with_room(entries: list[tuple[str, Entry]], end: int, refuse: _Refuse) -> Iterator[tuple[str, Entry]]:
+def _add_rooms(entries: list[tuple[str, Entry]], end: int, refuse: _Refuse) -> Iterator[tuple[str, Entry]]:
     """Yield the entries with the bytes up to the next one as their `room`; refuse those that overlap."""
     order = sorted((entry for _, entry in entries), key=attrgetter("header"))
     rooms: dict[int, int] = {}
@@ -239,7 +268,7 @@ def _with_room(entries: list[tuple[str, Entry]], end: int, refuse: _Refuse) -> I
     for entry, following in zip(order, ends, strict=True):
         room = following - entry.header
         if room < LOCAL.size + entry.name_length + entry.stored:
-            name = next(name for name, other in entries if other == entry)
+            name = next(name for name, other_entry in entries if other_entry == entry)
             raise refuse(
                 f"{short_repr(name)} in it overlaps what comes after it: it is damaged, or made to harm. Copy it again"
             )

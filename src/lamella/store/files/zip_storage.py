@@ -93,9 +93,9 @@ class ZipStorage(Storage):
         """Read the directory, or return the one that another handle of this process has read."""
         stamp = self.file.stamp()
         name = self.file.name
-        shared = _directories.get(name)
-        if shared is not None and stamp is not None and shared[0] == stamp:
-            return shared[1]
+        cached = _directories.get(name)
+        if cached is not None and stamp is not None and cached[0] == stamp:
+            return cached[1]
         try:
             directory = self._parse_directory()
         except MetadataError:
@@ -220,26 +220,26 @@ class ZipStorage(Storage):
         plans = []
         ranges: list[tuple[int, int]] = []
         for key, entry, request_ranges in requests:
-            inside = [_inside(start, length, entry.size) for start, length in request_ranges]
+            clipped_ranges = [_clip_range(start, length, entry.size) for start, length in request_ranges]
             is_certain = key in self._starts
-            guess = self._starts[key] if is_certain else entry.start
+            start_guess = self._starts[key] if is_certain else entry.start
             if not entry.deflated:
                 ranges += [] if is_certain else [(entry.header, LOCAL.size)]
-                ranges += [(guess + start, length) for start, length in inside]
-            plans.append((key, entry, inside, guess, is_certain))
-        read = iter(self.file.read(ranges) if ranges else [])
+                ranges += [(start_guess + start, length) for start, length in clipped_ranges]
+            plans.append((key, entry, clipped_ranges, start_guess, is_certain))
+        answers = iter(self.file.read(ranges) if ranges else [])
         results: list[list[bytes]] = []
-        for key, entry, inside, guess, is_certain in plans:
+        for key, entry, clipped_ranges, start_guess, is_certain in plans:
             if entry.deflated:
                 content = self._contents([(key, entry)])[0]
-                results.append([content[start : start + length] for start, length in inside])
+                results.append([content[start : start + length] for start, length in clipped_ranges])
                 continue
-            data_start = guess if is_certain else self._data_start(key, entry, next(read))
-            parts = [next(read) for _ in inside]
-            if data_start != guess:
-                parts = self.file.read([(data_start + start, length) for start, length in inside])
+            data_start = start_guess if is_certain else self._data_start(key, entry, next(answers))
+            parts = [next(answers) for _ in clipped_ranges]
+            if data_start != start_guess:
+                parts = self.file.read([(data_start + start, length) for start, length in clipped_ranges])
             self._starts[key] = data_start
-            if [len(part) for part in parts] != [length for _, length in inside]:
+            if [len(part) for part in parts] != [length for _, length in clipped_ranges]:
                 self._damaged(key, "the archive ends before it does")
             results.append(parts)
         return results
@@ -324,7 +324,7 @@ class ZipStorage(Storage):
         return ReadOnlyStore(self)
 
 
-def _inside(start: int, length: int, size: int) -> tuple[int, int]:
-    """Return the part of a range that lies in a file of a size."""
+def _clip_range(start: int, length: int, size: int) -> tuple[int, int]:
+    """Return the part of a range (start and length) that lies in a file of this size, with a start from 0."""
     first = max(0, start + size) if start < 0 else min(start, size)
     return first, max(0, min(length, size - first))

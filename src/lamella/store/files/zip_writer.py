@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
-_PLAIN, _ZIP64 = 20, 45
-"""Version of the ZIP format that an entry needs."""
+_VERSION_PLAIN, _VERSION_ZIP64 = 20, 45
+"""Version of the ZIP format that an entry needs: 2.0, or 4.5 with fields of 64 bits."""
 
 _UTF8 = 0x800
 _MADE_BY: Final = 3
@@ -28,7 +28,7 @@ _MADE_BY: Final = 3
 
 _FILE = 0o100644 << 16
 _FIRST_DAY = 0x21
-_16, _32 = 0xFFFF, 0xFFFFFFFF
+_MAX_16_BITS, _MAX_32_BITS = 0xFFFF, 0xFFFFFFFF
 _MAX_BUFFERED = 4 << 20
 """Maximum number of bytes of small entries that are written together."""
 
@@ -54,14 +54,14 @@ class ZipWriter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.discard()  # no effect after `finish`
 
     def add(self, name: str, parts: Iterable[bytes], size: int | None = None) -> int:
         """Add a file from parts, and return its size.
 
-        `size` is required if the parts should not be in memory together; parts of another size raise `StorageError`.
+        Without `size` all parts are in memory together. Parts of another total size than `size` raise `StorageError`.
         """
         if not check_key(name) or name in self._names:
             raise InvalidArgumentError(f"Cannot write {name!r} into {self.path}: it is there already.")
@@ -69,14 +69,14 @@ class ZipWriter:
             parts = list(parts)
             size = sum(map(len, parts))
         self._names.add(name)
-        raw, header = name.encode(), self.size
-        start = header + LOCAL.size + len(raw) + (20 if size >= _32 else 0)
+        name_bytes, header_offset = name.encode(), self.size
+        start = header_offset + LOCAL.size + len(name_bytes) + (20 if size >= _MAX_32_BITS else 0)
         crc, offset = 0, start
-        whole = []
+        buffered = []
         for part in parts:
             crc = zlib.crc32(part, crc)
             if size <= _MAX_BUFFERED:
-                whole.append(part)
+                buffered.append(part)
             else:
                 self._flush()
                 self._file.write(offset, part)
@@ -86,16 +86,16 @@ class ZipWriter:
                 f"Cannot write {name} into {self.path}: it has {offset - start} bytes and had {size} before. Another "
                 "program writes there: try again."
             )
-        local = _local_header(raw, crc, size)
+        local_header = _local_header(name_bytes, crc, size)
         if size <= _MAX_BUFFERED:
-            self._buffer += [local, *whole]
+            self._buffer += [local_header, *buffered]
             self.size = offset
             if offset - self._written > _MAX_BUFFERED:
                 self._flush()
         else:
-            self._file.write(header, local)
+            self._file.write(header_offset, local_header)
             self.size = self._written = offset
-        self._directory.append(_central_header(raw, crc, size, header))
+        self._directory.append(_central_header(name_bytes, crc, size, header_offset))
         return size
 
     def finish(self, comment: bytes) -> None:
@@ -105,11 +105,22 @@ class ZipWriter:
         end = start + len(directory)
         self._buffer += [
             directory,
-            END64.pack(b"PK\6\6", END64.size - 12, _ZIP64, _ZIP64, 0, 0, count, count, len(directory), start),
+            END64.pack(
+                b"PK\6\6",
+                END64.size - 12,
+                _VERSION_ZIP64,
+                _VERSION_ZIP64,
+                0,
+                0,
+                count,
+                count,
+                len(directory),
+                start,
+            ),
             LOCATOR.pack(b"PK\6\7", 0, end, 1),
             END.pack(
-                *(b"PK\5\6", 0, 0, min(count, _16), min(count, _16)),
-                *(min(len(directory), _32), min(start, _32), len(comment)),
+                *(b"PK\5\6", 0, 0, min(count, _MAX_16_BITS), min(count, _MAX_16_BITS)),
+                *(min(len(directory), _MAX_32_BITS), min(start, _MAX_32_BITS), len(comment)),
             ),
             comment,
         ]
@@ -125,20 +136,37 @@ class ZipWriter:
 
 
 def _local_header(name: bytes, crc: int, size: int) -> bytes:
-    version, extra, short = _PLAIN, b"", size
-    if size >= _32:
-        version, extra, short = _ZIP64, struct.pack("<2H2Q", 1, 16, size, size), _32
+    version, extra, size_field = _VERSION_PLAIN, b"", size
+    if size >= _MAX_32_BITS:
+        version, extra, size_field = _VERSION_ZIP64, struct.pack("<2H2Q", 1, 16, size, size), _MAX_32_BITS
     flags = 0 if name.isascii() else _UTF8
-    fields = (version, flags, 0, 0, _FIRST_DAY, crc, short, short, len(name), len(extra))
+    fields = (version, flags, 0, 0, _FIRST_DAY, crc, size_field, size_field, len(name), len(extra))
     return LOCAL.pack(b"PK\3\4", *fields) + name + extra
 
 
 def _central_header(name: bytes, crc: int, size: int, header: int) -> bytes:
-    long = [*([size, size] if size >= _32 else []), *([header] if header >= _32 else [])]
-    extra = struct.pack(f"<2H{len(long)}Q", 1, 8 * len(long), *long) if long else b""
-    version = _ZIP64 if long else _PLAIN
+    zip64_fields = [
+        *([size, size] if size >= _MAX_32_BITS else []),
+        *([header] if header >= _MAX_32_BITS else []),
+    ]
+    extra = (
+        struct.pack(f"<2H{len(zip64_fields)}Q", 1, 8 * len(zip64_fields), *zip64_fields)
+        if zip64_fields
+        else b""
+    )
+    version = _VERSION_ZIP64 if zip64_fields else _VERSION_PLAIN
     flags = 0 if name.isascii() else _UTF8
-    sizes = (min(size, _32), min(size, _32), len(name), len(extra), 0, 0, 0, _FILE, min(header, _32))
+    sizes = (
+        min(size, _MAX_32_BITS),
+        min(size, _MAX_32_BITS),
+        len(name),
+        len(extra),
+        0,
+        0,
+        0,
+        _FILE,
+        min(header, _MAX_32_BITS),
+    )
     return (
         CENTRAL.pack(b"PK\1\2", version, _MADE_BY, version, flags, 0, 0, _FIRST_DAY, crc, *sizes)
         + name

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 GridChoice: TypeAlias = "Literal['auto', 'none'] | Sequence[int] | None"
 """Requested chunks or shards: automatic, none, or lengths of the last axes."""
 
-#: Limit of automatic chunks in raw bytes: blosc's limit is 2 GiB, and memory ends sooner.
+#: Limit of the uncompressed bytes of automatic chunks: that of blosc is 2 GiB, but memory ends sooner.
 LARGEST_CHUNK = 512 << 20
-#: Raw bytes of an automatic inner chunk, which one random crop has to decode.
-_CHUNK_GOAL = 1 << 20
-#: Raw bytes of an automatic shard of a new array, which one writer keeps in memory.
-_SHARD_GOAL = 256 << 20
-#: Raw bytes of a shard of a converted or rechunked array: some dozen chunks, quick to rewrite.
+#: Uncompressed bytes of an automatic inner chunk, which one random crop has to decode.
+_CHUNK_BYTES = 1 << 20
+#: Limit of the uncompressed bytes of an automatic shard of a new array, which one writer keeps in memory.
+_LARGEST_SHARD = 256 << 20
+#: Limit of the uncompressed bytes of a shard of a converted or rechunked array: some dozen chunks, quick to rewrite.
 SHARD_BYTES = 16 << 20
 
 
@@ -47,32 +47,32 @@ def check_grid_choices(chunks: GridChoice, shards: GridChoice) -> None:
 
 
 def default_chunks(shape: Shape, itemsize: int) -> Shape:
-    """Return default chunks: the last three axes whole, 1 before.
+    """Return default chunks: all of the last three axes, and 1 along the axes before.
 
     Above 512 MiB the first of the three axes is split into equal parts, then the second: (1, 1, 400, 2048, 2048) of 2
     bytes has chunks (1, 1, 58, 2048, 2048). An axis of length 0 gets chunks of 1.
     """
-    chunks = [1] * max(0, len(shape) - 3) + [max(1, n) for n in shape[-3:]]
+    chunks = [1] * max(0, len(shape) - 3) + [max(1, length) for length in shape[-3:]]
     for axis in range(max(0, len(shape) - 3), len(shape)):
         row_bytes = math.prod(chunks) // chunks[axis] * itemsize
         if row_bytes * chunks[axis] > LARGEST_CHUNK:
-            chunks[axis] = _equal_parts(chunks[axis], max(1, LARGEST_CHUNK // row_bytes))
+            chunks[axis] = _equal_part_length(chunks[axis], max(1, LARGEST_CHUNK // row_bytes))
     return tuple(chunks)
 
 
 def auto_layout(shape: Shape, itemsize: int, sharded: bool) -> tuple[Shape, Shape | None]:
     """Return inner chunks near 1 MiB and shards up to 256 MiB; no shards where a shard would be one chunk.
 
-    Both span the last three axes only, so that times and channels can be written in parallel: (4, 2, 32, 1024, 1024) of
-    2 bytes has chunks (1, 1, 8, 256, 256) and shards (1, 1, 32, 1024, 1024). Axes are split into equal parts, so that
-    the last chunk of an axis is hardly smaller than the others.
+    Both have length 1 before the last three axes, so that times and channels can be written in parallel: an array of
+    (4, 2, 32, 1024, 1024) with 2 bytes per voxel has chunks (1, 1, 8, 256, 256) and shards (1, 1, 32, 1024, 1024). Axes
+    are split into equal parts, so that the last chunk of an axis is hardly smaller than the others.
     """
-    lead, core = tuple(1 for _ in shape[:-3]), tuple(max(1, n) for n in shape[-3:])
-    chunks = _chunks_near_1_mib(core, itemsize)
-    shards = _shards(core, chunks, itemsize)
+    ones, last_lengths = tuple(1 for _ in shape[:-3]), tuple(max(1, length) for length in shape[-3:])
+    chunks = _chunks_near_1_mib(last_lengths, itemsize)
+    shards = _largest_shards(last_lengths, chunks, itemsize)
     if not sharded or shards == chunks:
-        return lead + chunks, None
-    return lead + chunks, lead + shards
+        return ones + chunks, None
+    return ones + chunks, ones + shards
 
 
 def chunks_and_shards(
@@ -91,18 +91,26 @@ def chunks_and_shards(
     """
     requested_shards = () if isinstance(shards, str) else tuple(shards)
     if isinstance(chunks, str):
-        inner = fit_chunks((*(1,) * lead, *auto_layout(shape[lead:], itemsize, False)[0]), requested_shards)
+        chunk_lengths = fit_chunks(
+            (*(1,) * lead, *auto_layout(shape[lead:], itemsize, False)[0]), requested_shards
+        )
     else:
-        inner = (1,) * (len(shape) - len(chunks)) + tuple(chunks)
+        chunk_lengths = (1,) * (len(shape) - len(chunks)) + tuple(chunks)
         if not requested_shards:
             # With shards, the chunks have to divide the shards.
-            inner = tuple(min(chunk, max(1, edge)) for chunk, edge in zip(inner, shape, strict=True))
+            chunk_lengths = tuple(
+                min(chunk, max(1, length)) for chunk, length in zip(chunk_lengths, shape, strict=True)
+            )
     if not requested_shards:
-        return inner, None if shards == "none" else _grown_shards(inner, shape, itemsize, lead)
-    outer = inner[: len(shape) - len(requested_shards)] + requested_shards
-    if any(shard % chunk for shard, chunk in zip(outer, inner, strict=True)):
-        raise InvalidArgumentError(f"The shards {outer} are not whole multiples of the chunks {inner}.")
-    return inner, outer
+        return chunk_lengths, None if shards == "none" else _shards_of_chunks(
+            chunk_lengths, shape, itemsize, lead
+        )
+    shard_lengths = chunk_lengths[: len(shape) - len(requested_shards)] + requested_shards
+    if any(shard % chunk for shard, chunk in zip(shard_lengths, chunk_lengths, strict=True)):
+        raise InvalidArgumentError(
+            f"The shards {shard_lengths} are not whole multiples of the chunks {chunk_lengths}."
+        )
+    return chunk_lengths, shard_lengths
 
 
 def fit_chunks(chunks: Shape, shards: Sequence[int]) -> Shape:
@@ -113,54 +121,56 @@ def fit_chunks(chunks: Shape, shards: Sequence[int]) -> Shape:
 
 def _divisor(length: int, limit: int) -> int:
     """Return the largest divisor of a length up to a limit."""
-    return max(part for part in range(1, min(length, limit) + 1) if length % part == 0)
+    return max(divisor for divisor in range(1, min(length, limit) + 1) if length % divisor == 0)
 
 
-def _grown_shards(chunks: Shape, shape: Shape, itemsize: int, lead: int) -> Shape | None:
-    """Return shards of whole chunks up to `SHARD_BYTES`, longest along x; None where they would equal the chunks."""
+def _shards_of_chunks(chunks: Shape, shape: Shape, itemsize: int, lead: int) -> Shape | None:
+    """Return shards of up to `SHARD_BYTES`, as long as possible along x, then along y; None if each has one chunk."""
     counts = [1] * len(chunks)
-    room = SHARD_BYTES // (math.prod(chunks) * itemsize)
+    chunks_left = SHARD_BYTES // (math.prod(chunks) * itemsize)
     for axis in range(len(chunks) - 1, lead - 1, -1):
-        needed = math.ceil(shape[axis] / chunks[axis])
-        parts = math.ceil(needed / max(1, room))
-        counts[axis] = math.ceil(needed / max(1, parts))
-        room //= max(1, counts[axis])
+        chunk_count = math.ceil(shape[axis] / chunks[axis])
+        shard_count = math.ceil(chunk_count / max(1, chunks_left))
+        counts[axis] = math.ceil(chunk_count / max(1, shard_count))
+        chunks_left //= max(1, counts[axis])
     grown = tuple(chunk * max(1, count) for chunk, count in zip(chunks, counts, strict=True))
     return None if grown == chunks else grown
 
 
-def _chunks_near_1_mib(core: Shape, itemsize: int) -> Shape:
+def _chunks_near_1_mib(lengths: Shape, itemsize: int) -> Shape:
     """Split the last three axes into chunks near 1 MiB: tiles of 256 first, then depth, then wider tiles."""
-    goal = max(1, _CHUNK_GOAL // itemsize)
-    plane = [min(n, 256) for n in core[-2:]]
-    depth = [min(n, max(1, goal // math.prod(plane))) for n in core[:-2]]
-    chunks = [_equal_parts(n, limit) for n, limit in zip(core[:-2], depth, strict=True)] + plane
+    goal = max(1, _CHUNK_BYTES // itemsize)
+    plane = [min(length, 256) for length in lengths[-2:]]
+    limits = [min(length, max(1, goal // math.prod(plane))) for length in lengths[:-2]]
+    chunks = [
+        _equal_part_length(length, limit) for length, limit in zip(lengths[:-2], limits, strict=True)
+    ] + plane
     for axis in (len(chunks) - 1, len(chunks) - 2) * 16:
-        if axis >= 0 and chunks[axis] < core[axis] and math.prod(chunks) * 2 <= goal:
-            chunks[axis] = min(core[axis], chunks[axis] * 2)
-    return tuple(_equal_parts(n, c) for n, c in zip(core, chunks, strict=True))
+        if axis >= 0 and chunks[axis] < lengths[axis] and math.prod(chunks) * 2 <= goal:
+            chunks[axis] = min(lengths[axis], chunks[axis] * 2)
+    return tuple(_equal_part_length(length, limit) for length, limit in zip(lengths, chunks, strict=True))
 
 
-def _shards(core: Shape, chunks: Shape, itemsize: int) -> Shape:
-    """Return as many whole chunks per axis as 256 MiB allow, the last axis first."""
-    counts = [1] * len(core)
+def _largest_shards(lengths: Shape, chunks: Shape, itemsize: int) -> Shape:
+    """Return shards of up to 256 MiB: as many chunks as possible along the last axis, then along the one before."""
+    counts = [1] * len(lengths)
     size = math.prod(chunks) * itemsize
-    for axis in reversed(range(len(core))):
-        whole = math.ceil(core[axis] / chunks[axis])
-        counts[axis] = _equal_parts(whole, max(1, _SHARD_GOAL // size))
+    for axis in reversed(range(len(lengths))):
+        chunk_count = math.ceil(lengths[axis] / chunks[axis])
+        counts[axis] = _equal_part_length(chunk_count, max(1, _LARGEST_SHARD // size))
         size *= counts[axis]
-    return tuple(c * n for c, n in zip(chunks, counts, strict=True))
+    return tuple(chunk * count for chunk, count in zip(chunks, counts, strict=True))
 
 
-def _equal_parts(length: int, limit: int) -> int:
+def _equal_part_length(length: int, limit: int) -> int:
     """Return the part length when `length` is split into the fewest equal parts of at most `limit`.
 
     The length is even where that needs no more parts, so that the next level of a pyramid halves it exactly.
     """
     if length <= limit:
         return length
-    part = math.ceil(length / math.ceil(length / limit))
-    return part + 1 if part % 2 and part + 1 <= limit else part
+    part_length = math.ceil(length / math.ceil(length / limit))
+    return part_length + 1 if part_length % 2 and part_length + 1 <= limit else part_length
 
 
 def new_array(
@@ -178,31 +188,33 @@ def new_array(
 ) -> ArrayMeta:
     """Describe a new array, for `Documents.put_array`.
 
-    By default chunks have the last three axes whole and 1 before, up to 512 MiB, and are compressed by blosc with zstd
-    1 and bitshuffle (False or ``"none"`` for none). ``shards`` (Zarr v3) are whole multiples of the chunks, also beyond
-    the shape. ``checksum`` (Zarr v3) adds a crc32c to each chunk; by default where there are shards, whose readers all
-    support it (docs/checksums.md).
+    By default chunks are those of `default_chunks`, and are compressed by blosc with zstd 1 and bitshuffle (False or
+    ``"none"`` for none). ``shards`` (Zarr v3) are whole multiples of the chunks, and may be longer than the shape.
+    ``checksum`` (Zarr v3) adds a crc32c to each chunk; by default where there are shards, because all programs that
+    read shards support it (docs/checksums.md).
     """
-    lengths = _lengths("shape", shape, least=0)
-    numpy_dtype = _dtype(dtype)
-    inner = (
+    lengths = _parse_lengths("shape", shape, minimum=0)
+    numpy_dtype = _parse_dtype(dtype)
+    chunk_lengths = (
         default_chunks(lengths, numpy_dtype.itemsize)
         if chunks is None
-        else _lengths("chunks", chunks, least=1)
+        else _parse_lengths("chunks", chunks, minimum=1)
     )
-    outer = None if shards is None else _lengths("shards", shards, least=1)
-    request = f"shape {lengths}, chunks {inner}" + (f", shards {outer}" if outer else "")
-    for subject, edges in (("chunks", inner), ("shards", outer)):
-        if edges is not None and len(edges) != len(lengths):
+    shard_lengths = None if shards is None else _parse_lengths("shards", shards, minimum=1)
+    request = f"shape {lengths}, chunks {chunk_lengths}" + (
+        f", shards {shard_lengths}" if shard_lengths else ""
+    )
+    for subject, grid_lengths in (("chunks", chunk_lengths), ("shards", shard_lengths)):
+        if grid_lengths is not None and len(grid_lengths) != len(lengths):
             raise InvalidArgumentError(
                 f"The {subject} need one length per axis, but {request} were requested."
             )
-    if outer is not None:
+    if shard_lengths is not None:
         if zarr_format == 2:
             raise InvalidArgumentError(
                 f"OME-NGFF 0.4 (Zarr v2) has no shards, but {request} were requested: use version 0.5."
             )
-        if any(s % c for s, c in zip(outer, inner, strict=True)):
+        if any(shard % chunk for shard, chunk in zip(shard_lengths, chunk_lengths, strict=True)):
             raise InvalidArgumentError(
                 f"Shards are whole multiples of the chunks on every axis, but {request} were requested."
             )
@@ -213,8 +225,8 @@ def new_array(
     meta = ArrayMeta(
         lengths,
         numpy_dtype,
-        inner,
-        outer,
+        chunk_lengths,
+        shard_lengths,
         _fill_value(fill_value, numpy_dtype),
         Compressor.of(compressor),
         tuple(dimension_names) if dimension_names is not None and zarr_format == 3 else None,
@@ -222,7 +234,7 @@ def new_array(
         zarr_format,
     )
     if zarr_format == 3:
-        return format_v3.new_array(meta, checksum=outer is not None if checksum is None else checksum)
+        return format_v3.new_array(meta, checksum=shard_lengths is not None if checksum is None else checksum)
     if checksum:
         raise InvalidArgumentError(
             "checksum=True needs version 0.5 or 0.6: Zarr v2 has no checksum that other programs can read."
@@ -248,11 +260,12 @@ def array_like(
     new_dtype = array.dtype if dtype is None else np.dtype(dtype)
     chunks, shards = array.chunks, array.shards if zarr_format == 3 else None
     if lengths != array.shape:
-        chunks = tuple(max(1, min(c, n)) for c, n in zip(chunks, lengths, strict=True))
+        chunks = tuple(max(1, min(chunk, length)) for chunk, length in zip(chunks, lengths, strict=True))
     if shards is not None and lengths != array.shape:
-        ratios = [s // c for s, c in zip(shards, array.chunks, strict=True)]
+        ratios = [shard // chunk for shard, chunk in zip(shards, array.chunks, strict=True)]
         shards = tuple(
-            c * max(1, min(ratio, -(-n // c))) for c, n, ratio in zip(chunks, lengths, ratios, strict=True)
+            chunk * max(1, min(ratio, -(-length // chunk)))
+            for chunk, length, ratio in zip(chunks, lengths, ratios, strict=True)
         )
     return new_array(
         lengths,
@@ -268,17 +281,17 @@ def array_like(
     )
 
 
-def _lengths(subject: str, values: Sequence[int], *, least: int) -> Shape:
+def _parse_lengths(subject: str, values: Sequence[int], *, minimum: int) -> Shape:
     try:
-        lengths = tuple(int(v.__index__()) for v in values)
+        lengths = tuple(int(length.__index__()) for length in values)
     except (TypeError, AttributeError) as error:
         raise InvalidArgumentError(f"{subject}={values!r} is not a sequence of whole numbers.") from error
-    if any(n < least or n >= 1 << 62 for n in lengths):
-        raise InvalidArgumentError(f"{subject}={lengths} has a length below {least} or beyond 2**62.")
+    if any(length < minimum or length >= 1 << 62 for length in lengths):
+        raise InvalidArgumentError(f"{subject}={lengths} has a length below {minimum} or beyond 2**62.")
     return lengths
 
 
-def _dtype(dtype: DTypeLike) -> np.dtype[Any]:
+def _parse_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     try:
         numpy_dtype = np.dtype(dtype).newbyteorder("=")
     except (TypeError, ValueError, SyntaxError) as error:  # the last of lists of types such as ",u2"

@@ -1,9 +1,7 @@
 """Describe an array's document as one value, in either Zarr format, with the compression of its chunks.
 
 A *file* is a shard, or a chunk where there are no shards. A *file index* counts files per axis: an array of shape (5,
-4) in files of (2, 2) has a grid of (3, 2) files, and file index (2, 1) covers rows 4:5 and columns 2:4.
-
-In the code, ``n``, ``c`` and ``f`` are lengths of an array, a chunk and a file along one axis, ``k`` is a file index.
+4) in files of (2, 2) has a grid of (3, 2) files, and file index (2, 1) covers row 4:5 and columns 2:4.
 """
 
 from __future__ import annotations
@@ -24,12 +22,13 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, Shape
 
 CompressorChoice: TypeAlias = "Compressor | str | Mapping[str, Any] | Literal[False] | None"
-"""Accepted values: None (the default), False or "none", a name, a `Compressor`, or codec JSON."""
+"""Accepted values: None (the default compressor), False or "none" (no compression), a name, a `Compressor`, or the JSON
+of a codec."""
 
 _SHUFFLES = ("noshuffle", "shuffle", "bitshuffle")
 _BLOSC_AUTO = "-1"
-"""numcodecs' shuffle that depends on the item size; Zarr v3 has no name for it."""
-_BLOSC = ("lz4", "lz4hc", "zstd", "zlib", "blosclz", "snappy")
+"""The shuffle -1 of numcodecs: bitshuffle for items of 1 byte, else shuffle; Zarr v3 has no name for it."""
+_BLOSC_CODECS = ("lz4", "lz4hc", "zstd", "zlib", "blosclz", "snappy")
 _LEVELS = {"blosc": (0, 9), "zstd": (-131072, 22), "gzip": (0, 9), "zlib": (0, 9), "bz2": (1, 9)}
 #: Block size of blosc with zstd. c-blosc's own choice at level 1 is 32 KiB, which encodes 1.7 and decodes 2.1 times as
 #: slowly, into larger chunks (docs/codecs.md).
@@ -59,8 +58,9 @@ class Compressor:
 
     def __post_init__(self) -> None:
         if self.name != "blosc":
-            of_blosc = ("cname", "shuffle", "blocksize")
-            for setting in of_blosc if self.name in _LEVELS else (*of_blosc, "clevel"):
+            # Of unknown codecs, which are only read, also the level is unknown.
+            blosc_settings = ("cname", "shuffle", "blocksize")
+            for setting in blosc_settings if self.name in _LEVELS else (*blosc_settings, "clevel"):
                 object.__setattr__(self, setting, None)
 
     @classmethod
@@ -71,11 +71,11 @@ class Compressor:
         if choice is False or (isinstance(choice, str) and choice.lower() in ("none", "raw", "")):
             return None
         if isinstance(choice, cls):
-            return _checked(choice)
+            return _check_settings(choice)
         if isinstance(choice, str):
-            return _by_name(choice.lower())
+            return _default_of(choice.lower())
         settings = choice if isinstance(choice, Mapping) else _settings_of(choice)
-        return _checked(compressor_from_json(settings))
+        return _check_settings(compressor_from_json(settings))
 
     def to_json(self, zarr_format: int, itemsize: int) -> JSONObject:
         """Return the codec's JSON for a Zarr format and an item size."""
@@ -87,11 +87,11 @@ class Compressor:
         if self.name == "blosc":
             shuffle = self.shuffle or "bitshuffle"
             # Blosc's block size 0 lets c-blosc choose.
-            block = _best_block(self.cname) if self.blocksize is None else self.blocksize
+            blocksize = _best_blocksize(self.cname) if self.blocksize is None else self.blocksize
             blosc: JSONObject = {"cname": self.cname, "clevel": self.clevel}
             if zarr_format == 2:
-                return {"id": "blosc", **blosc, "shuffle": _SHUFFLES.index(shuffle), "blocksize": block}
-            blosc = {"typesize": itemsize, **blosc, "shuffle": self.shuffle, "blocksize": block}
+                return {"id": "blosc", **blosc, "shuffle": _SHUFFLES.index(shuffle), "blocksize": blocksize}
+            blosc = {"typesize": itemsize, **blosc, "shuffle": self.shuffle, "blocksize": blocksize}
             return {"name": "blosc", "configuration": blosc}
         if zarr_format == 2:
             return {"id": self.name, "level": self.clevel}
@@ -104,10 +104,10 @@ class Compressor:
 def nearest_choice(
     compressor: Compressor | None, zarr_format: int, itemsize: int
 ) -> Compressor | Literal[False] | None:
-    """Return the compressor for a new array that should be like an existing array; False where that is uncompressed.
+    """Return the compressor for a new array that is made like an existing one, which has the argument `compressor`.
 
-    The same compressor where the format has it and this package writes it; gzip for zlib, which is the same in another
-    frame; the default (None) for others.
+    It is the same compressor where the format has it and this package writes it; gzip for zlib, which is the same
+    compression in another frame; None (the default) for others; False where the existing array is uncompressed.
     """
     if compressor is None:
         return False
@@ -122,17 +122,17 @@ def nearest_choice(
     return compressor
 
 
-def _by_name(name: str) -> Compressor:
+def _default_of(name: str) -> Compressor:
     if name == "blosc":
         return Compressor()
-    if name in _BLOSC and name not in ("zstd", "zlib"):
+    if name in _BLOSC_CODECS and name not in ("zstd", "zlib"):
         return Compressor("blosc", name)
     if name in _DEFAULT_LEVEL:
         return Compressor(name, clevel=_DEFAULT_LEVEL[name])
-    raise _unknown(name)
+    raise _unknown_error(name)
 
 
-def _unknown(name: str) -> InvalidArgumentError:
+def _unknown_error(name: str) -> InvalidArgumentError:
     return InvalidArgumentError(
         f"The compressor {name!r} is unknown: choose blosc, zstd, gzip, lz4, zlib, bz2 or none."
     )
@@ -172,36 +172,38 @@ def compressor_from_json(settings: Mapping[str, Any]) -> Compressor:
     shuffle = getattr(shuffle, "value", shuffle)
     cname = configuration.get("cname", "zstd")
     cname = getattr(cname, "value", cname)
-    block = configuration.get("blocksize")
-    if block in (0, _best_block(cname)):  # 0 means the encoder's default
-        block = None
-    return Compressor("blosc", cname, configuration.get("clevel", 1), shuffle, block)
+    blocksize = configuration.get("blocksize")
+    if blocksize in (0, _best_blocksize(cname)):  # 0 means the encoder's default
+        blocksize = None
+    return Compressor("blosc", cname, configuration.get("clevel", 1), shuffle, blocksize)
 
 
-def _best_block(cname: object) -> int:
+def _best_blocksize(cname: object) -> int:
     return _ZSTD_BLOCK if cname == "zstd" else 0
 
 
-def _checked(compressor: Compressor) -> Compressor:
+def _check_settings(compressor: Compressor) -> Compressor:
     if compressor.name not in _LEVELS:
-        raise _unknown(compressor.name)
-    low, high = _LEVELS[compressor.name]
+        raise _unknown_error(compressor.name)
+    lowest, highest = _LEVELS[compressor.name]
     level = compressor.clevel
-    if not isinstance(level, int) or isinstance(level, bool) or not low <= level <= high:
+    if not isinstance(level, int) or isinstance(level, bool) or not lowest <= level <= highest:
         raise InvalidArgumentError(
-            f"The level {level!r} of the compressor {compressor.name!r} is not a number from {low} to {high}."
+            f"The level {level!r} of the compressor {compressor.name!r} is not a number from {lowest} to {highest}."
         )
-    block = compressor.blocksize
-    if block is not None and (
-        not isinstance(block, int) or isinstance(block, bool) or not 0 <= block < 1 << 31
+    blocksize = compressor.blocksize
+    if blocksize is not None and (
+        not isinstance(blocksize, int) or isinstance(blocksize, bool) or not 0 <= blocksize < 1 << 31
     ):
         raise InvalidArgumentError(
-            f"The blocksize {block!r} of blosc is not a number of bytes from 0 to 2**31 - 1."
+            f"The blocksize {blocksize!r} of blosc is not a number of bytes from 0 to 2**31 - 1."
         )
-    if compressor.name == "blosc" and (compressor.cname not in _BLOSC or compressor.shuffle not in _SHUFFLES):
+    if compressor.name == "blosc" and (
+        compressor.cname not in _BLOSC_CODECS or compressor.shuffle not in _SHUFFLES
+    ):
         raise InvalidArgumentError(
             f"There is no blosc with cname={compressor.cname!r} and shuffle={compressor.shuffle!r}: "
-            f"cname is one of {', '.join(_BLOSC)}, shuffle one of {', '.join(_SHUFFLES)}."
+            f"cname is one of {', '.join(_BLOSC_CODECS)}, shuffle one of {', '.join(_SHUFFLES)}."
         )
     return compressor
 
@@ -249,7 +251,7 @@ class ArrayMeta:
     attributes: JSONObject = field(default_factory=dict)
     zarr_format: ZarrFormat = 3
     separator: str = "/"
-    """Stands between the numbers of a chunk key."""
+    """The character between the numbers of a chunk key: "/" or "."."""
     codecs: tuple[str, ...] = ()
     """Names of all codecs, filters and compressors in order, known or not."""
     document: JSONObject = field(default_factory=dict, repr=False)
@@ -257,7 +259,7 @@ class ArrayMeta:
 
     @property
     def chunk_document(self) -> JSONObject:
-        """The keys of the document that define the chunks, without extensions in others."""
+        """The document with only those keys that define the chunks: others may contain extensions."""
         return {key: self.document[key] for key in _CHUNK_KEYS[self.zarr_format] if key in self.document}
 
     @property
@@ -282,30 +284,37 @@ class ArrayMeta:
     @cached_property
     def chunks_per_file(self) -> Shape:
         """Number of chunks per axis of one file."""
-        return tuple(f // c for f, c in zip(self.files, self.chunks, strict=True))
+        return tuple(
+            file_length // chunk_length
+            for file_length, chunk_length in zip(self.files, self.chunks, strict=True)
+        )
 
     @cached_property
     def grid(self) -> Shape:
         """Number of files per axis."""
-        return tuple(-(-n // c) for n, c in zip(self.shape, self.files, strict=True))
+        return tuple(
+            -(-length // file_length) for length, file_length in zip(self.shape, self.files, strict=True)
+        )
 
     def file_region(self, index: Sequence[int]) -> tuple[slice, ...]:
         """Return the region of the array that one file covers."""
         return tuple(
-            slice(k * f, min((k + 1) * f, n), 1)
-            for k, f, n in zip(index, self.files, self.shape, strict=True)
+            slice(file_number * file_length, min((file_number + 1) * file_length, length), 1)
+            for file_number, file_length, length in zip(index, self.files, self.shape, strict=True)
         )
 
     def chunks_in(self, index: Sequence[int]) -> int:
         """Count the chunks of one file that lie in the array."""
         return math.prod(
-            -(-min(f, n - k * f) // c)
-            for k, n, f, c in zip(index, self.shape, self.files, self.chunks, strict=True)
+            -(-min(file_length, length - file_number * file_length) // chunk_length)
+            for file_number, length, file_length, chunk_length in zip(
+                index, self.shape, self.files, self.chunks, strict=True
+            )
         )
 
     def chunk_key(self, index: Sequence[int]) -> str:
         """Return the key of one file below the array's path, such as ``"c/1/0"``."""
-        numbers = [str(i) for i in index]
+        numbers = [str(number) for number in index]
         if self.zarr_format == 3:
             encoding = self.document.get("chunk_key_encoding", {})
             if encoding == "default" or not encoding or encoding.get("name", "default") == "default":

@@ -96,26 +96,26 @@ class Documents(StoredDocuments):
         self.storage.write_many(later_files)
         return True
 
-    def put_groups(self, groups: Mapping[str, JSONObject], *, new: bool = False) -> None:
+    def put_groups(self, groups: Mapping[str, JSONObject], *, is_new: bool = False) -> None:
         """Create many groups, or replace their attributes, in the order of the argument.
 
-        Each document is replaced atomically; all of them together are not. ``new`` states that no old document exists,
-        so that none is read.
+        Each document is replaced atomically; all of them together are not. ``is_new`` promises that no old document
+        exists, so that none is read.
         """
         self.storage.check_writable("")
         for path in groups:
             check_key(path)
-        self._consolidated.drop(groups, new=new)
+        self._consolidated.drop(groups, is_new=is_new)
         # Encode attributes once that many groups share, such as the positions of a new plate.
-        encoded: dict[int, bytes] = {}
+        encoded_documents: dict[int, bytes] = {}
         self.storage.write_many(
             file
             for path, attributes in groups.items()
-            for file in self._group_files(path, attributes, new, encoded)
+            for file in self._group_files(path, attributes, is_new, encoded_documents)
         )
 
     def put_missing_group(self, path: str, attributes: JSONObject) -> bool:
-        """Create a group that lists others, unless there is one; return whether it was created."""
+        """Create a group that lists others, such as ``labels``, unless it exists; return whether it was created."""
         if self.kind(path, confirm_missing=True) is not None:
             return False
         self.put_new({}, above={path: attributes})
@@ -131,15 +131,15 @@ class Documents(StoredDocuments):
 
         ``folders`` maps each folder to its nodes: path to group attributes or array description, in the order of
         writing; equal mappings may be one object, which is encoded once. ``above`` are the attributes of new groups
-        above the folders. Returns the nodes that another program created meanwhile, which stay unchanged, and whether
-        they are equal; empty where the storage does not create exclusively. Raises `NodeExistsError` for a folder that
-        exists, after writing those before it.
+        above the folders. Returns the paths of the nodes that another program created meanwhile, and whether their
+        documents are equal to the new ones; they stay unchanged. Empty where the storage does not create exclusively.
+        Raises `NodeExistsError` for a folder that exists, after writing those before it.
         """
         self.storage.check_writable("")
         if above and self.storage.has_folders:
-            self.put_groups(above, new=True)
+            self.put_groups(above, is_new=True)
             above = None
-        self._consolidated.drop([*(above or ()), *folders], new=True)
+        self._consolidated.drop([*(above or ()), *folders], is_new=True)
         encoded: dict[int, list[tuple[str, bytes]]] = {}
         single_files = [
             file for path, group in (above or {}).items() for file in self._group_files(path, group, True, {})
@@ -159,25 +159,27 @@ class Documents(StoredDocuments):
     def _created_by_others(self, files: Mapping[str, bytes], keys: Collection[str]) -> dict[str, bool]:
         """Return the nodes whose `keys` others created, and whether their documents equal `files`."""
         stored = self.storage.read_many(list(keys)) if keys else {}
-        deleted = [key for key, content in stored.items() if content is None]  # meanwhile, by their creator
+        deleted = [key for key, content in stored.items() if content is None]  # by their creator, meanwhile
         if deleted:
-            again = self.storage.write_new([(key, files[key]) for key in deleted])
-            stored = {key: content for key, content in stored.items() if content is not None or key in again}
+            created_again = self.storage.write_new([(key, files[key]) for key in deleted])
+            stored = {
+                key: content for key, content in stored.items() if content is not None or key in created_again
+            }
         are_equal: dict[str, bool] = {}
         for key, content in stored.items():
             path, _, name = key.rpartition("/")
-            if name == V2.group:  # the same for every group; the other document names its creator
+            if name == V2.group:  # equal in every group; only the attributes show whose it is
                 continue
             is_equal = content is not None and content[0] == files[key]
             are_equal[path] = are_equal.get(path, True) and is_equal
         return are_equal
 
     def _new_files(self, nodes: Mapping[str, JSONObject | ArrayMeta]) -> Iterator[tuple[str, bytes]]:
-        for path, content in nodes.items():
-            if isinstance(content, dict):
-                yield from self._group_files(check_key(path), content, True, {})
+        for path, description in nodes.items():
+            if isinstance(description, dict):
+                yield from self._group_files(check_key(path), description, True, {})
             else:
-                yield from self._array_files(check_key(path), content, True)
+                yield from self._array_files(check_key(path), description, True)
 
     def edit_group(
         self, path: str, edit: Callable[[JSONObject], JSONObject]
@@ -205,8 +207,8 @@ class Documents(StoredDocuments):
 
         stamp = self.edit_document(path, self.files.attributes, change)
         if not has_zgroup:  # a creation was killed after the attributes
-            mark = to_bytes(format_v2.GROUP_DOCUMENT, node, V2.group)
-            self.storage.write(join(path, V2.group), mark)
+            zgroup = to_bytes(format_v2.GROUP_DOCUMENT, node, V2.group)
+            self.storage.write(join(path, V2.group), zgroup)
         return edited, stamp
 
     def edit_document(
@@ -226,9 +228,9 @@ class Documents(StoredDocuments):
             document = change(data)
             if document is None:
                 return None
-            new = to_bytes(document, self.storage.where(path), file)
-            self._consolidated.drop([path], new=kind == "array")
-            return new
+            new_data = to_bytes(document, self.storage.where(path), file)
+            self._consolidated.drop([path], is_new=kind == "array")
+            return new_data
 
         return self._consolidated.while_locked(path, lambda: self.storage.update(join(path, file), replace))
 
@@ -264,12 +266,12 @@ class Documents(StoredDocuments):
         # Not the lock of the document itself, which `edit_group` locks inside.
         return self.storage.lock(join(path, "members"))
 
-    def put_array(self, path: str, meta: ArrayMeta, *, new: bool = False) -> None:
-        """Create an array, or replace the document of one; chunks are not changed. ``new`` as for `put_groups`."""
-        self.put_arrays({path: meta}, new=new)
+    def put_array(self, path: str, meta: ArrayMeta, *, is_new: bool = False) -> None:
+        """Create an array, or replace the document of one; chunks are not changed. ``is_new`` as for `put_groups`."""
+        self.put_arrays({path: meta}, is_new=is_new)
 
-    def put_arrays(self, arrays: Mapping[str, ArrayMeta], *, new: bool = False) -> None:
-        """Create many arrays, in the order of the argument; ``new`` as for `put_groups`."""
+    def put_arrays(self, arrays: Mapping[str, ArrayMeta], *, is_new: bool = False) -> None:
+        """Create many arrays, in the order of the argument; ``is_new`` as for `put_groups`."""
         self.storage.check_writable("")
         for path, meta in arrays.items():
             check_key(path)
@@ -278,9 +280,9 @@ class Documents(StoredDocuments):
                     f"Cannot create the array {self.location(path)}: it is described for Zarr v{meta.zarr_format}, and "
                     f"the store is Zarr v{self.format}."
                 )
-        self._consolidated.drop(arrays, new=True)
+        self._consolidated.drop(arrays, is_new=True)
         self.storage.write_many(
-            file for path, meta in arrays.items() for file in self._array_files(path, meta, new)
+            file for path, meta in arrays.items() for file in self._array_files(path, meta, is_new)
         )
 
     def put_shape(self, path: str, shape: Shape) -> ArrayMeta:
@@ -289,9 +291,9 @@ class Documents(StoredDocuments):
         return self.edit_array(path, lambda meta: meta.with_shape(shape))
 
     def edit_array(
-        self, path: str, change: Callable[[ArrayMeta], ArrayMeta], *, attributes: bool = False
+        self, path: str, change: Callable[[ArrayMeta], ArrayMeta], *, edits_attributes: bool = False
     ) -> ArrayMeta:
-        """Change the shape of an array, and with ``attributes`` its attributes too; return the new description.
+        """Change the shape of an array, and with ``edits_attributes`` its attributes; return the new description.
 
         ``change`` is a pure function; in Zarr v2 it runs once for each of the two documents.
         """
@@ -302,16 +304,16 @@ class Documents(StoredDocuments):
             if data is None:
                 raise self._not_found("array", path)
             attributes_data = self.storage.read(join(path, V2.attributes)) if self.format == 2 else None
-            old = self.parse_array(path, data, attributes_data)
-            edited[:] = [new := change(old)]
-            return None if new.to_document() == old.to_document() else new.to_document()
+            old_meta = self.parse_array(path, data, attributes_data)
+            edited[:] = [new_meta := change(old_meta)]
+            return None if new_meta.to_document() == old_meta.to_document() else new_meta.to_document()
 
-        def change_attributes(stored: JSONObject) -> JSONObject | None:
-            edited[:] = [new := change(self.array(path).with_attributes(stored))]
-            return None if new.attributes == stored else new.attributes
+        def change_attributes(old_attributes: JSONObject) -> JSONObject | None:
+            edited[:] = [new_meta := change(self.array(path).with_attributes(old_attributes))]
+            return None if new_meta.attributes == old_attributes else new_meta.attributes
 
         self.edit_document(path, self.files.array, change_array, "array")
-        if self.format == 2 and attributes:
+        if self.format == 2 and edits_attributes:
             self.edit_array_attributes(path, change_attributes)
         return edited[0]
 
@@ -337,15 +339,15 @@ class Documents(StoredDocuments):
 
         Returns False, and does nothing, where the folder exists or the storage cannot create folders atomically.
         """
-        return self.storage.write_new_folder(path, list(self._array_files("", meta, new=True))) is True
+        return self.storage.write_new_folder(path, list(self._array_files("", meta, is_new=True))) is True
 
-    def delete_abandoned(self, path: str, but: str | None = None) -> None:
+    def delete_abandoned(self, path: str, except_node: str | None = None) -> None:
         """Delete the nodes below a group that have temporary names of failed or killed calls, except the node ``but``.
 
         In local folders the next writer deletes them.
         """
         for name in self.storage.abandoned_names(path):
-            if name != but:
+            if name != except_node:
                 self.delete(join(path, name))
 
     def delete(self, path: str) -> None:
@@ -357,7 +359,7 @@ class Documents(StoredDocuments):
         self.storage.delete(path)
 
     def delete_documents(self, path: str) -> None:
-        """Delete the documents of a group; what is below it stays."""
+        """Delete the documents of a group; nodes and files below it stay."""
         self.drop_consolidated(path)
         self.storage.delete_files([join(path, file) for file in self.files.all])
 
@@ -369,51 +371,53 @@ class Documents(StoredDocuments):
 
     def drop_consolidated(self, *paths: str) -> None:
         """Remove the consolidated metadata that describe nodes, before these are changed."""
-        self._consolidated.drop([above for path in paths for above in ancestors(path)], above_only=False)
+        self._consolidated.drop(
+            [ancestor for path in paths for ancestor in ancestors(path)], above_only=False
+        )
 
-    def replace(self, path: str, by: str) -> None:
+    def replace(self, path: str, replacement: str) -> None:
         """Move the node at `by` to `path`, and delete the node there; see `Storage.replace`."""
         self.storage.check_writable(path)
-        self.drop_consolidated(path, by)
-        self.storage.replace(path, by)
+        self.drop_consolidated(path, replacement)
+        self.storage.replace(path, replacement)
 
-    def discard_copies(self, path: str, of: str) -> None:
+    def discard_copies(self, path: str, originals: str) -> None:
         """Delete the files below `path` that are equal below `of`: copies that a killed move left."""
         self.storage.check_writable(path)
         self.drop_consolidated(path)
-        self.storage.discard_copies(path, of)
+        self.storage.discard_copies(path, originals)
 
     # ---- the files of a node --------------------------------------------------------------------
 
     def _group_files(
-        self, path: str, attributes: JSONObject, new: bool, encoded: dict[int, bytes]
+        self, path: str, attributes: JSONObject, is_new: bool, encoded_documents: dict[int, bytes]
     ) -> Iterator[tuple[str, bytes]]:
         """Yield the files of a group; ``encoded`` caches the documents of attributes that many groups share."""
-        old, has_zgroup = None, False
+        old_document, has_zgroup = None, False
         try:
-            if not new and self.format == 3:
-                old = self.document(path, V3.group)
-                if old is not None:
-                    self._require("group", path, format_v3.node_type(old, self.storage.where(path)))
-            elif not new:
+            if not is_new and self.format == 3:
+                old_document = self.document(path, V3.group)
+                if old_document is not None:
+                    self._require("group", path, format_v3.node_type(old_document, self.storage.where(path)))
+            elif not is_new:
                 has_zgroup = self._has_zgroup(path)
         except NodeNotFoundError as error:
             raise NodeExistsError(
                 f"Cannot create a group at {self.location(path)}: an array is stored there."
             ) from error
-        data = encoded.get(id(attributes)) if old is None else None
+        data = encoded_documents.get(id(attributes)) if old_document is None else None
         if data is None:
-            document = attributes if self.format == 2 else format_v3.group_document(attributes, old)
+            document = attributes if self.format == 2 else format_v3.group_document(attributes, old_document)
             data = to_bytes(document, self.storage.where(path), self.files.attributes)
-            if old is None:
-                encoded[id(attributes)] = data
+            if old_document is None:
+                encoded_documents[id(attributes)] = data
         yield join(path, self.files.attributes), data
         # Last: for other readers the group appears with this file, and then has its attributes.
         if self.format == 2 and not has_zgroup:
             yield join(path, V2.group), to_bytes(format_v2.GROUP_DOCUMENT, self.storage.where(path), V2.group)
 
-    def _array_files(self, path: str, meta: ArrayMeta, new: bool) -> Iterator[tuple[str, bytes]]:
-        if not new and self._is_group(path):
+    def _array_files(self, path: str, meta: ArrayMeta, is_new: bool) -> Iterator[tuple[str, bytes]]:
+        if not is_new and self._is_group(path):
             raise NodeExistsError(
                 f"Cannot create an array at {self.location(path)}: a group is stored there."
             )
@@ -460,9 +464,9 @@ class ConsolidatedCopies:
     def _locked_paths(self) -> tuple[str, ...]:
         return getattr(self._thread, "locked_paths", ())
 
-    def drop(self, paths: Collection[str], *, above_only: bool = True, new: bool = False) -> None:
-        """Remove the copies above changed nodes, with ``above_only=False`` also in them; ``new`` nodes have none."""
-        if new:
+    def drop(self, paths: Collection[str], *, above_only: bool = True, is_new: bool = False) -> None:
+        """Remove the copies above changed nodes, with ``above_only=False`` also in them; ``is_new`` ones have none."""
+        if is_new:
             self._absent.update(dict.fromkeys(filter(None, paths)))
         if any(paths):
             # Consolidation is usual at the root, which is checked each time; other groups once per store handle.
@@ -473,7 +477,7 @@ class ConsolidatedCopies:
                 for node in ancestors(path):
                     self._drop_at(node)
             # In Zarr v3 the node's own document is rewritten without its copies anyway.
-            if not new and (not above_only or self._format == 2):
+            if not is_new and (not above_only or self._format == 2):
                 self._drop_at(path)
 
     def _drop_at(self, node: str) -> None:
@@ -498,9 +502,10 @@ class ConsolidatedCopies:
 
     def _rewrite(self, node: str, key: str) -> Stamp | None:
         """Remove the copies from a document under its lock; return the stamp of the stored document."""
-        # A thread that has locked a document waits only for documents above it, so that no two wait for each other.
-        below = any(not path or node.startswith(f"{path}/") for path in self._locked_paths)
-        lock = self._storage.lock if below else self._storage.replacement_lock
+        # A thread that has locked a document waits only for documents above it, so that no two wait for each other:
+        # below it, the document itself is not locked.
+        is_below_locked = any(not path or node.startswith(f"{path}/") for path in self._locked_paths)
+        lock = self._storage.lock if is_below_locked else self._storage.replacement_lock
         with lock(key):
             stamped = self._storage.read_stamped(key)
             if stamped is None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 GROUP_DOCUMENT: JSONObject = {"zarr_format": 2}
 
-_TIME = re.compile(r"[<>|=]?[mM]8(\[\d*[A-Za-z]+\])?", re.ASCII)
+_TIME_DTYPE = re.compile(r"[<>|=]?[mM]8(\[\d*[A-Za-z]+\])?", re.ASCII)
 _SIMPLE_DTYPE = re.compile(r"[<>|=]?[a-z][a-z0-9]*", re.ASCII | re.IGNORECASE)
 
 
@@ -40,8 +40,8 @@ def new_array(meta: ArrayMeta) -> ArrayMeta:
         "filters": None,
         "dimension_separator": "/",
     }
-    names = () if meta.compressor is None else (meta.compressor.name,)
-    return replace(meta, document=document, codecs=names)
+    codec_names = () if meta.compressor is None else (meta.compressor.name,)
+    return replace(meta, document=document, codecs=codec_names)
 
 
 def parse_array(document: JSONObject, attributes: JSONObject, node: str) -> ArrayMeta:
@@ -50,7 +50,7 @@ def parse_array(document: JSONObject, attributes: JSONObject, node: str) -> Arra
     if document.get("zarr_format") != 2:
         raise wrong_field(where, f"zarr_format {short_repr(document.get('zarr_format'))}, not 2")
     shape = lengths_from_json(document.get("shape"), "shape", where)
-    chunks = lengths_from_json(document.get("chunks"), "chunks", where, least=1)
+    chunks = lengths_from_json(document.get("chunks"), "chunks", where, minimum=1)
     if len(shape) != len(chunks):
         raise wrong_field(where, f"the shape {short_repr(shape)}, but chunks {short_repr(chunks)}")
     if document.get("order", "C") not in ("C", "F"):
@@ -76,39 +76,51 @@ def parse_array(document: JSONObject, attributes: JSONObject, node: str) -> Arra
     )
 
 
-def _dtype(value: JSON, where: str) -> np.dtype[Any]:
+def _dtype(dtype_json: JSON, where: str) -> np.dtype[Any]:
     try:  # the pattern excludes comma-separated dtypes, at which NumPy raises other errors
-        dtype = np.dtype(value) if isinstance(value, str) and _SIMPLE_DTYPE.fullmatch(value) else None
+        dtype = (
+            np.dtype(dtype_json)
+            if isinstance(dtype_json, str) and _SIMPLE_DTYPE.fullmatch(dtype_json)
+            else None
+        )
     except TypeError:
         dtype = None
     if dtype is None or dtype.name not in DTYPES:
-        kind = MetadataError if dtype is None and not _is_unsupported_numpy(value) else NotDecodedError
-        raise kind(f"{where} has the dtype {short_repr(value)}, and lamella reads {', '.join(DTYPES)}.")
+        error_type = (
+            MetadataError if dtype is None and not _is_unsupported_numpy(dtype_json) else NotDecodedError
+        )
+        raise error_type(
+            f"{where} has the dtype {short_repr(dtype_json)}, and lamella reads {', '.join(DTYPES)}."
+        )
     return dtype.newbyteorder("=")
 
 
-def _is_unsupported_numpy(value: JSON) -> bool:
+def _is_unsupported_numpy(dtype_json: JSON) -> bool:
     """Whether a dtype is valid NumPy but unsupported: a time, or a list of named fields."""
-    if isinstance(value, list):
-        return bool(value) and all(
-            isinstance(entry, list) and len(entry) in (2, 3) and isinstance(entry[0], str) for entry in value
+    if isinstance(dtype_json, list):
+        return bool(dtype_json) and all(
+            isinstance(field, list) and len(field) in (2, 3) and isinstance(field[0], str)
+            for field in dtype_json
         )
-    return isinstance(value, str) and _TIME.fullmatch(value) is not None
+    return isinstance(dtype_json, str) and _TIME_DTYPE.fullmatch(dtype_json) is not None
 
 
 def _codecs(document: JSONObject, where: str) -> tuple[Compressor | None, tuple[str, ...]]:
-    stored = document.get("compressor")
+    compressor_json = document.get("compressor")
     filters = document.get("filters") or []
-    if not isinstance(filters, list) or not (stored is None or isinstance(stored, Mapping)):
+    if not isinstance(filters, list) or not (compressor_json is None or isinstance(compressor_json, Mapping)):
         raise wrong_field(
             where,
-            f"the compressor {short_repr(stored)} and filters {short_repr(filters)}, which are not objects",
+            f"the compressor {short_repr(compressor_json)} and filters {short_repr(filters)}, which are not objects",
         )
     try:
-        compressor = None if stored is None else compressor_from_json(stored)
+        compressor = None if compressor_json is None else compressor_from_json(compressor_json)
     except InvalidArgumentError as error:
         raise wrong_field(
-            where, f"the compressor {short_repr(stored)}, which cannot be understood"
+            where, f"the compressor {short_repr(compressor_json)}, which cannot be understood"
         ) from error
-    names = [str(f.get("id")) if isinstance(f, Mapping) else repr(f) for f in filters]
-    return compressor, (*names, *((compressor.name,) if compressor else ()))
+    filter_names = [
+        str(filter_json.get("id")) if isinstance(filter_json, Mapping) else repr(filter_json)
+        for filter_json in filters
+    ]
+    return compressor, (*filter_names, *((compressor.name,) if compressor else ()))

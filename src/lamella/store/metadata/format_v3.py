@@ -53,9 +53,9 @@ def attributes_of(document: JSONObject, node: str) -> JSONObject:
     return attributes
 
 
-def group_document(attributes: JSONObject, old: JSONObject | None) -> JSONObject:
+def group_document(attributes: JSONObject, old_document: JSONObject | None) -> JSONObject:
     """Build the document of a group, with all keys of the old one but ``consolidated_metadata``, which is stale now."""
-    other_keys = {k: v for k, v in (old or {}).items() if k != "consolidated_metadata"}
+    other_keys = {key: value for key, value in (old_document or {}).items() if key != "consolidated_metadata"}
     return {**other_keys, "zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
@@ -67,10 +67,10 @@ def new_array(meta: ArrayMeta, *, checksum: bool = False) -> ArrayMeta:
         codecs.append(meta.compressor.to_json(3, itemsize))
     if checksum:
         codecs.append({"name": "crc32c"})
-    names = tuple(str(codec["name"]) for codec in codecs)
+    codec_names = tuple(str(codec["name"]) for codec in codecs)
     if meta.shards is not None:
         codecs = [_sharding(meta.chunks, codecs)]
-        names = ("sharding_indexed", *names)
+        codec_names = ("sharding_indexed", *codec_names)
     document: JSONObject = {
         "zarr_format": 3,
         "node_type": "array",
@@ -84,7 +84,7 @@ def new_array(meta: ArrayMeta, *, checksum: bool = False) -> ArrayMeta:
     }
     if meta.dimension_names is not None:
         document["dimension_names"] = list(meta.dimension_names)
-    return replace(meta, document=document, codecs=names)
+    return replace(meta, document=document, codecs=codec_names)
 
 
 def parse_array(document: JSONObject, node: str) -> ArrayMeta:
@@ -98,7 +98,7 @@ def parse_array(document: JSONObject, node: str) -> ArrayMeta:
         raise NotDecodedError(
             f"{where} has the chunk grid {short_repr(grid[0])}, and lamella reads regular grids only."
         )
-    files = lengths_from_json(grid[1].get("chunk_shape"), "chunk_shape", where, least=1)
+    files = lengths_from_json(grid[1].get("chunk_shape"), "chunk_shape", where, minimum=1)
     dtype = _dtype(document.get("data_type"), where)
     chunks, codecs = _codecs(document.get("codecs"), where)
     shards = files if chunks is not None else None
@@ -108,14 +108,16 @@ def parse_array(document: JSONObject, node: str) -> ArrayMeta:
             where,
             f"the shape {short_repr(shape)}, but chunks {short_repr(chunks)} in files of {short_repr(files)}",
         )
-    if any(f % c for f, c in zip(files, chunks, strict=True)):
+    if any(file_length % chunk_length for file_length, chunk_length in zip(files, chunks, strict=True)):
         raise wrong_field(
             where,
             f"the shards {short_repr(files)}, which are not multiples of its chunks {short_repr(chunks)}",
         )
-    names = document.get("dimension_names")
-    if names is not None and (not isinstance(names, list) or len(names) != len(shape)):
-        raise wrong_field(where, f"the dimension_names {short_repr(names)} for {len(shape)} axes")
+    dimension_names = document.get("dimension_names")
+    if dimension_names is not None and (
+        not isinstance(dimension_names, list) or len(dimension_names) != len(shape)
+    ):
+        raise wrong_field(where, f"the dimension_names {short_repr(dimension_names)} for {len(shape)} axes")
     encoding = _name_and_configuration(
         document.get("chunk_key_encoding", {"name": "default"}), "chunk_key_encoding", where
     )
@@ -132,7 +134,9 @@ def parse_array(document: JSONObject, node: str) -> ArrayMeta:
         shards,
         fill_from_json(document.get("fill_value"), dtype, where),
         _compressor(codecs, where),
-        None if names is None else tuple(n if isinstance(n, str) else None for n in names),
+        None
+        if dimension_names is None
+        else tuple(name if isinstance(name, str) else None for name in dimension_names),
         attributes_of(document, node),
         3,
         separator,
@@ -168,39 +172,44 @@ def _name_and_configuration(value: JSON, subject: str, where: str) -> tuple[str,
     raise wrong_field(where, f"the {subject} {short_repr(value)}, which is not an object with a name")
 
 
-def lengths_from_json(value: JSON, subject: str, where: str, *, least: int = 0) -> Shape:
+def lengths_from_json(lengths: JSON, subject: str, where: str, *, minimum: int = 0) -> Shape:
     """Parse a shape or the shape of chunks; ``subject`` and ``where`` name it in messages."""
-    if not isinstance(value, list) or not all(
-        isinstance(n, int) and not isinstance(n, bool) and least <= n < 1 << 62 for n in value
+    if not isinstance(lengths, list) or not all(
+        isinstance(length, int) and not isinstance(length, bool) and minimum <= length < 1 << 62
+        for length in lengths
     ):
         raise wrong_field(
-            where, f"the {subject} {short_repr(value)}, which is not a list of whole numbers from {least}"
+            where, f"the {subject} {short_repr(lengths)}, which is not a list of whole numbers from {minimum}"
         )
-    return tuple(value)
+    return tuple(lengths)
 
 
-def _dtype(value: JSON, where: str) -> np.dtype[Any]:
-    if value not in DTYPES:
-        name = value.get("name") if isinstance(value, dict) else value
+def _dtype(dtype_json: JSON, where: str) -> np.dtype[Any]:
+    if dtype_json not in DTYPES:
+        name = dtype_json.get("name") if isinstance(dtype_json, dict) else dtype_json
         is_unsupported = isinstance(name, str) and (
-            isinstance(value, dict) or _UNSUPPORTED_DTYPES.fullmatch(name)
+            isinstance(dtype_json, dict) or _UNSUPPORTED_DTYPES.fullmatch(name)
         )
         raise (NotDecodedError if is_unsupported else MetadataError)(
-            f"{where} has the data_type {short_repr(value)}, and lamella reads {', '.join(DTYPES)}."
+            f"{where} has the data_type {short_repr(dtype_json)}, and lamella reads {', '.join(DTYPES)}."
         )
-    return np.dtype(value)
+    return np.dtype(dtype_json)
 
 
-def _codecs(value: JSON, where: str) -> tuple[Shape | None, list[tuple[str, JSONObject]]]:
+def _codecs(codecs_json: JSON, where: str) -> tuple[Shape | None, list[tuple[str, JSONObject]]]:
     """Return the inner chunks (None without shards) and the codecs of a chunk."""
-    if not isinstance(value, list) or not value:
-        raise wrong_field(where, f"the codecs {short_repr(value)}, which are not a list with a codec in it")
-    codecs = [(_name_and_configuration(codec, "codec", where)[0], codec) for codec in value]
+    if not isinstance(codecs_json, list) or not codecs_json:
+        raise wrong_field(
+            where, f"the codecs {short_repr(codecs_json)}, which are not a list with a codec in it"
+        )
+    codecs = [(_name_and_configuration(codec, "codec", where)[0], codec) for codec in codecs_json]
     for name, codec in codecs:
         if name == "sharding_indexed":
-            inner = _name_and_configuration(codec, "codec", where)[1]
-            chunks = lengths_from_json(inner.get("chunk_shape"), "inner chunk_shape", where, least=1)
-            return chunks, _codecs(inner.get("codecs"), where)[1]
+            configuration = _name_and_configuration(codec, "codec", where)[1]
+            chunks = lengths_from_json(
+                configuration.get("chunk_shape"), "inner chunk_shape", where, minimum=1
+            )
+            return chunks, _codecs(configuration.get("codecs"), where)[1]
     return None, codecs
 
 
@@ -232,7 +241,7 @@ def fill_from_json(value: JSON, dtype: np.dtype[Any], where: str) -> FillValue:
     try:
         if dtype.kind == "c" and isinstance(value, list):
             part_dtype = np.dtype(f"f{dtype.itemsize // 2}")
-            real, imaginary = (_real(v, part_dtype) for v in value)
+            real, imaginary = (_real(component, part_dtype) for component in value)
             return complex(real, imaginary)
         if dtype.kind in "biu" and (isinstance(value, str) or value != dtype.type(value)):
             raise ValueError("not a value of the dtype")

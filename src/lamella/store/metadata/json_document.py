@@ -75,22 +75,22 @@ def parse_object(data: bytes, node: str, file: str) -> JSONObject:
 
 
 def is_cut(data: bytes | memoryview) -> bool:
-    """Whether a document ends too early, as its braces show; text that contains a brace may look cut too."""
+    """Whether a document ends too early: its braces are not balanced. Braces in its texts may look the same."""
     text = bytes(data)
     return text.count(b"{") != text.count(b"}") or not text.strip()
 
 
-def is_too_deep(value: Any) -> bool:
+def is_too_deep(document: Any) -> bool:
     """Whether containers are nested deeper than `_MAX_DEPTH` levels."""
-    below = [value]
+    containers = [document]
     for _ in range(_MAX_DEPTH):
-        below = [
+        containers = [
             member
-            for container in below
+            for container in containers
             for member in (container.values() if isinstance(container, dict) else container)
             if member.__class__ in _CONTAINERS
         ]
-        if not below:
+        if not containers:
             return False
     return True
 
@@ -178,7 +178,7 @@ def _damaged(node: str, file: str, problem: str) -> MetadataError:
 
 T = TypeVar("T")
 
-_MAX_ENTRIES = 256
+_MAX_CACHED_DOCUMENTS = 256
 _MAX_CACHED_BYTES = 1 << 14
 
 _groups: dict[tuple[int, bytes], StoredGroup] = {}
@@ -188,9 +188,9 @@ _encoded: dict[int, tuple[ArrayMeta, bytes]] = {}
 
 
 class StoredGroup:
-    """One version of a group's document: its bytes (Zarr v2: of the attributes; empty if unknown) and attributes.
+    """One version of a group's document: its bytes, and the attributes in it. Shared: never change the attributes.
 
-    The attributes are shared: never change them. ``derived`` are edited versions
+    In Zarr v2 the bytes are those of ``.zattrs``, and empty where it is missing. ``derived`` caches edited versions
     (:mod:`lamella.nodes.metadata_document`).
     """
 
@@ -241,16 +241,16 @@ def new_description(key: Hashable, make: Callable[[], ArrayMeta]) -> ArrayMeta:
 
 def encoded_array(meta: ArrayMeta, encode: Callable[[], bytes]) -> bytes:
     """Return the encoded document of a description."""
-    # The entry keeps the description alive, so that no other object can get the same id.
+    # The cached tuple keeps the description alive, so that no other object can get the same id.
     return cached(_encoded, id(meta), lambda: (meta, encode()))[1]
 
 
 def cached(cache: dict[Any, T], key: Hashable, make: Callable[[], T]) -> T:
     """Return the value of a key, computed by ``make`` on first use; a full cache is emptied."""
-    value = cache.get(key)
-    if value is None:
-        value = make()
-        if len(cache) >= _MAX_ENTRIES:
+    cached_value = cache.get(key)
+    if cached_value is None:
+        cached_value = make()
+        if len(cache) >= _MAX_CACHED_DOCUMENTS:
             cache.clear()
-        cache[key] = value
-    return value
+        cache[key] = cached_value
+    return cached_value

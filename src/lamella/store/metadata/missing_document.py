@@ -1,4 +1,4 @@
-"""Recognise a node whose metadata document is missing while its content is stored, and describe what to do.
+"""Recognise a node whose metadata document is missing although its content is stored, and describe how to restore it.
 
 ``A/02/0`` with the folders ``0`` and ``labels`` but without ``zarr.json`` is such a node: its pixels are intact.
 """

@@ -44,12 +44,12 @@ def groups_above(folder: str) -> Iterator[str]:
 
     Folders between them may have no document, such as the rows of a plate.
     """
-    gap = 0
-    while gap < _MAX_LEVELS and folder != os.path.dirname(folder):
-        folder, gap = os.path.dirname(folder), gap + 1
+    folders_without_group = 0
+    while folders_without_group < _MAX_LEVELS and folder != os.path.dirname(folder):
+        folder, folders_without_group = os.path.dirname(folder), folders_without_group + 1
         documents = Documents.open(LocalStorage(folder, read_only=True))
         if documents is not None and documents.kind("") == "group":
-            gap = 0
+            folders_without_group = 0
             yield folder
 
 

@@ -1,7 +1,7 @@
 """Read the documents of groups and arrays by path: bytes, then JSON, then attributes or `ArrayMeta`.
 
-Only ``store`` distinguishes the Zarr formats, and mostly here. A service may answer 404 for an existing document:
-before a missing document is created, or left out of a copy, `Storage.read_again` reads it once more.
+Only the package ``store`` distinguishes the Zarr formats, and mostly this module. A service may answer 404 for an
+existing document: before a missing document is created, or left out of a copy, `Storage.read_again` reads it once more.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ class StoredDocuments:
         self.storage = storage
         self.format: ZarrFormat = zarr_format
         self.files = FORMATS[zarr_format]
-        #: Whether attributes are those of a group: in Zarr v2, ``.zgroup`` is not looked for then.
+        #: Whether attributes can only be those of a group: in Zarr v2, ``.zgroup`` is not requested then.
         self.names_group: Callable[[JSONObject], bool] | None = None
-        # What is missing is created; conditional writes never replace what a service did not return.
+        # A handle for writing creates missing documents, and could replace one that a service did not return, unless
+        # the store can create keys on the condition that they are missing.
         self._reasons_to_read_twice = int(not storage.read_only and not storage.creates_exclusively)
 
     @property
@@ -53,7 +54,7 @@ class StoredDocuments:
 
     @contextmanager
     def reading_twice(self) -> Iterator[None]:
-        """Read again what reads as missing, during a copy."""
+        """Read documents that read as missing again, while a copy runs."""
         self.always_read_twice()
         try:
             yield
@@ -62,7 +63,7 @@ class StoredDocuments:
                 self._reasons_to_read_twice -= 1
 
     def always_read_twice(self) -> None:
-        """Read again what reads as missing, in a handle that is used for a copy only."""
+        """Read documents that read as missing again, in a handle that is used for a copy only."""
         with _lock:
             self._reasons_to_read_twice += 1
 
@@ -85,7 +86,7 @@ class StoredDocuments:
     # ---- nodes ----------------------------------------------------------------------------------
 
     def kind(self, path: str, *, confirm_missing: bool = False) -> NodeKind | None:
-        """Return whether a path has a group, an array, or no node.
+        """Return whether a group or an array is at a path; None for no node.
 
         ``confirm_missing`` reads missing documents a second time. Use it for a group that lists others, before the list
         is written without those that are stored.
@@ -146,7 +147,7 @@ class StoredDocuments:
         return stored_group(data, self.format, lambda: self._parse_group(path, data))
 
     def _group_bytes(self, path: str) -> tuple[bytes, Stamp | None] | None:
-        """Read the document with the attributes of a group, with its stamp; None in Zarr v2 for one without attributes.
+        """Read the bytes with the attributes of a group, and their stamp; None in Zarr v2 for one without attributes.
 
         In Zarr v2 no other document is read where `names_group` recognises the attributes, as those of OME-NGFF.
         """
@@ -220,13 +221,13 @@ class StoredDocuments:
         self._require(kind, path, format_v3.node_type(document, node))
         return format_v3.attributes_of(document, node)
 
-    def _require(self, kind: NodeKind, path: str, stored: NodeKind | None) -> None:
+    def _require(self, kind: NodeKind, path: str, stored_kind: NodeKind | None) -> None:
         """Raise where the node stored at a path is not of a kind."""
-        if stored != kind:
-            # In Zarr v2 the two kinds have different documents: the one that is missing is named.
-            is_other = self.format == 3 and stored is not None
-            article = "an" if stored == "array" else "a"
-            raise self._not_found(kind, path, f"{article} {stored} is stored there" if is_other else "")
+        if stored_kind != kind:
+            # In Zarr v2 the two kinds have different documents, and the error names the missing one.
+            is_other = self.format == 3 and stored_kind is not None
+            article = "an" if stored_kind == "array" else "a"
+            raise self._not_found(kind, path, f"{article} {stored_kind} is stored there" if is_other else "")
 
     def request_ahead(
         self,
@@ -260,17 +261,17 @@ class StoredDocuments:
 
     def existing(self, paths: Collection[str], *, groups: Iterable[str] = ()) -> set[str]:
         """Return those of some paths that exist; the documents of groups are requested in the same round."""
-        beside = [join(path, file) for path in groups for file in self.files.all]
+        documents = [join(path, file) for path in groups for file in self.files.all]
         if self.format == 2:
-            beside.append(V2.consolidated)
-        return self.storage.existing(paths, beside=beside)
+            documents.append(V2.consolidated)
+        return self.storage.existing(paths, documents=documents)
 
     def existing_of_move(self, old: str, new: str, *, groups: Collection[str]) -> set[str]:
         """Return which of two nodes exist, before a `move`; the documents of groups are requested in the same round."""
-        beside = [join(path, file) for path in groups for file in self.files.all]
+        documents = [join(path, file) for path in groups for file in self.files.all]
         if self.format == 2:
-            beside += [join(path, V2.consolidated) for path in ("", *groups)]
-        return self.storage.existing_of_move(old, new, beside=beside)
+            documents += [join(path, V2.consolidated) for path in ("", *groups)]
+        return self.storage.existing_of_move(old, new, documents=documents)
 
     def children(self, path: str) -> dict[str, NodeKind]:
         """List the nodes directly below a group, in natural order, with their kinds; raise for a damaged one."""

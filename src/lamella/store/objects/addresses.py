@@ -143,14 +143,14 @@ def identity_of(url: str, endpoint: str = "", account: str = "") -> str:
     if kind == "http":
         host, _, path = rest.partition("/")
         return _web_identity(host, unquote(path))
-    own = rest.partition("/")[0].partition("@")[2]  # of abfss
+    azure_host = rest.partition("/")[0].partition("@")[2]  # of abfss
     hosts = {
         "s3": "s3.amazonaws.com",
         "gs": "storage.googleapis.com",
-        "az": own or f"{account}.blob.core.windows.net",
+        "az": azure_host or f"{account}.blob.core.windows.net",
     }
-    host, _, above = (endpoint.partition("://")[2] or hosts[kind]).partition("/")
-    return _web_identity(host, "/".join((above, *split_url(url))))
+    host, _, path_above = (endpoint.partition("://")[2] or hosts[kind]).partition("/")
+    return _web_identity(host, "/".join((path_above, *split_url(url))))
 
 
 def _web_identity(host: str, path: str) -> str:
@@ -194,9 +194,9 @@ def lock_root(store: Any) -> str:
     """Return the prefix of the lock names of a store, equal for all stores of this process at one location."""
     store = _unwrapped(store)
     address = address_of(store)
-    kinds = {kind.__name__ for kind in type(store).__mro__}
+    class_names = {kind.__name__ for kind in type(store).__mro__}
     is_address = "://" in address and not address.startswith("object_store://")
-    if is_address and not kinds.isdisjoint(("FsspecStore", "ObjectStore", "ZipStore")):
+    if is_address and not class_names.isdisjoint(("FsspecStore", "ObjectStore", "ZipStore")):
         return lock_name(address)
     # Stores in memory are named by the object with their bytes, which read-only views share.
     for name in ("_store_dict", "store", "session"):

@@ -34,9 +34,9 @@ _TEMPORARY = ".tmp"
 _LARGEST_SHARE = 8
 """A range larger than the limit divided by this is not cached: it would evict everything else."""
 _SLACK = 16
-"""Files are counted again after the limit divided by this has been written."""
+"""The sizes of all files are added up again each time after the limit divided by this has been written."""
 _FRESH = 3600.0
-"""Seconds during which a use does not renew the time of a file, and after which temporary files are left over."""
+"""In seconds: a use renews the time of an older file, and older temporary files are those of killed processes."""
 
 
 class BlockCache:
@@ -88,7 +88,7 @@ class BlockCache:
                 is_old = time.time() - os.fstat(file.fileno()).st_mtime > _FRESH
         except OSError:
             return None
-        content = _parsed(data, key)
+        content = _parse_file(data, key)
         with suppress(OSError):
             if content is None:
                 os.unlink(path)
@@ -99,8 +99,8 @@ class BlockCache:
     def _write(self, path: str, key: str, stamp: Stamp, data: bytes) -> None:
         if len(data) > self.limit // _LARGEST_SHARE:
             return
-        head = json.dumps([key, stamp]).encode()
-        body = b"".join((len(head).to_bytes(4, "little"), head, data))
+        header = json.dumps([key, stamp]).encode()
+        body = b"".join((len(header).to_bytes(4, "little"), header, data))
         temporary = f"{path}.{uuid4().hex}{_TEMPORARY}"
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -137,16 +137,16 @@ class BlockCache:
         """Yield time, size and path of each file; delete what killed processes left."""
         with suppress(OSError):
             for folder in os.scandir(self.folder):
-                for entry in os.scandir(folder.path) if folder.is_dir() and len(folder.name) == 2 else ():
+                for file in os.scandir(folder.path) if folder.is_dir() and len(folder.name) == 2 else ():
                     with suppress(OSError):
-                        status = entry.stat()
-                        if entry.name.endswith(_ENDING):
-                            yield status.st_mtime, status.st_size, entry.path
-                        elif entry.name.endswith(_TEMPORARY) and time.time() - status.st_mtime > _FRESH:
-                            os.unlink(entry.path)
+                        status = file.stat()
+                        if file.name.endswith(_ENDING):
+                            yield status.st_mtime, status.st_size, file.path
+                        elif file.name.endswith(_TEMPORARY) and time.time() - status.st_mtime > _FRESH:
+                            os.unlink(file.path)
 
 
-def _parsed(data: bytes, key: str) -> tuple[Stamp, bytes] | None:
+def _parse_file(data: bytes, key: str) -> tuple[Stamp, bytes] | None:
     """Return stamp and bytes in a file; None for one that is damaged, or of another object."""
     start = len(_MAGIC) + 4
     body = memoryview(data)[start:]

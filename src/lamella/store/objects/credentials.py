@@ -157,7 +157,7 @@ def resolve(
     if not kind:
         return Resolved("", url, options=passed_options)
     environment = os.environ if environment is None else environment
-    options = _checked(url, kind, passed_options)
+    options = _check_options(url, kind, passed_options)
     if kind == "http":
         url, access = _web_access(url, options)
     elif kind == "s3":
@@ -213,71 +213,74 @@ def _mapping(options: object) -> Mapping[str, Any]:
     return options
 
 
-def _checked(url: str, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def _check_options(url: str, kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return options by name, converted to their types; options that are None are left out."""
-    known = _OPTIONS[kind]
-    unknown = [str(name) for name in options if name not in known]
+    known_options = _OPTIONS[kind]
+    unknown = [str(name) for name in options if name not in known_options]
     if unknown:
         raise UnknownOptionError(
             f"Cannot open {clean_url(url)}: storage_options has {counted(len(unknown), 'unknown option')}, "
-            f"{', '.join(unknown)}. Known for this kind of URL are {', '.join(sorted(known))}."
+            f"{', '.join(unknown)}. Known for this kind of URL are {', '.join(sorted(known_options))}."
         )
-    checked = {
-        name: _converted(name, value, known[name].type)
+    converted = {
+        name: _convert_option(name, value, known_options[name].type)
         for name, value in options.items()
         if value is not None
     }
-    inner = {**checked.pop("client_kwargs", {})}
+    client_kwargs = {**converted.pop("client_kwargs", {})}
     for name, option in (("region_name", "region"), ("endpoint_url", "endpoint_url")):
-        if name in inner:
-            checked.setdefault(option, str(inner.pop(name)))
-    if inner:
+        if name in client_kwargs:
+            converted.setdefault(option, str(client_kwargs.pop(name)))
+    if client_kwargs:
         raise UnknownOptionError(
             f"Cannot open {clean_url(url)}: client_kwargs of storage_options has unknown names, "
-            f"{', '.join(map(str, inner))}. Known are region_name, endpoint_url."
+            f"{', '.join(map(str, client_kwargs))}. Known are region_name, endpoint_url."
         )
-    if checked.get("anon") and (named := sorted(checked.keys() & _keys_of(kind))):
+    if converted.get("anon") and (key_options := sorted(converted.keys() & _key_options(kind))):
         raise InvalidArgumentError(
-            f"Cannot open {clean_url(url)}: storage_options has anon=True and {named[0]}, which exclude each other."
+            f"Cannot open {clean_url(url)}: storage_options has anon=True and {key_options[0]}, which exclude "
+            "each other."
         )
-    return checked
+    return converted
 
 
-def _keys_of(kind: str) -> set[str]:
+def _key_options(kind: str) -> set[str]:
     """Return the options of a service that grant access, and so exclude ``anon``."""
     return {name for name, option in _OPTIONS[kind].items() if option.is_key}
 
 
-def _of_environment(kind: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the options of a service that the environment states."""
-    values: dict[str, str] = {}
+def _environment_options(kind: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the options of a service from the variables of the environment."""
+    options: dict[str, str] = {}
     for name, option in _OPTIONS[kind].items():
         for variable in option.variables:
             if environment.get(variable):
-                values.setdefault(name, environment[variable])
-    return values
+                options.setdefault(name, environment[variable])
+    return options
 
 
-def _converted(name: str, value: Any, kind: str) -> Any:
+def _convert_option(name: str, value: Any, option_type: str) -> Any:
     """Return an option converted to its type; no message contains the value, which may be a secret."""
-    if kind == _SWITCH:
+    if option_type == _SWITCH:
         switch = {"true": True, "false": False}.get(str(value).lower())
         if switch is not None:
             return switch
-    elif kind == _NUMBER:
+    elif option_type == _NUMBER:
         try:
             number = float(value)
         except (TypeError, ValueError):
             number = -1.0
         if 0 <= number < float("inf") and not isinstance(value, bool):
             return number
-        kind = "a number from 0 on"
-    elif isinstance(value, Mapping) and kind != _TEXT:
-        return {str(key): item for key, item in value.items()}
-    elif kind != _MAPPING and isinstance(value, (str, os.PathLike, int)) and not isinstance(value, bool):
+        option_type = "a number from 0 on"
+    elif isinstance(value, Mapping) and option_type != _TEXT:
+        return {str(key): member for key, member in value.items()}
+    elif (
+        option_type != _MAPPING and isinstance(value, (str, os.PathLike, int)) and not isinstance(value, bool)
+    ):
         return os.fspath(value) if isinstance(value, os.PathLike) else str(value)
     raise InvalidArgumentError(
-        f"The option {name!r} of storage_options is {kind}, not a {type(value).__name__} like the one given."
+        f"The option {name!r} of storage_options is {option_type}, not a {type(value).__name__} like the one given."
     )
 
 
@@ -315,13 +318,17 @@ def _s3_access(url: str, options: Mapping[str, Any], environment: Mapping[str, s
         raise InvalidArgumentError(
             f"Cannot open {clean_url(url)}: storage_options needs both key and secret, or neither."
         )
-    stated = _of_environment("s3", environment)
-    from_environment = {"key", "secret"} <= stated.keys()
+    environment_options = _environment_options("s3", environment)
+    from_environment = {"key", "secret"} <= environment_options.keys()
     if "profile" in options or not (has_keys or from_environment or options.get("anon")):
         profile = read_profile(options.get("profile"), environment)
-    region = options.get("region") or stated.get("region") or (profile and profile.region)
+    region = options.get("region") or environment_options.get("region") or (profile and profile.region)
     config: dict[str, Any] = {"region": region or "us-east-1"}
-    endpoint = options.get("endpoint_url") or stated.get("endpoint_url") or (profile and profile.endpoint)
+    endpoint = (
+        options.get("endpoint_url")
+        or environment_options.get("endpoint_url")
+        or (profile and profile.endpoint)
+    )
     if endpoint:
         config["endpoint"] = str(endpoint).rstrip("/")
     if options.get("requester_pays"):
@@ -331,7 +338,7 @@ def _s3_access(url: str, options: Mapping[str, Any], environment: Mapping[str, s
     if has_keys:
         return _Access(config, "the key and secret of storage_options", _s3_keys(options))
     if "profile" not in options and from_environment:
-        return _Access(config, "AWS_ACCESS_KEY_ID of the environment", _s3_keys(stated))
+        return _Access(config, "AWS_ACCESS_KEY_ID of the environment", _s3_keys(environment_options))
     if profile is not None and profile.keys:
         return _Access(config, profile.origin, _s3_keys(profile.keys))
     for name in _CONTAINER_VARIABLES:
@@ -376,7 +383,7 @@ _NO_TOKEN = StaticCredentials((("token", ""),))
 
 def _google_access(url: str, options: Mapping[str, Any], environment: Mapping[str, str]) -> _Access:
     config: dict[str, Any] = {}
-    endpoint = options.get("endpoint_url") or _of_environment("gs", environment).get("endpoint_url")
+    endpoint = options.get("endpoint_url") or _environment_options("gs", environment).get("endpoint_url")
     if endpoint:
         config["base_url"] = endpoint if "://" in endpoint else f"http://{endpoint}"
     headers = {}
@@ -431,38 +438,45 @@ def _azure_access(
     url: str, options: Mapping[str, Any], environment: Mapping[str, str]
 ) -> tuple[str, _Access]:
     url, _, query = url.partition("?")  # a SAS token
-    values = _of_environment("az", environment)
-    own = {**({"sas_token": query} if query else {}), **options}
-    keys = _keys_of("az") - _ROLE.keys()
-    if own.keys() & keys or own.get("anon") or own.get("instance_role"):
-        values = {name: value for name, value in values.items() if name not in keys}
-    parts = {**values, **_connection(own.get("connection_string") or values.get("connection_string")), **own}
+    environment_options = _environment_options("az", environment)
+    own_options = {**({"sas_token": query} if query else {}), **options}
+    keys = _key_options("az") - _ROLE.keys()
+    if own_options.keys() & keys or own_options.get("anon") or own_options.get("instance_role"):
+        environment_options = {name: value for name, value in environment_options.items() if name not in keys}
+    all_options = {
+        **environment_options,
+        **_connection_options(
+            own_options.get("connection_string") or environment_options.get("connection_string")
+        ),
+        **own_options,
+    }
     host = urlsplit(url).hostname or ""
     if "@" in url:
-        parts.setdefault("account_name", host.partition(".")[0])
-    config = {"account_name": parts["account_name"]} if "account_name" in parts else {}
+        all_options.setdefault("account_name", host.partition(".")[0])
+    config = {"account_name": all_options["account_name"]} if "account_name" in all_options else {}
     if "account_name" not in config:
         raise InvalidArgumentError(
             f"Cannot open {clean_url(url)}: it names no storage account. Pass account_name in storage_options, or set "
             "AZURE_STORAGE_ACCOUNT_NAME."
         )
-    if "endpoint_url" in parts:
-        config["endpoint"] = parts["endpoint_url"].rstrip("/")
-    origin = "storage_options" if own.keys() & keys else "the environment"
-    if parts.get("anon"):
+    if "endpoint_url" in all_options:
+        config["endpoint"] = all_options["endpoint_url"].rstrip("/")
+    origin = "storage_options" if own_options.keys() & keys else "the environment"
+    if all_options.get("anon"):
         return url, _Access({**config, "skip_signature": True}, _ANONYMOUS)
     for name, key in (("account_key", "access_key"), ("sas_token", "sas_token"), ("token", "token")):
-        if name in parts:
-            value = parts[name].lstrip("?") if name == "sas_token" else parts[name]
+        if name in all_options:
+            value = all_options[name].lstrip("?") if name == "sas_token" else all_options[name]
             return url, _Access(config, f"the {name} of {origin}", StaticCredentials(((key, value),)))
-    secret = ("tenant_id", "client_id", "client_secret")
-    if all(name in parts for name in secret):
+    secret_options = ("tenant_id", "client_id", "client_secret")
+    if all(name in all_options for name in secret_options):
         return url, _Access(
-            {**config, **{name: parts[name] for name in secret}}, f"the client secret of {origin}"
+            {**config, **{name: all_options[name] for name in secret_options}},
+            f"the client secret of {origin}",
         )
     if environment.get("AZURE_FEDERATED_TOKEN_FILE"):
         return url, _Access(config, "AZURE_FEDERATED_TOKEN_FILE of the environment")
-    if parts.get("instance_role"):
+    if all_options.get("instance_role"):
         return url, _Access(config, "the role of this machine (instance_role=True)")
     raise _no_credentials(
         url,
@@ -471,9 +485,9 @@ def _azure_access(
     )
 
 
-def _connection(text: str | None) -> dict[str, str]:
+def _connection_options(text: str | None) -> dict[str, str]:
     """Return the options in a connection string of Azure."""
-    pairs = dict(part.split("=", 1) for part in (text or "").split(";") if "=" in part)
+    pairs = dict(pair.split("=", 1) for pair in (text or "").split(";") if "=" in pair)
     names = {
         "AccountName": "account_name",
         "AccountKey": "account_key",
@@ -494,8 +508,8 @@ def _web_access(url: str, options: Mapping[str, Any]) -> tuple[str, _Access]:
         headers = {"Authorization": f"Bearer {options['token']}"}
         return url, _Access({}, "the token of storage_options", None, headers)
     if user and not options.get("anon"):
-        text = b64encode(unquote(user).encode()).decode()
-        headers = {"Authorization": f"Basic {text}"}
+        encoded = b64encode(unquote(user).encode()).decode()
+        headers = {"Authorization": f"Basic {encoded}"}
         return url, _Access({}, "the user and password of the URL", None, headers)
     if any(name.lower() in ("authorization", "cookie") for name in options.get("headers", {})):
         return url, _Access({}, "the headers of storage_options")
@@ -544,8 +558,8 @@ def read_profile(name: str | None, environment: Mapping[str, str]) -> Profile | 
     Raises `AccessError` where a named profile is missing or boto3 has no keys for it, and `MissingDependencyError`
     where its keys need boto3, which is not installed.
     """
-    requested = name or _of_environment("s3", environment).get("profile")
-    chosen = requested or "default"
+    requested = name or _environment_options("s3", environment).get("profile")
+    profile_name = requested or "default"
     files = [
         os.path.expanduser(environment.get(variable) or f"~/.aws/{file}")
         for variable, file in (
@@ -553,25 +567,26 @@ def read_profile(name: str | None, environment: Mapping[str, str]) -> Profile | 
             ("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
         )
     ]
-    values = {**_section(files[0], chosen, "profile "), **_section(files[1], chosen, "")}
-    if not values:
+    settings = {**_section(files[0], profile_name, "profile "), **_section(files[1], profile_name, "")}
+    if not settings:
         if requested is None:
             return None
         raise AccessError(
-            f"There is no AWS profile {chosen!r} in {files[1]} or {files[0]}. Check the name, or pass key and secret."
+            f"There is no AWS profile {profile_name!r} in {files[1]} or {files[0]}. Check the name, or pass key and "
+            "secret."
         )
     keys = {
-        short: values[f"aws_{long}"]
+        short: settings[f"aws_{long}"]
         for short, long in (
             ("key", "access_key_id"),
             ("secret", "secret_access_key"),
             ("token", "session_token"),
         )
-        if values.get(f"aws_{long}")
+        if settings.get(f"aws_{long}")
     }
     if not {"key", "secret"} <= keys.keys():
-        keys = _requested_keys(chosen) if any(values.get(option) for option in _NEEDS_REQUEST) else {}
-    return Profile(chosen, keys, values.get("region"), values.get("endpoint_url"))
+        keys = _requested_keys(profile_name) if any(settings.get(option) for option in _NEEDS_REQUEST) else {}
+    return Profile(profile_name, keys, settings.get("region"), settings.get("endpoint_url"))
 
 
 def _section(path: str, name: str, prefix: str) -> dict[str, str]:

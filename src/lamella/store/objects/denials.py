@@ -1,7 +1,7 @@
 """Interpret HTTP 403, which services also return for missing keys, where the credentials may not list.
 
-They return it for every key once credentials have expired. Before a 403 counts as "missing", a document that could be
-read before is therefore read again; concurrent requests share that check.
+Once credentials have expired, services return it for every key. So before a 403 counts as "missing", a document that
+was read before is read again: if that succeeds, the credentials are still valid. Concurrent requests share that check.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class Denials:
         self._may_read = False
 
     async def is_missing(self) -> bool:
-        """Whether a 403 means that the key is missing: so it does if a random key, which cannot exist, gets 403 too."""
-        before = self._confirmations
+        """Whether a 403 means that the key is missing: it does if a random key, which cannot exist, gets 403 too."""
+        confirmations_before = self._confirmations
         async with self._testing():
             if self.mean_missing is None:
                 await self._test()
-            elif self.mean_missing and self._confirmations == before:
+            elif self.mean_missing and self._confirmations == confirmations_before:
                 self._confirmations += 1
                 self._may_read = await self._reads_a_document()
         return bool(self.mean_missing) and self._may_read

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SECONDS_EXPECTED: Final = 10.0
-"""How long a document that was requested ahead is returned."""
+"""For how many seconds a document that was requested ahead is returned."""
 
 SECONDS: Final = 5.0
-"""How long a document that was read under a lock is used."""
+"""For how many seconds a document that was read under a lock is used."""
 
 _MAX_STAMPS = 100_000
 """Maximum number of stamps that are remembered."""
@@ -78,8 +78,8 @@ class Recent(Generic[T]):
 class ReadUnderLocks(threading.local, Generic[T]):
     """Documents that this thread has read since it acquired a lock, None for missing ones.
 
-    A decision under a lock needs documents that were read under that lock. Where a thread acquires a second lock, it
-    reads documents below the folder of that lock again; elsewhere, those read under the first lock are still used.
+    A decision under a lock needs documents that were read under that lock. A thread that acquires a second lock reads
+    documents below the folder of that lock again; of other folders it still uses those read under the first lock.
     """
 
     def __init__(self) -> None:
@@ -151,7 +151,7 @@ class DocumentMemory:
         self._locked.add({key: ahead[0]})
         requested_at, stamp = self._stamps.get(key, (0.0, ()))
         if stamp == (ahead[0] and ahead[0].stamp):
-            # The stamp is trusted from now on, but in all no longer than documents are expected after their request.
+            # The stamp is trusted for `seconds_trusted` from now on, but not after `SECONDS_EXPECTED` from its request.
             latest = requested_at + SECONDS_EXPECTED - self._seconds_trusted
             self._stamps[key] = min(time.monotonic(), latest), stamp
         return ahead

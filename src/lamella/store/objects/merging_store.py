@@ -1,8 +1,10 @@
 """A store for zarr-python whose writes of documents keep the changes of other writers. Imports zarr-python.
 
 zarr-python reads a node's document once, and writes all of it at each change. Here every such write is merged with the
-stored document under its lock (`merged`). Objects of zarr-python may share a store, so the base of a merge is the
-version they have read that differs least from the new document.
+stored document under its lock: a writer that has read {"a": 1} and writes {"a": 1, "b": 2} has added "b", so where
+{"a": 5} is stored meanwhile, {"a": 5, "b": 2} is written (`merged`). The version that was read is the *base* of the
+merge. Objects of zarr-python may share a store and have read several versions: then the base is the one that differs
+least from the new document.
 """
 
 from __future__ import annotations
@@ -120,16 +122,18 @@ class _MergingWriter:
             raise NodeExistsError(f"Cannot create a node at {where}: another writer created one meanwhile.")
         if not versions_read:
             return new  # zarr-python has not read it
-        base = nearest([_as_written(version, file) for version in versions_read], new)
+        base_version = nearest_version([_as_written(version, file) for version in versions_read], new)
         if file == V2.attributes:
-            result = merged(base, stored, new)
+            merged_document = merged(base_version, stored, new)
         elif new.get("node_type") == "group":
-            result = self._of_group(base, stored, new, where)
+            merged_document = self._of_group(base_version, stored, new, where)
         else:
-            changed = merged_array(base, _as_written(stored, file), new, where)
-            removed = base.keys() - new.keys() - {"attributes"}
-            result = {key: value for key, value in {**stored, **changed}.items() if key not in removed}
-        return None if same(result, stored) else result
+            changed = merged_array(base_version, _as_written(stored, file), new, where)
+            removed = base_version.keys() - new.keys() - {"attributes"}
+            merged_document = {
+                key: value for key, value in {**stored, **changed}.items() if key not in removed
+            }
+        return None if is_same_json(merged_document, stored) else merged_document
 
     def _deleted(self, path: str, file: str) -> NodeNotFoundError:
         where = self.documents.location(path)
@@ -137,17 +141,19 @@ class _MergingWriter:
             f"Cannot write {file} of the node at {where}: the node was deleted since it was opened."
         )
 
-    def _of_group(self, base: JSONObject, stored: JSONObject, new: JSONObject, where: str) -> JSONObject:
+    def _of_group(
+        self, base_version: JSONObject, stored: JSONObject, new: JSONObject, where: str
+    ) -> JSONObject:
         if stored.get("node_type") != "group":
             raise MetadataError(
                 f"Cannot write the group at {where}: it was replaced by an array since it was opened."
             )
-        result = merged(base, stored, new)
+        merged_document = merged(base_version, stored, new)
         if "consolidated_metadata" in new:
-            result["consolidated_metadata"] = new["consolidated_metadata"]
+            merged_document["consolidated_metadata"] = new["consolidated_metadata"]
         else:
-            result.pop("consolidated_metadata", None)
-        return result
+            merged_document.pop("consolidated_metadata", None)
+        return merged_document
 
 
 def _as_written(document: JSONObject, file: str) -> JSONObject:
@@ -282,7 +288,7 @@ def merging_store(documents: Documents) -> MergingStore | MergingLocalStore:
     return MergingStore(store, documents)
 
 
-def same(first: JSON, second: JSON) -> bool:
+def is_same_json(first: JSON, second: JSON) -> bool:
     """Whether two values have the same JSON: 1, 1.0 and true are equal in Python only."""
     return json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
 
@@ -298,30 +304,34 @@ def count_changes(base: JSONObject, new: JSONObject) -> int:
         if isinstance(old_value, dict) and isinstance(new_value, dict):
             count += count_changes(old_value, new_value)
         else:
-            count += not same(old_value, new_value)
+            count += not is_same_json(old_value, new_value)
     return count
 
 
 def merged(base: JSONObject, stored: JSONObject, new: JSONObject) -> JSONObject:
     """Apply the changes from `base` to `new` to `stored`; where both changed a member, `new` wins."""
-    result = {key: value for key, value in stored.items() if key in new or key not in base}
-    for key, value in new.items():
-        before, now = base.get(key), result.get(key)
-        if isinstance(value, dict) and isinstance(now, dict):
-            result[key] = merged(before if isinstance(before, dict) else {}, now, value)
-        elif key not in base or not same(before, value):
-            result[key] = value
-    return result
+    merged_document = {key: new_value for key, new_value in stored.items() if key in new or key not in base}
+    for key, new_value in new.items():
+        base_value, stored_value = base.get(key), merged_document.get(key)
+        if isinstance(new_value, dict) and isinstance(stored_value, dict):
+            merged_document[key] = merged(
+                base_value if isinstance(base_value, dict) else {}, stored_value, new_value
+            )
+        elif key not in base or not is_same_json(base_value, new_value):
+            merged_document[key] = new_value
+    return merged_document
 
 
-def nearest(versions: Sequence[JSONObject], new: JSONObject) -> JSONObject:
-    """Return the version from which a document was most likely derived: the one with the fewest changes, but not none.
+def nearest_version(versions: Sequence[JSONObject], new: JSONObject) -> JSONObject:
+    """Return the version from which a new document was most likely derived: the one with the fewest changes.
+
+    A version that equals the new document is returned only where all do: a writer changes what it has read.
 
     `versions` are documents that the writer may have read, latest first.
     """
     counts = [count_changes(version, new) for version in versions]
-    least = min((count for count in counts if count), default=0)
-    return versions[counts.index(least)]
+    fewest = min((count for count in counts if count), default=0)
+    return versions[counts.index(fewest)]
 
 
 def merged_array(base: JSONObject, stored: JSONObject, new: JSONObject, where: str) -> JSONObject:
@@ -329,37 +339,43 @@ def merged_array(base: JSONObject, stored: JSONObject, new: JSONObject, where: s
 
     Raises `MetadataError` where another writer changed the same member. `where` is the array, for messages.
     """
-    result: JSONObject = {}
+    changed_members: JSONObject = {}
     attributes = [document.get("attributes") or {} for document in (base, stored, new)]
-    if not same(attributes[0], attributes[2]):
-        result["attributes"] = merged(*attributes)
+    if not is_same_json(attributes[0], attributes[2]):
+        changed_members["attributes"] = merged(*attributes)
     for key in sorted({*base, *new} - {"attributes"}):
-        if key in base and key in new and same(base[key], new[key]):
+        if key in base and key in new and is_same_json(base[key], new[key]):
             continue
         if key == "shape":
-            result[key] = _merged_shape(base, stored, new, where)
-        elif key in base and not same(base[key], stored.get(key)):
+            changed_members[key] = _merged_shape(base, stored, new, where)
+        elif key in base and not is_same_json(base[key], stored.get(key)):
             raise MetadataError(
                 f"Cannot change {key} of the array at {where}: another writer changed it since it was opened. Open "
                 "the array again."
             )
         else:
-            result[key] = new.get(key)
-    return result
+            changed_members[key] = new.get(key)
+    return changed_members
 
 
 def _merged_shape(base: JSONObject, stored: JSONObject, new: JSONObject, where: str) -> list[int]:
     """Return the shape with the axes that the writer changed; raise where another writer changed the same axes."""
-    old, now, target = base["shape"], stored["shape"], new["shape"]
+    old_shape, stored_shape, new_shape = base["shape"], stored["shape"], new["shape"]
     fields = [
         {key: value for key, value in document.items() if key not in ("attributes", "shape")}
         for document in (base, stored)
     ]
-    if same(*fields) and len(old) == len(now) == len(target):
-        axes = list(zip(old, now, target, strict=True))
-        if all(a in (b, c) or b == c for a, b, c in axes):
-            return [b if a == c else c for a, b, c in axes]
+    if is_same_json(*fields) and len(old_shape) == len(stored_shape) == len(new_shape):
+        axes = list(zip(old_shape, stored_shape, new_shape, strict=True))
+        if all(
+            old_length in (stored_length, new_length) or stored_length == new_length
+            for old_length, stored_length, new_length in axes
+        ):
+            return [
+                stored_length if old_length == new_length else new_length
+                for old_length, stored_length, new_length in axes
+            ]
     raise MetadataError(
-        f"Cannot resize the array at {where} from {tuple(old)} to {tuple(target)}: another writer changed its shape to "
-        f"{tuple(now)} since it was opened. Open the array again."
+        f"Cannot resize the array at {where} from {tuple(old_shape)} to {tuple(new_shape)}: another writer changed its "
+        f"shape to {tuple(stored_shape)} since it was opened. Open the array again."
     )

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-AT_ONCE = max_requests()
+MAX_REQUESTS = max_requests()
 """Limit of simultaneous requests."""
 
 
@@ -80,8 +80,8 @@ class ObjectReads:
         self.client = client
         self.address = client.address
         self._denials = Denials(client.address, self._get_one, when_unlisted)
-        self._slots = PerLoop(lambda: asyncio.Semaphore(AT_ONCE))
-        self._threads = RequestThreads(AT_ONCE)
+        self._slots = PerLoop(lambda: asyncio.Semaphore(MAX_REQUESTS))
+        self._threads = RequestThreads(MAX_REQUESTS)
         #: Whether a HEAD has succeeded: some credentials allow GET only.
         self._allows_head = False
         self._blocks: BlockCache | None = None
@@ -255,7 +255,7 @@ class ObjectReads:
         raise self._failed("read", key, error) from error
 
     async def _whole_for_a_part(self, key: str, span: Span) -> GetResult | None:
-        """Get the whole object where that is the requested part, from a server that ignores the Range header."""
+        """Get the whole object, from a server that ignores the Range header; raise where only a part was requested."""
         head = await self.head(key)
         whole = None if head is None or _is_part(span, head.size) else await self.fetch(key)
         if head is None or (whole is not None and not _is_part(span, len(whole.data))):
@@ -324,26 +324,26 @@ class ObjectReads:
             return await self._ranges_of(request)
         name = self._block(request.key)
 
-        def cached() -> list[bytes | None]:
+        def read_cached() -> list[bytes | None]:
             return [blocks.get(name, stamp, span) for span in request.ranges]
 
-        parts = await asyncio.to_thread(cached)
+        parts = await asyncio.to_thread(read_cached)
         missing = tuple(span for span, part in zip(request.ranges, parts, strict=True) if part is None)
         fetched_ranges = await self._ranges_of(RangeRequest(request.key, missing, stamp))
         if fetched_ranges is None:
             return None
         fetched = dict(zip(missing, fetched_ranges.parts, strict=True))
 
-        def put() -> None:
+        def cache_fetched() -> None:
             for span, part in fetched.items():
                 blocks.put(name, stamp, span, part)
 
         if fetched:
-            await asyncio.to_thread(put)
-        merged = (
+            await asyncio.to_thread(cache_fetched)
+        all_parts = (
             fetched[span] if part is None else part for span, part in zip(request.ranges, parts, strict=True)
         )
-        return RangesRead(list(merged), fetched_ranges.stamp)
+        return RangesRead(list(all_parts), fetched_ranges.stamp)
 
     async def _ranges_of(self, request: RangeRequest) -> RangesRead | None:
         (outcome,) = await self._ranges_of_each([request])
@@ -360,7 +360,7 @@ class ObjectReads:
         )
         answers, checked = iter(await self._fetch_each(gets)), iter(await checks)
         return [
-            _joined(request, spans, [*islice(answers, len(spans))]) if spans else next(checked)
+            _join_answers(request, spans, [*islice(answers, len(spans))]) if spans else next(checked)
             for request, spans in planned
         ]
 
@@ -423,7 +423,7 @@ def is_missing_key(error: Exception) -> bool:
     return is_absent(error) or status_of(error) in ABSENT
 
 
-def _joined(
+def _join_answers(
     request: RangeRequest, spans: Sequence[Span], answers: Sequence[GetResult | BaseException | None]
 ) -> RangesRead | BaseException | None:
     """Return the ranges of a key from the answers to its requests, or an error."""
@@ -436,8 +436,8 @@ def _joined(
     stamps = {part.stamp for part in parts}
     if len(parts) < len(answers) or len(stamps) > 1:
         return ChangedError(request.key)
-    by_span = {span: part.data for span, part in zip(spans, parts, strict=True)}
-    return RangesRead(extract_ranges(request.ranges, by_span), stamps.pop())
+    data_by_span = {span: part.data for span, part in zip(spans, parts, strict=True)}
+    return RangesRead(extract_ranges(request.ranges, data_by_span), stamps.pop())
 
 
 def _result(outcome: T | BaseException) -> T:

@@ -78,13 +78,15 @@ class ObjectRequests(ObjectReads):
             return set()
         prefix = f"{folder}/" if folder else ""
         listed = {prefix + name for name in await self.names_in(folder)}
-        by_child: dict[str, set[str]] = {}
+        paths_by_child: dict[str, set[str]] = {}
         for path in paths - listed:
-            by_child.setdefault(prefix + path.removeprefix(prefix).partition("/")[0], set()).add(path)
-        deeper = await all_of(
-            self._existing(below, child) for child, below in by_child.items() if child in listed
+            paths_by_child.setdefault(prefix + path.removeprefix(prefix).partition("/")[0], set()).add(path)
+        existing_below = await all_of(
+            self._existing(paths_below, child)
+            for child, paths_below in paths_by_child.items()
+            if child in listed
         )
-        return (paths & listed).union(*deeper)
+        return (paths & listed).union(*existing_below)
 
     async def readable(self, paths: Iterable[str]) -> set[str]:
         """Return those of some keys whose size can be read."""
@@ -272,17 +274,17 @@ class ObjectRequests(ObjectReads):
     async def delete(self, keys: Iterable[str]) -> None:
         """Delete exactly these keys, on S3 1000 per request, on Azure 256."""
         ordered = sorted(keys)
-        step = DELETED_PER_REQUEST.get(self.client.access.kind, 1)
+        keys_per_request = DELETED_PER_REQUEST.get(self.client.access.kind, 1)
         with self._explained("delete", ordered[0] if ordered else ""):
-            if step == 1:
+            if keys_per_request == 1:
                 await all_of(map(self._delete_one, ordered))
                 return
-            for first in range(0, len(ordered), step):
-                part = ordered[first : first + step]
+            for first in range(0, len(ordered), keys_per_request):
+                batch = ordered[first : first + keys_per_request]
                 try:
-                    await self.client.store.delete_async(part)
+                    await self.client.store.delete_async(batch)
                 except FileNotFoundError:  # Azure names the first missing key, which hides other errors
-                    await all_of(map(self._delete_one, part))
+                    await all_of(map(self._delete_one, batch))
 
     async def _delete_one(self, key: str) -> None:
         with suppress(FileNotFoundError):

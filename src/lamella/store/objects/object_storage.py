@@ -19,7 +19,7 @@ from lamella.store.objects.addresses import identity_of, lock_name, title_in
 from lamella.store.objects.document_memory import SECONDS, DocumentMemory
 from lamella.store.objects.event_loop import run
 from lamella.store.objects.object_client import PATIENCE, ObjectClient, check_process, waits
-from lamella.store.objects.object_reads import AT_ONCE, GetResult, all_of
+from lamella.store.objects.object_reads import MAX_REQUESTS, GetResult, all_of
 from lamella.store.objects.object_requests import DELETED_PER_REQUEST, ObjectRequests
 from lamella.store.objects.range_plan import Span
 from lamella.store.objects.service_errors import may_exist_error
@@ -43,7 +43,7 @@ SECONDS_TRUSTED = 2.0
 class ObjectStorage(FlatStorage):
     """An object store, or a prefix of one; a web server is always read only."""
 
-    at_once = AT_ONCE
+    max_requests = MAX_REQUESTS
     creates_exclusively = True
     survives_fork = False
 
@@ -57,7 +57,7 @@ class ObjectStorage(FlatStorage):
         self.lock_root = lock_name(self._client.address)
         self._memory = DocumentMemory(SECONDS_TRUSTED)
         self._to_move: tuple[float, dict[str, dict[str, int]]] | None = None
-        self.deleted_at_once = DELETED_PER_REQUEST.get(access.kind, 1)
+        self.keys_per_delete = DELETED_PER_REQUEST.get(access.kind, 1)
 
     def check_writable(self, key: str) -> None:
         if self.access.kind == "http":
@@ -239,14 +239,14 @@ class ObjectStorage(FlatStorage):
 
         return self._run(all_of(map(look_at, paths)))
 
-    def existing_of_move(self, old: str, new: str, *, beside: Iterable[str] = ()) -> set[str]:
-        """List both folders with sizes for a `move` that follows, unless that was done within 5 seconds."""
+    def existing_of_move(self, old: str, new: str, *, documents: Iterable[str] = ()) -> set[str]:
+        """List both folders with sizes, for a `move` that follows, unless they were listed in the last 5 seconds."""
         since = self._memory.changes()
-        documents, sizes = self._memory.not_remembered(beside), self._listed_to_move(old, new)
+        missing, sizes = self._memory.not_remembered(documents), self._listed_to_move(old, new)
         if not self.can_list:
-            return super().existing_of_move(old, new, beside=documents)
+            return super().existing_of_move(old, new, documents=missing)
         requests = [self._requests.entries_below(check_key(path)) for path in (old, new) if sizes is None]
-        listings, fetched = self._run(_both(all_of(requests), self._requests.get_many(documents)))
+        listings, fetched = self._run(_both(all_of(requests), self._requests.get_many(missing)))
         self._remember(fetched, since, ahead=True)
         if sizes is None:
             sizes = [_sizes(entries) for entries in listings]
@@ -254,7 +254,7 @@ class ObjectStorage(FlatStorage):
         return {path for path, keys in zip((old, new), sizes, strict=True) if keys}
 
     def _listed_to_move(self, old: str, new: str) -> list[dict[str, int]] | None:
-        """Return the sizes that `existing_of_move` has listed within 5 seconds; None without."""
+        """Return the sizes that `existing_of_move` has listed in the last 5 seconds; None if it has not."""
         listed_at, sizes = self._to_move or (-SECONDS, {})
         is_fresh = list(sizes) == [old, new] and time.monotonic() - listed_at < SECONDS
         return list(sizes.values()) if is_fresh else None
@@ -277,17 +277,17 @@ class ObjectStorage(FlatStorage):
         own, names = self._run(_both(self._requests.head(prefix), self._requests.names_in(prefix)))
         return own is not None or bool(names)
 
-    def existing(self, prefixes: Collection[str], *, beside: Iterable[str] = ()) -> set[str]:
+    def existing(self, prefixes: Collection[str], *, documents: Iterable[str] = ()) -> set[str]:
         """Return those of some keys and folders that exist: one list for each folder above, all of a depth at once."""
-        documents, since = self._memory.not_remembered(beside), self._memory.changes()
-        if self._is_new() and not documents:
+        missing, since = self._memory.not_remembered(documents), self._memory.changes()
+        if self._is_new() and not missing:
             return set()
         if self.can_list:
             search: Coroutine[Any, Any, set[str]] = self._requests.existing(prefixes)
         else:
             search = self._requests.readable(prefixes)
         existing: set[str]
-        existing, fetched = self._run(_both(search, self._requests.get_many(documents)))
+        existing, fetched = self._run(_both(search, self._requests.get_many(missing)))
         self._remember(fetched, since, ahead=True)
         return existing
 
@@ -316,13 +316,13 @@ class ObjectStorage(FlatStorage):
         return result
 
     def stamp(self, key: str) -> Stamp | None:
-        """Return the ETag of a key; if read only, of a document read less than two seconds ago without a request."""
+        """Return the ETag of a key; if read-only, without a request for a document read in the last 2 seconds."""
         if not check_key(key):
             return None
-        seen = self._memory.stamp(key)
-        read_at, last_stamp = seen or (0.0, None)
+        remembered = self._memory.stamp(key)
+        read_at, last_stamp = remembered or (0.0, None)
         is_fresh = self.trusted is not None or time.monotonic() - read_at < SECONDS_TRUSTED
-        if seen is not None and self.read_only and is_fresh:
+        if remembered is not None and self.read_only and is_fresh:
             return last_stamp
         if last_stamp is not None and self._memory.for_lookup(key) is None:
             since = self._memory.changes()
@@ -407,18 +407,24 @@ class ObjectStorage(FlatStorage):
     def write_back(self, replacements: Sequence[Replacement]) -> Collection[str]:
         for replacement in replacements:
             self._check_file(replacement.key)
-        unstamped = {new.key: new.data for new in replacements if new.existed and new.stamp is None}
+        unstamped = {
+            replacement.key: replacement.data
+            for replacement in replacements
+            if replacement.existed and replacement.stamp is None
+        }
         if unstamped:  # a service without ETags
             self._put(unstamped)
-        conditional = [new for new in replacements if new.key not in unstamped]
-        request = self._requests.put_many_if([(new.key, new.data, new.stamp) for new in conditional])
-        written = self._run_write([new.key for new in replacements], request)
-        changed = [new for new in conditional if new.key not in written]
-        created = [new.key for new in changed if not new.existed]
-        # Then an object exists that could not be read, and may contain other chunks.
+        conditional = [replacement for replacement in replacements if replacement.key not in unstamped]
+        request = self._requests.put_many_if(
+            [(replacement.key, replacement.data, replacement.stamp) for replacement in conditional]
+        )
+        written = self._run_write([replacement.key for replacement in replacements], request)
+        changed = [replacement for replacement in conditional if replacement.key not in written]
+        created = [replacement.key for replacement in changed if not replacement.existed]
+        # The object could not be read but exists: it may contain other chunks.
         if created and self._requests.forbidden_means_missing:
             raise may_exist_error(created[0], self.name)
-        return [new.key for new in changed]
+        return [replacement.key for replacement in changed]
 
     def write_new(self, items: Iterable[tuple[str, bytes]]) -> Collection[str]:
         new = dict(items)
@@ -507,12 +513,14 @@ class ObjectStorage(FlatStorage):
             self._check_deleted(prefix, self._sizes_of(prefix))
         log.debug("Deleted %s below %s", prefix, self.name)
 
-    def _copy(self, sizes: dict[str, int], target: dict[str, str]) -> None:
-        self._run_write(target.values(), self._requests.copy(sizes, target))
+    def _copy(self, sizes: dict[str, int], new_names: dict[str, str]) -> None:
+        self._run_write(new_names.values(), self._requests.copy(sizes, new_names))
 
-    def _copy_and_put(self, sizes: dict[str, int], target: dict[str, str], files: dict[str, bytes]) -> None:
-        both = _both(self._requests.copy(sizes, target), self._requests.put_many(files))
-        self._run_write([*target.values(), *files], both)
+    def _copy_and_put(
+        self, sizes: dict[str, int], new_names: dict[str, str], files: dict[str, bytes]
+    ) -> None:
+        both = _both(self._requests.copy(sizes, new_names), self._requests.put_many(files))
+        self._run_write([*new_names.values(), *files], both)
 
     def zarr_store(self) -> Store:
         from zarr.storage import ObjectStore
@@ -530,5 +538,5 @@ def _strong(stamp: Stamp | None) -> Fingerprint | None:
 
 
 async def _both(first: Coroutine[Any, Any, Any], second: Coroutine[Any, Any, Any]) -> tuple[Any, Any]:
-    done = await all_of((first, second))
-    return done[0], done[1]
+    outcomes = await all_of((first, second))
+    return outcomes[0], outcomes[1]

@@ -57,12 +57,12 @@ def extract_ranges(ranges: Sequence[tuple[int, int]], answers: Mapping[Span, mem
             results.append(bytes(answers[Span(offset, 0)][:length]) if length else b"")
             continue
         parts: list[memoryview] = []
-        at, end = offset, offset + length
+        position, end = offset, offset + length
         for span in ordered[max(0, bisect_right(starts, offset) - 1) :]:
-            if at >= end or span.start > at:
+            if position >= end or span.start > position:
                 break
-            part = answers[span][at - span.start : end - span.start]
+            part = answers[span][position - span.start : end - span.start]
             parts.append(part)
-            at += len(part)
+            position += len(part)
         results.append(b"".join(parts))
     return results

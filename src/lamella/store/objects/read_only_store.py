@@ -62,7 +62,9 @@ class ReadOnlyStore(Store):
         return self.storage.read(key)
 
     async def get_partial_values(self, prototype: Any, key_ranges: Iterable[tuple[str, Any]]) -> list[Any]:
-        return list(await asyncio.gather(*(self.get(key, prototype, part) for key, part in key_ranges)))
+        return list(
+            await asyncio.gather(*(self.get(key, prototype, byte_range) for key, byte_range in key_ranges))
+        )
 
     async def exists(self, key: str) -> bool:
         return is_key(key) and await asyncio.to_thread(self.storage.size, key) is not None

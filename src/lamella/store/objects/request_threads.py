@@ -134,7 +134,7 @@ class RequestThreads:
         self._threads = threads or _shared
         #: Batches with requests that wait; each in turn sends one.
         self._batches: deque[_Batch[Any, Any]] = deque()
-        #: How many threads send requests of this store, or are to do so.
+        #: How many threads send requests of this store, or will when they are free.
         self.turns = 0
         #: How many threads send them now.
         self.serving = 0

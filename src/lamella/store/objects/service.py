@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 T = TypeVar("T")
 
-AT_ONCE = 64
+MAX_REQUESTS = 64
 """Limit of simultaneous requests."""
 
 
@@ -132,23 +132,27 @@ class Service:
         """Get ranges of several keys at once."""
         from zarr.abc.store import RangeByteRequest, SuffixByteRequest
 
-        async def part_of(item: tuple[str, Span]) -> Buffer | None:
-            key, span = item
+        async def part_of(key_and_span: tuple[str, Span]) -> Buffer | None:
+            key, span = key_and_span
             if span.is_suffix:
                 return await self.get(key, SuffixByteRequest(-span.start))
             return await self.get(key, RangeByteRequest(span.start, span.end))
 
         spans = [spans_of(request.ranges) for request in requests]
-        items = [
-            (request.key, span) for request, of_key in zip(requests, spans, strict=True) for span in of_key
+        keys_and_spans = [
+            (request.key, span)
+            for request, key_spans in zip(requests, spans, strict=True)
+            for span in key_spans
         ]
-        answers = iter(await _for_each(part_of, items, cancels=True))
+        answers = iter(await _for_each(part_of, keys_and_spans, cancels=True))
         results: list[RangesRead | None] = []
-        for request, of_key in zip(requests, spans, strict=True):
+        for request, key_spans in zip(requests, spans, strict=True):
             data = {
-                span: answer.as_numpy_array().data for span in of_key if (answer := next(answers)) is not None
+                span: answer.as_numpy_array().data
+                for span in key_spans
+                if (answer := next(answers)) is not None
             }
-            is_missing = len(data) < len(of_key)
+            is_missing = len(data) < len(key_spans)
             results.append(None if is_missing else RangesRead(extract_ranges(request.ranges, data), None))
         return results
 
@@ -363,11 +367,11 @@ def is_cached(store: object) -> bool:
 async def _for_each(
     send: Callable[[K], Awaitable[T]], items: Sequence[K], *, cancels: bool = False
 ) -> list[T]:
-    """Send a request for each item, `AT_ONCE` at a time; after an error no more, and await or cancel the others."""
+    """Send a request for each item, `MAX_REQUESTS` at a time; after an error, none further, and end the others."""
     waiting = deque(range(len(items)))
     results: list[Any] = [None] * len(items)
 
-    async def work() -> None:
+    async def send_waiting() -> None:
         try:
             while waiting:
                 number = waiting.popleft()
@@ -376,7 +380,7 @@ async def _for_each(
             waiting.clear()
             raise
 
-    workers = [asyncio.ensure_future(work()) for _ in range(min(AT_ONCE, len(items)))]
+    workers = [asyncio.ensure_future(send_waiting()) for _ in range(min(MAX_REQUESTS, len(items)))]
     try:
         await asyncio.gather(*workers)
     except BaseException:

@@ -1,7 +1,7 @@
 """Convert the errors of failed requests, from various libraries, to errors of lamella.
 
 Each library has its own error types, so errors are recognised by the HTTP status of the answer, or by the words of a
-connection failure. A missing key is not an error here.
+connection failure. A missing key is not an error here: functions that request keys return None for it.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ ABSENT = frozenset({404, 410})
 DENIED = frozenset({401, 403})
 _MAY_BE_MISSING = ("look at", "list", "delete")
 """Verbs of requests whose key may be missing."""
-_LONGEST = 400
+_LONGEST_TEXT = 400
 _FORBIDDEN, _CONFLICT, _PRECONDITION_FAILED, _NO_SUCH_RANGE, _NOT_IMPLEMENTED = 403, 409, 412, 416, 501
 _UNSUPPORTED = frozenset({405, _NOT_IMPLEMENTED})
 _BUSY = frozenset({408, 409, 412, 425, 429, *range(500, 600)})
-_IN_TEXT = re.compile(r"status(?: code)?:? (\d{3})\b|^(\d{3}), message=|\((\d{3})\) when calling")
+_STATUS_IN_TEXT = re.compile(r"status(?: code)?:? (\d{3})\b|^(\d{3}), message=|\((\d{3})\) when calling")
 _CUT_SHORT = re.compile(
     r"payload is not completed|not enough data|incomplete|end of file|unexpected ?eof|incompletebody",
     re.IGNORECASE,
 )
-_LOST = re.compile(
+_CONNECTION_LOST = re.compile(
     r"connection (?:reset|closed|refused|error)|disconnected|broken pipe|error sending|kind: Connect",
     re.IGNORECASE,
 )
-_LATE = re.compile(r"timed? ?out|timeout", re.IGNORECASE)
+_TIMED_OUT = re.compile(r"timed? ?out|timeout", re.IGNORECASE)
 _OBSTORE_MODULE = re.compile(r"^_?obstore\b")
 _GENERIC = re.compile(r"^Generic \w+ error: ")
 _PERFORMING = re.compile(r"Error performing (\w+ \S+) in [\d.]+\w+(?:, after \d+ retries[^-]*)? - ")
@@ -45,18 +45,18 @@ _OTHER_REGION = re.compile(r"incorrectly configured region")
 _EXPIRED = re.compile(r"\b(?:ExpiredToken|InvalidToken|TokenRefreshRequired)\b")  # which S3 answers with 400
 _LACKS_HEADER = re.compile(r"\b([\w-]+) Header missing from response", re.IGNORECASE)  # of obstore
 _EMPTY_NAME = re.compile(r'Path "([^"]*)" contained empty path segment')  # of obstore
-_WHOLE = re.compile(r"non-partial response|range request not supported by", re.IGNORECASE)
+_WHOLE_FOR_A_PART = re.compile(r"non-partial response|range request not supported by", re.IGNORECASE)
 _PAST_END = re.compile(r"wanted range starting at \d+, but", re.IGNORECASE)  # obstore in memory and on disk
 _TEMPORARY = frozenset({408, 409, 425, 429, *range(500, 600)}) - {501}
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and its causes."""
-    seen = 0
+    depth = 0
     current: BaseException | None = error
-    while current is not None and seen < 8:
+    while current is not None and depth < 8:
         yield current
-        current, seen = current.__cause__ or current.__context__, seen + 1
+        current, depth = current.__cause__ or current.__context__, depth + 1
 
 
 def status_of(error: BaseException) -> int | None:
@@ -70,20 +70,20 @@ def status_of(error: BaseException) -> int | None:
 
 def _own_status(error: BaseException) -> int | None:
     for name in ("status", "status_code", "code"):
-        value = getattr(error, name, None)
-        if not isinstance(value, bool) and str(value).isdecimal() and 100 <= int(str(value)) < 600:
-            return int(str(value))
+        status = getattr(error, name, None)
+        if not isinstance(status, bool) and str(status).isdecimal() and 100 <= int(str(status)) < 600:
+            return int(str(status))
     response: Any = getattr(error, "response", None)
     if isinstance(response, dict):
-        value = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        if isinstance(value, int):
-            return value
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if isinstance(status, int):
+            return status
     kind = type(error).__name__
     if isinstance(error, PermissionError) or kind == "PermissionDeniedError":
         return 403
     if kind == "UnauthenticatedError":
         return 401
-    match = _IN_TEXT.search(str(error))
+    match = _STATUS_IN_TEXT.search(str(error))
     return int(next(filter(None, match.groups()))) if match else None
 
 
@@ -115,7 +115,7 @@ def _connection_failure(error: BaseException) -> tuple[str, int] | None:
     kind, text = type(error).__name__, _text(error)
     if _OBSTORE_MODULE.search(type(error).__module__):  # obstore's text always contains the word timeout
         text = str(error).replace("retry_timeout", "")
-    if isinstance(error, TimeoutError) or _LATE.search(kind) or _LATE.search(text):
+    if isinstance(error, TimeoutError) or _TIMED_OUT.search(kind) or _TIMED_OUT.search(text):
         return "no answer came in time", errno.ETIMEDOUT
     if kind in ("ClientPayloadError", "IncompleteRead", "ResponseStreamingError") or _CUT_SHORT.search(text):
         return "the answer was cut short", errno.ECONNRESET
@@ -123,7 +123,7 @@ def _connection_failure(error: BaseException) -> tuple[str, int] | None:
         isinstance(error, ConnectionError)
         or "Disconnected" in kind
         or "Connector" in kind
-        or _LOST.search(text)
+        or _CONNECTION_LOST.search(text)
     ):
         return "the connection failed", errno.ECONNRESET
     return None
@@ -149,7 +149,7 @@ def is_unsupported(error: BaseException) -> bool:
 
 def is_whole_for_a_part(error: BaseException) -> bool:
     """Whether a server returned a whole file for a range request, as obstore reports it."""
-    return any(_WHOLE.search(str(cause)) for cause in _chain(error))
+    return any(_WHOLE_FOR_A_PART.search(str(cause)) for cause in _chain(error))
 
 
 def request_error(
@@ -209,10 +209,10 @@ def explained(verb: str, key: str, where: str, *, origin: str = "", tried: str =
 
 def _unreadable_content(prefix: str, error: Exception) -> StorageError | DamagedDataError | None:
     """Return the error for keys that cannot be listed, and for a damaged file in an archive; else None."""
-    if empty := _EMPTY_NAME.search(str(error)):
+    if empty_name := _EMPTY_NAME.search(str(error)):
         return StorageError(
-            f"{prefix}: the bucket has keys with two slashes in a row, below {empty[1]!r}, and a folder with such keys "
-            "cannot be listed. Delete or rename them with the tools of the service.",
+            f"{prefix}: the bucket has keys with two slashes in a row, below {empty_name[1]!r}, and a folder with such "
+            "keys cannot be listed. Delete or rename them with the tools of the service.",
             errno.EIO,
         )
     if any(isinstance(cause, zlib.error) or type(cause).__name__ == "BadZipFile" for cause in _chain(error)):
@@ -241,12 +241,12 @@ def _unusual_answer(
             "check the URL.",
             errno.ENOENT,
         )
-    lacks = _LACKS_HEADER.search(str(error))
-    if lacks:
+    header = _LACKS_HEADER.search(str(error))
+    if header:
         return StorageError(
-            f"{prefix}: the answer of the service lacks the header {lacks[1]}, which every service of this kind sends; "
-            "a proxy or an emulator may leave it out. Nothing is known to be wrong with what is stored: open the store "
-            "without the proxy, or read it by its http(s) URL.",
+            f"{prefix}: the answer of the service lacks the header {header[1]}, which every service of this kind "
+            "sends; a proxy or an emulator may leave it out. Nothing is known to be wrong with what is stored: open "
+            "the store without the proxy, or read it by its http(s) URL.",
             errno.EIO,
         )
     return None
@@ -283,9 +283,12 @@ def _redirected(prefix: str, where: str, error: Exception) -> StorageError:
 def conceal_secrets(error: BaseException) -> None:
     """Remove passwords and signatures from the URLs in an error and its causes, which a traceback shows."""
     for cause in _chain(error):
-        if any(isinstance(part, str) and without_secrets(part) != part for part in cause.args):
+        if any(
+            isinstance(argument, str) and without_secrets(argument) != argument for argument in cause.args
+        ):
             cause.args = tuple(
-                without_secrets(part) if isinstance(part, str) else part for part in cause.args
+                without_secrets(argument) if isinstance(argument, str) else argument
+                for argument in cause.args
             )
         request: Any = getattr(cause, "request_info", None)  # of aiohttp
         if request is not None:
@@ -345,7 +348,7 @@ def _text(error: BaseException) -> str:
     """Return the text of an error on one line, without obstore's debug output."""
     text = without_secrets(one_line(error).partition(" Debug source:")[0].partition(" context: 0:")[0])
     text = _PERFORMING.sub(r"\1: ", _GENERIC.sub("", text))
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
 
 
 def _status_words(status: int) -> str:

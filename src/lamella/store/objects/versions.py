@@ -255,15 +255,17 @@ class VersionedStorage(ZarrStorage):
 
 def _conflict(name: str, branch: str, error: Any, rebase: bool) -> ConflictError:
     paths = sorted({str(conflict.path) for conflict in getattr(error, "conflicts", None) or ()})
-    both = f" Both changed {', '.join(paths[:5])}{' and others' if len(paths) > 5 else ''}." if paths else ""
+    both_paths = (
+        f" Both changed {', '.join(paths[:5])}{' and others' if len(paths) > 5 else ''}." if paths else ""
+    )
     advice = (
         "Open the store again, make the changes again and commit."
         if rebase
         else "Commit with rebase=True, which succeeds where the changes do not meet, or open the store again."
     )
     return ConflictError(
-        f"Cannot commit {name}: another session committed to the branch {branch!r} since this one began.{both} Nothing "
-        f"of this session was stored. {advice}"
+        f"Cannot commit {name}: another session committed to the branch {branch!r} since this one began.{both_paths} "
+        f"Nothing of this session was stored. {advice}"
     )
 
 

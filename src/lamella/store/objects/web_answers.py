@@ -20,8 +20,8 @@ PAGES = ("text/html", "application/xhtml+xml")
 PARTIAL = 206
 _PATIENCE = 30.0
 """Seconds to wait for a connection and for each part of an answer."""
-_GZIP = 31
-"""What zlib calls the format of gzip."""
+_GZIP_WBITS = 31
+"""Value of ``wbits`` of zlib for gzip."""
 
 
 class PlainAnswer(NamedTuple):
@@ -46,7 +46,7 @@ def read_plainly(
     obstore. Raises OSError as urllib does, and `StorageError` where the server ignores ``byte_range``.
     """
     parts = urlsplit(url)
-    path = f"{parts.path.rstrip('/')}/{quote(key, safe=_SAFE)}"
+    path = f"{parts.path.rstrip('/')}/{quote(key, safe=_UNQUOTED)}"
     request = Request(urlunsplit((parts.scheme, parts.netloc, path, parts.query, "")))
     # A redirect may lead to another host, which the credentials are not for.
     for name, value in client_options.get("default_headers", {}).items():
@@ -61,14 +61,14 @@ def read_plainly(
         data: bytes = answer.read()
         size = len(data)
         if byte_range is not None:
-            whole = re.search(r"/(\d+)$", answer.headers.get("Content-Range", ""))
-            if answer.status != PARTIAL or whole is None:
+            total = re.search(r"/(\d+)$", answer.headers.get("Content-Range", ""))
+            if answer.status != PARTIAL or total is None:
                 raise ranges_ignored_error(f"{url.partition('?')[0]}/{key}")
-            size = int(whole[1])
+            size = int(total[1])
         return PlainAnswer(data, size, dict(answer.headers))
 
 
-_SAFE = "/!$&'()*+,;=:@~"
+_UNQUOTED = "/!$&'()*+,;=:@~"
 
 
 def uncompressed(data: bytes, encoding: str, source: str, *, is_part: bool) -> bytes:
@@ -82,7 +82,7 @@ def uncompressed(data: bytes, encoding: str, source: str, *, is_part: bool) -> b
             "Content-Encoding, or copy the store to a folder."
         )
     try:
-        return zlib.decompress(data, _GZIP)
+        return zlib.decompress(data, _GZIP_WBITS)
     except zlib.error as error:
         raise StorageError(
             f"Cannot read {source}: the service states that it is compressed (Content-Encoding: {encoding}), and it is "

@@ -41,7 +41,7 @@ from lamella.store.objects.credentials import option_names, resolve
 from lamella.store.objects.document_memory import SECONDS_EXPECTED, Recent
 from lamella.store.objects.object_client import check_process
 from lamella.store.objects.object_storage import ObjectStorage
-from lamella.store.objects.service import AT_ONCE, Service, is_cached
+from lamella.store.objects.service import MAX_REQUESTS, Service, is_cached
 from lamella.store.objects.service_errors import is_lamella_error, request_error
 from lamella.store.objects.url_checks import cached_web_error
 
@@ -209,7 +209,7 @@ class ZarrStorage(FlatStorage):
     `address` is its path or URL for messages; by default the store's own URL.
     """
 
-    at_once = AT_ONCE
+    max_requests = MAX_REQUESTS
     has_stamps = False
 
     def __init__(self, store: Store, read_only: bool = False, address: str | None = None) -> None:
@@ -226,7 +226,7 @@ class ZarrStorage(FlatStorage):
         self._ahead: Recent[bytes] = Recent(SECONDS_EXPECTED)
         #: Whether small files may decompress to large ones.
         self._inflates = isinstance(store, ZipStore)
-        #: Whether what reads as missing is missing, without a second request.
+        #: Whether a key that reads as missing is certainly missing, so that it is not requested again.
         self._answers_certainly = self._inflates or type(store) is MemoryStore
         # A ZipStore opens its file now.
         self._run("open", "", store._ensure_open())
@@ -483,7 +483,7 @@ def _tag(info: Mapping[str, Any] | None) -> Fingerprint | None:
 
 
 def chain_options(url: str, storage_options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the fsspec options of a chained URL by protocol; those of its last URL may be passed without protocol."""
+    """Return the fsspec options of a chained URL, by protocol; for S3, options without a protocol are accepted too."""
     # Copies: fsspec writes into the options that it gets.
     options = {
         name: {**value} if isinstance(value, dict) else value

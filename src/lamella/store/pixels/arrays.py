@@ -1,7 +1,7 @@
 """Read, write and resize the pixels of one array, on top of either engine.
 
-A file that a write covers is replaced without being read, writers of different regions of one file wait for each other,
-and a handle notices when another process changed the array.
+A file that a write covers (`chunk_grid`) is replaced without being read, writers of different regions of one file wait
+for each other, and a handle notices when another process changed the array.
 """
 
 from __future__ import annotations
@@ -143,10 +143,10 @@ class StoredArray:
             return np.empty(selection.result_shape, meta.dtype) if out is None else out
         if out is None:
             check_memory(selection.result_shape, meta.dtype.itemsize, lambda: f"Reading array {self._where}")
-            block = self._call("read", meta, [selection], lambda engine: engine.read(selection))
+            block = self._call_engine("read", meta, [selection], lambda engine: engine.read(selection))
             return selection.finish(block)
         request = ReadRequest.into(selection, out)
-        self._call("read", meta, [selection], lambda engine: engine.read(selection, request.block))
+        self._call_engine("read", meta, [selection], lambda engine: engine.read(selection, request.block))
         if not request.is_direct:
             request.finish()
         return out
@@ -174,11 +174,13 @@ class StoredArray:
             )
         results = results_for(selections, meta.dtype, out)
         requests = [
-            ReadRequest.into(selection, results[n, ...] if isinstance(results, np.ndarray) else results[n])
-            for n, selection in enumerate(selections)
+            ReadRequest.into(
+                selection, results[number, ...] if isinstance(results, np.ndarray) else results[number]
+            )
+            for number, selection in enumerate(selections)
             if not selection.is_empty
         ]
-        self._call(
+        self._call_engine(
             "read",
             meta,
             [request.selection for request in requests],
@@ -217,7 +219,7 @@ class StoredArray:
             meta, block = current, cast_for(block, current.dtype, self._where, selection)
 
     def _write_locked(self, meta: ArrayMeta, selection: Selection, block: Array) -> None:
-        self._call("write", meta, [selection], lambda engine: engine.write(selection, block))
+        self._call_engine("write", meta, [selection], lambda engine: engine.write(selection, block))
 
     def write_orthogonal(self, index: Index, data: object) -> None:
         """Write to an index where each index array selects along its own axis."""
@@ -254,18 +256,18 @@ class StoredArray:
         """Change the lengths of the axes: new regions read as the fill value, cropped pixels are deleted for good."""
         from lamella.store.pixels.growth import clear_cropped, growing
 
-        new = _new_shape(shape, self._writable_meta().shape, self._where)
+        new_shape = _new_shape(shape, self._writable_meta().shape, self._where)
         with self.shape_lock():
             meta = self.refresh()
-            shrunk = tuple(map(min, meta.shape, new))
+            shrunk = tuple(map(min, meta.shape, new_shape))
             if shrunk != meta.shape:
                 # Delete pixels before publishing the smaller shape: a kill in between leaves fill values, and
                 # growing again never shows old pixels.
                 clear_cropped(self, meta, shrunk)
                 self.documents.put_shape(self.path, shrunk)
                 self.refresh()
-        if any(map(gt, new, shrunk)):
-            with growing(self, lambda _: new):
+        if any(map(gt, new_shape, shrunk)):
+            with growing(self, lambda _: new_shape):
                 pass
 
     def append(self, data: object, axis: int = 0) -> Shape:
@@ -276,16 +278,18 @@ class StoredArray:
         from lamella.store.pixels.growth import growing
 
         block = cast_for(data, self._writable_meta().dtype, self._where)
-        new = self.appended_shape(block.shape, axis)
-        axis %= len(new)
+        new_shape = self.appended_shape(block.shape, axis)
+        axis %= len(new_shape)
 
-        def grow(old: Shape) -> Shape:
-            return _appended_shape(old, block.shape, axis, self._where)
+        def shape_after(old_shape: Shape) -> Shape:
+            return _appended_shape(old_shape, block.shape, axis, self._where)
 
-        with growing(self, grow, is_overwritten=True) as larger:
-            new = larger.meta.shape
-            larger.write((*(slice(None),) * axis, slice(new[axis] - block.shape[axis], new[axis])), block)
-        return new
+        with growing(self, shape_after, is_overwritten=True) as larger:
+            new_shape = larger.meta.shape
+            larger.write(
+                (*(slice(None),) * axis, slice(new_shape[axis] - block.shape[axis], new_shape[axis])), block
+            )
+        return new_shape
 
     def appended_shape(self, shape: Shape, axis: int = 0) -> Shape:
         """Return the shape of the array after appending a block of a shape."""
@@ -301,7 +305,7 @@ class StoredArray:
     def _where(self) -> str:
         return self.documents.location(self.path)
 
-    def _call(
+    def _call_engine(
         self, verb: str, meta: ArrayMeta, selections: list[Selection], action: Callable[[Engine], T]
     ) -> T:
         """Call the engine for some selections, and name the array in its errors."""
@@ -327,8 +331,8 @@ class StoredArray:
         system_error = engine.system_error(error)
         if system_error is not None:
             reason = system_error.strerror or str(system_error)
-            kind = type(system_error) if isinstance(system_error, StorageError) else StorageError
-            raise kind(
+            error_type = type(system_error) if isinstance(system_error, StorageError) else StorageError
+            raise error_type(
                 f"Cannot {verb} the pixels of array {self._where}: {clause(reason)}.", system_error.errno
             ) from error
         keys = (self._damaged_key(meta, selection) for selection in selections)
@@ -373,35 +377,36 @@ def _reopen(
     return array
 
 
-def _appended_shape(old: Shape, block: Shape, axis: int, where: str) -> Shape:
+def _appended_shape(old_shape: Shape, block_shape: Shape, axis: int, where: str) -> Shape:
     """Return the shape of an array with a block appended; raise where the block does not fit."""
-    axis = whole_number(axis, "The argument axis", -len(old))
-    if len(block) != len(old) or axis >= len(old):
+    axis = whole_number(axis, "The argument axis", -len(old_shape))
+    if len(block_shape) != len(old_shape) or axis >= len(old_shape):
         raise InvalidArgumentError(
-            f"Cannot append data of shape {block} along axis {axis} of array {where}, which has the shape {old}."
+            f"Cannot append data of shape {block_shape} along axis {axis} of array {where}, which has the shape "
+            f"{old_shape}."
         )
-    axis %= len(old)
-    expected = (*old[:axis], block[axis], *old[axis + 1 :])
-    if block != expected:
+    axis %= len(old_shape)
+    expected = (*old_shape[:axis], block_shape[axis], *old_shape[axis + 1 :])
+    if block_shape != expected:
         raise InvalidArgumentError(
-            f"Cannot append data of shape {block} along axis {axis} of array {where}, which has the shape {old}: the "
-            f"data need the shape {expected}."
+            f"Cannot append data of shape {block_shape} along axis {axis} of array {where}, which has the shape "
+            f"{old_shape}: the data need the shape {expected}."
         )
-    return (*old[:axis], old[axis] + block[axis], *old[axis + 1 :])
+    return (*old_shape[:axis], old_shape[axis] + block_shape[axis], *old_shape[axis + 1 :])
 
 
-def _new_shape(shape: Sequence[int], old: Shape, where: str) -> Shape:
-    new = whole_numbers(shape, "The argument shape", 0)
-    if len(new) != len(old) or any(n >= 1 << 62 for n in new):
+def _new_shape(shape: Sequence[int], old_shape: Shape, where: str) -> Shape:
+    new_shape = whole_numbers(shape, "The argument shape", 0)
+    if len(new_shape) != len(old_shape) or any(length >= 1 << 62 for length in new_shape):
         raise InvalidArgumentError(
-            f"Cannot resize array {where} of shape {old} to {new}: pass one length of 0 or more per axis."
+            f"Cannot resize array {where} of shape {old_shape} to {new_shape}: pass one length of 0 or more per axis."
         )
-    return new
+    return new_shape
 
 
 @dataclass(frozen=True)
 class ReadRequest:
-    """One region to read: its selection, the memory to read it into, and the result array."""
+    """One selection to read: the memory that the engine reads it into, and the array for the caller."""
 
     selection: Selection
     block: Array

@@ -40,7 +40,7 @@ def is_lazy(data: object, dtype: np.dtype[Any]) -> bool:
 
 
 def _is_in_memory(data: object) -> bool:
-    """Whether an object other than a numpy array has its values in memory."""
+    """Whether an array-like object that is not a numpy array has its values in memory."""
     inner = getattr(getattr(data, "variable", None), "_data", None)  # of xarray
     names = ("__array_interface__", "iloc")  # the second of columns of pandas
     return (
@@ -73,45 +73,47 @@ def cast_for(data: object, dtype: np.dtype[Any], where: str, selection: Selectio
             clause(error) if isinstance(error, ValueRangeError) else f"the data do not fit {dtype} ({error})"
         )
         raise InvalidArgumentError(
-            f"Cannot write to {_region(selection)}array {where}: {reason}. Clip, rescale or convert the data first, "
-            "or create an array of another data type."
+            f"Cannot write to {_describe_region(selection)}array {where}: {reason}. Clip, rescale or convert the data "
+            "first, or create an array of another data type."
         ) from error
 
 
-def _region(selection: Selection | None) -> str:
+def _describe_region(selection: Selection | None) -> str:
     """Return words that name the region of a selection, for a message."""
     bounds = None if selection is None else selection.bounds
     if not bounds or not bounds[0]:
         return ""
-    return f"region [{', '.join(f'{a}:{b}' for a, b in zip(*bounds, strict=True))}] of "
+    return f"region [{', '.join(f'{start}:{stop}' for start, stop in zip(*bounds, strict=True))}] of "
 
 
 def drop_duplicate_points(selection: Selection, block: Array) -> tuple[Selection, Array]:
-    """Drop all but the last of the points that an index names twice, as numpy does: engines write in any order."""
+    """Drop all but the last of points that an index contains twice, which numpy keeps: engines write in any order."""
     if all(isinstance(axis, slice) for axis in selection.axes):
         return selection, block
-    if selection.paired:
+    if selection.is_paired:
         stacked = np.stack([np.asarray(axis) for axis in selection.axes])
-        _, first = np.unique(stacked[:, ::-1], axis=1, return_index=True)
-        keep = np.sort(stacked.shape[1] - 1 - first)
-        if len(keep) == stacked.shape[1]:
+        _, first_positions = np.unique(stacked[:, ::-1], axis=1, return_index=True)
+        last_positions = np.sort(stacked.shape[1] - 1 - first_positions)
+        if len(last_positions) == stacked.shape[1]:
             return selection, block
-        axes = tuple(np.asarray(axis)[keep] for axis in selection.axes)
-        return Selection(axes, True, (len(keep),), (), None, (len(keep),)), block[keep]
+        axes = tuple(np.asarray(axis)[last_positions] for axis in selection.axes)
+        return Selection(axes, True, (len(last_positions),), (), None, (len(last_positions),)), block[
+            last_positions
+        ]
     axes_list = list(selection.axes)
     for axis_number, axis in enumerate(axes_list):
         if isinstance(axis, slice):
             continue
-        _, first = np.unique(axis[::-1], return_index=True)
-        keep = np.sort(len(axis) - 1 - first)
-        if len(keep) < len(axis):
-            axes_list[axis_number] = axis[keep]
-            block = np.take(block, keep, axis=axis_number)
+        _, first_positions = np.unique(axis[::-1], return_index=True)
+        last_positions = np.sort(len(axis) - 1 - first_positions)
+        if len(last_positions) < len(axis):
+            axes_list[axis_number] = axis[last_positions]
+            block = np.take(block, last_positions, axis=axis_number)
     return Selection(tuple(axes_list), False, block.shape, (), None, block.shape), block
 
 
 #: Number of values that are checked and cast together, so that they are still in the processor's cache.
-_BATCH = 2**17
+_BATCH_VALUES = 2**17
 
 
 class ValueRangeError(InvalidArgumentError):
@@ -121,12 +123,12 @@ class ValueRangeError(InvalidArgumentError):
 def cast_data(data: object, dtype: np.dtype[Any]) -> Array:
     """Cast numbers, lists or arrays to a dtype; see `cast_values`."""
     values = np.asarray(data)
-    is_list = not hasattr(data, "__array__")
+    is_python = not hasattr(data, "__array__")
     if values.dtype == object:
-        is_list, data = True, values.tolist()
+        is_python, data = True, values.tolist()
         values = np.array(data)
-    is_inexact = is_list and values.dtype.kind == "f" and dtype.itemsize == 8
-    if dtype.kind in "iu" and (values.dtype == object or is_inexact):
+    may_be_rounded = is_python and values.dtype.kind == "f" and dtype.itemsize == 8
+    if dtype.kind in "iu" and (values.dtype == object or may_be_rounded):
         return _exact_integers(data, values, dtype)
     if values.dtype == object and dtype.kind in "fc":
         values = values.astype(np.result_type(dtype, np.float64))  # large Python integers
@@ -143,32 +145,32 @@ def cast_values(values: Array, dtype: np.dtype[Any]) -> Array:
         return values.astype(dtype, copy=False)
     if values.dtype.kind == "c" and dtype.kind in "biuf":
         values = _real_part(values, dtype)
-    if values.size <= _BATCH or not values.flags.c_contiguous:
+    if values.size <= _BATCH_VALUES or not values.flags.c_contiguous:
         check_values(values, dtype)
         with np.errstate(over="ignore", invalid="ignore"):
             return values.astype(dtype)
-    cast = np.empty(values.shape, dtype)
-    source, target = values.reshape(-1), cast.reshape(-1)
-    for start in range(0, values.size, _BATCH):
-        batch = source[start : start + _BATCH]
+    cast_array = np.empty(values.shape, dtype)
+    source, target = values.reshape(-1), cast_array.reshape(-1)
+    for start in range(0, values.size, _BATCH_VALUES):
+        batch = source[start : start + _BATCH_VALUES]
         check_values(batch, dtype)
         with np.errstate(over="ignore", invalid="ignore"):
-            target[start : start + _BATCH] = batch
-    return cast
+            target[start : start + _BATCH_VALUES] = batch
+    return cast_array
 
 
 def check_exact(values: Array, dtype: np.dtype[Any]) -> None:
     """Raise where a dtype changes values, other than by rounding floats to narrower floats."""
-    cast = cast_values(values, dtype)
+    cast_array = cast_values(values, dtype)
     if np.can_cast(values.dtype, dtype, "safe") or (
         values.dtype.kind in "fc" and values.dtype.kind == dtype.kind
     ):
         return
-    changed = cast.astype(values.dtype) != values
+    changed = cast_array.astype(values.dtype) != values
     if changed.any():
-        index = tuple(int(i) for i in np.argwhere(changed)[0])
+        index = tuple(int(number) for number in np.argwhere(changed)[0])
         raise ValueRangeError(
-            f"The data ({values.dtype}) have {values[index]}, which {dtype} would store as {cast[index]}."
+            f"The data ({values.dtype}) have {values[index]}, which {dtype} would store as {cast_array[index]}."
         )
 
 
@@ -189,33 +191,33 @@ def check_values(values: Array, dtype: np.dtype[Any]) -> None:
 
 
 def _check_integers(values: Array, dtype: np.dtype[Any]) -> None:
-    info = np.iinfo(dtype)
+    limits = np.iinfo(dtype)
     for value in (values.min(), values.max()):  # either is NaN where there is a NaN
-        if not np.isfinite(value) or not info.min <= int(value) <= info.max:
-            raise _out_of_range(values, value, dtype, info.min, info.max)
+        if not np.isfinite(value) or not limits.min <= int(value) <= limits.max:
+            raise _out_of_range(values, value, dtype, limits.min, limits.max)
 
 
 def _exact_integers(data: object, values: Array, dtype: np.dtype[Any]) -> Array:
     """Return Python numbers as integers one by one: numpy converts ``[0, 2**64 - 1]`` to floats."""
     if values.dtype != object and not np.isfinite(values).all():
         _check_integers(values, dtype)
-    info, integers = np.iinfo(dtype), [int(number) for number in np.array(data, dtype=object).flat]
+    limits, integers = np.iinfo(dtype), [int(number) for number in np.array(data, dtype=object).flat]
     for value in (min(integers, default=0), max(integers, default=0)):
-        if not info.min <= value <= info.max:
-            raise _out_of_range(values, value, dtype, info.min, info.max)
+        if not limits.min <= value <= limits.max:
+            raise _out_of_range(values, value, dtype, limits.min, limits.max)
     return np.array(integers, dtype).reshape(values.shape)
 
 
 def _check_floats(values: Array, dtype: np.dtype[Any]) -> None:
-    ends = np.array([values.min(), values.max()])
+    extremes = np.array([values.min(), values.max()])
     with np.errstate(over="ignore"):
-        if np.isfinite(ends).all():
-            wrong = ends[~np.isfinite(ends.astype(dtype))]
+        if np.isfinite(extremes).all():
+            unrepresentable = extremes[~np.isfinite(extremes.astype(dtype))]
         else:  # infinity and NaN are representable; check the finite values
-            wrong = values[np.isfinite(values) & ~np.isfinite(values.astype(dtype))]
-    if wrong.size:
+            unrepresentable = values[np.isfinite(values) & ~np.isfinite(values.astype(dtype))]
+    if unrepresentable.size:
         limit = np.finfo(dtype).max
-        raise _out_of_range(values, wrong.flat[0], dtype, -limit, limit)
+        raise _out_of_range(values, unrepresentable.flat[0], dtype, -limit, limit)
 
 
 def _real_part(values: Array, dtype: np.dtype[Any]) -> Array:

@@ -20,7 +20,7 @@ from lamella.errors import DamagedDataError
 from lamella.store.files.file_system import read_at
 from lamella.store.files.temporary_files import stage
 from lamella.store.pixels.chunk_cache import indexes
-from lamella.store.pixels.shard_file import NO_CHUNK, IndexForm, ShardFile, decode_index, fill_shard
+from lamella.store.pixels.shard_file import NO_CHUNK, IndexLayout, ShardFile, decode_index, fill_shard
 from lamella.store.pixels.stored_chunks import require_file
 
 if TYPE_CHECKING:
@@ -34,16 +34,23 @@ if TYPE_CHECKING:
     from lamella.store.storage import Stamp
     from lamella.types import Shape
 
-Entries: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"
+IndexEntries: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"
 
-#: A file that changed more recently than this is not cached: a replacement within the same clock tick can reuse its
-#: inode, and so have an equal stamp.
+#: A file that changed less than this many nanoseconds ago is not cached: a replacement within the same tick of the
+#: clock can reuse its inode, and so have an equal stamp.
 _SETTLED_NS = 2_000_000_000
 
 
-def stamp_of_chunks(status: os.stat_result, coding: int) -> Stamp:
+def stamp_of_chunks(status: os.stat_result, coding_identity: int) -> Stamp:
     """Return a stamp that differs whenever the bytes of a file or their decoding differ."""
-    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size, coding
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_size,
+        coding_identity,
+    )
 
 
 class FolderSource:
@@ -57,15 +64,17 @@ class FolderSource:
     def open(self, key: str, index: Shape, numbers: Collection[object]) -> ChunkFile:
         del index
         coding = self._coding
-        return ChunkFile(self._storage, self._prefix + key, coding.index, len(numbers), coding.identity)
+        return ChunkFile(
+            self._storage, self._prefix + key, coding.index_layout, len(numbers), coding.identity
+        )
 
     def decoded(self, key: str, number: int) -> DecodedChunk | None:
-        whole = self._prefix + key
-        status = self._storage.regular_file_status(whole)
+        full_key = self._prefix + key
+        status = self._storage.regular_file_status(full_key)
         if status is None:
             return None
         stamp = stamp_of_chunks(status, self._coding.identity)
-        return self._storage.decoded.get((f"{self._storage.root}/{whole}", number), stamp)
+        return self._storage.decoded.get((f"{self._storage.root}/{full_key}", number), stamp)
 
     def read(self, tasks: Sequence[Task], use_cache: bool, decode: Callable[[Sequence[Task]], None]) -> None:
         del use_cache
@@ -92,13 +101,13 @@ class FolderSource:
                 file.old.close()
 
     def _write_file(self, file: FileChange, chunks: Iterable[tuple[FileChange, int, bytes]]) -> None:
-        whole, form = self._prefix + file.key, self._coding.index
-        if form is None:
+        full_key, layout = self._prefix + file.key, self._coding.index_layout
+        if layout is None:
             for _, _, data in chunks:
                 file.old.close()
-                self._storage.write(whole, data)
+                self._storage.write(full_key, data)
             return
-        shard = ShardFile(partial(stage, self._storage, whole), form)
+        shard = ShardFile(partial(stage, self._storage, full_key), layout)
         try:
             fill_shard(shard, file, chunks)
             file.old.close()
@@ -109,26 +118,32 @@ class FolderSource:
 
 
 class ChunkFile:
-    """One file, opened when its first chunk is read, and closed after ``uses`` chunks; safe for threads.
+    """One file, opened when its first chunk is read, and closed after ``chunk_count`` chunks; safe for threads.
 
-    ``form`` is the layout of the shard's index, None for a file of one chunk; ``coding`` becomes part of cached stamps.
+    ``layout`` is that of the shard's index, None for a file of one chunk. ``coding_identity`` (`Coding.identity`)
+    becomes part of the stamps of cached chunks.
     """
 
     can_read_again = True
 
     def __init__(
-        self, storage: LocalStorage, key: str, form: IndexForm | None, uses: int, coding: int = 0
+        self,
+        storage: LocalStorage,
+        key: str,
+        layout: IndexLayout | None,
+        chunk_count: int,
+        coding_identity: int = 0,
     ) -> None:
         self._storage = storage
         self._key = key
         self.path = f"{storage.root}/{key}"
-        self._form = form
-        self._coding = coding
-        self._remaining = uses
+        self._layout = layout
+        self._coding_identity = coding_identity
+        self._remaining = chunk_count
         self._lock = threading.Lock()
         self._fd: int | None = None
         self._is_missing = False
-        self._entries: Entries | None = None
+        self._entries: IndexEntries | None = None
         self.size = 0
         #: Stamp of the open file; None where the file changed too recently to be cached.
         self.stamp: Stamp | None = None
@@ -136,7 +151,7 @@ class ChunkFile:
     def chunk(self, number: int) -> bytes | None:
         if not self.is_open():
             return None
-        span = (0, self.size) if self._form is None else self._span(number)
+        span = (0, self.size) if self._layout is None else self._span(number)
         assert self._fd is not None
         return None if span is None else read_at(self._fd, *span)
 
@@ -158,7 +173,7 @@ class ChunkFile:
         return False
 
     def spans(self, numbers: Sequence[int]) -> dict[int, tuple[int, int]]:
-        if not self.is_open() or self._form is None:
+        if not self.is_open() or self._layout is None:
             return {}
         spans = ((number, self._span(number)) for number in numbers)
         return {number: span for number, span in spans if span is not None}
@@ -217,22 +232,22 @@ class ChunkFile:
             if not S_ISREG(status.st_mode):
                 require_file(status.st_mode, self.path)
             self.size = status.st_size
-            stamp = stamp_of_chunks(status, self._coding)
+            stamp = stamp_of_chunks(status, self._coding_identity)
             is_settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS
             self.stamp = stamp if is_settled else None
-            if self._form is not None:
-                self._entries = self._read_index(fd, (*stamp, hash(self._form)), self._form)
+            if self._layout is not None:
+                self._entries = self._read_index(fd, (*stamp, hash(self._layout)), self._layout)
         except BaseException:
             os.close(fd)  # the next thread opens it again, and raises the same error
             raise
         return fd
 
-    def _read_index(self, fd: int, stamp: Stamp, form: IndexForm) -> Entries:
+    def _read_index(self, fd: int, stamp: Stamp, layout: IndexLayout) -> IndexEntries:
         entries = indexes.get(self.path, stamp)
         if entries is None:
-            start, length = form.span
+            start, length = layout.span
             start = max(0, self.size + start) if start < 0 else start
-            entries = decode_index(read_at(fd, start, length), form, self.path)
+            entries = decode_index(read_at(fd, start, length), layout, self.path)
             if self.stamp is not None:
                 indexes.put(self.path, stamp, entries)
         return entries

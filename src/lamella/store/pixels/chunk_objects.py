@@ -1,8 +1,9 @@
 """Read and write the shards or single-chunk objects of an array in a remote store, many requests at a time.
 
 A read sends two rounds of requests: the indexes of the shards (unless cached), then byte ranges of chunks; a shard
-whose chunks are all needed is requested whole. Ranges are requested on the condition of the stamp of the index, so that
-a new shard is never read with an old index. Without stamps nothing is cached.
+whose chunks are all needed is requested whole. A range is requested on the condition that the object still has the
+stamp of its index, so that a new shard is never read with an old index. Without stamps nothing is cached. A read of 300
+MiB is done in *portions* of 128, 128 and 44 MiB: while one is decoded, the next is requested.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from lamella.store.metadata.array_meta import ArrayMeta
-    from lamella.store.pixels.chunk_files import Entries
+    from lamella.store.pixels.chunk_files import IndexEntries
     from lamella.store.pixels.chunk_source import ArrayFile, Encoded, FileChange
     from lamella.store.pixels.coding import Coding, DecodedChunk
     from lamella.store.storage import RangesRead, Stamp, Storage
     from lamella.types import Shape
 
 PORTION: Final = 128 << 20
-"""Encoded bytes of one portion of a read; one portion is decoded while the next is requested."""
+"""Limit of the encoded bytes of one portion of a read, and of the decoded bytes of one batch of a write."""
 
-_BATCH = 128
+_MAX_OBJECTS_AT_ONCE = 128
 """Limit of objects that are written at once."""
 
-_MAX_TRUSTED = 100_000
-"""Limit of the stamps that a store handle remembers as read."""
+_MAX_TRUSTED_STAMPS = 100_000
+"""Limit of the objects whose version a store handle remembers as read (`Storage.trusted`)."""
 
 
 class ObjectSource:
@@ -53,11 +54,11 @@ class ObjectSource:
         self._meta = meta
 
     def open(self, key: str, index: Shape, numbers: Collection[int]) -> ChunkObject:
-        uses = len(numbers)
-        is_whole = self.coding.index is None or (
-            uses * self.coding.nbytes <= PORTION and uses == self._meta.chunks_in(index)
+        chunk_count = len(numbers)
+        is_whole = self.coding.index_layout is None or (
+            chunk_count * self.coding.nbytes <= PORTION and chunk_count == self._meta.chunks_in(index)
         )
-        return ChunkObject(self, join(self._path, key), is_whole=is_whole, uses=uses)
+        return ChunkObject(self, join(self._path, key), is_whole=is_whole, chunk_count=chunk_count)
 
     def decoded(self, key: str, number: int) -> DecodedChunk | None:
         """Return None: checking whether an object is unchanged costs a request."""
@@ -68,7 +69,7 @@ class ObjectSource:
         """Request the chunks, and decode those that arrived while the others are requested."""
         for _ in self._attempts():
             try:
-                self._read(tasks, use_cache, decode)
+                self._read_portions(tasks, use_cache, decode)
                 return
             except ChangedError:
                 for file in _objects_of(tasks):
@@ -76,28 +77,30 @@ class ObjectSource:
 
     def _attempts(self) -> Iterator[None]:
         """Yield for each attempt, after increasing random waits; raise `StorageError` after `PATIENCE` seconds."""
-        for wait in waits():
+        for seconds in waits():
             yield
-            time.sleep(wait)
+            time.sleep(seconds)
         raise StorageError(
             f"{self.storage.where(self._path)} was replaced each time while it was read, for {PATIENCE:g} s: another "
             "program writes there. Try again later."
         )
 
-    def _read(self, tasks: Sequence[Task], use_cache: bool, decode: Callable[[Sequence[Task]], None]) -> None:
+    def _read_portions(
+        self, tasks: Sequence[Task], use_cache: bool, decode: Callable[[Sequence[Task]], None]
+    ) -> None:
         files = _objects_of(tasks)
         self._load_indexes(files)
         portions = list(self._portions(tasks))
         if len(portions) == 1:
-            self._fetch(portions[0], use_cache)
+            self._fetch_portion(portions[0], use_cache)
             decode(portions[0])
             return
         with ThreadPoolExecutor(1, "lamella-fetch") as ahead:
-            next_portion = ahead.submit(self._fetch, portions[0], use_cache)
+            next_portion = ahead.submit(self._fetch_portion, portions[0], use_cache)
             for number, portion in enumerate(portions, 1):
                 next_portion.result()
                 if number < len(portions):
-                    next_portion = ahead.submit(self._fetch, portions[number], use_cache)
+                    next_portion = ahead.submit(self._fetch_portion, portions[number], use_cache)
                 decode(portion)
 
     def _portions(self, tasks: Sequence[Task]) -> Iterator[list[Task]]:
@@ -105,7 +108,7 @@ class ObjectSource:
         portion: list[Task] = []
         size = 0
         for task in tasks:
-            length = _object(task.file).length(task.number)
+            length = _as_object(task.file).encoded_length(task.number)
             if portion and size + length > PORTION:
                 yield portion
                 portion, size = [], 0
@@ -115,21 +118,21 @@ class ObjectSource:
 
     def _load_indexes(self, files: Sequence[ChunkObject]) -> None:
         """Read the indexes of shards that are neither cached nor read whole, in one round."""
-        form = self.coding.index
-        without_index = [file for file in files if not file.is_whole and not file.find_index()]
-        if form is None or not without_index:
+        layout = self.coding.index_layout
+        without_index = [file for file in files if not file.is_whole and not file.use_cached_index()]
+        if layout is None or not without_index:
             return
-        at_once = max(1, PORTION // form.size)
+        at_once = max(1, PORTION // layout.size)
         for first in range(0, len(without_index), at_once):
             batch = without_index[first : first + at_once]
-            results = self.storage.read_ranges([RangeRequest(file.key, (form.span,)) for file in batch])
+            results = self.storage.read_ranges([RangeRequest(file.key, (layout.span,)) for file in batch])
             for file, ranges_read in zip(batch, results, strict=True):
                 if ranges_read is None:
                     file.is_missing = True
                 else:
                     file.put_index(ranges_read.parts[0], ranges_read.stamp)
 
-    def _fetch(self, tasks: Sequence[Task], use_cache: bool) -> None:
+    def _fetch_portion(self, tasks: Sequence[Task], use_cache: bool) -> None:
         """Read the bytes of a portion, from one version of each object."""
         for _ in self._attempts():
             try:
@@ -146,26 +149,30 @@ class ObjectSource:
                 self._load_indexes(changed)
 
     def _request(self, tasks: Sequence[Task], use_cache: bool) -> None:
-        whole: list[ChunkObject] = []
-        partial: list[tuple[ChunkObject, list[int], RangeRequest]] = []
-        for file, of_file in _by_file(tasks):
+        whole_files: list[ChunkObject] = []
+        range_requests: list[tuple[ChunkObject, list[int], RangeRequest]] = []
+        for file, file_tasks in _by_file(tasks):
             numbers = [
-                task.number for task in of_file if not file.has(task.number, use_cache and task.view is None)
+                task.number
+                for task in file_tasks
+                if not file.has(task.number, use_cache and task.view is None)
             ]
             request = file.request(numbers)
             if request is not None:
-                partial.append((file, numbers, request))
+                range_requests.append((file, numbers, request))
             elif numbers:
-                whole.append(file)
+                whole_files.append(file)
         bodies, results = self._read_both(
-            [file.key for file in whole], [request for _, _, request in partial]
+            [file.key for file in whole_files], [request for _, _, request in range_requests]
         )
-        deleted = [file.key for (file, _, _), read in zip(partial, results, strict=True) if read is None]
+        deleted = [
+            file.key for (file, _, _), read in zip(range_requests, results, strict=True) if read is None
+        ]
         if deleted:  # they existed when their indexes or chunks were read
             raise ChangedError(*deleted)
-        for file in whole:
+        for file in whole_files:
             file.put_body(bodies[file.key])
-        for (file, numbers, _), ranges_read in zip(partial, results, strict=True):
+        for (file, numbers, _), ranges_read in zip(range_requests, results, strict=True):
             assert ranges_read is not None
             file.put_chunks(numbers, ranges_read)
         for file in _objects_of(tasks):
@@ -180,10 +187,10 @@ class ObjectSource:
                 self.storage.read_chunks(keys) if keys else {},
                 self.storage.read_ranges(requests) if requests else [],
             )
-        with ThreadPoolExecutor(1, "lamella-fetch") as other:
-            whole = other.submit(self.storage.read_chunks, keys)
+        with ThreadPoolExecutor(1, "lamella-fetch") as other_thread:
+            bodies = other_thread.submit(self.storage.read_chunks, keys)
             ranges = self.storage.read_ranges(requests)
-            return whole.result(), ranges
+            return bodies.result(), ranges
 
     def load_chunk(self, file: ChunkObject, number: int) -> None:
         """Read one chunk, or the whole object where it is read whole."""
@@ -195,17 +202,17 @@ class ObjectSource:
     def write(self, files: Iterator[FileChange], encoded: Callable[[Iterable[FileChange]], Encoded]) -> None:
         """Write objects, many at once; the next ones are encoded meanwhile."""
         batches = self._batches(files)
-        first = list(islice(batches, 2))
-        if len(first) == 1:
-            self._write(first[0], encoded)
+        first_batches = list(islice(batches, 2))
+        if len(first_batches) == 1:
+            self._write_batch(first_batches[0], encoded)
             return
         with ThreadPoolExecutor(2, "lamella-write") as writers:
-            running: deque[Future[None]] = deque()
-            for batch in chain(first, batches):
-                if len(running) == 2:
-                    running.popleft().result()
-                running.append(writers.submit(self._write, batch, encoded))
-            for batch_write in running:
+            running_writes: deque[Future[None]] = deque()
+            for batch in chain(first_batches, batches):
+                if len(running_writes) == 2:
+                    running_writes.popleft().result()
+                running_writes.append(writers.submit(self._write_batch, batch, encoded))
+            for batch_write in running_writes:
                 batch_write.result()
 
     def _batches(self, files: Iterator[FileChange]) -> Iterator[list[FileChange]]:
@@ -214,35 +221,37 @@ class ObjectSource:
         size = 0
         for file in files:
             length = (len(file.parts) + len(file.copied)) * self.coding.nbytes
-            if batch and (size + length > PORTION or len(batch) == _BATCH):
+            if batch and (size + length > PORTION or len(batch) == _MAX_OBJECTS_AT_ONCE):
                 yield batch
                 batch, size = [], 0
             batch.append(file)
             size += length
         yield batch
 
-    def _write(self, files: list[FileChange], encoded: Callable[[Iterable[FileChange]], Encoded]) -> None:
-        """Write some objects; read and change again those that another program changed meanwhile."""
+    def _write_batch(
+        self, files: list[FileChange], encoded: Callable[[Iterable[FileChange]], Encoded]
+    ) -> None:
+        """Write some objects; those that another program changed meanwhile are read, changed and written again."""
         for _ in self._attempts():
             try:
-                self._open_old([file for file in files if not file.is_covered])
+                self._read_old_objects([file for file in files if not file.is_covered])
                 changes = [
-                    (file, self._assembled(file, chunks))
+                    (file, self._encoded_object(file, chunks))
                     for file, chunks in groupby(encoded(files), itemgetter(0))
                 ]
             except ChangedError:
                 changed = files
             else:
-                changed = self._store(changes)
+                changed = self._write_objects(changes)
             if not changed:
                 return
             files = changed
 
-    def _open_old(self, files: Sequence[FileChange]) -> None:
-        """Read the objects that are changed in part, in one round, and those with a damaged index again."""
+    def _read_old_objects(self, files: Sequence[FileChange]) -> None:
+        """Read the objects that are changed in part, in one round; then again those with a damaged index."""
         for file in files:
-            file.old = ChunkObject(self, join(self._path, file.key), is_whole=True, uses=1)
-        objects = [_object(file.old) for file in files]
+            file.old = ChunkObject(self, join(self._path, file.key), is_whole=True, chunk_count=1)
+        objects = [_as_object(file.old) for file in files]
         for requested in (objects, [chunk_object for chunk_object in objects if chunk_object.is_damaged]):
             bodies = (
                 self.storage.read_many([chunk_object.key for chunk_object in requested]) if requested else {}
@@ -250,62 +259,61 @@ class ObjectSource:
             for chunk_object in requested:
                 chunk_object.put_body(bodies[chunk_object.key])
 
-    def _assembled(self, file: FileChange, chunks: Iterable[tuple[FileChange, int, bytes]]) -> bytes:
-        if self.coding.index is None:
+    def _encoded_object(self, file: FileChange, chunks: Iterable[tuple[FileChange, int, bytes]]) -> bytes:
+        if self.coding.index_layout is None:
             ((_, _, data),) = chunks
             return data
         memory = MemoryFile()
-        shard = ShardFile(lambda: memory, self.coding.index)
+        shard = ShardFile(lambda: memory, self.coding.index_layout)
         fill_shard(shard, file, chunks)
         shard.commit()
         return memory.data()
 
-    def _store(self, changes: Sequence[tuple[FileChange, bytes]]) -> list[FileChange]:
+    def _write_objects(self, changes: Sequence[tuple[FileChange, bytes]]) -> list[FileChange]:
         """Write objects; return those that another program changed meanwhile, unwritten."""
         self.storage.write_many(
             (join(self._path, file.key), data) for file, data in changes if file.is_covered
         )
         replacements = [
-            Replacement(_object(file.old).key, data, _object(file.old).version, not file.old.is_missing)
+            Replacement(_as_object(file.old).key, data, _as_object(file.old).version, not file.old.is_missing)
             for file, data in changes
             if not file.is_covered
         ]
         changed = self.storage.write_back(replacements) if replacements else []
         for file, _ in changes:
             indexes.drop(self.storage.where(join(self._path, file.key)))
-        return [file for file, _ in changes if not file.is_covered and _object(file.old).key in changed]
+        return [file for file, _ in changes if not file.is_covered and _as_object(file.old).key in changed]
 
 
-def _object(file: ArrayFile) -> ChunkObject:
+def _as_object(file: ArrayFile) -> ChunkObject:
     assert isinstance(file, ChunkObject)
     return file
 
 
 def _by_file(tasks: Sequence[Task]) -> Iterator[tuple[ChunkObject, list[Task]]]:
     """Yield each object with its tasks."""
-    for file, of_file in groupby(tasks, attrgetter("file")):
-        yield file, list(of_file)
+    for file, file_tasks in groupby(tasks, attrgetter("file")):
+        yield file, list(file_tasks)
 
 
 def _objects_of(tasks: Sequence[Task]) -> list[ChunkObject]:
-    return list(dict.fromkeys(_object(task.file) for task in tasks))
+    return list(dict.fromkeys(_as_object(task.file) for task in tasks))
 
 
 class ChunkObject:
     """One object, requested by its source; safe for threads once its bytes have arrived.
 
-    With ``is_whole`` the object is requested whole. ``uses`` is the number of chunks that will be read; then its bytes
-    are dropped.
+    With ``is_whole`` the object is requested whole. After ``chunk_count`` chunks were read its bytes are dropped.
     """
 
     can_read_again = False
 
-    def __init__(self, source: ObjectSource, key: str, *, is_whole: bool, uses: int) -> None:
+    def __init__(self, source: ObjectSource, key: str, *, is_whole: bool, chunk_count: int) -> None:
         self._source = source
         self.key = key
         self.path = source.storage.where(key)
         self.is_whole = is_whole
-        self._uses = uses
+        self._chunk_count = chunk_count
         self._lock = threading.Lock()
         self._reset()
 
@@ -313,35 +321,35 @@ class ChunkObject:
         self.is_missing = False
         #: Whether chunks of this version were handed out for decoding.
         self.is_decoding = False
-        self._remaining = self._uses
+        self._remaining = self._chunk_count
         #: Stamp of the version that was read; None in stores without stamps.
         self.version: Stamp | None = None
         #: Whether index or chunk came from the cache, and no request has confirmed yet that the object is unchanged.
-        self._is_unchecked = False
+        self._needs_check = False
         self._damage: DamagedDataError | None = None
-        self._entries: Entries | None = None
+        self._entries: IndexEntries | None = None
         self._body: bytes | None = None
         self._chunk_bytes: dict[int, bytes] = {}
         self._cached: dict[int, DecodedChunk] = {}
-        self._read_twice: set[int] = set()
+        self._reread_chunks: set[int] = set()
 
     def forget(self) -> None:
         """Reset the object, and drop its cached index and chunk."""
         indexes.drop(self.path)
-        if self._source.coding.index is None:
+        if self._source.coding.index_layout is None:
             self._source.storage.decoded.drop((self.path, 0))
         self._reset()
 
     @property
     def _is_trusted(self) -> bool:
-        """Whether this store handle has read this version before, and does not check again."""
+        """Whether this store handle has read this version before and does not ask for its stamp again."""
         trusted = self._source.storage.trusted
         return trusted is not None and trusted.get(self.path) == self.version
 
-    def _trust(self) -> None:
+    def _remember_version(self) -> None:
         trusted = self._source.storage.trusted
         if trusted is not None and self.version is not None:
-            if len(trusted) >= _MAX_TRUSTED:
+            if len(trusted) >= _MAX_TRUSTED_STAMPS:
                 trusted.clear()
             trusted[self.path] = self.version
 
@@ -363,46 +371,48 @@ class ChunkObject:
 
     # ---- called by the source -------------------------------------------------------------------
 
-    def find_index(self) -> bool:
-        """Whether no index needs to be requested; uses the cached one if there is one."""
+    def use_cached_index(self) -> bool:
+        """Use the cached index if there is one; return whether no index needs to be requested."""
         if self.is_missing or self._damage is not None or self._entries is not None:
             return True
         cached = indexes.last(self.path) if self._source.storage.has_stamps else None
-        if cached is None or cached[0][-1] != hash(self._source.coding.index):
+        if cached is None or cached[0][-1] != hash(self._source.coding.index_layout):
             return False
         self.version, self._entries = cached[0][:-1], cached[1]
-        self._is_unchecked = not self._is_trusted
+        self._needs_check = not self._is_trusted
         return True
 
     def put_index(self, data: bytes, stamp: Stamp | None) -> None:
         """Parse and cache the index of the shard."""
-        form = self._source.coding.index
-        assert form is not None
+        layout = self._source.coding.index_layout
+        assert layout is not None
         self.version, self._damage = stamp, None
-        self._trust()
+        self._remember_version()
         try:
-            self._entries = decode_index(data, form, self.path)
+            self._entries = decode_index(data, layout, self.path)
         except DamagedDataError as error:
             self._damage = error
             return
         if self._cache_stamp is not None:
-            indexes.put(self.path, (*self._cache_stamp, hash(form)), self._entries)
+            indexes.put(self.path, (*self._cache_stamp, hash(layout)), self._entries)
 
-    def put_body(self, stamped: tuple[bytes, Stamp | None] | None) -> None:
-        """Store the bytes of the whole object, None for a missing one."""
-        if stamped is None:
+    def put_body(self, body_and_stamp: tuple[bytes, Stamp | None] | None) -> None:
+        """Accept the bytes and the stamp of the whole object, None for a missing one."""
+        if body_and_stamp is None:
             self.is_missing = True
             return
-        self._body, self.version = stamped
-        self._trust()
-        form = self._source.coding.index
-        if form is not None:
-            self.put_index(self._body[-form.size :] if form.at_end else self._body[: form.size], self.version)
+        self._body, self.version = body_and_stamp
+        self._remember_version()
+        layout = self._source.coding.index_layout
+        if layout is not None:
+            self.put_index(
+                self._body[-layout.size :] if layout.at_end else self._body[: layout.size], self.version
+            )
 
     def put_chunks(self, numbers: Sequence[int], ranges_read: RangesRead) -> None:
-        """Store the bytes of some chunks."""
-        self._is_unchecked = False
-        self._trust()
+        """Accept the bytes of some chunks."""
+        self._needs_check = False
+        self._remember_version()
         stored = [number for number in numbers if self._span(number) is not None]
         self._chunk_bytes.update(zip(stored, ranges_read.parts, strict=True))
 
@@ -412,12 +422,12 @@ class ChunkObject:
             return True
         cache = self._source.storage.decoded
         use_cache = use_cache and self._source.storage.has_stamps
-        if self._source.coding.index is None:
+        if self._source.coding.index_layout is None:
             cached = cache.last((self.path, number)) if use_cache else None
             if cached is None or cached[0][-1] != self._source.coding.identity:
                 return False
             self.version = cached[0][:-1]
-            self._is_unchecked = not self._is_trusted
+            self._needs_check = not self._is_trusted
             self._cached[number] = cached[1]
             return True
         if self._entries is None:
@@ -430,13 +440,16 @@ class ChunkObject:
         return chunk is not None
 
     def request(self, numbers: Sequence[int]) -> RangeRequest | None:
-        """Return the request for chunks, without ranges where only the stamp is checked; None where none is needed."""
-        if not self._is_unchecked and (self.is_whole or not numbers):
+        """Return the request for some chunks; None where none is needed.
+
+        It has no ranges where only the stamp of cached chunks is checked.
+        """
+        if not self._needs_check and (self.is_whole or not numbers):
             return None
         spans = [self._span(number) for number in numbers]
         return RangeRequest(self.key, tuple(span for span in spans if span is not None), self.version)
 
-    def length(self, number: int) -> int:
+    def encoded_length(self, number: int) -> int:
         """Return an upper estimate of the encoded bytes of a chunk."""
         if self.is_whole:
             return self._source.coding.nbytes
@@ -457,7 +470,7 @@ class ChunkObject:
             return None
         if self._damage is not None:
             raise self._damage
-        if self._source.coding.index is None:
+        if self._source.coding.index_layout is None:
             return self._body
         span = self._span(number)
         if span is None:
@@ -471,22 +484,26 @@ class ChunkObject:
         return data
 
     def read_again(self, number: int) -> bool:
-        """Request a chunk that cannot be decoded once more, with its index; False on the second call."""
+        """Request a chunk that cannot be decoded once more, with its index; return False on the second call."""
         with self._lock:
-            if number in self._read_twice:
+            if number in self._reread_chunks:
                 return False
-            self._read_twice.add(number)
+            self._reread_chunks.add(number)
         indexes.drop(self.path)
         span = None if self._entries is None else self._span(number)
         self._source.storage.drop_cached(self.key, self.version, () if span is None else (span,))
-        fresh = ChunkObject(self._source, self.key, is_whole=self.is_whole, uses=1)
-        self._source.load_chunk(fresh, number)
-        if fresh.version != self.version:
+        new_object = ChunkObject(self._source, self.key, is_whole=self.is_whole, chunk_count=1)
+        self._source.load_chunk(new_object, number)
+        if new_object.version != self.version:
             raise ChangedError(self.key)
         with self._lock:
-            self.is_missing, self._damage, self._entries = fresh.is_missing, fresh._damage, fresh._entries
-            self._body = fresh._body if self.is_whole else self._body
-            self._chunk_bytes.update(fresh._chunk_bytes)
+            self.is_missing, self._damage, self._entries = (
+                new_object.is_missing,
+                new_object._damage,
+                new_object._entries,
+            )
+            self._body = new_object._body if self.is_whole else self._body
+            self._chunk_bytes.update(new_object._chunk_bytes)
         return True
 
     def spans(self, numbers: Sequence[int]) -> dict[int, tuple[int, int]]:

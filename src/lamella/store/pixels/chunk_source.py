@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 
-    from lamella.store.pixels.chunk_grid import Part
+    from lamella.store.pixels.chunk_grid import ChunkPart
     from lamella.store.pixels.coding import DecodedChunk
     from lamella.store.storage import Stamp
     from lamella.types import Array, Shape
 
-#: The block for values of a chunk, and which part of the chunk they are.
-Use: TypeAlias = "tuple[Array, Part]"
+#: A block, and the part of a chunk that is copied into it.
+Destination: TypeAlias = "tuple[Array, ChunkPart]"
 
 
 class ArrayFile(Protocol):
@@ -67,13 +67,13 @@ class ArrayFile(Protocol):
 
 
 class Task(NamedTuple):
-    """A chunk to decode: its file, its number, the file's key below the array, and its destinations."""
+    """A chunk to decode: its file, its number in the file, the file's key below the array, and its destinations."""
 
     file: ArrayFile
     number: int
     key: str
-    uses: list[Use]
-    #: Part of the block, where the chunk can be decoded into it without a copy.
+    destinations: list[Destination]
+    #: The part of a block that the chunk is decoded into; None where it is decoded elsewhere and copied.
     view: Array | None
 
 
@@ -83,12 +83,12 @@ class FileChange:
 
     key: str
     """Key below the array."""
-    parts: list[Part]
+    parts: list[ChunkPart]
     """Parts of its chunks to write."""
     copied: frozenset[int]
-    """Numbers of the chunks to copy unchanged."""
+    """Numbers of the chunks to copy unchanged from the old file."""
     is_covered: bool
-    """Whether all of its pixels inside the array are written, so that the old file is not read."""
+    """Whether all pixels of the file inside the array are written, so that the old file is not read."""
     old: ArrayFile = field(init=False)
     """The old file, once the source has opened it."""
 
@@ -121,4 +121,4 @@ class ChunkSource(Protocol):
         """
 
     def write(self, files: Iterator[FileChange], encoded: Callable[[Iterable[FileChange]], Encoded]) -> None:
-        """Write each file in one step; `encoded` encodes the chunks of files that are open."""
+        """Write each file in one step; `encoded` returns the encoded chunks of files whose `old` is set."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 import numpy as np
 
 from lamella.errors import DamagedDataError, LamellaError, NotDecodedError
-from lamella.store.pixels.chunk_grid import Part, chunks_by_file
+from lamella.store.pixels.chunk_grid import ChunkPart, chunks_by_file
 from lamella.store.pixels.chunk_source import DamagedFileError, FileChange, Task
 from lamella.store.pixels.coding import ChunkError, Coding, coding_of
 from lamella.store.pixels.selection import basic_or_fancy
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.metadata.documents import Documents
-    from lamella.store.pixels.chunk_source import ArrayFile, ChunkSource, Use
+    from lamella.store.pixels.chunk_source import ArrayFile, ChunkSource, Destination
     from lamella.store.pixels.coding import DecodedChunk, Span
     from lamella.store.pixels.selection import Selection
     from lamella.store.storage import Storage
@@ -74,7 +74,9 @@ def _has_unknown_codec(meta: ArrayMeta) -> bool:
     return False
 
 
-def open_engine(storage: Storage, path: str, meta: ArrayMeta, only: EngineName | None = None) -> Engine:
+def open_engine(
+    storage: Storage, path: str, meta: ArrayMeta, engine_name: EngineName | None = None
+) -> Engine:
     """Open the engine of an array: `FilesEngine` if `coding_of` supports its codecs, else, or if forced, zarr-python.
 
     Raises `TooLargeError` where a chunk or shard index exceeds the memory, `InvalidNameError` where a symbolic link
@@ -85,7 +87,7 @@ def open_engine(storage: Storage, path: str, meta: ArrayMeta, only: EngineName |
     check_files(meta, where)
     storage.check_folder(path)
     try:
-        coding = None if only == "zarr" else coding_of(meta)
+        coding = None if engine_name == "zarr" else coding_of(meta)
         if coding is not None:
             return FilesEngine(storage, path, meta, coding)
         from lamella.store.pixels.engine_zarr import ZarrEngine
@@ -140,10 +142,10 @@ class FilesEngine:
         self._meta = meta
         self._coding = coding
         self._source = source_of(storage, path, meta, coding)
-        #: Limit for caching the chunks of one call, in bytes: a larger call would evict everything else.
+        #: The chunks of a call are cached if they have at most this many bytes: more would evict everything else.
         self._cache_limit = storage.decoded.limit // 4
         self._missing = MissingChunks(storage, path, meta)
-        self._per_file = 1 if coding.index is None else math.prod(coding.index.chunks)
+        self._chunks_per_file = 1 if coding.index_layout is None else math.prod(coding.index_layout.chunks)
 
     def system_error(self, error: Exception) -> OSError | None:
         return error if isinstance(error, OSError) else None
@@ -161,7 +163,7 @@ class FilesEngine:
             if chunk is not None and (chunk.has(None) or chunk.has(self._coding.span([part.in_chunk]))):
                 out[(*part.in_block, ...)] = chunk.values[part.in_chunk]
                 return out
-        self._run(
+        self._read_tasks(
             self._tasks(file_index, {part.number: [(out, part)] for part in parts})
             for file_index, parts in files
         )
@@ -169,21 +171,24 @@ class FilesEngine:
 
     def read_many(self, requests: Sequence[tuple[Selection, Array]]) -> None:
         """Read each selection into the array beside it; a chunk that several selections touch is decoded once."""
-        files: dict[Shape, dict[int, list[Use]]] = {}
+        files: dict[Shape, dict[int, list[Destination]]] = {}
         for selection, block in requests:
             for file_index, parts in chunks_by_file(self._meta, selection):
-                uses = files.setdefault(file_index, {})
+                destinations_by_chunk = files.setdefault(file_index, {})
                 for part in parts:
-                    uses.setdefault(part.number, []).append((block, part))
-        self._run(self._tasks(file_index, dict(sorted(uses.items()))) for file_index, uses in files.items())
+                    destinations_by_chunk.setdefault(part.number, []).append((block, part))
+        self._read_tasks(
+            self._tasks(file_index, dict(sorted(destinations_by_chunk.items())))
+            for file_index, destinations_by_chunk in files.items()
+        )
 
     def read_arrays(
-        self, paths: Sequence[str], files: Sequence[tuple[Shape, list[Part]]], out: Array
+        self, paths: Sequence[str], files: Sequence[tuple[Shape, list[ChunkPart]]], out: Array
     ) -> None:
-        """Read the same parts of arrays at some paths below this one, into a block each."""
+        """Read the same parts of the arrays at some paths below this one, each into one item of ``out``."""
         self._missing.is_checked = True
         keys = [(file_index, self._meta.chunk_key(file_index), parts) for file_index, parts in files]
-        self._run(
+        self._read_tasks(
             self._tasks(
                 file_index,
                 {part.number: [(block, part)] for part in parts},
@@ -193,89 +198,99 @@ class FilesEngine:
             for file_index, key, parts in keys
         )
 
-    def _tasks(self, file_index: Shape, uses: dict[int, list[Use]], key: str | None = None) -> list[Task]:
+    def _tasks(
+        self, file_index: Shape, destinations_by_chunk: dict[int, list[Destination]], key: str | None = None
+    ) -> list[Task]:
         key = key or self._meta.chunk_key(file_index)
-        file = self._source.open(key, file_index, uses)
-        return [Task(file, number, key, users, self._view(users)) for number, users in uses.items()]
+        file = self._source.open(key, file_index, destinations_by_chunk)
+        return [
+            Task(file, number, key, destinations, self._view(destinations))
+            for number, destinations in destinations_by_chunk.items()
+        ]
 
-    def _view(self, uses: list[Use]) -> Array | None:
+    def _view(self, destinations: list[Destination]) -> Array | None:
         """Return the part of the block that a chunk can be decoded into; None where a copy is needed."""
-        block, part = uses[0]
-        if len(uses) > 1 or not all(isinstance(item, slice) for item in part.in_chunk):
+        block, part = destinations[0]
+        if len(destinations) > 1 or not all(isinstance(item, slice) for item in part.in_chunk):
             return None
         view: Array = block[(*part.in_block, ...)]
         return view if self._coding.accepts(view) else None
 
-    def _run(self, by_file: Iterable[list[Task]]) -> None:
-        tasks = list(itertools.chain.from_iterable(by_file))
+    def _read_tasks(self, tasks_by_file: Iterable[list[Task]]) -> None:
+        tasks = list(itertools.chain.from_iterable(tasks_by_file))
         use_cache = len(tasks) * self._coding.nbytes <= self._cache_limit
         try:
-            self._source.read(tasks, use_cache, lambda ready: self._decode(ready, use_cache))
+            self._source.read(tasks, use_cache, lambda ready: self._decode_tasks(ready, use_cache))
         except BaseException:  # else each file was closed after its last chunk
             for task in tasks:
                 task.file.close()
             raise
 
-    def _decode(self, tasks: Sequence[Task], use_cache: bool) -> None:
-        """Run tasks whose bytes are available, on the threads of the process."""
-        waiting = deque(tasks)
-        is_worker = not self._coding.needs_thread
-        count = 0 if is_codec_thread() else min(cpus(), len(tasks)) - is_worker
-        threads = codec_threads() if count > 0 else None
-        running = [threads.submit(self._drain, waiting, use_cache) for _ in range(count)] if threads else []
+    def _decode_tasks(self, tasks: Sequence[Task], use_cache: bool) -> None:
+        """Decode the chunks of tasks whose bytes are available, on the threads of the process."""
+        pending = deque(tasks)
+        caller_decodes = not self._coding.needs_thread
+        thread_count = 0 if is_codec_thread() else min(cpus(), len(tasks)) - caller_decodes
+        threads = codec_threads() if thread_count > 0 else None
+        running = (
+            [threads.submit(self._run_tasks, pending, use_cache) for _ in range(thread_count)]
+            if threads
+            else []
+        )
         try:
-            if is_worker:
-                self._drain(waiting, use_cache)
+            if caller_decodes:
+                self._run_tasks(pending, use_cache)
             for future in running:
-                if not (is_worker and future.cancel()):
+                if not (caller_decodes and future.cancel()):
                     future.result()
         finally:
-            waiting.clear()
+            pending.clear()
             wait([future for future in running if not future.cancel()])
 
-    def _drain(self, waiting: deque[Task], use_cache: bool) -> None:
+    def _run_tasks(self, pending: deque[Task], use_cache: bool) -> None:
         """Run tasks until none is left, reusing memory for chunks that are not cached."""
         scratch = None
         while True:
             try:
-                task = waiting.popleft()
+                task = pending.popleft()
             except IndexError:
                 return
             try:
-                scratch = self._fill(task, scratch, use_cache)
+                scratch = self._run_task(task, scratch, use_cache)
             except BaseException:
-                waiting.clear()
+                pending.clear()
                 raise
 
-    def _fill(self, task: Task, scratch: Array | None, use_cache: bool) -> Array | None:
-        """Run one task; return the scratch memory for the next one."""
-        file, number, key, uses, view = task
+    def _run_task(self, task: Task, scratch: Array | None, use_cache: bool) -> Array | None:
+        """Decode the chunk of one task and copy it to its destinations; return the scratch memory for the next one."""
+        file, number, key, destinations, view = task
         try:
             if view is not None:
-                chunk = self._decoded(file, number, key, view)
+                chunk = self._decode_chunk(file, number, key, view)
                 if chunk is not None and chunk.values is not view:
                     view[...] = chunk.values
             else:
-                chunk, scratch = self._chunk(task, scratch, use_cache)
+                chunk, scratch = self._chunk_of_task(task, scratch, use_cache)
                 if chunk is not None:
-                    for block, part in uses:
+                    for block, part in destinations:
                         block[(*part.in_block, ...)] = chunk.values[part.in_chunk]
             if chunk is None:
                 if file.is_missing:
                     self._missing.report()
-                for block, part in uses:
+                for block, part in destinations:
                     block[(*part.in_block, ...)] = self._meta.fill_value
         finally:
             file.count_read()
         return scratch
 
-    def _chunk(
+    def _chunk_of_task(
         self, task: Task, scratch: Array | None, use_cache: bool
     ) -> tuple[DecodedChunk | None, Array | None]:
-        """Return the values that a task needs (None: never written), and the scratch memory for the next one."""
+        """Return the cached or decoded chunk of a task (None: never written), and the scratch memory for the next."""
         file, number = task.file, task.number
-        parts = [part for _, part in task.uses]
-        # A chunk across the array's edge of which all is requested is decoded whole, as `verify` must.
+        parts = [part for _, part in task.destinations]
+        # Where all visible pixels of a chunk on the array's edge are requested, decode the invisible ones too: `verify`
+        # must find damage there.
         is_whole = any(part.is_whole for part in parts)
         span = None if is_whole else self._coding.span([part.in_chunk for part in parts])
         cached = file.decoded(number) if use_cache else None
@@ -283,15 +298,16 @@ class FilesEngine:
             return cached, scratch
         if not use_cache or file.stamp is None:
             scratch = self._coding.scratch() if scratch is None else scratch
-            return self._decoded(file, number, task.key, scratch, span), scratch
+            return self._decode_chunk(file, number, task.key, scratch, span), scratch
         if cached is not None or not file.can_read_again:
-            span = None  # other parts of this chunk are needed too, or would be another request
-        chunk = self._decoded(file, number, task.key, self._coding.scratch(), span)
+            # Decode all of it: other parts were read before, so more will be; or they would need another request.
+            span = None
+        chunk = self._decode_chunk(file, number, task.key, self._coding.scratch(), span)
         if chunk is not None:
             file.cache_chunk(number, chunk)
         return chunk, scratch
 
-    def _decoded(
+    def _decode_chunk(
         self, file: ArrayFile, number: int, key: str, into: Array, span: Span | None = None
     ) -> DecodedChunk | None:
         """Decode a chunk of a file, or a span of it; None where it was never written."""
@@ -314,24 +330,25 @@ class FilesEngine:
     def write(self, selection: Selection, block: Array) -> None:
         """Encode chunks on several threads, and write each file as its chunks arrive; the caller holds the locks."""
         files = (
-            self._change(file_index, parts) for file_index, parts in chunks_by_file(self._meta, selection)
+            self._file_change(file_index, parts)
+            for file_index, parts in chunks_by_file(self._meta, selection)
         )
-        self._source.write(files, lambda changes: self._encoded(changes, block))
+        self._source.write(files, lambda changes: self._encode_ahead(changes, block))
 
-    def _change(self, file_index: Shape, parts: list[Part]) -> FileChange:
+    def _file_change(self, file_index: Shape, parts: list[ChunkPart]) -> FileChange:
         is_covered = all(part.is_whole for part in parts) and len(parts) == self._meta.chunks_in(file_index)
         numbers = {part.number for part in parts}
-        copied = frozenset() if is_covered else frozenset(range(self._per_file)) - numbers
+        copied = frozenset() if is_covered else frozenset(range(self._chunks_per_file)) - numbers
         return FileChange(self._meta.chunk_key(file_index), parts, copied, is_covered)
 
-    def _encoded(
+    def _encode_ahead(
         self, changes: Iterable[FileChange], block: Array
     ) -> Generator[tuple[FileChange, int, bytes], None, None]:
         """Encode chunks in order, some ahead of the consumer."""
         parts = ((change, part) for change in changes for part in change.parts)
-        first = list(itertools.islice(parts, 2))
-        all_parts = itertools.chain(first, parts)
-        if is_codec_thread() or (len(first) == 1 and not self._coding.needs_thread):
+        first_parts = list(itertools.islice(parts, 2))
+        all_parts = itertools.chain(first_parts, parts)
+        if is_codec_thread() or (len(first_parts) == 1 and not self._coding.needs_thread):
             for change, part in all_parts:
                 yield change, part.number, self._encode(change, part, block)
             return
@@ -340,19 +357,19 @@ class FilesEngine:
             for change, part in all_parts:
                 ahead.append((change, part.number, codec_threads().submit(self._encode, change, part, block)))
                 if len(ahead) > 2 * cpus():
-                    yield _result(*ahead.popleft())
+                    yield _await_chunk(*ahead.popleft())
             while ahead:
-                yield _result(*ahead.popleft())
+                yield _await_chunk(*ahead.popleft())
         finally:
             wait([future for _, _, future in ahead])
 
-    def _encode(self, change: FileChange, part: Part, block: Array) -> bytes:
-        """Encode one chunk, completed by the stored values where it is covered in part."""
+    def _encode(self, change: FileChange, part: ChunkPart, block: Array) -> bytes:
+        """Encode one chunk; values that the block does not contain are those of the stored chunk."""
         values = block[(*part.in_block, ...)]
         if part.is_whole:
             return self._coding.encode(values)
         chunk = self._coding.scratch()
-        stored = self._decoded(change.old, part.number, change.key, chunk)
+        stored = self._decode_chunk(change.old, part.number, change.key, chunk)
         if stored is None:
             chunk[...] = self._meta.fill_value
         elif stored.values is not chunk:
@@ -361,25 +378,26 @@ class FilesEngine:
         return self._coding.encode(chunk)
 
 
-def _result(change: FileChange, number: int, future: Future[bytes]) -> tuple[FileChange, int, bytes]:
+def _await_chunk(change: FileChange, number: int, future: Future[bytes]) -> tuple[FileChange, int, bytes]:
     return change, number, future.result()
 
 
 # ---- many arrays with equal metadata: a plate has thousands of such levels --------------------------
 
-_MAX_LOADED = 1 << 20
-"""Maximum size of a decoded chunk whose file `load_equal_arrays` loads."""
+_MAX_LOADED_CHUNK = 1 << 20
+"""Files of chunks with at most this many decoded bytes are loaded by `load_equal_arrays`."""
 
 
 def load_equal_arrays(
     documents: Documents, paths: Sequence[str], meta: ArrayMeta, region: tuple[slice, ...]
 ) -> None:
-    """Load files in folders ahead that `read_equal_arrays` reads next, each with the document of its array.
+    """Load the files that `read_equal_arrays` reads next into the cache of the system, with the arrays' documents.
 
-    Large chunks and shards are left out: they are read in parts, or take as long as their decoding.
+    Only documents are loaded where chunks are large or in shards: of shards only parts are read, and reading a large
+    chunk takes as long as decoding it.
     """
     names = documents.files_of_array
-    if meta.shards is None and math.prod(meta.chunks) * meta.dtype.itemsize <= _MAX_LOADED:
+    if meta.shards is None and math.prod(meta.chunks) * meta.dtype.itemsize <= _MAX_LOADED_CHUNK:
         files = chunks_by_file(meta, basic_or_fancy(region, meta.shape))
         names += [meta.chunk_key(file_index) for file_index, _ in files]
     documents.storage.load_ahead([f"{path}/{name}" for path in paths for name in names])
@@ -395,7 +413,9 @@ def read_equal_arrays(
     """
     if coding_of(meta) is None:
         return None
-    engine = open_engine(documents.storage, "", meta)  # for no array: the paths follow below
+    engine = open_engine(
+        documents.storage, "", meta
+    )  # the path is empty: `read_arrays` gets those of the arrays
     assert isinstance(engine, FilesEngine)
     selection = basic_or_fancy(region, meta.shape)
     out = np.empty((len(paths), *selection.shape), meta.dtype)

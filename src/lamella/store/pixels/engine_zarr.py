@@ -1,9 +1,10 @@
 """Read and write pixels through zarr-python, for codecs that the own engine does not support. Imports zarr-python.
 
-Three things are added: blosc codecs check the length of a chunk before decoding it (numcodecs passes c-blosc a pointer
-without a length); damaged files raise errors, and a failed write is reported after the writes of other chunks ended
-(`CheckedStore`); and shards that a write covers whole are encoded in memory, since zarr-python reads every shard before
-writing it.
+Three things are added:
+
+- Blosc codecs check the length of a chunk before decoding it: numcodecs passes c-blosc a pointer without a length.
+- Damaged files raise errors, and a failed write is reported after the writes of other chunks ended (`CheckedStore`).
+- Shards that a write covers whole are encoded in memory: zarr-python itself reads every shard before writing it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 _BlockWrite: TypeAlias = "tuple[Selection, Array]"
 """A selection, and the block to write there."""
 
-#: Limit of raw bytes that are encoded before they are written.
+#: Limit of the pixels, in bytes, that are encoded in memory before their files are written.
 _BATCH_BYTES = 64 << 20
 
 _CONFIG: ArrayConfigParams = {"order": "C", "write_empty_chunks": True}
@@ -74,7 +75,7 @@ class ZarrEngine:
         return self._read(selection, out)
 
     def _read(self, selection: Selection, out: Array | None) -> Array:
-        if selection.paired:
+        if selection.is_paired:
             values = self._array.get_coordinate_selection(selection.axes)
         elif all(isinstance(axis, slice) for axis in selection.axes):
             values = self._array.get_basic_selection(selection.axes)
@@ -95,56 +96,60 @@ class ZarrEngine:
         if self._meta.shards is None:
             self._change([(selection, block)])
             return
-        whole: list[_BlockWrite] = []
-        partial: list[_BlockWrite] = []
-        for file_index, selected, part in chunk_grid.split_by_file(self._meta, selection, block):
+        whole_shards: list[_BlockWrite] = []
+        partial_writes: list[_BlockWrite] = []
+        for file_index, file_selection, file_block in chunk_grid.split_by_file(self._meta, selection, block):
             is_whole = (
-                selected.is_region and part.shape == as_selection(self._meta.file_region(file_index)).shape
+                file_selection.is_region
+                and file_block.shape == as_selection(self._meta.file_region(file_index)).shape
             )
-            (whole if is_whole else partial).append((selected, part))
-        if selection.is_region and not whole:
-            partial = [(selection, block)]  # zarr-python changes many shards at once
-        elif selection.is_region and not partial and block.nbytes <= _BATCH_BYTES:
-            whole = [(selection, block)]  # zarr-python encodes many shards at once
-        self._replace(whole)
-        if partial:
-            self._change(partial)
+            (whole_shards if is_whole else partial_writes).append((file_selection, file_block))
+        if selection.is_region and not whole_shards:
+            partial_writes = [(selection, block)]  # zarr-python changes many shards at once
+        elif selection.is_region and not partial_writes and block.nbytes <= _BATCH_BYTES:
+            whole_shards = [(selection, block)]  # zarr-python encodes many shards at once
+        self._replace(whole_shards)
+        if partial_writes:
+            self._change(partial_writes)
 
-    def _replace(self, parts: list[_BlockWrite]) -> None:
+    def _replace(self, block_writes: list[_BlockWrite]) -> None:
         """Encode whole shards in memory, and store them in batches."""
         from zarr.storage import MemoryStore
 
         files: dict[str, Any] = {}
         array = _sync_array(_async_array(self._meta, MemoryStore(files), ""))
         size = 0
-        for number, (selected, part) in enumerate(parts, 1):
-            _write(array, selected, part)
-            size += part.nbytes
-            if size >= _BATCH_BYTES or number == len(parts):
+        for number, (file_selection, file_block) in enumerate(block_writes, 1):
+            _write(array, file_selection, file_block)
+            size += file_block.nbytes
+            if size >= _BATCH_BYTES or number == len(block_writes):
                 self._storage.write_many(
                     (join(self._path, key), value.to_bytes()) for key, value in files.items()
                 )
                 files.clear()
                 size = 0
 
-    def _change(self, parts: list[_BlockWrite]) -> None:
+    def _change(self, block_writes: list[_BlockWrite]) -> None:
         """Read, change and store files."""
         store = CheckedStore(self._store, self._storage, is_write=True)
         array = _sync_array(self._async_array, store)
         try:
-            for selected, part in parts:
-                if self._meta.shards is None or selected.is_region:
-                    _write(array, selected, part)
+            for file_selection, file_block in block_writes:
+                if self._meta.shards is None or file_selection.is_region:
+                    _write(array, file_selection, file_block)
                     continue
-                # Whole shards: zarr-python 3.1 fails where index arrays touch several inner chunks of a shard.
-                bounds = selected.bounds
+                # Change the whole shard: zarr-python 3.1 fails where index arrays touch several inner chunks of one.
+                bounds = file_selection.bounds
                 assert bounds is not None
                 region = self._meta.file_region(
-                    [first // f for first, f in zip(bounds[0], self._meta.files, strict=True)]
+                    [
+                        first // file_length
+                        for first, file_length in zip(bounds[0], self._meta.files, strict=True)
+                    ]
                 )
-                current = np.array(array.get_basic_selection(region))
-                current[_relative_index(selected, region)] = part
-                array.set_basic_selection(region, current)
+                shard_block = np.array(array.get_basic_selection(region))
+                shard_block[_relative_index(file_selection, region)] = file_block
+                array.set_basic_selection(region, shard_block)
         except Exception:
             store.settle()
             raise
@@ -158,7 +163,7 @@ class ZarrEngine:
 
 
 def _write(array: Any, selection: Selection, block: Array) -> None:
-    if selection.paired:
+    if selection.is_paired:
         array.set_coordinate_selection(selection.axes, np.ascontiguousarray(block))
     elif all(isinstance(axis, slice) for axis in selection.axes):
         array.set_basic_selection(selection.axes, block)
@@ -169,12 +174,12 @@ def _write(array: Any, selection: Selection, block: Array) -> None:
 def _relative_index(selection: Selection, region: tuple[slice, ...]) -> tuple[Any, ...]:
     """Return the numpy index of a selection, relative to the region around it."""
     shifted = [
-        slice(axis.start - b.start, axis.stop - b.start, axis.step)
+        slice(axis.start - outer_slice.start, axis.stop - outer_slice.start, axis.step)
         if isinstance(axis, slice)
-        else axis - b.start
-        for axis, b in zip(selection.axes, region, strict=True)
+        else axis - outer_slice.start
+        for axis, outer_slice in zip(selection.axes, region, strict=True)
     ]
-    if selection.paired or all(isinstance(axis, slice) for axis in shifted):
+    if selection.is_paired or all(isinstance(axis, slice) for axis in shifted):
         return tuple(shifted)
     return crossed(shifted)
 

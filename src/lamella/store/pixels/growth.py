@@ -2,7 +2,7 @@
 
 A killed process leaves pixels beyond the shape, which readers never see. They are cleared before a shape grows over
 them: in an array of shape (4,) with chunks of 3, a killed `append` of four values leaves two of them in chunk 1 and two
-in chunk 2. A later growth to (7,) fills the two in chunk 1 with the fill value and deletes chunk 2.
+in chunk 2. A later growth to (7,) sets the two in chunk 1 to the fill value, and deletes chunk 2.
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ if TYPE_CHECKING:
 
 @contextmanager
 def growing(
-    array: StoredArray, grow: Callable[[Shape], Shape], *, is_overwritten: bool = False
+    array: StoredArray, shape_after: Callable[[Shape], Shape], *, is_overwritten: bool = False
 ) -> Iterator[StoredArray]:
     """Grow an array on exit of the ``with`` block, which writes the new pixels; an exception leaves the old shape.
 
-    ``grow`` returns the new shape for the present one, under the lock. With ``is_overwritten`` the block writes every
-    new voxel, so that nothing is cleared before. Yields the array with its new shape. Several workers may write to it
-    if no two of them write to the same file.
+    ``shape_after`` returns the new shape for the present one, under the lock. ``is_overwritten`` promises that the
+    block writes every new voxel, so that nothing is cleared before. Yields the array with its new shape. Several
+    workers may write to it if no two of them write to the same file.
     """
     with array.shape_lock():
         meta = array.refresh()
-        new = tuple(map(max, meta.shape, grow(meta.shape)))
-        if new == meta.shape:
+        new_shape = tuple(map(max, meta.shape, shape_after(meta.shape)))
+        if new_shape == meta.shape:
             yield array
             return
         storage = array.documents.storage
         with ExitStack() as locks:
             # A file on the edge has pixels inside the present shape and beyond it. A writer that knows only the present
             # shape would replace the whole file and so delete the new pixels. The locks make it wait for the new shape.
-            names = chunk_grid.lock_names(_edge_files(meta, new))
+            names = chunk_grid.lock_names(_edge_files(meta, new_shape))
             for name in names:
                 locks.enter_context(storage.lock(join(array.path, name)))
-            larger = array.with_future_shape(new, frozenset(names))
-            with _published(array, meta.shape, new):
+            larger = array.with_future_shape(new_shape, frozenset(names))
+            with _publishing(array, meta.shape, new_shape):
                 if not is_overwritten:
-                    clear_beyond(larger, meta, new)
+                    clear_beyond(larger, meta, new_shape)
                 yield larger
         array.refresh()
 
 
 @contextmanager
-def _published(array: StoredArray, old: Shape, new: Shape) -> Iterator[None]:
+def _publishing(array: StoredArray, old_shape: Shape, new_shape: Shape) -> Iterator[None]:
     """Publish a shape after the ``with`` block, or before it in a store that accepts no chunks beyond the shape.
 
     Such a store (icechunk) shows nothing to others before a commit. An error in the block restores the old shape.
@@ -68,63 +68,69 @@ def _published(array: StoredArray, old: Shape, new: Shape) -> Iterator[None]:
     # Change only the shape: another writer may edit the attributes meanwhile.
     if not array.documents.storage.chunks_need_array:
         yield
-        array.documents.put_shape(array.path, new)
+        array.documents.put_shape(array.path, new_shape)
         return
-    array.documents.put_shape(array.path, new)
+    array.documents.put_shape(array.path, new_shape)
     try:
         yield
     except BaseException:
-        array.documents.put_shape(array.path, old)
+        array.documents.put_shape(array.path, old_shape)
         raise
 
 
-def clear_beyond(array: StoredArray, meta: ArrayMeta, new: Shape) -> None:
+def clear_beyond(array: StoredArray, meta: ArrayMeta, new_shape: Shape) -> None:
     """Clear the pixels of a growth, which the shape `new` contains and the shape of `meta` does not.
 
     `array` is a handle with the shape `new`.
     """
-    grown = meta.with_shape(new)
+    grown = meta.with_shape(new_shape)
     for region in _delete_outside(array, grown, list(_stored_beyond(array, meta, grown)), meta.shape):
         clear_region(array, meta, region)
 
 
-def clear_cropped(array: StoredArray, meta: ArrayMeta, new: Shape) -> None:
+def clear_cropped(array: StoredArray, meta: ArrayMeta, new_shape: Shape) -> None:
     """Clear the pixels that are cropped when an array shrinks to the shape `new`; the caller then publishes it."""
     lookup = ChunkLookup(array)
     files = iter_stored_files(array.documents.storage, array.path, meta)
-    for region in _delete_outside(array, meta, files, new):
-        for cleared in [region] if meta.shards is None else _stored_parts(array, lookup, meta, region):
-            array.write(cleared, meta.fill_value)
+    for region in _delete_outside(array, meta, files, new_shape):
+        for cleared_region in (
+            [region] if meta.shards is None else _stored_chunk_regions(array, lookup, meta, region)
+        ):
+            array.write(cleared_region, meta.fill_value)
 
 
-def _stored_parts(
+def _stored_chunk_regions(
     array: StoredArray, lookup: ChunkLookup, meta: ArrayMeta, region: tuple[slice, ...]
 ) -> list[tuple[slice, ...]]:
     """Return the parts of a region of one shard whose chunks are stored; the other chunks are not written."""
-    file_index = tuple(axis_slice.start // f for axis_slice, f in zip(region, meta.files, strict=True))
+    file_index = tuple(
+        axis_slice.start // file_length for axis_slice, file_length in zip(region, meta.files, strict=True)
+    )
     array.documents.storage.check_file(join(array.path, meta.chunk_key(file_index)))
     try:
         chunks = _chunk_regions(meta, region)
-        return _joined([chunk for chunk in chunks if lookup.is_stored(_chunk_index(meta, chunk))])
+        return _join_regions([chunk for chunk in chunks if lookup.is_stored(_chunk_index(meta, chunk))])
     except DamagedDataError:  # the write raises it too, and names the array and the file
         return [region]
 
 
-def _joined(regions: list[tuple[slice, ...]]) -> list[tuple[slice, ...]]:
-    """Join regions in C order that are adjacent along an axis: each write to a shard copies the rest of it."""
+def _join_regions(regions: list[tuple[slice, ...]]) -> list[tuple[slice, ...]]:
+    """Join adjacent regions, which are in C order: fewer writes, each of which copies the other chunks of the shard."""
     for axis in reversed(range(len(regions[0]) if regions else 0)):
         joined: list[tuple[slice, ...]] = []
-        last: dict[tuple[int, ...], int] = {}
+        last_by_bounds: dict[tuple[int, ...], int] = {}
         for region in regions:
-            others = tuple(
-                n for item in (*region[:axis], *region[axis + 1 :]) for n in (item.start, item.stop)
+            other_bounds = tuple(
+                bound
+                for axis_slice in (*region[:axis], *region[axis + 1 :])
+                for bound in (axis_slice.start, axis_slice.stop)
             )
-            number = last.get(others)
-            if number is not None and joined[number][axis].stop == region[axis].start:
-                span = slice(joined[number][axis].start, region[axis].stop, 1)
-                joined[number] = (*region[:axis], span, *region[axis + 1 :])
+            adjacent = last_by_bounds.get(other_bounds)
+            if adjacent is not None and joined[adjacent][axis].stop == region[axis].start:
+                span = slice(joined[adjacent][axis].start, region[axis].stop, 1)
+                joined[adjacent] = (*region[:axis], span, *region[axis + 1 :])
             else:
-                last[others] = len(joined)
+                last_by_bounds[other_bounds] = len(joined)
                 joined.append(region)
         regions = joined
     return regions
@@ -133,15 +139,15 @@ def _joined(regions: list[tuple[slice, ...]]) -> list[tuple[slice, ...]]:
 def _delete_outside(
     array: StoredArray, meta: ArrayMeta, files: Iterable[Shape], shape: Shape
 ) -> Iterator[tuple[slice, ...]]:
-    """Delete the files that lie outside a shape; of those across its edge, yield the regions outside it."""
+    """Delete the files that lie outside a shape; yield the regions outside it of the files across its edge."""
     for file_index in files:
         region = meta.file_region(file_index)
-        if any(axis_slice.start >= n for axis_slice, n in zip(region, shape, strict=True)):
+        if any(axis_slice.start >= length for axis_slice, length in zip(region, shape, strict=True)):
             array.documents.storage.delete(join(array.path, meta.chunk_key(file_index)))
             continue
-        for axis, n in enumerate(shape):
-            if n < region[axis].stop:
-                yield (*region[:axis], slice(n, region[axis].stop, 1), *region[axis + 1 :])
+        for axis, length in enumerate(shape):
+            if length < region[axis].stop:
+                yield (*region[:axis], slice(length, region[axis].stop, 1), *region[axis + 1 :])
 
 
 def clear_region(array: StoredArray, meta: ArrayMeta, region: tuple[slice, ...]) -> None:
@@ -155,7 +161,10 @@ def clear_region(array: StoredArray, meta: ArrayMeta, region: tuple[slice, ...])
                 equal_nan=meta.dtype.kind in "fc",
             )
         except DamagedDataError:
-            if any(axis_slice.start % c for axis_slice, c in zip(chunk_region, meta.chunks, strict=True)):
+            if any(
+                axis_slice.start % chunk_length
+                for axis_slice, chunk_length in zip(chunk_region, meta.chunks, strict=True)
+            ):
                 continue  # a chunk on the edge: keep it, so that reading its visible voxels still reports the damage
             is_filled = False
         if not is_filled:
@@ -164,12 +173,17 @@ def clear_region(array: StoredArray, meta: ArrayMeta, region: tuple[slice, ...])
 
 def _chunk_regions(meta: ArrayMeta, region: tuple[slice, ...]) -> Iterator[tuple[slice, ...]]:
     """Split a region at chunk boundaries."""
-    spans = (_split_at_chunks(axis_slice, c) for axis_slice, c in zip(region, meta.chunks, strict=True))
+    spans = (
+        _split_at_chunks(axis_slice, chunk_length)
+        for axis_slice, chunk_length in zip(region, meta.chunks, strict=True)
+    )
     return itertools.product(*spans)
 
 
 def _chunk_index(meta: ArrayMeta, region: tuple[slice, ...]) -> Shape:
-    return tuple(axis_slice.start // c for axis_slice, c in zip(region, meta.chunks, strict=True))
+    return tuple(
+        axis_slice.start // chunk_length for axis_slice, chunk_length in zip(region, meta.chunks, strict=True)
+    )
 
 
 def _split_at_chunks(span: slice, length: int) -> Iterator[slice]:
@@ -185,8 +199,8 @@ def _edge_files(meta: ArrayMeta, new: Shape) -> list[Shape] | None:
     """Return the indexes of files with voxels both in the old shape and in the growth; None if more than 32."""
     index_ranges = [
         [
-            (length // file_length,) if other == axis else range(file_count)
-            for other, (length, file_length, file_count) in enumerate(
+            (length // file_length,) if other_axis == axis else range(file_count)
+            for other_axis, (length, file_length, file_count) in enumerate(
                 zip(meta.shape, meta.files, meta.grid, strict=True)
             )
         ]
@@ -222,5 +236,5 @@ def _stored_beyond(array: StoredArray, meta: ArrayMeta, grown: ArrayMeta) -> Ite
                 yield index
         return
     for index in iter_stored_files(storage, array.path, grown, first_new):
-        if all(k < n for k, n in zip(index, grown.grid, strict=True)):
+        if all(number < file_count for number, file_count in zip(index, grown.grid, strict=True)):
             yield index

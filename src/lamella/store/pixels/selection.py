@@ -1,8 +1,9 @@
 """Convert numpy indices to selections, which engines read and write.
 
-A `Selection` has one slice with a positive step, or one index array, per axis. An engine reads it as a *block*, which
-`Selection.finish` flips, transposes and reshapes to the result of numpy: ``[0, ::-1]`` of shape (2, 3) selects 0:1 and
-0:3, a block of (1, 3) whose axis 1 is flipped to a result of shape (3,).
+An index is a tuple of *items*: integers, slices, ``...``, index arrays and masks. A `Selection` has one slice with a
+positive step, or one index array, per axis. An engine reads it as a *block*, which `Selection.finish` flips, transposes
+and reshapes to the result of numpy: ``[0, ::-1]`` of shape (2, 3) selects 0:1 and 0:3, a block of (1, 3) whose axis 1
+is flipped to a result of shape (3,).
 """
 
 from __future__ import annotations
@@ -33,21 +34,21 @@ class Selection:
 
     axes: tuple[slice | Indices, ...]
     """One per axis. Slices have 0 <= start <= stop and step >= 1; 1-D arrays select along their axis."""
-    paired: bool
+    is_paired: bool
     """Whether `axes` are 1-D arrays that pair up to points."""
     shape: Shape
     """Shape of the engine's block."""
     flips: tuple[int, ...]
     """Axes of the block that the result reverses."""
     order: tuple[int, ...] | None
-    """Order of the block's axes before the reshape."""
+    """Axes of the block in the order of the result, before the reshape; None for the same order."""
     result_shape: Shape
     """Shape of the caller's array."""
 
     @property
     def is_region(self) -> bool:
         """Whether this is a region: slices of step 1 only."""
-        return not self.paired and all(isinstance(a, slice) and a.step == 1 for a in self.axes)
+        return not self.is_paired and all(isinstance(axis, slice) and axis.step == 1 for axis in self.axes)
 
     @property
     def is_empty(self) -> bool:
@@ -66,7 +67,7 @@ class Selection:
     def fits(self, shape: Shape) -> bool:
         """Whether the selection lies in an array of a shape."""
         last = (axis.stop if isinstance(axis, slice) else int(axis.max(initial=-1)) + 1 for axis in self.axes)
-        return all(stop <= n for stop, n in zip(last, shape, strict=True))
+        return all(stop <= length for stop, length in zip(last, shape, strict=True))
 
     def finish(self, block: Array) -> Array:
         """Convert a block to the result; a view."""
@@ -78,8 +79,8 @@ class Selection:
 
     def prepare(self, data: Array) -> Array:
         """Convert data of the result's shape to a block; a view where numpy can."""
-        inner = self.shape if self.order is None else tuple(self.shape[a] for a in self.order)
-        block = data.reshape(inner)
+        ordered_shape = self.shape if self.order is None else tuple(self.shape[axis] for axis in self.order)
+        block = data.reshape(ordered_shape)
         if self.order is not None:
             block = block.transpose(np.argsort(self.order))
         return np.flip(block, self.flips) if self.flips else block
@@ -94,64 +95,66 @@ def basic_or_fancy(index: Index, shape: Shape) -> Selection:
             isinstance(item, slice)
             and item.step is None
             and type(item.start) is type(item.stop) is int
-            and 0 <= item.start < item.stop <= n
-            for item, n in zip(index, shape, strict=True)
+            and 0 <= item.start < item.stop <= length
+            for item, length in zip(index, shape, strict=True)
         )
     ):
         return as_selection(index)
     items = _expand(index, shape)
     if not any(isinstance(item, np.ndarray) for item in items):
-        return _along_axes(items, shape)
-    pickers = [axis for axis, item in enumerate(items) if not isinstance(item, slice)]
-    arrays = [axis for axis in pickers if isinstance(items[axis], np.ndarray)]
-    if len(arrays) == 1 and items[arrays[0]].ndim == 1:
-        return _one_array(items, shape, arrays[0], _side_by_side(index, pickers))
-    return _fancy(items, shape, pickers, _side_by_side(index, pickers))
+        return _select_each_axis(items, shape)
+    picked_axes = [axis for axis, item in enumerate(items) if not isinstance(item, slice)]
+    array_axes = [axis for axis in picked_axes if isinstance(items[axis], np.ndarray)]
+    if len(array_axes) == 1 and items[array_axes[0]].ndim == 1:
+        return _one_index_array(items, shape, array_axes[0], _are_adjacent(index, picked_axes))
+    return _paired_arrays(items, shape, picked_axes, _are_adjacent(index, picked_axes))
 
 
 def orthogonal(index: Index, shape: Shape) -> Selection:
     """Parse an index whose 1-D arrays and masks each select along their own axis."""
-    return _along_axes(_expand(index, shape), shape)
+    return _select_each_axis(_expand(index, shape), shape)
 
 
-def _along_axes(items: list[Any], shape: Shape) -> Selection:
-    """Select along each axis by its own item."""
+def _select_each_axis(items: list[Any], shape: Shape) -> Selection:
+    """Return the selection of one item per axis, each of which selects along its own axis."""
     axes: list[slice | Indices] = []
     flips: list[int] = []
-    result: list[int] = []
-    block: list[int] = []
-    for axis, (item, n) in enumerate(zip(items, shape, strict=True)):
+    result_shape: list[int] = []
+    block_shape: list[int] = []
+    for axis, (item, length) in enumerate(zip(items, shape, strict=True)):
         if isinstance(item, np.ndarray):
             if item.ndim != 1:
                 raise InvalidArgumentError(
                     f"An orthogonal index has 1-D arrays, not one of shape {item.shape} for axis {axis}."
                 )
-            axes.append(_bounded(item, axis, n))
-            length = len(item)
+            axes.append(_non_negative(item, axis, length))
+            count = len(item)
         elif isinstance(item, int):
-            if not -n <= item < n:
-                raise OutOfBoundsError(f"The index {item} is out of bounds for axis {axis} with size {n}.")
-            axes.append(slice(item % n, item % n + 1, 1))
-            length = 1
+            if not -length <= item < length:
+                raise OutOfBoundsError(
+                    f"The index {item} is out of bounds for axis {axis} with size {length}."
+                )
+            axes.append(slice(item % length, item % length + 1, 1))
+            count = 1
         else:
-            axis_slice, length, flipped = _slice(item, axis, n)
+            axis_slice, count, flipped = _forward_slice(item, axis, length)
             axes.append(axis_slice)
             if flipped:
                 flips.append(axis)
-        block.append(length)
+        block_shape.append(count)
         if isinstance(item, slice | np.ndarray):
-            result.append(length)
-    return Selection(tuple(axes), False, tuple(block), tuple(flips), None, tuple(result))
+            result_shape.append(count)
+    return Selection(tuple(axes), False, tuple(block_shape), tuple(flips), None, tuple(result_shape))
 
 
 def points(index: Index, shape: Shape) -> Selection:
     """Parse an index of one array per axis that pair up to points, or one mask of the array's shape."""
     items = _expand(index, shape)
     if not shape:
-        return _along_axes(items, shape)
+        return _select_each_axis(items, shape)
     if any(isinstance(item, slice) for item in items):
         raise OutOfBoundsError(f"A point index needs one array per axis of the shape {shape}, not {index!r}.")
-    return _fancy(items, shape, list(range(len(shape))), together=True)
+    return _paired_arrays(items, shape, list(range(len(shape))), is_adjacent=True)
 
 
 # ---- one item per axis ----------------------------------------------------------------------------
@@ -159,23 +162,25 @@ def points(index: Index, shape: Shape) -> Selection:
 
 def crossed(axes: Sequence[slice | Indices]) -> tuple[Any, ...]:
     """Return a numpy index whose slices and arrays each select along their own axis."""
-    return np.ix_(*(np.arange(a.start, a.stop, a.step) if isinstance(a, slice) else a for a in axes))
+    return np.ix_(
+        *(np.arange(axis.start, axis.stop, axis.step) if isinstance(axis, slice) else axis for axis in axes)
+    )
 
 
 def _expand(index: Index, shape: Shape) -> list[Any]:
-    """Return one int, slice or integer array per axis."""
+    """Parse an index to one int, slice or integer array per axis: expand the ellipsis and the masks."""
     items: list[Any] = [
-        item if isinstance(item, slice) or item is Ellipsis or item.__class__ is int else _item(item)
+        item if isinstance(item, slice) or item is Ellipsis or item.__class__ is int else _parse_item(item)
         for item in (index if isinstance(index, tuple) else (index,))
     ]
-    ellipses = [number for number, item in enumerate(items) if item is Ellipsis]
+    ellipses = [position for position, item in enumerate(items) if item is Ellipsis]
     if len(ellipses) > 1:
         raise OutOfBoundsError("An index can only have a single ellipsis ('...').")
     masks = [item for item in items if isinstance(item, np.ndarray) and item.dtype == bool]
-    width = len(items) - len(ellipses) + sum(mask.ndim - 1 for mask in masks)
-    if width > len(shape):
-        raise OutOfBoundsError(f"There are too many indices: {width} for an array of the shape {shape}.")
-    missing = [slice(None)] * (len(shape) - width)
+    axis_count = len(items) - len(ellipses) + sum(mask.ndim - 1 for mask in masks)
+    if axis_count > len(shape):
+        raise OutOfBoundsError(f"There are too many indices: {axis_count} for an array of the shape {shape}.")
+    missing = [slice(None)] * (len(shape) - axis_count)
     if ellipses:
         items[ellipses[0] : ellipses[0] + 1] = missing
     else:
@@ -185,11 +190,11 @@ def _expand(index: Index, shape: Shape) -> list[Any]:
     expanded: list[Any] = []
     for item in items:
         is_mask = isinstance(item, np.ndarray) and item.dtype == bool
-        expanded += _mask(item, shape, len(expanded)) if is_mask else [item]
+        expanded += _indices_of_mask(item, shape, len(expanded)) if is_mask else [item]
     return expanded
 
 
-def _item(item: Any) -> Any:
+def _parse_item(item: Any) -> Any:
     """Parse an item of an index other than slices and ellipses: an int, or an array of integers or booleans."""
     if item is None:
         raise InvalidArgumentError(
@@ -216,7 +221,8 @@ def _item(item: Any) -> Any:
     return int(array) if array.ndim == 0 else array.astype(np.intp)
 
 
-def _mask(mask: NDArray[np.bool_], shape: Shape, axis: int) -> list[Any]:
+def _indices_of_mask(mask: NDArray[np.bool_], shape: Shape, axis: int) -> list[Any]:
+    """Return the index arrays of the true elements of a mask, whose first axis is `axis` of the array."""
     covered = shape[axis : axis + mask.ndim]
     if mask.shape != covered:
         raise OutOfBoundsError(
@@ -228,59 +234,90 @@ def _mask(mask: NDArray[np.bool_], shape: Shape, axis: int) -> list[Any]:
 # ---- kinds of selections --------------------------------------------------------------------------
 
 
-def _side_by_side(index: Index, pickers: list[int]) -> bool:
-    """Whether integers and arrays are adjacent; an ellipsis between them separates them, even one of no axes."""
-    raw_items = index if isinstance(index, tuple) else (index,)
-    at = next((number for number, item in enumerate(raw_items) if item is Ellipsis), len(raw_items))
-    separated = all(
-        any(not isinstance(item, slice) for item in side) for side in (raw_items[:at], raw_items[at + 1 :])
-    )
-    return not separated and pickers == list(range(pickers[0], pickers[-1] + 1))
+def _are_adjacent(index: Index, picked_axes: list[int]) -> bool:
+    """Whether all integers and arrays of an index are adjacent: numpy then keeps the position of their axes.
+
+    `picked_axes` are their axes. An ellipsis between them separates them, even where it stands for no axes.
+    """
+    items = index if isinstance(index, tuple) else (index,)
+    position = next((position for position, item in enumerate(items) if item is Ellipsis), len(items))
+    before_and_after = (items[:position], items[position + 1 :])
+    is_separated = all(any(not isinstance(item, slice) for item in side) for side in before_and_after)
+    return not is_separated and picked_axes == list(range(picked_axes[0], picked_axes[-1] + 1))
 
 
-def _one_array(items: list[Any], shape: Shape, array_axis: int, together: bool) -> Selection:
-    """Parse one 1-D array with integers: orthogonal, apart from the position of the array's axis in numpy."""
-    plain = _along_axes(items, shape)
+def _one_index_array(items: list[Any], shape: Shape, array_axis: int, is_adjacent: bool) -> Selection:
+    """Return the selection of one 1-D array besides slices and integers.
+
+    It is that of `orthogonal`; but where slices separate the integers from the array, numpy moves the axis of the array
+    to the front.
+    """
+    orthogonal_selection = _select_each_axis(items, shape)
     result_axes = [axis for axis, item in enumerate(items) if isinstance(item, slice) or axis == array_axis]
     integer_axes = [axis for axis in range(len(shape)) if axis not in result_axes]
-    if together:
-        return plain  # the integers are adjacent to the array, so its axis keeps its position
+    if is_adjacent:
+        return orthogonal_selection
     order = (array_axis, *(axis for axis in result_axes if axis != array_axis), *integer_axes)
-    result = tuple(plain.shape[axis] for axis in order[: len(result_axes)])
-    return Selection(plain.axes, False, plain.shape, plain.flips, order, result)
+    result_shape = tuple(orthogonal_selection.shape[axis] for axis in order[: len(result_axes)])
+    return Selection(
+        orthogonal_selection.axes,
+        False,
+        orthogonal_selection.shape,
+        orthogonal_selection.flips,
+        order,
+        result_shape,
+    )
 
 
-def _fancy(items: list[Any], shape: Shape, pickers: list[int], together: bool) -> Selection:
-    """Parse arrays that pair up: every element becomes a point, also those of slices."""
-    arrays = [np.asarray(items[axis]) for axis in pickers]
+def _paired_arrays(items: list[Any], shape: Shape, picked_axes: list[int], is_adjacent: bool) -> Selection:
+    """Return the selection of arrays that pair up: every element of the result becomes a point, also along slices.
+
+    The arrays (and integers) are those of `picked_axes`. Their common axes come where the first of them was if
+    `is_adjacent`, else first, as in numpy.
+    """
+    arrays = [np.asarray(items[axis]) for axis in picked_axes]
     try:
-        paired = np.broadcast_shapes(*(a.shape for a in arrays))
+        paired_shape = np.broadcast_shapes(*(array.shape for array in arrays))
     except ValueError as error:
         raise OutOfBoundsError(
-            f"Index arrays of shapes {', '.join(str(a.shape) for a in arrays)} do not pair up."
+            f"Index arrays of shapes {', '.join(str(array.shape) for array in arrays)} do not pair up."
         ) from error
-    for number, axis in enumerate(pickers):
-        if 0 not in paired or isinstance(items[axis], int):  # of arrays, numpy checks only those that select
-            arrays[number] = _bounded(arrays[number], axis, shape[axis])
-    before = [axis for axis in range(len(shape)) if axis not in pickers and together and axis < pickers[0]]
-    after = [axis for axis in range(len(shape)) if axis not in pickers and axis not in before]
-    ranges = {axis: np.arange(*items[axis].indices(shape[axis])) for axis in (*before, *after)}
-    result = (*(len(ranges[a]) for a in before), *paired, *(len(ranges[a]) for a in after))
+    for position, axis in enumerate(picked_axes):
+        if 0 not in paired_shape or isinstance(
+            items[axis], int
+        ):  # of arrays, numpy checks only those that select
+            arrays[position] = _non_negative(arrays[position], axis, shape[axis])
+    axes_before = [
+        axis
+        for axis in range(len(shape))
+        if axis not in picked_axes and is_adjacent and axis < picked_axes[0]
+    ]
+    axes_after = [axis for axis in range(len(shape)) if axis not in picked_axes and axis not in axes_before]
+    ranges = {axis: np.arange(*items[axis].indices(shape[axis])) for axis in (*axes_before, *axes_after)}
+    result_shape = (
+        *(len(ranges[axis]) for axis in axes_before),
+        *paired_shape,
+        *(len(ranges[axis]) for axis in axes_after),
+    )
     coordinates: list[Any] = [None] * len(shape)
-    for number, axis in enumerate((*before, *after)):
-        at = number if axis in before else number + len(paired)
-        coordinates[axis] = ranges[axis].reshape([-1 if d == at else 1 for d in range(len(result))])
-    for axis, array in zip(pickers, arrays, strict=True):
-        lead = (1,) * (len(paired) - array.ndim)
-        coordinates[axis] = array.reshape((1,) * len(before) + lead + array.shape + (1,) * len(after))
-    flat = tuple(np.broadcast_to(c, result).reshape(-1) for c in coordinates)
-    return Selection(flat, True, (math.prod(result),), (), None, result)
+    for position, axis in enumerate((*axes_before, *axes_after)):
+        result_axis = position if axis in axes_before else position + len(paired_shape)
+        coordinates[axis] = ranges[axis].reshape(
+            [-1 if other == result_axis else 1 for other in range(len(result_shape))]
+        )
+    for axis, array in zip(picked_axes, arrays, strict=True):
+        new_axes = (1,) * (len(paired_shape) - array.ndim)
+        coordinates[axis] = array.reshape(
+            (1,) * len(axes_before) + new_axes + array.shape + (1,) * len(axes_after)
+        )
+    point_axes = tuple(np.broadcast_to(coordinate, result_shape).reshape(-1) for coordinate in coordinates)
+    return Selection(point_axes, True, (math.prod(result_shape),), (), None, result_shape)
 
 
-def _slice(item: slice, axis: int, n: int) -> tuple[slice, int, bool]:
-    """Return a slice with a positive step, its length, and whether the item counts backwards."""
+def _forward_slice(item: slice, axis: int, length: int) -> tuple[slice, int, bool]:
+    """Return the slice with a positive step that selects the same, its count, and whether `item` counts backwards."""
     try:
-        start, stop, step = item.indices(n)
+        start, stop, step = item.indices(length)
     except ValueError as error:
         raise InvalidArgumentError(f"The step of {item} along axis {axis} cannot be zero.") from error
     except TypeError as error:
@@ -296,11 +333,12 @@ def _slice(item: slice, axis: int, n: int) -> tuple[slice, int, bool]:
     return slice(last, start + 1, -step), count, True
 
 
-def _bounded(indices: Indices, axis: int, n: int) -> Indices:
-    if indices.size and (indices.min() < -n or indices.max() >= n):
-        wrong = indices[(indices < -n) | (indices >= n)].flat[0]
-        raise OutOfBoundsError(f"The index {wrong} is out of bounds for axis {axis} with size {n}.")
-    return np.where(indices < 0, indices + n, indices).astype(np.intp, copy=False)
+def _non_negative(indices: Indices, axis: int, length: int) -> Indices:
+    """Count negative indices from the end of an axis, as numpy does; raise where one is out of bounds."""
+    if indices.size and (indices.min() < -length or indices.max() >= length):
+        wrong = indices[(indices < -length) | (indices >= length)].flat[0]
+        raise OutOfBoundsError(f"The index {wrong} is out of bounds for axis {axis} with size {length}.")
+    return np.where(indices < 0, indices + length, indices).astype(np.intp, copy=False)
 
 
 def as_selection(region: tuple[slice, ...]) -> Selection:

@@ -1,8 +1,9 @@
 """Write a new shard, and encode and decode its index, with its checksum (Zarr v3, codec ``sharding_indexed``).
 
-New chunks are written one by one, old chunks copied unchanged, then the index: two unsigned 64-bit numbers per inner
-chunk, offset and length, in C order of the chunks, both 2**64 - 1 where a chunk is not stored. A crc32c follows where
-the array declares one.
+New chunks are written one by one, old chunks are copied unchanged, then the index is written: two unsigned 64-bit
+numbers per inner chunk, its offset and its length, in C order of the chunks. Both are 2**64 - 1 for a chunk that is not
+stored. A crc32c follows if the array declares one. The index of a shard of 2 x 2 chunks has 64 bytes, or 68 with its
+crc32c.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from lamella.store.pixels.chunk_source import ArrayFile, FileChange
     from lamella.types import JSON, Shape
 
-_COPIED = 4 << 20
+_COPY_BYTES = 4 << 20
 
 
 class File(Protocol):
@@ -72,16 +73,16 @@ class MemoryFile:
 class ShardFile:
     """A shard that becomes visible with `commit`; threads may add chunks at the same time.
 
-    `begin` creates the file before the first bytes are written; `form` is the layout of the index.
+    `create_file` is called before the first bytes are written; `layout` is that of the index.
     """
 
-    def __init__(self, begin: Callable[[], File], form: IndexForm) -> None:
-        self._begin = begin
-        self._form = form
+    def __init__(self, create_file: Callable[[], File], layout: IndexLayout) -> None:
+        self._begin = create_file
+        self._layout = layout
         self._lock = threading.Lock()
         self._file: File | None = None
-        self._end = 0 if form.at_end else form.size
-        self._entries = np.full((prod(form.chunks), 2), NO_CHUNK, np.uint64)
+        self._end = 0 if layout.at_end else layout.size
+        self._entries = np.full((prod(layout.chunks), 2), NO_CHUNK, np.uint64)
 
     def add(self, number: int, *parts: bytes) -> None:
         """Write the bytes of a chunk, one part after the other; a chunk that is added again replaces the first."""
@@ -90,35 +91,34 @@ class ShardFile:
         self._entries[number] = offset, length
         file.write(offset, *parts)
 
-    def copy_chunks(self, old: ArrayFile, numbers: Iterable[int]) -> None:
+    def copy_chunks(self, old_shard: ArrayFile, numbers: Iterable[int]) -> None:
         """Copy encoded chunks from the old shard, adjacent ones in one read; `DamagedDataError` for a damaged index."""
-        spans = old.spans(sorted(numbers))
-        runs: list[
-            tuple[int, int, list[int]]
-        ] = []  # start and end in the old file, and the chunks in between
+        spans = old_shard.spans(sorted(numbers))
+        # Runs of adjacent chunks: start and end in the old file, and the numbers of the chunks.
+        runs: list[tuple[int, int, list[int]]] = []
         for number in sorted(spans, key=spans.__getitem__):
             start, length = spans[number]
             if runs and runs[-1][1] == start:
-                first, _, members = runs.pop()
-                members.append(number)
-                runs.append((first, start + length, members))
+                run_start, _, run_numbers = runs.pop()
+                run_numbers.append(number)
+                runs.append((run_start, start + length, run_numbers))
             else:
                 runs.append((start, start + length, [number]))
-        for first, end, members in runs:
-            file, offset = self._reserve(end - first)
-            for number in members:
+        for run_start, run_end, run_numbers in runs:
+            file, offset = self._reserve(run_end - run_start)
+            for number in run_numbers:
                 start, length = spans[number]
-                self._entries[number] = offset + start - first, length
-            for start in range(first, end, _COPIED):
-                data = old.read(start, min(_COPIED, end - start))
-                if len(data) < min(_COPIED, end - start):
-                    raise DamagedDataError(f"{old.path} was cut off while its chunks were copied.")
-                file.write(offset + start - first, data)
+                self._entries[number] = offset + start - run_start, length
+            for start in range(run_start, run_end, _COPY_BYTES):
+                data = old_shard.read(start, min(_COPY_BYTES, run_end - start))
+                if len(data) < min(_COPY_BYTES, run_end - start):
+                    raise DamagedDataError(f"{old_shard.path} was cut off while its chunks were copied.")
+                file.write(offset + start - run_start, data)
 
     def commit(self) -> None:
         """Write the index, and replace the old shard in one step."""
         file, _ = self._reserve(0)
-        file.write(self._end if self._form.at_end else 0, encode_index(self._entries, self._form))
+        file.write(self._end if self._layout.at_end else 0, encode_index(self._entries, self._layout))
         file.commit()
 
     def discard(self) -> None:
@@ -157,11 +157,11 @@ def fill_shard(shard: ShardFile, file: FileChange, chunks: Iterable[tuple[FileCh
 NO_CHUNK = (1 << 64) - 1
 """Offset and length of a chunk that is not stored."""
 
-_ENTRY = np.dtype("<u8")
+_INDEX_DTYPE = np.dtype("<u8")
 
 
 @dataclass(frozen=True)
-class IndexForm:
+class IndexLayout:
     """Layout of the shard indexes of one array."""
 
     chunks: Shape
@@ -182,7 +182,7 @@ class IndexForm:
         return -self.size if self.at_end else 0, self.size
 
     @classmethod
-    def of(cls, meta: ArrayMeta) -> IndexForm | None:
+    def of(cls, meta: ArrayMeta) -> IndexLayout | None:
         """Return the layout of an array's indexes; None without shards, or for unsupported index codecs."""
         if meta.shards is None:
             return None
@@ -207,22 +207,22 @@ def named_codec(codec: JSON) -> tuple[str, Mapping[str, Any]]:
     return str(codec), {}
 
 
-def decode_index(data: bytes, form: IndexForm, where: str) -> np.ndarray[Any, np.dtype[np.uint64]]:
+def decode_index(data: bytes, layout: IndexLayout, where: str) -> np.ndarray[Any, np.dtype[np.uint64]]:
     """Decode an index to offsets and lengths, shape (inner chunks, 2); `DamagedDataError` where it is damaged."""
-    if len(data) != form.size:
+    if len(data) != layout.size:
         raise DamagedDataError(
-            f"{where} is cut off: it has {len(data)} bytes where the index of a shard has {form.size}."
+            f"{where} is cut off: it has {len(data)} bytes where the index of a shard has {layout.size}."
         )
-    body = data[: 16 * prod(form.chunks)]
-    if form.checksum and int.from_bytes(data[len(body) :], "little") != crc32c(body):
+    body = data[: 16 * prod(layout.chunks)]
+    if layout.checksum and int.from_bytes(data[len(body) :], "little") != crc32c(body):
         raise DamagedDataError(f"{where} is damaged: the checksum of its index is not that of the index.")
-    return np.frombuffer(body, _ENTRY).reshape(-1, 2).astype(np.uint64, copy=False)
+    return np.frombuffer(body, _INDEX_DTYPE).reshape(-1, 2).astype(np.uint64, copy=False)
 
 
-def encode_index(entries: np.ndarray[Any, Any], form: IndexForm) -> bytes:
+def encode_index(entries: np.ndarray[Any, Any], layout: IndexLayout) -> bytes:
     """Encode offsets and lengths, shape (inner chunks, 2)."""
-    body = np.ascontiguousarray(entries, _ENTRY).tobytes()
-    return body + crc32c(body).to_bytes(4, "little") if form.checksum else body
+    body = np.ascontiguousarray(entries, _INDEX_DTYPE).tobytes()
+    return body + crc32c(body).to_bytes(4, "little") if layout.checksum else body
 
 
 def crc32c(data: bytes | memoryview) -> int:

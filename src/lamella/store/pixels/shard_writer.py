@@ -1,4 +1,4 @@
-"""Write one file of an array chunk by chunk, with memory for single chunks instead of the whole shard.
+"""Write one file of an array chunk by chunk; a local shard needs memory for single chunks only, not for the shard.
 
 The calling thread encodes each chunk and appends it to a temporary file. `ShardWriter.commit` adds the index and
 renames the file over the old one, so that a kill leaves the old shard or the new one. Chunks that were not written are
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.pixels.arrays import StoredArray
     from lamella.store.pixels.chunk_source import Encoded
-    from lamella.store.pixels.shard_file import IndexForm
+    from lamella.store.pixels.shard_file import IndexLayout
     from lamella.store.storage import Storage
     from lamella.types import Array, Shape
 
@@ -50,7 +50,7 @@ class ShardWriter:
     """Writer of one shard, or of one chunk where an array has no shards; threads may call `put` at the same time.
 
     Leaving the ``with`` block commits; an exception aborts. ``file_index`` is the index of the file in
-    ``array.meta.grid``, ``shape`` a larger shape that the array gets after the pixels are written.
+    ``array.meta.grid``. ``shape`` is a larger shape that the array gets after the pixels are written.
     """
 
     def __init__(self, array: StoredArray, file_index: Sequence[int], *, shape: Shape | None = None) -> None:
@@ -60,7 +60,7 @@ class ShardWriter:
         self._meta = meta = self._current()
         self.file_index: Shape = tuple(file_index)
         if len(self.file_index) != meta.ndim or any(
-            not 0 <= k < n for k, n in zip(self.file_index, meta.grid, strict=True)
+            not 0 <= index < count for index, count in zip(self.file_index, meta.grid, strict=True)
         ):
             raise OutOfBoundsError(
                 f"There is no file at {self.file_index} of array {array}: its shape is {meta.shape}, in files of "
@@ -72,7 +72,7 @@ class ShardWriter:
         self._ended = False
         self._failure: BaseException | None = None
         self._valid_shapes: dict[Shape, Shape] = {}
-        self._sink = _sink(array, meta, self.file_index)
+        self._sink = _file_writer(array, meta, self.file_index)
 
     def __repr__(self) -> str:
         return f"ShardWriter({self._array!r}, {self.file_index})"
@@ -81,9 +81,9 @@ class ShardWriter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
+        if error_type is None:
             self.commit()
         else:
             self.abort()
@@ -95,7 +95,7 @@ class ShardWriter:
         array; it is cast to the array's dtype.
         """
         number = self._number(chunk)
-        inside = self._inside(chunk)
+        inside = self._shape_inside(chunk)
         if block.shape not in (self._meta.chunks, inside):
             raise InvalidArgumentError(
                 f"The chunk {tuple(chunk)} of shard {self.file_index} of {self._array} needs a block of shape "
@@ -133,8 +133,8 @@ class ShardWriter:
             raise
 
     def _commit(self) -> None:
-        whole = all(inside == self._meta.chunks for inside in self._valid_shapes.values())
-        if not self._sink.needs_lock or (whole and len(self._valid_shapes) == prod(self.chunks)):
+        are_whole = all(inside == self._meta.chunks for inside in self._valid_shapes.values())
+        if not self._sink.needs_lock or (are_whole and len(self._valid_shapes) == prod(self.chunks)):
             self._sink.commit(self._meta, frozenset())
             return
         (name,) = chunk_grid.lock_names([self.file_index])
@@ -153,8 +153,8 @@ class ShardWriter:
         """Return the chunks of the shard that lie in the array and were not put."""
         inside = itertools.product(
             *(
-                range(min(n, -(-(length - k * f) // c)))
-                for n, length, k, f, c in zip(
+                range(min(chunk_count, -(-(length - file_number * file_length) // chunk_length)))
+                for chunk_count, length, file_number, file_length, chunk_length in zip(
                     self.chunks, current.shape, self.file_index, current.files, current.chunks, strict=True
                 )
             )
@@ -164,11 +164,12 @@ class ShardWriter:
 
     def _check_fits(self, current: ArrayMeta) -> None:
         """Raise where another writer moved the edge of the array inside a chunk that was put."""
-        same = {**current.document, "shape": None} == {**self._meta.document, "shape": None}
-        if same and current.shape == self._meta.shape:
+        is_same_array = {**current.document, "shape": None} == {**self._meta.document, "shape": None}
+        if is_same_array and current.shape == self._meta.shape:
             return
-        if not same or any(
-            _inside(current, self.file_index, chunk) != shape for chunk, shape in self._valid_shapes.items()
+        if not is_same_array or any(
+            _shape_inside(current, self.file_index, chunk) != shape
+            for chunk, shape in self._valid_shapes.items()
         ):
             raise OutOfBoundsError(
                 f"Cannot write shard {self.file_index} of {self._array}: another writer changed the array of shape "
@@ -208,7 +209,7 @@ class ShardWriter:
 
     def _number(self, chunk: Sequence[int]) -> int:
         if len(chunk) != len(self.chunks) or any(
-            not 0 <= k < n for k, n in zip(chunk, self.chunks, strict=True)
+            not 0 <= index < count for index, count in zip(chunk, self.chunks, strict=True)
         ):
             raise InvalidArgumentError(
                 f"The shard {self.file_index} of {self._array} has {self.chunks} chunks along its axes, and none at "
@@ -216,8 +217,8 @@ class ShardWriter:
             )
         return chunk_grid.flat_number(tuple(chunk), self.chunks)
 
-    def _inside(self, chunk: Sequence[int]) -> Shape:
-        inside = _inside(self._meta, self.file_index, chunk)
+    def _shape_inside(self, chunk: Sequence[int]) -> Shape:
+        inside = _shape_inside(self._meta, self.file_index, chunk)
         if min(inside, default=1) < 1:
             raise InvalidArgumentError(
                 f"The chunk {tuple(chunk)} of shard {self.file_index} of {self._array} lies beyond the array's shape "
@@ -227,30 +228,33 @@ class ShardWriter:
 
 
 def whole_file_writer(array: StoredArray) -> Callable[[Shape, Array], None] | None:
-    """Return a function that encodes a block and writes it as the only chunk of a file, by file index.
+    """Return a function of a file index and a block, which encodes the block and writes it as that file's only chunk.
 
-    The block must fill the file, so that no lock is needed; not so on the array's edge, where the array may grow into
-    the rest of the file. None where files have several chunks, are not in a local folder, or need another engine.
+    The block must fill the file, so that no lock is needed. A file on the array's edge cannot be filled: the array may
+    grow into the pixels of the file beyond it. Returns None where files have several chunks, are not in a local folder,
+    or need another engine.
     """
     meta, storage = array.meta, array.documents.storage
     coding = coding_of(meta)
-    if coding is None or coding.index is not None or not isinstance(storage, LocalStorage):
+    if coding is None or coding.index_layout is not None or not isinstance(storage, LocalStorage):
         return None
     storage.check_writable_folder(array.path)
     path, encode = array.path, coding.encode
     return lambda index, block: storage.write(join(path, meta.chunk_key(index)), encode(block))
 
 
-def _inside(meta: ArrayMeta, file_index: Sequence[int], chunk: Sequence[int]) -> Shape:
-    """Return the shape of the part of a chunk that lies in the array."""
+def _shape_inside(meta: ArrayMeta, file_index: Sequence[int], chunk: Sequence[int]) -> Shape:
+    """Return the shape of the part of a chunk inside the array; `chunk` is its index in the file."""
     return tuple(
-        min(c, n - k * f - i * c)
-        for c, n, k, f, i in zip(meta.chunks, meta.shape, file_index, meta.files, chunk, strict=True)
+        min(chunk_length, length - file_number * file_length - chunk_number * chunk_length)
+        for chunk_length, length, file_number, file_length, chunk_number in zip(
+            meta.chunks, meta.shape, file_index, meta.files, chunk, strict=True
+        )
     )
 
 
-class _Sink(Protocol):
-    """Destination of the chunks of one file, which are numbered in C order."""
+class _FileWriter(Protocol):
+    """Writes the chunks of one file, which are numbered in C order."""
 
     #: Whether the caller must lock a file that is covered in part.
     needs_lock: bool
@@ -264,13 +268,13 @@ class _Sink(Protocol):
     def suspend(self) -> None: ...
 
 
-def _sink(array: StoredArray, meta: ArrayMeta, file_index: Shape) -> _Sink:
+def _file_writer(array: StoredArray, meta: ArrayMeta, file_index: Shape) -> _FileWriter:
     coding, storage = coding_of(meta), array.documents.storage
     if coding is None:
-        return _Buffer(array, meta, file_index)
+        return _EngineFile(array, meta, file_index)
     key = meta.chunk_key(file_index)
-    if coding.index is not None and isinstance(storage, LocalStorage):
-        return _StagedShard(storage, join(array.path, key), coding, coding.index)
+    if coding.index_layout is not None and isinstance(storage, LocalStorage):
+        return _StagedShard(storage, join(array.path, key), coding, coding.index_layout)
     return _EncodedFile(storage, array.path, key, coding)
 
 
@@ -279,28 +283,28 @@ class _StagedShard:
 
     needs_lock = True
 
-    def __init__(self, storage: LocalStorage, key: str, coding: Coding, form: IndexForm) -> None:
+    def __init__(self, storage: LocalStorage, key: str, coding: Coding, layout: IndexLayout) -> None:
         self._storage = storage
         self._key = key
         self._coding = coding
-        self._form = form
-        self._file = ShardFile(partial(stage, storage, key), form)
+        self._layout = layout
+        self._file = ShardFile(partial(stage, storage, key), layout)
 
     def put(self, number: int, block: Array) -> None:
         self._file.add(number, *self._coding.encode_parts(block))
 
     def commit(self, meta: ArrayMeta, missing: frozenset[int]) -> None:
         del meta
-        old = ChunkFile(self._storage, self._key, self._form, 1)
+        old_file = ChunkFile(self._storage, self._key, self._layout, 1)
         try:
             if missing:
-                self._file.copy_chunks(old, missing)
+                self._file.copy_chunks(old_file, missing)
         except LamellaError:
             raise
         except OSError as error:
             self._storage._fail("read", self._key, error)
         finally:
-            old.close()
+            old_file.close()
         self._file.commit()
 
     def abort(self) -> None:
@@ -345,11 +349,11 @@ class _EncodedFile:
     def suspend(self) -> None: ...
 
 
-class _Buffer:
-    """A file that only the array's engine can write, in memory until `commit`.
+class _EngineFile:
+    """A file that only zarr-python can write; its chunks stay in memory until `commit`.
 
-    Where chunks are missing, each chunk is written separately, because the array's own writes lock the file. A kill in
-    between leaves some of them.
+    If all chunks were put, they are written together; else each chunk by its own write to the array, which locks the
+    file. A kill in between leaves some of them.
     """
 
     needs_lock = False
@@ -368,26 +372,31 @@ class _Buffer:
         blocks = [(self._chunk_region(number, block.shape), block) for number, block in self._blocks.items()]
         shape = tuple(axis_slice.stop - axis_slice.start for axis_slice in self._region)
         if sum(block.size for _, block in blocks) == prod(shape):
-            whole = np.empty(shape, self._meta.dtype)
+            file_block = np.empty(shape, self._meta.dtype)
             for region, block in blocks:
                 pairs = zip(region, self._region, strict=True)
-                whole[tuple(slice(a.start - b.start, a.stop - b.start) for a, b in pairs)] = block
-            blocks = [(self._region, whole)]
+                file_block[
+                    tuple(
+                        slice(chunk_slice.start - file_slice.start, chunk_slice.stop - file_slice.start)
+                        for chunk_slice, file_slice in pairs
+                    )
+                ] = block
+            blocks = [(self._region, file_block)]
         for region, block in blocks:
             self._array.write(region, block)
 
     def _chunk_region(self, number: int, shape: Shape) -> tuple[slice, ...]:
         """Return the region of a chunk in the array."""
         starts = (
-            axis.start + int(i) * c
-            for axis, i, c in zip(
+            axis.start + int(chunk_number) * chunk_length
+            for axis, chunk_number, chunk_length in zip(
                 self._region,
                 np.unravel_index(number, self._meta.chunks_per_file),
                 self._meta.chunks,
                 strict=True,
             )
         )
-        return tuple(slice(start, start + n) for start, n in zip(starts, shape, strict=True))
+        return tuple(slice(start, start + length) for start, length in zip(starts, shape, strict=True))
 
     def abort(self) -> None:
         self._blocks.clear()

@@ -1,7 +1,7 @@
 """List the stored files of an array, and detect chunks that are stored under other keys than the document declares.
 
 A missing chunk reads as the fill value. So an array whose document has the wrong separator would read as zeros,
-although all its chunks are stored.
+although all its chunks are stored: under 0.0 where the document declares 0/0, for example.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MAX_REQUESTED_FILES = 10_000_000
 
 
 def check_requestable(storage: Storage, path: str, meta: ArrayMeta) -> None:
-    """Raise where an array has too many files to request each, as a store that cannot be listed requires."""
+    """Raise `InvalidArgumentError` where a store cannot be listed and an array has too many files to request each."""
     if prod(meta.grid) > _MAX_REQUESTED_FILES:
         raise InvalidArgumentError(
             f"{storage.where(path)} has {prod(meta.grid)} chunks and cannot be listed over this connection: they "
@@ -59,7 +59,7 @@ def iter_stored_files(
         folder = pending.pop()
         for name in storage.list(join(path, folder)):
             key = join(folder, name)
-            index = _index_in(key, meta, prefix)
+            index = _parse_index(key, meta, prefix)
             if index is None or (first is not None and not _may_reach(index, first, meta.grid)):
                 continue
             if len(index) == meta.ndim and meta.chunk_key(index) == key:
@@ -69,7 +69,7 @@ def iter_stored_files(
 
 
 def stored_sizes(storage: Storage, path: str, meta: ArrayMeta) -> Iterator[tuple[Shape, int | None]]:
-    """Yield file indexes as `iter_stored_files` with sizes; None without a list, and then files may be missing."""
+    """Yield the file indexes of `iter_stored_files` with sizes; None without a list, whose files may be missing."""
     if storage.can_list and storage.lists_below:
         yield from _listed(storage, path, meta)
     else:
@@ -80,7 +80,7 @@ def _listed(storage: Storage, path: str, meta: ArrayMeta) -> Iterator[tuple[Shap
     """Yield the file indexes of one listing, with their sizes."""
     prefix = _prefix(meta)
     for key, size in storage.sizes_below(path).items():
-        index = _index_of(key.removeprefix(path).lstrip("/"), meta, prefix)
+        index = _declared_index(key.removeprefix(path).lstrip("/"), meta, prefix)
         if index is not None:
             yield index, size
 
@@ -92,13 +92,19 @@ def count_listings(storage: Storage, meta: ArrayMeta, first: Shape) -> int:
 
 
 def _count_pages(first: Shape) -> int:
+    """Return how many listings of up to 1,000 keys contain all files before `first`."""
     return 1 + prod(first) // 1000
 
 
 def _count_folders(meta: ArrayMeta, first: Shape) -> int:
+    """Return how many folders `iter_stored_files` lists one by one to find the files from `first` on."""
     if meta.separator != "/":
         return 1
-    last = max(axis for axis, (a, b) in enumerate(zip(first, meta.grid, strict=True)) if a < b)
+    last = max(
+        axis
+        for axis, (first_index, file_count) in enumerate(zip(first, meta.grid, strict=True))
+        if first_index < file_count
+    )
     return sum(prod(first[:depth]) for depth in range(last + 1))
 
 
@@ -110,11 +116,11 @@ def is_beyond(key: str, meta: ArrayMeta) -> bool:
 
 def index_of_key(key: str, meta: ArrayMeta) -> Shape | None:
     """Return the file index of a key that an array declares, also beyond its grid; None for other keys."""
-    return _index_of(key, meta, "c" if key.startswith("c") else "")
+    return _declared_index(key, meta, "c" if key.startswith("c") else "")
 
 
 def _may_reach(index: Shape, first: Shape, grid: Shape) -> bool:
-    """Whether an index, or one that begins with its numbers, reaches `first` along an axis."""
+    """Whether an index, or one that begins with these numbers, reaches `first` along an axis."""
     depth = len(index)
     return any(map(ge, index, first)) or any(map(lt, first[depth:], grid[depth:]))
 
@@ -123,24 +129,28 @@ def _prefix(meta: ArrayMeta) -> str:
     return "c" if meta.chunk_key((0,) * meta.ndim).startswith("c") else ""
 
 
-def _index_of(key: str, meta: ArrayMeta, prefix: str) -> Shape | None:
+def _declared_index(key: str, meta: ArrayMeta, prefix: str) -> Shape | None:
     """Return the file index of a key that an array with a `prefix` declares; None for other keys."""
-    index = _index_in(key, meta, prefix)
+    index = _parse_index(key, meta, prefix)
     is_declared = index is not None and len(index) == meta.ndim and meta.chunk_key(index) == key
     return index if is_declared else None
 
 
-def _index_in(key: str, meta: ArrayMeta, prefix: str) -> Shape | None:
+def _parse_index(key: str, meta: ArrayMeta, prefix: str) -> Shape | None:
     numbers = key.removeprefix(prefix).strip("/.").replace(".", "/").split("/")
     if numbers == [""] or (meta.ndim == 0 and key == "0"):
         return ()
-    return tuple(int(n) for n in numbers) if all(n.isascii() and n.isdecimal() for n in numbers) else None
+    return (
+        tuple(int(number) for number in numbers)
+        if all(number.isascii() and number.isdecimal() for number in numbers)
+        else None
+    )
 
 
-_FORMS: tuple[tuple[ZarrFormat, str], ...] = ((2, "."), (2, "/"), (3, "/"), (3, "."))
+_SPELLINGS: tuple[tuple[ZarrFormat, str], ...] = ((2, "."), (2, "/"), (3, "/"), (3, "."))
 """The spellings of chunk keys: Zarr format and separator."""
 
-_KINDS = {
+_NAMES_OF_TYPES = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
@@ -150,16 +160,16 @@ _KINDS = {
 
 
 class MisplacedError(DamagedDataError):
-    """Chunks are stored in another way than the document declares."""
+    """Chunks are stored under other keys than the document declares, or a folder or device is at the key of one."""
 
 
 def require_file(mode: int, location: str) -> None:
     """Raise `MisplacedError` unless a mode is that of a regular file."""
-    kind = stat.S_IFMT(mode)
-    if kind != stat.S_IFREG:
+    file_type = stat.S_IFMT(mode)
+    if file_type != stat.S_IFREG:
         raise MisplacedError(
-            f"Cannot read the chunk {location}: {_KINDS.get(kind, 'something else')} is there, not a file. Remove it "
-            "and write that region again, or restore the file."
+            f"Cannot read the chunk {location}: {_NAMES_OF_TYPES.get(file_type, 'something else')} is there, not a "
+            "file. Remove it and write that region again, or restore the file."
         )
 
 
@@ -168,30 +178,32 @@ def foreign_key(storage: Storage, path: str, meta: ArrayMeta) -> str | None:
     origin = (0,) * meta.ndim
     checked = {meta.chunk_key(origin)}
     if storage.unlisted is not None:
-        for zarr_format, separator in _FORMS:
-            first = replace(meta, zarr_format=zarr_format, separator=separator, document={}).chunk_key(origin)
-            if first not in checked and storage.unlisted.size(join(path, first)) is not None:
-                return first
-            checked.add(first)
+        for zarr_format, separator in _SPELLINGS:
+            first_key = replace(meta, zarr_format=zarr_format, separator=separator, document={}).chunk_key(
+                origin
+            )
+            if first_key not in checked and storage.unlisted.size(join(path, first_key)) is not None:
+                return first_key
+            checked.add(first_key)
         return None
     names = storage.list(path)
-    for zarr_format, separator in _FORMS:
-        other = replace(meta, zarr_format=zarr_format, separator=separator, document={})
-        first = other.chunk_key(origin)
-        if first in checked or not any(_may_begin(name, first, separator) for name in names):
+    for zarr_format, separator in _SPELLINGS:
+        other_meta = replace(meta, zarr_format=zarr_format, separator=separator, document={})
+        first_key = other_meta.chunk_key(origin)
+        if first_key in checked or not any(_may_begin(name, first_key, separator) for name in names):
             continue
-        checked.add(first)
-        for index in iter_stored_files(storage, path, other):
-            if all(k < n for k, n in zip(index, meta.grid, strict=True)):
-                return other.chunk_key(index)
+        checked.add(first_key)
+        for index in iter_stored_files(storage, path, other_meta):
+            if all(number < file_count for number, file_count in zip(index, meta.grid, strict=True)):
+                return other_meta.chunk_key(index)
     return None
 
 
-def _may_begin(name: str, first: str, separator: str) -> bool:
+def _may_begin(name: str, first_key: str, separator: str) -> bool:
     """Whether a name in the folder of an array may begin a key of the same spelling as `first`."""
     if separator == ".":
-        return name.count(".") == first.count(".") and name[0] in f"{first[0]}123456789"
-    return name == "c" if first[0] == "c" else name.isdecimal()
+        return name.count(".") == first_key.count(".") and name[0] in f"{first_key[0]}123456789"
+    return name == "c" if first_key[0] == "c" else name.isdecimal()
 
 
 def describe_foreign(key: str, meta: ArrayMeta) -> str:

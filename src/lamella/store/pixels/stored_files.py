@@ -19,7 +19,7 @@ from lamella.errors import DamagedDataError, clause
 from lamella.store.keys import join
 from lamella.store.pixels.chunk_grid import flat_number
 from lamella.store.pixels.coding import BLOSC_HEADER
-from lamella.store.pixels.shard_file import NO_CHUNK, IndexForm, decode_index
+from lamella.store.pixels.shard_file import NO_CHUNK, IndexLayout, decode_index
 from lamella.store.pixels.stored_chunks import stored_sizes
 from lamella.store.storage import RangeRequest
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from lamella.store.storage import Storage
     from lamella.types import Shape
 
-_CHECKSUM = 4
-_AT_ONCE = 1024
+_CHECKSUM_BYTES = 4
+_FILES_AT_ONCE = 1024
 """Number of files whose sizes and indexes are requested at once."""
 
 NO_FILE = "it is not a file: a folder, or a special file, is in its place"
@@ -62,10 +62,10 @@ def inspect_stored_file(storage: Storage, path: str, meta: ArrayMeta, file_index
     key = meta.chunk_key(file_index)
     size = storage.size(join(path, key))
     if size is None:
-        return _no_file(meta, file_index, key) if storage.exists(join(path, key)) else None
+        return _describe_no_file(meta, file_index, key) if storage.exists(join(path, key)) else None
     span = _checked_span(meta, size)
     data = b"" if span is None else storage.read_range(join(path, key), *span)
-    return None if data is None else _checked(meta, file_index, key, size, data)
+    return None if data is None else _describe_file(meta, file_index, key, size, data)
 
 
 def inspect_stored_files(storage: Storage, path: str, meta: ArrayMeta) -> Iterator[StoredFile]:
@@ -79,7 +79,7 @@ def inspect_stored_files(storage: Storage, path: str, meta: ArrayMeta) -> Iterat
         files = (inspect_stored_file(storage, path, meta, file_index) for file_index, _ in inside)
         yield from (file for file in files if file is not None)
         return
-    while batch := list(islice(inside, _AT_ONCE)):
+    while batch := list(islice(inside, _FILES_AT_ONCE)):
         yield from _inspect_many(storage, path, meta, dict(batch))
 
 
@@ -93,106 +93,110 @@ def _inspect_many(
     )
     spans = {file_index: _checked_span(meta, size) for file_index, size in sizes.items() if size is not None}
     requested = {file_index: span for file_index, span in spans.items() if span is not None}
-    answers = storage.read_ranges(
+    ranges_read = storage.read_ranges(
         [RangeRequest(join(path, keys[file_index]), (span,)) for file_index, span in requested.items()]
     )
     data_by_file = {
-        file_index: None if answer is None else answer.parts[0]
-        for file_index, answer in zip(requested, answers, strict=True)
+        file_index: None if file_ranges is None else file_ranges.parts[0]
+        for file_index, file_ranges in zip(requested, ranges_read, strict=True)
     }
     for file_index in spans:
         data, size = data_by_file.get(file_index, b""), sizes[file_index]
         if data is None or size is None:
             continue
-        file = _checked(meta, file_index, keys[file_index], size, data)
+        file = _describe_file(meta, file_index, keys[file_index], size, data)
         if file.reason:  # its size or its bytes may have been damaged on their way
             file = inspect_stored_file(storage, path, meta, file_index) or file
         yield file
 
 
 def _checked_span(meta: ArrayMeta, size: int) -> tuple[int, int] | None:
-    """Return the offset and length of the index or header that shows whether a file is complete; None without one."""
+    """Return offset and length of the index or header that shows whether a file is complete; None without one."""
     if meta.shards is not None:
-        form = IndexForm.of(meta)
-        return None if form is None else form.span
+        layout = IndexLayout.of(meta)
+        return None if layout is None else layout.span
     return (0, BLOSC_HEADER) if size and _has_blosc_header(meta) else None
 
 
-def _checked(meta: ArrayMeta, file_index: Shape, key: str, size: int, data: bytes) -> StoredFile:
-    """Describe a file by its size and the bytes of its `_checked_span`."""
+def _describe_file(meta: ArrayMeta, file_index: Shape, key: str, size: int, data: bytes) -> StoredFile:
+    """Describe a file by its size and the bytes `data` of its `_checked_span`."""
     if meta.shards is not None:
-        return _shard(meta, file_index, key, size, data)
-    reason = _reason_of_chunk(meta, size, data)
+        return _describe_shard(meta, file_index, key, size, data)
+    reason = _chunk_problem(meta, size, data)
     one_chunk = np.ones((1,) * meta.ndim, bool)
     return StoredFile(file_index, key, size, one_chunk, one_chunk & bool(reason), reason)
 
 
 def shows_whole(meta: ArrayMeta, data: bytes) -> bool:
-    """Whether the index or the header of a file shows that these are all of its bytes."""
-    is_shown = meta.shards is not None or _has_blosc_header(meta) or _plain_size(meta) is not None
-    if not is_shown or (meta.shards is not None and IndexForm.of(meta) is None):
+    """Whether the index, the header or the codecs of a file show that these are all of its bytes."""
+    has_length = meta.shards is not None or _has_blosc_header(meta) or _uncompressed_size(meta) is not None
+    if not has_length or (meta.shards is not None and IndexLayout.of(meta) is None):
         return False
     start, length = _checked_span(meta, len(data)) or (0, 0)
-    return not _checked(meta, (), "", len(data), data[start:][:length]).reason
+    return not _describe_file(meta, (), "", len(data), data[start:][:length]).reason
 
 
-def _no_file(meta: ArrayMeta, file_index: Shape, key: str) -> StoredFile:
+def _describe_no_file(meta: ArrayMeta, file_index: Shape, key: str) -> StoredFile:
     """Describe a folder, a pipe or a device at the path of a file: none of its chunks can be read."""
-    everything = np.ones(meta.chunks_per_file, bool)
-    return StoredFile(file_index, key, 0, everything, everything, NO_FILE)
+    all_chunks = np.ones(meta.chunks_per_file, bool)
+    return StoredFile(file_index, key, 0, all_chunks, all_chunks, NO_FILE)
 
 
-def _shard(meta: ArrayMeta, file_index: Shape, key: str, size: int, index: bytes) -> StoredFile:
+def _describe_shard(meta: ArrayMeta, file_index: Shape, key: str, size: int, index: bytes) -> StoredFile:
     chunks = meta.chunks_per_file
-    everything = np.ones(chunks, bool)
-    form = IndexForm.of(meta)
-    if form is None:  # the index has unsupported codecs: only the file's presence is known
-        return StoredFile(file_index, key, size, everything, ~everything)
+    all_chunks = np.ones(chunks, bool)
+    layout = IndexLayout.of(meta)
+    if layout is None:  # the index has unsupported codecs: only the file's presence is known
+        return StoredFile(file_index, key, size, all_chunks, ~all_chunks)
     try:
-        entries = decode_index(index, form, key)
+        entries = decode_index(index, layout, key)
     except DamagedDataError as error:
-        return StoredFile(file_index, key, size, everything, everything, clause(error))
-    present = entries[:, 0] != NO_CHUNK
-    starts = np.where(present, entries[:, 0], 0).astype(np.float64)
-    lengths = np.where(present, entries[:, 1], 0).astype(np.float64)
-    first, end = (0, size - form.size) if form.at_end else (form.size, size)
-    damaged = present & ((starts < first) | (starts + lengths > end) | (lengths == 0))
-    expected = _plain_size(meta)
+        return StoredFile(file_index, key, size, all_chunks, all_chunks, clause(error))
+    is_stored = entries[:, 0] != NO_CHUNK
+    starts = np.where(is_stored, entries[:, 0], 0).astype(np.float64)
+    lengths = np.where(is_stored, entries[:, 1], 0).astype(np.float64)
+    first_byte, end_byte = (0, size - layout.size) if layout.at_end else (layout.size, size)
+    is_damaged = is_stored & ((starts < first_byte) | (starts + lengths > end_byte) | (lengths == 0))
+    expected = _uncompressed_size(meta)
     if expected is not None:
-        damaged |= present & (lengths != expected)
+        is_damaged |= is_stored & (lengths != expected)
     reason = (
-        f"{int(damaged.sum())} of its chunks lie beyond its end, or have another length"
-        if damaged.any()
+        f"{int(is_damaged.sum())} of its chunks lie beyond its end, or have another length"
+        if is_damaged.any()
         else ""
     )
-    return StoredFile(file_index, key, size, present.reshape(chunks), damaged.reshape(chunks), reason)
+    return StoredFile(file_index, key, size, is_stored.reshape(chunks), is_damaged.reshape(chunks), reason)
 
 
 def _has_blosc_header(meta: ArrayMeta) -> bool:
     return meta.compressor is not None and meta.compressor.name == "blosc" and _codec_count(meta) <= 1
 
 
-def _reason_of_chunk(meta: ArrayMeta, size: int, header: bytes) -> str:
-    expected = _plain_size(meta)
+def _chunk_problem(meta: ArrayMeta, size: int, header: bytes) -> str:
+    expected = _uncompressed_size(meta)
     if expected is not None:
         return "" if size == expected else f"it has {size} bytes where an uncompressed chunk has {expected}"
     if size == 0:
         return "it is empty"
     if not _has_blosc_header(meta):
         return ""
-    raw = int.from_bytes(header[4:8], "little")
-    stored = int.from_bytes(header[12:16], "little") + _CHECKSUM * meta.codecs.count("crc32c")
-    if len(header) < BLOSC_HEADER or stored != size:
-        return f"it has {size} bytes where its header says {stored}"
-    decoded_size = prod(meta.chunks) * meta.dtype.itemsize
-    return "" if raw == decoded_size else f"it decodes to {raw} bytes where a chunk has {decoded_size}"
+    decoded_bytes = int.from_bytes(header[4:8], "little")
+    encoded_bytes = int.from_bytes(header[12:16], "little") + _CHECKSUM_BYTES * meta.codecs.count("crc32c")
+    if len(header) < BLOSC_HEADER or encoded_bytes != size:
+        return f"it has {size} bytes where its header says {encoded_bytes}"
+    chunk_bytes = prod(meta.chunks) * meta.dtype.itemsize
+    return (
+        ""
+        if decoded_bytes == chunk_bytes
+        else f"it decodes to {decoded_bytes} bytes where a chunk has {chunk_bytes}"
+    )
 
 
-def _plain_size(meta: ArrayMeta) -> int | None:
+def _uncompressed_size(meta: ArrayMeta) -> int | None:
     """Return the size of an uncompressed chunk; None with compression."""
     if meta.compressor is not None or _codec_count(meta):
         return None
-    return prod(meta.chunks) * meta.dtype.itemsize + _CHECKSUM * meta.codecs.count("crc32c")
+    return prod(meta.chunks) * meta.dtype.itemsize + _CHECKSUM_BYTES * meta.codecs.count("crc32c")
 
 
 def _codec_count(meta: ArrayMeta) -> int:
@@ -207,28 +211,36 @@ _MAX_INDEXES = 16
 
 
 class ChunkLookup:
-    """Looks up chunks of an array as it is described now, and caches shard indexes; not safe for threads."""
+    """Look up which chunks of an array are stored, by its present description; not safe for threads."""
 
     def __init__(self, array: StoredArray) -> None:
         self._storage = array.documents.storage
         self._path = array.path
         self._meta = array.meta
-        self._form = IndexForm.of(self._meta)
+        self._layout = IndexLayout.of(self._meta)
         self._indexes: OrderedDict[Shape, np.ndarray[Any, Any] | None] = OrderedDict()
 
     def is_stored(self, chunk: Shape) -> bool:
-        """Whether a chunk, by its index in the grid, is stored; without a readable shard index, its shard."""
-        meta, form = self._meta, self._form
-        file_index = tuple(k * c // f for k, c, f in zip(chunk, meta.chunks, meta.files, strict=True))
+        """Whether a chunk is stored; where the shard index has unsupported codecs, whether its shard is."""
+        meta, layout = self._meta, self._layout
+        file_index = tuple(
+            chunk_number * chunk_length // file_length
+            for chunk_number, chunk_length, file_length in zip(chunk, meta.chunks, meta.files, strict=True)
+        )
         key = join(self._path, meta.chunk_key(file_index))
-        if form is None:
+        if layout is None:
             return self._storage.size(key) is not None
         if file_index not in self._indexes:
-            data = self._storage.read_range(key, *form.span)
-            self._indexes[file_index] = None if data is None else decode_index(data, form, key)
+            data = self._storage.read_range(key, *layout.span)
+            self._indexes[file_index] = None if data is None else decode_index(data, layout, key)
             if len(self._indexes) > _MAX_INDEXES:
                 self._indexes.popitem(last=False)
-        index = self._indexes[file_index]
-        inside = [k - p * n for k, p, n in zip(chunk, file_index, form.chunks, strict=True)]
-        number = flat_number(inside, form.chunks)
-        return index is not None and int(index[number, 0]) != NO_CHUNK
+        entries = self._indexes[file_index]
+        index_in_file = [
+            chunk_number - file_number * chunks_per_file
+            for chunk_number, file_number, chunks_per_file in zip(
+                chunk, file_index, layout.chunks, strict=True
+            )
+        ]
+        number = flat_number(index_in_file, layout.chunks)
+        return entries is not None and int(entries[number, 0]) != NO_CHUNK
