@@ -20,7 +20,7 @@ from lamella.spec.rules.check import (
     array_findings,
     assumption,
     document_findings,
-    image_frame,
+    image_form,
     kinds_of,
 )
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
     from lamella.nodes.store_handle import NodePath
     from lamella.spec.rules import Finding, Kind
-    from lamella.spec.rules.check import Frame
+    from lamella.spec.rules.check import DocumentForm
     from lamella.spec.versions import SpecVersion
     from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.metadata.json_document import StoredGroup
     from lamella.types import JSONObject
 
-Checked: TypeAlias = "tuple[tuple[Finding, ...], Frame | None]"
+Checked: TypeAlias = "tuple[tuple[Finding, ...], DocumentForm | None]"
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -50,9 +50,9 @@ def check_document(node_path: NodePath, stored: StoredGroup, kinds: tuple[Kind, 
 
 
 def _checked(attributes: JSONObject, kinds: tuple[Kind, ...], version: str) -> Checked:
-    """Run the rules; for an image also return the frame, the part that its arrays are checked with."""
-    frame = image_frame(attributes, version) if kinds == ("image",) else None
-    return document_findings(kinds, attributes, version) if frame is None else frame.findings, frame
+    """Run the rules; for an image also return the form of its document, which caches the findings of its arrays."""
+    form = image_form(attributes, version) if kinds == ("image",) else None
+    return document_findings(kinds, attributes, version) if form is None else form.findings, form
 
 
 def refuse_broken(
@@ -101,18 +101,18 @@ def level_findings(
     spec_version = node_path.store_handle.version_of(stored.attributes)
     version = spec_version.name
     checked: Checked | None = stored.peek(((kind,), version))
-    frame = None if checked is None or len(arrays) != 1 else checked[1]
+    form = None if checked is None or len(arrays) != 1 else checked[1]
     metas = tuple(arrays.values())
     # The cached value keeps the descriptions alive, so that no other object can get the same id.
     key = ("levels", kind, version, *arrays, *map(id, metas))
-    cached = stored.peek(key) if frame is None else frame.arrays.get(key)
+    cached = stored.peek(key) if form is None else form.array_findings.get(key)
     if cached is None:
         facts = {path: facts_of(meta) for path, meta in arrays.items()}
         cached = metas, array_findings(kind, stored.attributes, version, facts)
-        if frame is None:
+        if form is None:
             stored.get_or_make(key, partial(tuple, cached))
         else:
-            frame.keep(key, cached)
+            form.store_array_findings(key, cached)
     return tuple(cached[1])
 
 

@@ -148,22 +148,23 @@ class TimeAxisMeta(AxisMeta):
     ) = None
 
 
-def _units(kind: type[AxisMeta]) -> frozenset[str]:
-    literal, _ = get_args(kind.model_fields["unit"].annotation)
+def _units_of(model: type[AxisMeta]) -> frozenset[str]:
+    """Return the units that a model of axes allows."""
+    literal, _ = get_args(model.model_fields["unit"].annotation)
     return frozenset(get_args(literal))
 
 
-SPACE_UNITS: frozenset[str] = _units(SpaceAxisMeta)
+SPACE_UNITS: frozenset[str] = _units_of(SpaceAxisMeta)
 """The 26 legal units of a space axis."""
 
-TIME_UNITS: frozenset[str] = _units(TimeAxisMeta)
+TIME_UNITS: frozenset[str] = _units_of(TimeAxisMeta)
 """The 23 legal units of a time axis."""
 
 _LEGAL_UNITS: dict[Any, frozenset[str]] = {"space": SPACE_UNITS, "time": TIME_UNITS}
 
 
-def _branch(axis: Any) -> str:
-    """Return the tag of the class for an axis: the narrow class if type and unit are legal."""
+def _model_tag(axis: Any) -> str:
+    """Return the tag of the model for an axis: that of its type if type and unit are legal, else of AxisMeta."""
     if not isinstance(axis, dict):
         return f"<{axis.type}>" if axis.__class__ is not AxisMeta and isinstance(axis, AxisMeta) else "<axis>"
     kind, unit = axis.get("type"), axis.get("unit")
@@ -174,7 +175,7 @@ def _branch(axis: Any) -> str:
     return "<axis>"
 
 
-_CLASS_OF_BRANCH: dict[str, type[AxisMeta]] = {
+_MODEL_OF_TAG: dict[str, type[AxisMeta]] = {
     "<space>": SpaceAxisMeta,
     "<channel>": ChannelAxisMeta,
     "<time>": TimeAxisMeta,
@@ -186,9 +187,9 @@ AnyAxis: TypeAlias = Annotated[
     | Annotated[ChannelAxisMeta, Tag("<channel>")]
     | Annotated[TimeAxisMeta, Tag("<time>")]
     | Annotated[AxisMeta, Tag("<axis>")],
-    Discriminator(_branch),
+    Discriminator(_model_tag),
 ]
-"""An axis in a document: read as the narrow class if it is legal, else as AxisMeta."""
+"""An axis in a document, read as the model of its type if type and unit are legal, else as AxisMeta."""
 
 
 def axes_from_json(document: JSON) -> list[AxisMeta]:
@@ -196,7 +197,7 @@ def axes_from_json(document: JSON) -> list[AxisMeta]:
     if not isinstance(document, list):
         raise MetadataError(f"axes: expected a list of axes, found {short_repr(document)}.")
     return [
-        _CLASS_OF_BRANCH[_branch(axis)].from_json(axis, f"axes[{index}]")
+        _MODEL_OF_TAG[_model_tag(axis)].from_json(axis, f"axes[{index}]")
         for index, axis in enumerate(document)
     ]
 
@@ -226,14 +227,14 @@ def axes(names: str) -> list[AxisMeta]:
         raise InvalidArgumentError(
             f"Cannot make axes of {names!r}: use each of the letters t, c, z, y, x at most once, as in 'tczyx'."
         )
-    return [_usual_axis(letter) for letter in letters]
+    return [_default_axis(letter) for letter in letters]
 
 
-def axes_from(value: object) -> list[Any]:
-    """Return the axes of an argument: a list as it is, text as `axes` reads it."""
-    if isinstance(value, str):
-        return axes(value)
-    return items_of(value, "The argument axes is a list of axes or text, such as 'tczyx'")  # type: ignore[arg-type]
+def axes_from(argument: object) -> list[Any]:
+    """Return the axes that an argument lists, or names in text such as "tczyx" (see `axes`)."""
+    if isinstance(argument, str):
+        return axes(argument)
+    return items_of(argument, "The argument axes is a list of axes or text, such as 'tczyx'")  # type: ignore[arg-type]
 
 
 def default_axes() -> list[AxisMeta]:
@@ -244,10 +245,10 @@ def default_axes() -> list[AxisMeta]:
     >>> [axis.name for axis in default_axes()]
     ['T', 'C', 'Z', 'Y', 'X']
     """
-    return [_usual_axis(letter) for letter in "TCZYX"]
+    return [_default_axis(letter) for letter in "TCZYX"]
 
 
-def _usual_axis(letter: str) -> AxisMeta:
+def _default_axis(letter: str) -> AxisMeta:
     match letter.lower():
         case "t":
             return TimeAxisMeta(name=letter, unit="second")
@@ -269,7 +270,7 @@ _KIND_OF_NAME: dict[str, AxisKind] = {
 
 
 def axis_kind(axis: AxisMeta) -> AxisKind | None:
-    """Return what an axis stands for: by its type, or else by its lower-cased name.
+    """Return the meaning of an axis: its type, or else the usual meaning of its lower-cased name.
 
     >>> axis_kind(AxisMeta(name="q", type="time")), axis_kind(AxisMeta(name="C"))
     ('time', 'channel')
@@ -300,7 +301,8 @@ def axis_index(axes: Sequence[AxisMeta], name: str) -> int:
     )
 
 
-def _typed_first(axes: Sequence[AxisMeta], kind: AxisKind) -> tuple[int, ...]:
+def _indices_of_kind(axes: Sequence[AxisMeta], kind: AxisKind) -> tuple[int, ...]:
+    """Return the indices of the axes of a type; if no axis has it, those of the axes with such a name."""
     typed = tuple(index for index, axis in enumerate(axes) if axis.type == kind)
     return typed or tuple(index for index, axis in enumerate(axes) if axis_kind(axis) == kind)
 
@@ -313,12 +315,12 @@ def channel_axis(axes: Sequence[AxisMeta]) -> int | None:
     >>> channel_axis([AxisMeta(name="Y"), AxisMeta(name="X")]) is None
     True
     """
-    return next(iter(_typed_first(axes, "channel")), None)
+    return next(iter(_indices_of_kind(axes, "channel")), None)
 
 
 def time_axis(axes: Sequence[AxisMeta]) -> int | None:
     """Return the index of the time axis; None if missing."""
-    return next(iter(_typed_first(axes, "time")), None)
+    return next(iter(_indices_of_kind(axes, "time")), None)
 
 
 def space_axes(axes: Sequence[AxisMeta]) -> tuple[int, ...]:
@@ -343,17 +345,17 @@ def check_axes(axes: Sequence[AxisMeta]) -> None:
     """
     names = [axis.name for axis in axes]
     kinds = [axis.type if axis.type in ("time", "space") else "other" for axis in axes]
-    order = [("time", "other", "space").index(kind) for kind in kinds]
-    problems = (
+    ranks = [("time", "other", "space").index(kind) for kind in kinds]
+    rules = (
         (not all(names), "every axis has a name (AX-01)"),
         (len(set(names)) < len(names), "names of axes are unique (AX-02)"),
         (not 2 <= len(axes) <= 5, "an image has 2 to 5 axes (AX-06)"),
         (not 2 <= kinds.count("space") <= 3, "an image has 2 or 3 axes of type space (AX-07)"),
         (kinds.count("time") > 1, "an image has at most one axis of type time (AX-08)"),
         (kinds.count("other") > 1, "an image has at most one axis that is neither time nor space (AX-09)"),
-        (order != sorted(order), "axes are in the order time, channel or other, space (AX-10)"),
+        (ranks != sorted(ranks), "axes are in the order time, channel or other, space (AX-10)"),
     )
-    for broken, rule in problems:
-        if broken:
-            shown = ", ".join(f"{axis.name} ({axis.type or 'no type'})" for axis in axes) or "none"
-            raise InvalidArgumentError(f"The axes {shown} cannot be those of an image: {rule}.")
+    for is_broken, rule in rules:
+        if is_broken:
+            described = ", ".join(f"{axis.name} ({axis.type or 'no type'})" for axis in axes) or "none"
+            raise InvalidArgumentError(f"The axes {described} cannot be those of an image: {rule}.")

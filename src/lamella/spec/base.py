@@ -164,7 +164,7 @@ def _copy(value: Any) -> Any:
         return [item if item.__class__ in _SCALARS else _copy(item) for item in value]
     if not isinstance(value, MetaModel):
         return value
-    # Without __init__ or model_copy, which need more time than the rest of an edit.
+    # __init__ and model_copy would take longer than the rest of an edit.
     fields, extra = value.__dict__, value.__pydantic_extra__
     copy = value.__class__.__new__(value.__class__)
     set_slot = object.__setattr__
@@ -176,15 +176,16 @@ def _copy(value: Any) -> Any:
     return copy
 
 
-_NAMES = ("path", "label", "id", "name", "type")
+_NAME_FIELDS = ("path", "label", "id", "name", "type")
 """Fields that name a model in a list, the first that it has."""
 
 
 def assign(model: MetaModel, content: MetaModel) -> None:
-    """Set a model to the content of another one of its class.
+    """Replace the content of a model by that of another model of its class.
 
-    Models inside it, in lists by their names or their indices, stay the same objects: one that was kept is a part of
-    the result. Lists, dicts and transformations are values: one that was kept, or is iterated over, stays as it is.
+    Models inside it stay the same objects, so that a caller's reference to a row of a plate sees the new content; in
+    lists they are matched by name, else by index. Lists, dicts and transformations are replaced, never changed, so that
+    a caller may iterate over the old list.
 
     >>> from lamella.models import PlateMeta, PlateAxisMeta
     >>> plate = PlateMeta(rows=[PlateAxisMeta(name="B")], columns=[], wells=[])
@@ -194,38 +195,38 @@ def assign(model: MetaModel, content: MetaModel) -> None:
     (True, 2)
     """
     for name, value in content.__dict__.items():
-        is_value = name == "coordinate_transformations"
-        model.__dict__[name] = value if is_value else _assigned(model.__dict__.get(name), value)
+        is_replaced = name == "coordinate_transformations"
+        model.__dict__[name] = value if is_replaced else _update(model.__dict__.get(name), value)
     object.__setattr__(model, "__pydantic_extra__", content.__pydantic_extra__)
     object.__setattr__(model, "__pydantic_fields_set__", content.__pydantic_fields_set__)
 
 
-def _assigned(old: Any, new: Any) -> Any:
-    """Return the old model with the new content where both are models of one class, and lists with such models."""
+def _update(old: Any, new: Any) -> Any:
+    """Return the new value; a model, or a list of models, consists of the old objects with the new content."""
     if isinstance(old, MetaModel) and old.__class__ is new.__class__:
         assign(old, new)
         return old
     if isinstance(old, list) and isinstance(new, list):
-        return _matched(old, new)
+        return _update_list(old, new)
     return new
 
 
-def _matched(old: list[Any], new: list[Any]) -> list[Any]:
-    """Return the items of a new list, each as the old model of its name, or of its index where the name is new."""
+def _update_list(old: list[Any], new: list[Any]) -> list[Any]:
+    """Return a new list of the old models of equal names, with the new content; renamed ones are matched by index."""
     if not all(isinstance(item, MetaModel) for item in (*old, *new)):
         return [*new]
     old_names, names = ([_name(item) for item in items] for items in (old, new))
     if len(set(names)) < len(names) or len(set(old_names)) < len(old_names):
         old_names, names = ([str(index) for index in range(len(items))] for items in (old, new))
     by_name = dict(zip(old_names, old, strict=True))
-    if len(old) == len(new) and (gone := by_name.keys() - names):  # renamed
+    if len(old) == len(new) and (missing := by_name.keys() - names):  # renamed
         pairs = zip(names, old_names, old, strict=True)
-        by_name |= {name: item for name, old_name, item in pairs if old_name in gone and name not in by_name}
-    return [_assigned(by_name.get(name), item) for name, item in zip(names, new, strict=True)]
+        by_name |= {name: item for name, old_name, item in pairs if old_name in missing and name not in by_name}
+    return [_update(by_name.get(name), item) for name, item in zip(names, new, strict=True)]
 
 
 def _name(model: MetaModel) -> str:
-    return next((repr(model.__dict__[name]) for name in _NAMES if name in model.__dict__), "")
+    return next((repr(model.__dict__[name]) for name in _NAME_FIELDS if name in model.__dict__), "")
 
 
 def describe(error: ValidationError, location: str = "") -> str:
@@ -240,17 +241,17 @@ def describe(error: ValidationError, location: str = "") -> str:
     ome.labels[1]: expected a valid string, found None
     """
     problems = error.errors(include_url=False, include_context=False)
-    texts = [_problem(problem, location) for problem in problems[:_MAX_PROBLEMS]]
+    texts = [_describe_problem(problem, location) for problem in problems[:_MAX_PROBLEMS]]
     if len(problems) > _MAX_PROBLEMS:
         texts.append(f"and {len(problems) - _MAX_PROBLEMS} more")
     return "; ".join(texts)
 
 
-def _problem(problem: Any, location: str) -> str:
+def _describe_problem(problem: Any, location: str) -> str:
     for step in problem["loc"]:
         if isinstance(step, int):
             location += f"[{step}]"
-        elif not step.startswith("<"):  # <space>, <int>, ...: the branch of a union, not a key
+        elif not step.startswith("<"):  # <space>, <int>, ...: the tag of a union's type, not a key
             location += f".{step}" if location else step
     message = problem["msg"]
     if problem["type"] == "value_error":

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 CHANNEL_FACTS = "channels"
 """Name of lamella's record of the wavelengths and exposure of each channel, which `convert` stores."""
 SAMPLES = "samples"
-"""Name of the record "rgb" of an image whose three channels are the samples of colour pixels."""
+"""Name of the record of an image whose three channels are red, green and blue of colour pixels; its value is "rgb"."""
 
 WHITE = "FFFFFF"
 _BLUE, _CYAN, _GREEN, _YELLOW = "0000FF", "00FFFF", "00FF00", "FFFF00"
 _DARK_ORANGE, _MAGENTA, _ORANGE, _RED = "FF8000", "FF00FF", "FFA500", "FF0000"
 
-_DYES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+_NAME_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), color)
     for pattern, color in (
         # Transmitted light first: "Phase 488" is not fluorescence.
@@ -55,7 +55,7 @@ _WAVELENGTH = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
-_LINES: tuple[tuple[int, str], ...] = (
+_EXCITATION_COLORS: tuple[tuple[int, str], ...] = (
     (435, _BLUE),
     (475, _CYAN),
     (530, _GREEN),
@@ -64,7 +64,7 @@ _LINES: tuple[tuple[int, str], ...] = (
     (690, _ORANGE),
     (900, _RED),
 )
-"""Upper ends of wavelengths in nm and the colour of the dyes that are excited there."""
+"""Exclusive upper ends of ranges of wavelengths in nm, and the colour of the dyes that are excited there."""
 
 
 STANDARD_COLORS = ("00FFFF", "FF00FF", "FFFF00", "FF4040", "40FF40", "6080FF", WHITE)
@@ -72,7 +72,7 @@ STANDARD_COLORS = ("00FFFF", "FF00FF", "FFFF00", "FF4040", "40FF40", "6080FF", W
 colours of the label palette."""
 
 ALPHA = "alpha"
-"""Name, in any case, of a channel that is the opacity of a colour image."""
+"""Name, in upper or lower case, of a channel that is the opacity of a colour image."""
 
 
 def standard_colors(count: int) -> list[str]:
@@ -94,16 +94,13 @@ def _palette() -> Iterator[str]:
 
 
 def distinct_colors(names: Sequence[str], colors: Sequence[str | None]) -> list[str]:
-    """Complete the colours of channels: from the name if it indicates one, else one that no other channel has.
-
-    ``colors`` has None for each channel without a known colour.
-    """
-    known_colors = [color or named_color(name) for name, color in zip(names, colors, strict=True)]
-    if not any(known_colors):
-        return standard_colors(len(known_colors))
-    used = {color.upper() for color in known_colors if color}
+    """Replace each None in the colours of channels by the colour of the name, else by one that is not used yet."""
+    completed = [color or named_color(name) for name, color in zip(names, colors, strict=True)]
+    if not any(completed):
+        return standard_colors(len(completed))
+    used = {color.upper() for color in completed if color}
     unused = (color for color in _palette() if color not in used)
-    return [color or next(unused) for color in known_colors]
+    return [color or next(unused) for color in completed]
 
 
 def channel_color(name: str) -> str:
@@ -123,13 +120,13 @@ def new_colors(names: Sequence[str]) -> list[str]:
 
 def named_color(name: str) -> str | None:
     """Choose a colour as `channel_color` does; None if the name does not show one."""
-    for dye, color in _DYES:
-        if dye.search(name):
+    for pattern, color in _NAME_PATTERNS:
+        if pattern.search(name):
             return color
     match = _WAVELENGTH.search(name)
     if match:
         wavelength = int(match["nm"])
-        return next(color for end, color in _LINES if wavelength < end)
+        return next(color for upper_end, color in _EXCITATION_COLORS if wavelength < upper_end)
     return None
 
 
@@ -152,7 +149,7 @@ def channel_meta(
 
 
 def plain_name(name: str) -> str:
-    """Return a name as a part of a file name, with "-" instead of other characters than letters, digits and "."."""
+    """Return a channel name for use in a file name: all characters but letters, digits and "." become "-"."""
     return re.sub(r"[^\w.-]|_", "-", name).strip(".") or "channel"
 
 
@@ -167,10 +164,11 @@ def displayed_range(channel: ChannelMeta) -> tuple[float, float] | None:
     return bounds if bounds is not None and all(map(math.isfinite, bounds)) else None
 
 
-def channel_facts(attributes: JSONObject, count: int, chosen: Iterable[int | None]) -> list[JSON]:
-    """Return the stored wavelengths and exposure of some channels of an image; {} where none are known.
+def channel_facts(attributes: JSONObject, count: int, indices: Iterable[int | None]) -> list[JSON]:
+    """Return the stored wavelengths and exposure of channels of an image by index; {} for a channel without any.
 
-    ``count`` is the number of channels: a list of another length is of other channels. None is a new channel.
+    The image has ``count`` channels: a stored list of another length belongs to other channels, and is ignored. The
+    index of a new channel is None.
 
     >>> stored = {"lamella": {"channels": [{"emission": 450}, {"emission": 520}]}}
     >>> channel_facts(stored, 2, [1, None]), channel_facts(stored, 3, [1])
@@ -178,10 +176,10 @@ def channel_facts(attributes: JSONObject, count: int, chosen: Iterable[int | Non
     """
     stored = own_record(attributes, CHANNEL_FACTS)
     facts = stored if isinstance(stored, list) and len(stored) == count else []
-    return [facts[index] if index is not None and index < len(facts) else {} for index in chosen]
+    return [facts[index] if index is not None and index < len(facts) else {} for index in indices]
 
 
-def with_channel_facts(attributes: JSONObject, count: int, chosen: Iterable[int | None]) -> JSONObject:
-    """Return attributes with the facts of some channels alone; see `channel_facts`."""
-    facts = channel_facts(attributes, count, chosen)
+def with_channel_facts(attributes: JSONObject, count: int, indices: Iterable[int | None]) -> JSONObject:
+    """Return attributes with the facts of only these channels, in this order; see `channel_facts`."""
+    facts = channel_facts(attributes, count, indices)
     return with_own_record(attributes, CHANNEL_FACTS, facts if any(facts) else None)

@@ -56,7 +56,7 @@ def parse_color(color: str) -> str:
     Raises
     ------
     InvalidArgumentError
-        It is none of these.
+        The text is not a colour.
 
     >>> parse_color("blue"), parse_color("#0Af"), parse_color("ffa500"), parse_color("DeepSkyBlue")
     ('0000FF', '00AAFF', 'FFA500', '00BFFF')
@@ -81,18 +81,19 @@ Did you mean 'blue'?
 
 
 _GOLDEN = 11400714819323198485
-"""The golden ratio's part below 1, times 2**64: whole numbers keep ids beyond 2**53 apart."""
+"""The golden ratio without its 1 (0.618...), times 2**64: in integers, ids above 2**53 differ too."""
 
-_TIERS = ((0.9, 0.8), (0.85, 1.0), (0.5, 0.95))
+_SATURATION_AND_BRIGHTNESS = ((0.9, 0.8), (0.85, 1.0), (0.5, 0.95))
 """Saturation and brightness of consecutive ids, so that similar hues differ too; all are bright on black."""
 
 
-def label_color(value: int) -> tuple[int, int, int]:
+def label_color(label: int) -> tuple[int, int, int]:
     """Return a bright colour for a label id, always the same; neighbouring ids differ clearly.
 
     >>> label_color(1), label_color(2), label_color(2**63)
     ((38, 101, 255), (192, 242, 121), (121, 242, 242))
     """
-    hue = (value * _GOLDEN & (2**64 - 1)) / 2**64
-    red, green, blue = colorsys.hsv_to_rgb(hue, *_TIERS[value % len(_TIERS)])
+    hue = (label * _GOLDEN & (2**64 - 1)) / 2**64
+    saturation, brightness = _SATURATION_AND_BRIGHTNESS[label % len(_SATURATION_AND_BRIGHTNESS)]
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, brightness)
     return round(red * 255), round(green * 255), round(blue * 255)

@@ -117,11 +117,11 @@ class CoordinateGraph:
         for dataset in image.datasets:
             array = Vertex("", f"{path}/{dataset.path}".strip("/"))
             self._axes.setdefault(array, None)
-            self._add_transformation(array, intrinsic, _composed(dataset.coordinate_transformations))
+            self._add_transformation(array, intrinsic, _as_transformation(dataset.coordinate_transformations))
         if image.coordinate_transformations:
             field_of_view = Vertex(systems.field_of_view, path)
             self._axes[field_of_view] = list(image.axes)
-            self._add_transformation(intrinsic, field_of_view, _composed(image.coordinate_transformations))
+            self._add_transformation(intrinsic, field_of_view, _as_transformation(image.coordinate_transformations))
         self._add_transformations(systems.coordinate_transformations, path)
 
     @property
@@ -139,7 +139,7 @@ class CoordinateGraph:
 
     def axes(self, system: str | SystemReference) -> list[AxisMeta] | None:
         """Return the axes of a system; None if another document describes them."""
-        axes = self._axes[self._find(system)]
+        axes = self._axes[self._find_vertex(system)]
         return None if axes is None else [axis.copied() for axis in axes]
 
     def between(self, source: str | SystemReference, target: str | SystemReference) -> Transformation:
@@ -161,7 +161,7 @@ class CoordinateGraph:
         InvalidArgumentError
             There is no such system, or no usable path between the two.
         """
-        start, end = self._find(source), self._find(target)
+        start, end = self._find_vertex(source), self._find_vertex(target)
         reached_by: dict[Vertex, tuple[Vertex, _Step]] = {}
         queue = deque([start])
         while queue and end not in reached_by and start != end:
@@ -171,7 +171,7 @@ class CoordinateGraph:
                     reached_by[step.vertex] = (vertex, step)
                     queue.append(step.vertex)
         if start != end and end not in reached_by:
-            raise InvalidArgumentError(self._no_path(start, end))
+            raise InvalidArgumentError(self._describe_missing_path(start, end))
         path: list[Transformation] = []
         vertex = end
         while vertex != start:
@@ -181,14 +181,14 @@ class CoordinateGraph:
         transformation.input, transformation.output = _reference(start), _reference(end)
         return transformation
 
-    def _no_path(self, start: Vertex, end: Vertex) -> str:
+    def _describe_missing_path(self, start: Vertex, end: Vertex) -> str:
         reasons = "; ".join(self._unusable)
         return (
             f"Nothing leads from the coordinate system {start} to {end}: "
             f"{reasons or 'add a transformation that joins them'}."
         )
 
-    def _find(self, system: str | SystemReference) -> Vertex:
+    def _find_vertex(self, system: str | SystemReference) -> Vertex:
         if isinstance(system, SystemReference):
             vertex = Vertex(system.name or "", (system.path or "").strip("/"))
             if vertex in self._axes:
@@ -198,8 +198,8 @@ class CoordinateGraph:
                 if vertex in self._axes:
                     return vertex
             vertex = Vertex(system)
-        matches = ", ".join(map(str, self._axes)) or "none"
-        raise InvalidArgumentError(f"There is no coordinate system {vertex}: there are {matches}.")
+        vertices = ", ".join(map(str, self._axes)) or "none"
+        raise InvalidArgumentError(f"There is no coordinate system {vertex}: there are {vertices}.")
 
     def _add_systems(
         self,
@@ -226,19 +226,19 @@ class CoordinateGraph:
         if isinstance(transformation, OtherTransformation):
             self._unusable.append(clause(transformation._refusal_text(f"lead from {source} to {target}")))
             return
-        problem = self._misfit(source, target, transformation)
+        problem = self._describe_misfit(source, target, transformation)
         if problem:
             self._unusable.append(problem)
             return
         self._steps.setdefault(source, []).append(_Step(target, transformation))
         try:
-            back = transformation.inverse()
+            inverse = transformation.inverse()
         except InvalidArgumentError as error:
             self._unusable.append(clause(error))
         else:
-            self._steps.setdefault(target, []).append(_Step(source, back))
+            self._steps.setdefault(target, []).append(_Step(source, inverse))
 
-    def _misfit(self, source: Vertex, target: Vertex, transformation: Transformation) -> str:
+    def _describe_misfit(self, source: Vertex, target: Vertex, transformation: Transformation) -> str:
         """Describe why the parameters do not fit the axes of the systems (CT-27); empty if they fit."""
         source_axes, target_axes = self._axes[source], self._axes[target]
         if source_axes is None:
@@ -255,6 +255,7 @@ class CoordinateGraph:
 
 
 def _vertex(reference: SystemReference | None, path: str) -> Vertex | None:
+    """Return the vertex of one side of a transformation in the group at a path; None if the side is missing."""
     if reference is None or not (reference.name or reference.path):
         return None
     relative_path = (reference.path or "").strip("/")
@@ -265,7 +266,8 @@ def _reference(vertex: Vertex) -> SystemReference:
     return SystemReference(name=vertex.name or None, path=vertex.path or None)
 
 
-def _composed(transforms: Iterable[TransformationMeta]) -> Transformation:
+def _as_transformation(transforms: Iterable[TransformationMeta]) -> Transformation:
+    """Convert the scales and translations of a level or an image to one transformation."""
     steps: list[Transformation] = []
     for transform in transforms:
         if transform.type == "scale" and transform.scale is not None:

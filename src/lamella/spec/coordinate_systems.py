@@ -17,9 +17,9 @@ else:
 
     @cache
     def _reader() -> TypeAdapter[Any]:
-        from lamella.spec.transformations import KeptTransformation as Kept
+        from lamella.spec.transformations import KeptTransformation as Transformation
 
-        return TypeAdapter(Kept)
+        return TypeAdapter(Transformation)
 
     def _read(value: Any) -> Any:
         try:
@@ -27,8 +27,8 @@ else:
         except ValidationError as error:
             raise ValueError(describe(error)) from error
 
-    # The models of the 12 types are imported with the first document that has one: they take a tenth of the
-    # time of opening a store.
+    # The models of the 12 types are imported when a document has a transformation: importing them takes a tenth
+    # of the time of opening a store.
     KeptTransformation = Annotated[Any, BeforeValidator(_read)]
 
 INTRINSIC = "intrinsic"
@@ -80,8 +80,8 @@ class ImageSystemsMeta(MetaModel):
     field_of_view : str
         Name of the system that the transformation of the whole field of view leads to.
     coordinate_systems : list of CoordinateSystemMeta
-        All systems, in order; a reader shows the first (CS-05). Those two have no axes here, and are added
-        when they are not listed.
+        All systems, in order; a reader shows the first (CS-05). The systems `intrinsic` and `field_of_view` have no
+        axes here, and are added when they are not listed.
     coordinate_transformations : list of Transformation
         All other transformations between systems of this image, or to those of its labels (CT-24, CT-25).
 
@@ -112,7 +112,7 @@ class SceneMeta(MetaModel):
     coordinate_systems : list of CoordinateSystemMeta or None
         Systems of the scene itself; the first is the common one (CS-05).
     coordinate_transformations : list of Transformation
-        Between those, and the systems of images at a path below.
+        Between systems of the scene, and systems of images in groups below it.
 
     Examples
     --------

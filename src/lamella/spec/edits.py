@@ -1,8 +1,8 @@
 """Edits of an image's metadata: pure functions that return a new model and never change their argument.
 
-They edit the first multiscales entry (RD-05). An edit copies what it changes; the result may share the rest with its
-argument, so nobody changes either of them in place. ``lamella.spec.geometry`` computes the numbers; the store saves the
-result.
+They edit the first multiscales entry (RD-05). An edit copies only the parts that it changes; the result may share the
+others with its argument, so neither of them may be changed in place. ``lamella.spec.geometry`` computes the numbers;
+the store saves the result.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
     "describe_levels",
     "fill_windows",
     "fitted_names",
-    "levels_after_gaps",
+    "levels_from_removed",
     "name_channels",
     "new_images",
     "remove_dataset",
@@ -63,7 +63,7 @@ __all__ = [
 MAKER = "lamella.compute_pyramid"
 """The method name in the metadata of lamella's pyramids."""
 
-_AFTER_GAPS = "computed_from_removed_levels"
+_FROM_REMOVED = "computed_from_removed_levels"
 _ONE_LEVEL = "none"
 _ONE_LEVEL_DETAILS = {"description": "One level: nothing was downscaled."}
 
@@ -89,8 +89,8 @@ def new_images(axes: Sequence[AxisMeta], channel_names: Sequence[str], name: str
     return ImagesMeta(multiscales=[scales], omero=omero)
 
 
-def _edited(meta: ImagesMeta) -> tuple[ImagesMeta, MultiScaleMeta]:
-    """Return a copy and its image; fields of the image and its levels may be assigned, but not changed in place."""
+def _copy_to_edit(meta: ImagesMeta) -> tuple[ImagesMeta, MultiScaleMeta]:
+    """Return a copy, and its image to edit: assign fields of the image and its levels, but change no list in place."""
     first, *others = meta.multiscales
     image = first.model_copy()
     image.datasets = [level.model_copy() for level in first.datasets]
@@ -115,7 +115,7 @@ def add_dataset(
 
 def add_datasets(meta: ImagesMeta, levels: Mapping[str, Sequence[TransformationMeta]]) -> ImagesMeta:
     """List new levels with their transformations; see `add_dataset`."""
-    edited, scales = _edited(meta)
+    edited, scales = _copy_to_edit(meta)
     ndim = len(scales.axes)
     sizes: list[float] = []
     for path, transforms in levels.items():
@@ -139,14 +139,14 @@ def _pixel_size(dataset: DatasetMeta, ndim: int) -> float:
 
 def remove_dataset(meta: ImagesMeta, path: str) -> ImagesMeta:
     """Remove a level from the list."""
-    edited, scales = _edited(meta)
+    edited, scales = _copy_to_edit(meta)
     scales.datasets.remove(find_dataset(edited, path))
     _describe_one_level(scales)
     return edited
 
 
 def remove_level(meta: ImagesMeta, path: str) -> ImagesMeta:
-    """Remove a level for good; a pyramid of lamella records that the next level was computed from it."""
+    """Remove a level; the metadata of a pyramid of lamella record that the next level was computed from it."""
     datasets = meta.multiscales[0].datasets
     index = datasets.index(find_dataset(meta, path))
     edited = remove_dataset(meta, path)
@@ -154,19 +154,19 @@ def remove_level(meta: ImagesMeta, path: str) -> ImagesMeta:
     details = scales.metadata
     if not isinstance(details, dict) or details.get("method") != MAKER:
         return edited
-    after: list[JSON] = [name for name in levels_after_gaps(details) if name != path]
+    from_removed: list[JSON] = [name for name in levels_from_removed(details) if name != path]
     transforms = [level.coordinate_transformations for level in datasets[max(0, index - 1) : index + 1]]
-    if index and transforms[0] != transforms[1]:  # else another array of the size of the level before it
-        after += [level.path for level in datasets[index + 1 : index + 2]]
-    scales.metadata = {name: value for name, value in details.items() if name != _AFTER_GAPS}
-    if after:
-        scales.metadata[_AFTER_GAPS] = after
+    if index and transforms[0] != transforms[1]:  # an array as large as the level before it is no step of the pyramid
+        from_removed += [level.path for level in datasets[index + 1 : index + 2]]
+    scales.metadata = {name: value for name, value in details.items() if name != _FROM_REMOVED}
+    if from_removed:
+        scales.metadata[_FROM_REMOVED] = from_removed
     return edited
 
 
-def levels_after_gaps(details: JSON) -> list[str]:
-    """Return the levels that were computed from levels which were removed, by the details of their pyramid."""
-    names = details.get(_AFTER_GAPS) if isinstance(details, dict) else None
+def levels_from_removed(details: JSON) -> list[str]:
+    """Return the paths of levels that were computed from a level which was removed later."""
+    names = details.get(_FROM_REMOVED) if isinstance(details, dict) else None
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
@@ -189,7 +189,7 @@ def describe_levels(
     ``transforms`` are the new transformations of lower levels, as `lamella.spec.geometry.level_transforms` returns
     them.
     """
-    edited, scales = _edited(meta)
+    edited, scales = _copy_to_edit(meta)
     scales.type, scales.metadata = method, details
     for path, valid in (transforms or {}).items():
         scale, translation = finite_transform(valid, len(scales.axes))
@@ -209,7 +209,7 @@ def set_transform(meta: ImagesMeta, image: str, transforms: Sequence[Transformat
     Setting level 0 changes the lower levels too: they keep their size and position relative to it. Setting a lower
     level changes only that level. The valid equivalent of ``transforms`` is stored (CT-02 to CT-05).
     """
-    edited, scales = _edited(meta)
+    edited, scales = _copy_to_edit(meta)
     valid = normalize_transforms(transforms, len(scales.axes))
     _refuse_extreme(valid)
     if image == WHOLE:
@@ -229,37 +229,38 @@ def _move_lower_levels(scales: MultiScaleMeta, new: Sequence[TransformationMeta]
     new_scale, new_start = stored_transform(new, ndim, first.path)
     for level in lower:
         scale, start = stored_transform(level.coordinate_transformations, ndim, level.path)
-        shifts = [a - b for a, b in zip(start, old_start, strict=True)]
-        level.coordinate_transformations = _written(
-            level.coordinate_transformations,
-            [_resized(*sizes) for sizes in zip(scale, old_scale, new_scale, strict=True)],
-            [
-                at + _resized(*lengths)
-                for at, *lengths in zip(new_start, shifts, old_scale, new_scale, strict=True)
-            ],
+        new_level_scale, new_level_start = [], []
+        for axis in range(ndim):
+            old_size, new_size = old_scale[axis], new_scale[axis]
+            new_level_scale.append(_resize(scale[axis], old_size, new_size))
+            distance = start[axis] - old_start[axis]
+            new_level_start.append(new_start[axis] + _resize(distance, old_size, new_size))
+        level.coordinate_transformations = _replace_transforms(
+            level.coordinate_transformations, new_level_scale, new_level_start
         )
 
 
-def _resized(length: float, old: float, new: float) -> float:
-    """Return a length relative to a size that changes; without a ratio that can be computed, it stays."""
-    resized = new * (length / old) if new and old else length
+def _resize(length: float, old_size: float, new_size: float) -> float:
+    """Return a length that keeps its ratio to a size; unchanged if a size is 0 or the result is not finite."""
+    resized = new_size * (length / old_size) if new_size and old_size else length
     return resized if math.isfinite(resized) else length
 
 
 def set_scale(meta: ImagesMeta, image: str, axis_name: str, value: float) -> ImagesMeta:
     """Set the pixel size of one level, or ("*") the factor of the whole field of view, along one axis.
 
-    All levels of a pyramid show one object. So the other levels keep their ratio to the changed one, and their offsets
-    from level 0 (half a pixel for binned levels, A3) grow with it. Level 0 does not move.
+    All levels of a pyramid show the same object: if the pixel size of level 0 changes from 1 to 3, that of level 1
+    changes from 2 to 6, and its offset from level 0 (half a pixel for binned levels, A3) from 0.5 to 1.5. Level 0 does
+    not move.
     """
-    edited, scales = _edited(meta)
+    edited, scales = _copy_to_edit(meta)
     axis = axis_index(scales.axes, axis_name)
     value = checked_size(axis_name, value)
     if image == WHOLE:
-        stored = scales.coordinate_transformations or []
-        size, shift = stored_transform(stored, len(scales.axes), WHOLE)
-        size[axis] = value
-        scales.coordinate_transformations = _written(stored, size, shift)
+        transforms = scales.coordinate_transformations or []
+        factors, shifts = stored_transform(transforms, len(scales.axes), WHOLE)
+        factors[axis] = value
+        scales.coordinate_transformations = _replace_transforms(transforms, factors, shifts)
     else:
         _rescale_levels(scales, find_dataset(edited, image), axis, value)
     return edited
@@ -299,7 +300,7 @@ def checked_position(axis_name: str, value: float) -> float:
 
 
 def _refuse_extreme(transforms: Sequence[TransformationMeta]) -> None:
-    """Raise for numbers whose products or ratios are not finite, or 0; a scale may be 0 or negative."""
+    """Raise for numbers so large or small that their products would not be finite; a scale may be 0 or negative."""
     for transform in transforms:
         for size in transform.scale or ():
             if size and not is_size(abs(size)):
@@ -315,7 +316,7 @@ def _refuse_extreme(transforms: Sequence[TransformationMeta]) -> None:
 
 
 def _number(value: object) -> float:
-    """Return a number as a float; NaN for what is not one, such as text, or does not fit."""
+    """Return a number as a float; NaN for text, other objects, and integers that are too large for a float."""
     if isinstance(value, bool | str) or not hasattr(value, "__float__"):
         return math.nan
     try:
@@ -324,36 +325,37 @@ def _number(value: object) -> float:
         return math.nan
 
 
-def _rescale_levels(scales: MultiScaleMeta, target: DatasetMeta, axis: int, value: float) -> None:
+def _rescale_levels(scales: MultiScaleMeta, target: DatasetMeta, axis: int, new_size: float) -> None:
+    """Set the pixel size of one level along an axis; all levels keep their ratios to it."""
     ndim = len(scales.axes)
-    stored = [
+    transforms = [
         stored_transform(level.coordinate_transformations, ndim, level.path) for level in scales.datasets
     ]
-    origin = stored[0][1][axis]
-    old = stored[scales.datasets.index(target)][0][axis]
-    for level, (scale, translation) in zip(scales.datasets, stored, strict=True):
+    origin = transforms[0][1][axis]
+    old_size = transforms[scales.datasets.index(target)][0][axis]
+    for level, (scale, translation) in zip(scales.datasets, transforms, strict=True):
         if level is target:
-            scale[axis] = value
+            scale[axis] = new_size
         else:
-            scale[axis] = _resized(scale[axis], old, value)
-        translation[axis] = origin + _resized(translation[axis] - origin, old, value)
-        level.coordinate_transformations = _written(level.coordinate_transformations, scale, translation)
+            scale[axis] = _resize(scale[axis], old_size, new_size)
+        translation[axis] = origin + _resize(translation[axis] - origin, old_size, new_size)
+        level.coordinate_transformations = _replace_transforms(level.coordinate_transformations, scale, translation)
 
 
-def _written(
+def _replace_transforms(
     old: Sequence[TransformationMeta], scale: Sequence[float], translation: Sequence[float]
 ) -> list[TransformationMeta]:
-    """Return the replacement of ``old``; it has a translation by zero only if ``old`` had a translation."""
+    """Return the transformations that replace ``old``; a translation by 0 is left out unless ``old`` had one."""
     shifted = any(translation) or any(transform.type == "translation" for transform in old)
     return scale_and_translation(scale, translation if shifted else None, unknown_keys_of=old)
 
 
 def set_unit(meta: ImagesMeta, axis_name: str, unit: str | None) -> ImagesMeta:
     """Set the unit of an axis, or remove it (None); sizes stay as they are."""
-    edited, scales = _edited(meta)
-    number = axis_index(scales.axes, axis_name)
+    edited, scales = _copy_to_edit(meta)
+    changed = axis_index(scales.axes, axis_name)
     scales.axes = [
-        axis_with_unit(axis, unit) if index == number else axis for index, axis in enumerate(scales.axes)
+        axis_with_unit(axis, unit) if index == changed else axis for index, axis in enumerate(scales.axes)
     ]
     return edited
 
@@ -402,7 +404,7 @@ def channel_names(meta: ImagesMeta) -> list[str]:
     """
     if meta.omero is None:
         return []
-    return [_label(channel, index) for index, channel in enumerate(meta.omero.channels)]
+    return [_channel_name(channel, index) for index, channel in enumerate(meta.omero.channels)]
 
 
 def fitted_names(names: Sequence[str], count: int) -> list[str]:
@@ -410,7 +412,7 @@ def fitted_names(names: Sequence[str], count: int) -> list[str]:
     return [names[index] if index < len(names) else f"channel_{index}" for index in range(count)]
 
 
-def _label(channel: ChannelMeta, index: int) -> str:
+def _channel_name(channel: ChannelMeta, index: int) -> str:
     return f"channel_{index}" if channel.label is None else channel.label
 
 
@@ -421,11 +423,11 @@ def name_channels(meta: ImagesMeta, names: Sequence[str]) -> ImagesMeta:
             f"The channels have the names {', '.join(channel_names(meta))} already: rename them instead."
         )
     edited = meta.copied()
-    fresh = new_omero(names, edited.multiscales[0].name)
+    omero = new_omero(names, edited.multiscales[0].name)
     if edited.omero is None:
-        edited.omero = fresh
+        edited.omero = omero
     else:
-        edited.omero.channels = fresh.channels
+        edited.omero.channels = omero.channels
     return edited
 
 
@@ -435,10 +437,10 @@ def append_channel(meta: ImagesMeta, name: str, window: WindowDict | None = None
     if edited.omero is None and not any(image.datasets for image in edited.multiscales):
         edited.omero = new_omero([], edited.multiscales[0].name if edited.multiscales else None)
     omero = _named_channels(edited)
-    _refuse_taken(edited, name)
+    _check_new_channel_name(edited, name)
     color = new_colors([*channel_names(edited), name])[-1]
     omero.channels.append(
-        channel_meta(name, len(omero.channels), None if window is None else _whole(window, name), color)
+        channel_meta(name, len(omero.channels), None if window is None else _check_window(window, name), color)
     )
     return edited
 
@@ -452,7 +454,7 @@ def delete_channel(meta: ImagesMeta, name: str) -> ImagesMeta:
         raise InvalidArgumentError(
             f"Cannot remove {name!r}, the only channel of the image: an image has at least one."
         )
-    del channels[[one is channel for one in channels].index(True)]
+    del channels[[other is channel for other in channels].index(True)]
     return edited
 
 
@@ -461,13 +463,13 @@ def rename_channel(meta: ImagesMeta, old: str, new: str) -> ImagesMeta:
     edited = meta.copied()
     channel = _find_channel(edited, old)
     if new != old:
-        _refuse_taken(edited, new)
+        _check_new_channel_name(edited, new)
     channel.label = new
     return edited
 
 
 def set_contrast_limits(meta: ImagesMeta, channel: str, window: WindowDict) -> ImagesMeta:
-    """Set the contrast limits of a channel; keys that are not passed stay."""
+    """Set the contrast limits of a channel; limits that are not passed stay."""
     unknown = sorted(set(map(str, window)) - set(WindowDict.__annotations__))
     if unknown:
         raise InvalidArgumentError(
@@ -475,8 +477,8 @@ def set_contrast_limits(meta: ImagesMeta, channel: str, window: WindowDict) -> I
         )
     edited = meta.copied()
     channel_meta = _find_channel(edited, channel)
-    limits: WindowDict = {} if channel_meta.window is None else channel_meta.window
-    channel_meta.window = _whole({**limits, **window}, channel)
+    old: WindowDict = {} if channel_meta.window is None else channel_meta.window
+    channel_meta.window = _check_window({**old, **window}, channel)
     return edited
 
 
@@ -521,8 +523,8 @@ def set_windows(meta: ImagesMeta, windows: Mapping[int, WindowDict]) -> ImagesMe
     channels = _named_channels(edited).channels
     for index, window in windows.items():
         if index < len(channels):
-            unknown: WindowDict = channels[index].window or {}
-            channels[index].window = _whole({**unknown, **window}, _label(channels[index], index))
+            old: WindowDict = channels[index].window or {}
+            channels[index].window = _check_window({**old, **window}, _channel_name(channels[index], index))
     return edited
 
 
@@ -531,12 +533,12 @@ def fill_windows(meta: ImagesMeta, window: WindowDict) -> ImagesMeta:
     edited = meta.copied()
     for index, channel in enumerate(edited.omero.channels if edited.omero else []):
         if channel.window is None:
-            channel.window = _whole(window, _label(channel, index))
+            channel.window = _check_window(window, _channel_name(channel, index))
     return edited
 
 
-def _whole(window: WindowDict, channel: str) -> WindowDict:
-    """Copy contrast limits; raise if they are incomplete or reversed (OM-03)."""
+def _check_window(window: WindowDict, channel: str) -> WindowDict:
+    """Return a copy of contrast limits; raise if they are incomplete or reversed (OM-03)."""
     for key in _WINDOW_KEYS:
         if not math.isfinite(_number(window.get(key))):
             raise InvalidArgumentError(
@@ -575,7 +577,7 @@ def _find_channel(meta: ImagesMeta, name: str) -> ChannelMeta:
     return omero.channels[names.index(name)]
 
 
-def _refuse_taken(meta: ImagesMeta, name: str) -> None:
+def _check_new_channel_name(meta: ImagesMeta, name: str) -> None:
     names = channel_names(meta)
     if name in names:
         raise InvalidArgumentError(f"There is a channel {name!r} already: the channels are {names}.")

@@ -1,7 +1,8 @@
-"""What an image stores beside its regular time axis: real times of frames, and whether writes have set the axis.
+"""Records of times that a regular time axis cannot store: real times of frames, and an axis that writes have set.
 
-``attributes["lamella"]`` maps the name of an image to ``start`` and ``step`` of the axis, under ``times`` with
-``frames`` and ``times``, the real times by frame; under ``xarray_times`` if both follow from the written times.
+Both are objects by image in lamella's own key, with start and step of the time axis for which they are true. ``times``
+has the real times of frames: for {"0": {"start": 0, "step": 60, "frames": [0, 1], "times": [0, 61.5]}}, frame 1 of
+image "0" was taken at 61.5, not at 60. ``xarray_times`` is stored when the times of written timepoints set the axis.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from lamella.types import JSONObject
 
-_REAL, WRITTEN_TIMES = "times", "xarray_times"
+_REAL_TIMES, WRITTEN_TIMES = "times", "xarray_times"
 
 
 def real_times(attributes: JSONObject, image: str, start: float, step: float) -> dict[int, float] | None:
@@ -28,56 +29,56 @@ def real_times(attributes: JSONObject, image: str, start: float, step: float) ->
     >>> real_times(stored, "0", 0.0, 60.0), real_times(stored, "0", 0.0, 1.0)
     ({0: 0.0, 1: 61.5}, None)
     """
-    record: Any = own_object(attributes, _REAL).get(image)
+    record: Any = own_object(attributes, _REAL_TIMES).get(image)
     try:
-        stored = ((record["start"], start), (record["step"], step))
-        noise = 1e-9 * abs(step)
-        if not all(math.isclose(found, expected, rel_tol=1e-9, abs_tol=noise) for found, expected in stored):
-            return None
+        tolerance = 1e-9 * abs(step)
+        for stored, current in ((record["start"], start), (record["step"], step)):
+            if not math.isclose(stored, current, rel_tol=1e-9, abs_tol=tolerance):
+                return None
         pairs = zip(record["frames"], record["times"], strict=True)
         times = {int(frame): float(time) for frame, time in pairs}
     except (TypeError, KeyError, ValueError):
-        return None  # of another writer
+        return None  # another program wrote it
     return times if all(math.isfinite(time) for time in times.values()) else None
 
 
 def with_real_times(
     attributes: JSONObject, image: str, start: float, step: float, times: Mapping[int, float] | None
 ) -> JSONObject:
-    """Return attributes with the real times of the frames of an image; without them for None: all on their steps.
+    """Return attributes with the real times of frames by index; None removes them: all frames are on their steps.
 
     >>> with_real_times({}, "0", 0.0, 60.0, {0: 0.0, 1: 61.5})
     {'lamella': {'times': {'0': {'start': 0.0, 'step': 60.0, 'frames': [0, 1], 'times': [0.0, 61.5]}}}}
     """
-    records = own_object(attributes, _REAL)
-    others = {key: value for key, value in records.items() if key != image}
+    records = own_object(attributes, _REAL_TIMES)
+    new_records = {key: value for key, value in records.items() if key != image}
     if times is not None:
         frames = sorted(times)
         record = {"start": start, "step": step, "frames": frames}
-        others[image] = {**record, "times": [times[frame] for frame in frames]}
+        new_records[image] = {**record, "times": [times[frame] for frame in frames]}
     elif image not in records:
         return attributes
-    return with_own_record(attributes, _REAL, others or None)
+    return with_own_record(attributes, _REAL_TIMES, new_records or None)
 
 
 def with_cut_times(attributes: JSONObject, first: int, stop: int) -> JSONObject:
-    """Return attributes with the real times of the frames of a part of a film, from frame ``first`` to before ``stop``.
+    """Return attributes of an image that has only the frames from ``first`` to before ``stop``, numbered from 0.
 
     >>> stored = {"lamella": {"times": {"0": {"start": 0, "step": 60, "frames": [0, 1], "times": [0, 61.5]}}}}
     >>> with_cut_times(stored, 1, 2)
     {'lamella': {'times': {'0': {'start': 60, 'step': 60, 'frames': [0], 'times': [61.5]}}}}
     """
     records: dict[str, Any] = {}
-    for image, record in own_object(attributes, _REAL).items():
+    for image, record in own_object(attributes, _REAL_TIMES).items():
         fields: Any = record
         try:
             times = dict(zip(fields["frames"], fields["times"], strict=True))
-            kept = {frame - first: time for frame, time in times.items() if first <= frame < stop}
+            times = {frame - first: time for frame, time in times.items() if first <= frame < stop}
             start, step = fields["start"] + first * fields["step"], fields["step"]
         except (TypeError, KeyError, ValueError):
-            continue  # of another writer
-        records[image] = {"start": start, "step": step, "frames": list(kept), "times": list(kept.values())}
-    return with_own_record(attributes, _REAL, records or None)
+            continue  # another program wrote it
+        records[image] = {"start": start, "step": step, "frames": list(times), "times": list(times.values())}
+    return with_own_record(attributes, _REAL_TIMES, records or None)
 
 
 def written_times(attributes: JSONObject, image: str) -> tuple[float, float | None] | None:

@@ -38,7 +38,7 @@ def effective_scale(meta: ImagesMeta, image: str) -> list[float]:
 
     ``image`` is the path of a level, or "*" for the factor of the whole field of view alone.
     """
-    return _effective(meta, image)[0]
+    return _effective_transform(meta, image)[0]
 
 
 def effective_translation(meta: ImagesMeta, image: str) -> list[float]:
@@ -46,14 +46,14 @@ def effective_translation(meta: ImagesMeta, image: str) -> list[float]:
 
     ``image`` is the path of a level, or "*" for the shift of the whole field of view alone.
     """
-    return _effective(meta, image)[1]
+    return _effective_transform(meta, image)[1]
 
 
-def _effective(meta: ImagesMeta, image: str) -> tuple[list[float], list[float]]:
+def _effective_transform(meta: ImagesMeta, image: str) -> tuple[list[float], list[float]]:
     scales = meta.multiscales[0]
-    steps = [] if image == WHOLE else list(find_dataset(meta, image).coordinate_transformations)
-    steps += scales.coordinate_transformations or []
-    scale, translation = stored_transform(steps, len(scales.axes), image)
+    transforms = [] if image == WHOLE else list(find_dataset(meta, image).coordinate_transformations)
+    transforms += scales.coordinate_transformations or []
+    scale, translation = stored_transform(transforms, len(scales.axes), image)
     if not all(map(math.isfinite, (*scale, *translation))):
         raise MetadataError(
             f"The transformations of image {image!r} are not finite numbers: the scale is {scale}, the translation "
@@ -94,10 +94,10 @@ def _compose(transforms: Sequence[TransformationMeta], ndim: int) -> tuple[list[
                 f"A {transform.type} has {counted(len(numbers), 'number')}, {list(numbers)}, for {ndim} axes."
             )
         if transform.type == "scale":
-            scale = [a * b for a, b in zip(scale, numbers, strict=True)]
-            translation = [a * b for a, b in zip(translation, numbers, strict=True)]
+            scale = [size * factor for size, factor in zip(scale, numbers, strict=True)]
+            translation = [shift * factor for shift, factor in zip(translation, numbers, strict=True)]
         else:
-            translation = [a + b for a, b in zip(translation, numbers, strict=True)]
+            translation = [shift + number for shift, number in zip(translation, numbers, strict=True)]
     return scale, translation
 
 
@@ -130,9 +130,8 @@ def scale_and_translation(
     unknown_keys_of: Sequence[TransformationMeta] = (),
 ) -> list[TransformationMeta]:
     """Return the transformations of a dataset: a scale, then a translation unless it is None."""
-    values = {"scale": scale, "translation": translation}
     transforms = []
-    for kind, numbers in values.items():
+    for kind, numbers in {"scale": scale, "translation": translation}.items():
         if numbers is None:
             continue
         unknown: dict[str, Any] = {}
@@ -146,7 +145,7 @@ def scale_and_translation(
 def _checked_transforms(transforms: Sequence[TransformationMeta]) -> list[TransformationMeta]:
     # A single transformation would iterate over its fields, and text over its letters.
     if not isinstance(transforms, list | tuple) or not all(
-        isinstance(t, TransformationMeta) for t in transforms
+        isinstance(transform, TransformationMeta) for transform in transforms
     ):
         raise InvalidArgumentError(f"Transformations are a list of TransformationMeta, not {transforms!r}.")
     try:
@@ -173,39 +172,39 @@ def pyramid_shapes(
         raise InvalidArgumentError(
             f"The axes {list(dims)} cannot be binned: the shape {shape} has {len(shape)} axes."
         )
-    steps = dict(dims) if isinstance(dims, Mapping) else dict.fromkeys(dims, 2)
-    lengths, factors = list(shape), [1] * len(shape)
-    plan = [(tuple(lengths), tuple(factors))]
+    factor_of_dim = dict(dims) if isinstance(dims, Mapping) else dict.fromkeys(dims, 2)
+    lengths, cumulative = list(shape), [1] * len(shape)
+    shapes_and_factors = [(tuple(lengths), tuple(cumulative))]
     for _ in range(levels - 1):
-        for dim, step in steps.items():
+        for dim, factor in factor_of_dim.items():
             if lengths[dim] > 1:
-                lengths[dim] = -(-lengths[dim] // step)
-                factors[dim] *= step
-        plan.append((tuple(lengths), tuple(factors)))
-    return plan
+                lengths[dim] = -(-lengths[dim] // factor)
+                cumulative[dim] *= factor
+        shapes_and_factors.append((tuple(lengths), tuple(cumulative)))
+    return shapes_and_factors
 
 
 def level_transforms(
-    base: Sequence[TransformationMeta], factors: Sequence[int | float], method: str
+    finest: Sequence[TransformationMeta], factors: Sequence[int | float], method: str
 ) -> list[TransformationMeta]:
     """Derive the transformations of one pyramid level from those of level 0; see `transforms_of_levels`."""
-    return transforms_of_levels(base, [factors], method)[0]
+    return transforms_of_levels(finest, [factors], method)[0]
 
 
 def transforms_of_levels(
-    base: Sequence[TransformationMeta], levels: Sequence[Sequence[int | float]], method: str
+    finest: Sequence[TransformationMeta], factors_of_levels: Sequence[Sequence[int | float]], method: str
 ) -> list[list[TransformationMeta]]:
     """Derive the transformations of pyramid levels from those of level 0, each by its factors to level 0.
 
-    The centre of a pixel binned from ``f`` pixels lies ``(f - 1) / 2`` pixels after the centre of the first of them:
-    the translation grows by (scale_N - scale_0) / 2 per axis. A pixel that is picked by a stride
-    does not move. The specification does not say where pixels lie; this is the usual convention (A3).
+    The centre of a pixel that is binned from 4 pixels lies 1.5 pixels after the centre of the first of them: the
+    translation grows by (scale_N - scale_0) / 2 per axis. With ``method="stride"`` the first pixel is picked, and its
+    position stays. The specification does not say where pixels lie; this is the usual convention (A3).
     """
-    if not levels:
+    if not factors_of_levels:
         return []
-    first_scale, first_translation = _compose(_checked_transforms(base), len(levels[0]))
+    first_scale, first_translation = _compose(_checked_transforms(finest), len(factors_of_levels[0]))
     transforms = []
-    for factors in levels:
+    for factors in factors_of_levels:
         scale = [size * factor for size, factor in zip(first_scale, factors, strict=True)]
         translation = first_translation
         if method != "stride":
@@ -218,10 +217,10 @@ def transforms_of_levels(
 
 
 def level_factors(fine: Shape, coarse: Shape, ratios: Sequence[float]) -> Shape | None:
-    """Return the whole factors between two stored levels; None without whole factors.
+    """Return the integer factors between the shapes of two levels; None if no integers lead from one to the other.
 
-    ``ratios`` are the pixel sizes of the coarse level relative to the fine one. They decide between possible factors: 5
-    voxels become 2 by a factor of 3 or of 4.
+    Several factors may be possible: 5 voxels become 2 by a factor of 3 or of 4. Then the pixel size of the coarse level
+    relative to the fine one, in ``ratios``, decides; if it is not one of them, a power of two is preferred.
 
     >>> level_factors((3, 5, 100), (3, 2, 50), (1.0, 4.0, 2.0))
     (1, 4, 2)
@@ -237,28 +236,31 @@ def level_factors(fine: Shape, coarse: Shape, ratios: Sequence[float]) -> Shape 
             continue
         if not 0 < reduced < length or not math.isfinite(ratio):
             return None
-        # ceil(a / f) is b for the f from `low` to `high`.
-        low = -(-length // reduced)
-        high = (length - 1) // (reduced - 1) if reduced > 1 else max(length, round(ratio))
-        if low > high:
+        # ceil(length / factor) is reduced for all factors from `smallest` to `largest`.
+        smallest = -(-length // reduced)
+        largest = (length - 1) // (reduced - 1) if reduced > 1 else max(length, round(ratio))
+        if smallest > largest:
             return None
-        power = 1 << (low - 1).bit_length()
-        rounded = round(ratio)
-        factors.append(rounded if low <= rounded <= high else power if power <= high else low)
+        power_of_two = 1 << (smallest - 1).bit_length()
+        if smallest <= round(ratio) <= largest:
+            factors.append(round(ratio))
+        else:
+            factors.append(power_of_two if power_of_two <= largest else smallest)
     return tuple(factors)
 
 
 def steps_between(fine: Sequence[int], coarse: Sequence[int], ratios: Sequence[float]) -> tuple[float, ...]:
-    """Return the size of a coarser level's voxel in voxels of the finer one, per axis.
+    """Return the size of a voxel of the coarser level in voxels of the finer one, per axis.
 
-    The ratio of the voxel sizes counts if it fits the shapes, except for a last voxel that is missing or incomplete.
+    That is the ratio of the voxel sizes if it agrees with the shapes up to one coarse voxel, else the ratio of the
+    shapes.
 
     >>> steps_between((513, 100), (256, 40), (2.0, 1.0))
     (2.0, 2.5)
     """
     return tuple(
-        ratio if abs(ratio * m - n) <= ratio else n / max(m, 1)
-        for n, m, ratio in zip(fine, coarse, ratios, strict=True)
+        ratio if abs(ratio * reduced - length) <= ratio else length / max(reduced, 1)
+        for length, reduced, ratio in zip(fine, coarse, ratios, strict=True)
     )
 
 
@@ -267,14 +269,15 @@ def voxel_steps(
 ) -> tuple[float, ...]:
     """Return how many voxels of the finer level one voxel of the coarser level covers, per axis.
 
-    A last voxel that covers fewer changes nothing: 257 voxels become 17 by a factor of 16, not of 257 / 17. Without
-    ``ratios`` of the voxel sizes the shapes decide.
+    The last voxel may cover fewer: 257 voxels become 17 by a factor of 16, not of 257 / 17. Without ``ratios`` of the
+    voxel sizes the shapes decide.
 
     >>> voxel_steps((257, 9, 513), (17, 3, 256)), voxel_steps((513,), (256,), (2.0,))
     ((16, 4, 2.00390625), (2.0,))
     """
     sizes = [0.0] * len(fine) if ratios is None else ratios
     steps: list[float] = []
-    for n, m, ratio in zip(fine, coarse, sizes, strict=True):
-        steps += level_factors((n,), (m,), (ratio,)) or steps_between((n,), (m,), (ratio,))
+    for length, reduced, ratio in zip(fine, coarse, sizes, strict=True):
+        factors = level_factors((length,), (reduced,), (ratio,))
+        steps += factors or steps_between((length,), (reduced,), (ratio,))
     return tuple(steps)

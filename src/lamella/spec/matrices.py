@@ -27,7 +27,11 @@ def identity_matrix(size: int) -> Matrix:
 
 def apply_matrix(matrix: Matrix, point: Sequence[float]) -> list[float]:
     """Apply an affine matrix to a point."""
-    return [sum((a * b for a, b in zip(row[:-1], point, strict=True)), 0.0) + row[-1] for row in matrix]
+    return [_dot(row[:-1], point) + row[-1] for row in matrix]
+
+
+def _dot(first: Sequence[float], second: Sequence[float]) -> float:
+    return sum((left * right for left, right in zip(first, second, strict=True)), 0.0)
 
 
 def multiply(first: Matrix, second: Matrix) -> Matrix:
@@ -36,8 +40,7 @@ def multiply(first: Matrix, second: Matrix) -> Matrix:
     product = []
     for row in second:
         numbers = [
-            sum((a * step[column] for a, step in zip(row[:-1], first, strict=True)), 0.0)
-            for column in range(columns)
+            _dot(row[:-1], [first_row[column] for first_row in first]) for column in range(columns)
         ]
         numbers[-1] += row[-1]
         product.append(numbers)
@@ -56,39 +59,42 @@ def inverse_matrix(matrix: Matrix) -> Matrix | None:
     if any(len(row) != size + 1 for row in matrix):
         return None
     # Gauss-Jordan with the linear part on the left and the unit matrix on the right.
-    work = [row[:size] + [float(i == j) for j in range(size)] for i, row in enumerate(matrix)]
-    largest = max((abs(number) for row in work for number in row[:size]), default=1.0)
+    rows = [row[:size] + unit[:size] for row, unit in zip(matrix, identity_matrix(size), strict=True)]
+    largest = max((abs(number) for row in rows for number in row[:size]), default=1.0)
     for column in range(size):
-        pivot = max(range(column, size), key=lambda row: abs(work[row][column]))
-        if not abs(work[pivot][column]) > _SINGULAR * largest:
+        pivot = max(range(column, size), key=lambda index: abs(rows[index][column]))
+        if not abs(rows[pivot][column]) > _SINGULAR * largest:
             return None
-        work[column], work[pivot] = work[pivot], work[column]
-        divisor = work[column][column]
-        work[column] = [number / divisor for number in work[column]]
-        for row in range(size):
-            factor = work[row][column]
-            if row != column and factor:
-                work[row] = [a - factor * b for a, b in zip(work[row], work[column], strict=True)]
-    linear = [row[size:] for row in work]
-    moves = [row[size] for row in matrix]
-    return [[*row, 0.0 - sum((a * b for a, b in zip(row, moves, strict=True)), 0.0)] for row in linear]
+        rows[column], rows[pivot] = rows[pivot], rows[column]
+        divisor = rows[column][column]
+        rows[column] = [number / divisor for number in rows[column]]
+        for index in range(size):
+            if index != column and rows[index][column]:
+                rows[index] = _subtract(rows[index], rows[column], rows[index][column])
+    inverse = [row[size:] for row in rows]
+    translation = [row[size] for row in matrix]
+    return [[*row, 0.0 - _dot(row, translation)] for row in inverse]
+
+
+def _subtract(row: Sequence[float], other: Sequence[float], factor: float) -> list[float]:
+    """Return a row minus another one times a factor."""
+    return [number - factor * subtrahend for number, subtrahend in zip(row, other, strict=True)]
 
 
 def determinant(matrix: Matrix) -> float:
     """Compute the determinant of a square matrix."""
-    work = [list(row) for row in matrix]
+    rows = [list(row) for row in matrix]
     product = 1.0
-    for column in range(len(work)):
-        pivot = max(range(column, len(work)), key=lambda row: abs(work[row][column]))
-        if not work[pivot][column]:
+    for column in range(len(rows)):
+        pivot = max(range(column, len(rows)), key=lambda index: abs(rows[index][column]))
+        if not rows[pivot][column]:
             return 0.0
         if pivot != column:
-            work[column], work[pivot] = work[pivot], work[column]
+            rows[column], rows[pivot] = rows[pivot], rows[column]
             product = -product
-        product *= work[column][column]
-        for row in range(column + 1, len(work)):
-            factor = work[row][column] / work[column][column]
-            work[row] = [a - factor * b for a, b in zip(work[row], work[column], strict=True)]
+        product *= rows[column][column]
+        for index in range(column + 1, len(rows)):
+            rows[index] = _subtract(rows[index], rows[column], rows[index][column] / rows[column][column])
     return product
 
 
@@ -101,8 +107,8 @@ def is_rotation(matrix: Matrix) -> bool:
     size = len(matrix)
     for row in range(size):
         for other in range(size):
-            product = sum(a * b for a, b in zip(matrix[row], matrix[other], strict=True))
-            # Written so that nan and infinity are no match.
+            product = _dot(matrix[row], matrix[other])
+            # "not <=" instead of ">": NaN fails this comparison, and must not pass as a rotation.
             if not abs(product - (row == other)) <= _TOLERANCE:
                 return False
     return abs(determinant(matrix) - 1) <= _TOLERANCE * size

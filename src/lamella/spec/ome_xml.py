@@ -1,4 +1,4 @@
-"""Parse OME-XML safely, and describe each of its images: what OME-NGFF cannot store, or a writer left out.
+"""Parse OME-XML safely, and read of each image the fields that OME-NGFF cannot store or its writer left out.
 
 Documents with a document type declaration (entities that expand without bound, or that name other files), or with
 elements nested hundreds deep, raise an error. :mod:`lamella.nodes.ome_xml` finds the file in a store,
@@ -60,37 +60,37 @@ class OMEImage:
 def unsized_axes(meta: ImagesMeta) -> list[int]:
     """List the space and time axes whose size is unknown: scale 1 at the finest level, and no unit.
 
-    A scale of 1 with a unit is a size; without a unit it is what writers store if they know no size. The space axes
-    count together: if one has a size or a unit, the others are known too.
+    A scale of 1 without a unit is what writers store if they do not know the size. The space axes count together: if
+    one of them has a unit or another scale, all sizes are known.
     """
     image = meta.multiscales[0]
     kinds = [axis_kind(axis) for axis in image.axes]
     groups = [
-        [index for index, kind in enumerate(kinds) if kind == searched] for searched in ("space", "time")
+        [index for index, kind in enumerate(kinds) if kind == group_kind] for group_kind in ("space", "time")
     ]
-    bare = [group for group in groups if not any(image.axes[index].unit for index in group)]
-    if not any(bare) or not image.datasets:
+    unitless = [group for group in groups if not any(image.axes[index].unit for index in group)]
+    if not any(unitless) or not image.datasets:
         return []
     steps = [*image.datasets[0].coordinate_transformations, *(image.coordinate_transformations or [])]
     scale, _ = stored_transform(steps, len(image.axes), image.datasets[0].path)
-    return [index for group in bare if all(scale[index] == 1 for index in group) for index in group]
+    return [index for group in unitless if all(scale[index] == 1 for index in group) for index in group]
 
 
-def fill_missing_sizes(meta: ImagesMeta, facts: OMEImage) -> ImagesMeta:
-    """Set the sizes that the image's own metadata leave open; return the same object if nothing changes."""
+def fill_missing_sizes(meta: ImagesMeta, ome_image: OMEImage) -> ImagesMeta:
+    """Set unknown sizes of an image to those of its OME-XML; return the same object if nothing changes."""
     indices = {
         index: name
         for index in unsized_axes(meta)
-        if (name := meta.multiscales[0].axes[index].name.lower()) in facts.scale
+        if (name := meta.multiscales[0].axes[index].name.lower()) in ome_image.scale
     }
     if not indices:
         return meta
     meta = meta.copied()
     image = meta.multiscales[0]
-    factors = [facts.scale[indices[index]] if index in indices else 1.0 for index in range(len(image.axes))]
+    factors = [ome_image.scale[indices[index]] if index in indices else 1.0 for index in range(len(image.axes))]
     physical = TransformationMeta(type="scale", scale=factors)
     for index, name in indices.items():
-        image.axes[index].unit = facts.units.get(name)
+        image.axes[index].unit = ome_image.units.get(name)
     # Applied last: levels and the position of the whole image are in voxels of the finest level.
     for owner in [image] if image.coordinate_transformations else image.datasets:
         steps = [*(owner.coordinate_transformations or []), physical]
@@ -190,22 +190,22 @@ def describe_images(root: Element, where: str) -> list[OMEImage]:
     >>> image.name, image.acquired.isoformat(), image.channel_names, image.scale, image.units
     ('nuclei', '2026-03-01T09:30:00', ('DAPI',), {'x': 650.0}, {'x': 'nanometer'})
     """
-    times = _sample_times(root)
+    times = _well_times(root)
     try:
         return [_describe(image, times.get(image.get("ID", ""))) for image in children(root, "Image")]
     except MetadataError as error:
         raise damaged(where, str(error)) from error
 
 
-def _describe(image: Element, sampled: str | None) -> OMEImage:
+def _describe(image: Element, well_time: str | None) -> OMEImage:
     pixels = next(children(image, "Pixels"), None)
     if pixels is None:
         raise MetadataError(f"{image.get('ID', 'An image')} has no Pixels.")
     sizes = {axis: (size, unit) for axis, (size, unit) in read_sizes(pixels).items() if unit is not None}
-    date = next((element.text for element in children(image, "AcquisitionDate")), None) or sampled
+    date = next((element.text for element in children(image, "AcquisitionDate")), None) or well_time
     return OMEImage(
         image.get("Name"),
-        None if date is None else _time(date),
+        None if date is None else _parse_time(date),
         tuple(name for channel in children(pixels, "Channel") for name in _channel_names(channel)),
         {axis: size for axis, (size, _) in sizes.items()},
         {axis: unit for axis, (_, unit) in sizes.items()},
@@ -216,14 +216,14 @@ def read_sizes(pixels: Element) -> dict[str, tuple[float, str | None]]:
     """Return the physical size of a voxel and its unit by axis; the unit is None if it has no name."""
     sizes: dict[str, tuple[float, str | None]] = {}
     for axis, attribute, default in _SIZES:
-        size = _number(pixels, attribute)
+        size = _parse_number(pixels, attribute)
         if is_size(size):
             unit = pixels.get(f"{attribute}Unit")
             sizes[axis] = size, default if unit is None else unit_name(unit)
     return sizes
 
 
-def _number(element: Element, attribute: str) -> float:
+def _parse_number(element: Element, attribute: str) -> float:
     text = element.get(attribute, "")
     try:
         return float(text) if text else math.nan
@@ -231,7 +231,7 @@ def _number(element: Element, attribute: str) -> float:
         raise MetadataError(f"{attribute} is {text[:100]!r}, which is not a number.") from None
 
 
-def _time(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text.strip())
     except ValueError:
@@ -241,7 +241,7 @@ def _time(text: str) -> datetime:
 def _channel_names(channel: Element) -> list[str | None]:
     """Return the name of a channel, once for each sample: an RGB channel is three on the channel axis."""
     samples, name = count_samples(channel), channel.get("Name") or None
-    return [name] * samples if samples == 1 or name is None else [f"{name} {n}" for n in range(samples)]
+    return [name] * samples if samples == 1 or name is None else [f"{name} {sample}" for sample in range(samples)]
 
 
 def count_samples(channel: Element) -> int:
@@ -252,7 +252,7 @@ def count_samples(channel: Element) -> int:
     return int(text)
 
 
-def _sample_times(root: Element) -> dict[str, str]:
+def _well_times(root: Element) -> dict[str, str]:
     """Return the acquisition times of the fields of plates, by the id of their image."""
     return {
         reference.get("ID", ""): sample.get("Timepoint", "")

@@ -1,7 +1,8 @@
-"""Lamella's own key of a node's attributes, ``{"lamella": {name: record}}``, which other readers ignore.
+"""Records in lamella's own key of a node's attributes, ``{"lamella": {name: record}}``, which other readers ignore.
 
-Most are records of operations of several steps, which are in a document while they run, so that they can be finished
-after a kill. docs/design.md has an example of each. Pure functions on attributes.
+Most records describe an operation of several steps while it runs, so that a later call can finish it after a kill:
+``{"lamella": {"appending_channel": {"name": "GFP", "after": 2}}}`` is in an image while its third channel is appended.
+docs/design.md has an example of each. Pure functions on attributes.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ if TYPE_CHECKING:
     from lamella.types import JSON, JSONObject
 
 
-OWN = "lamella"
+OWN_KEY = "lamella"
 
 STAGE = "stage"
-"""Name of the record of where the first voxel was on the stage, by axis, which `convert` stores."""
+"""Name of the record of the position of the first voxel on the stage, by axis, which `convert` stores."""
 
 
 def own_record(attributes: JSON, name: str) -> JSON:
     """Return the record under a name; None if it is missing. `attributes` may be any JSON."""
-    own = attributes.get(OWN) if isinstance(attributes, dict) else None
+    own = attributes.get(OWN_KEY) if isinstance(attributes, dict) else None
     return own.get(name) if isinstance(own, dict) else None
 
 
@@ -40,20 +41,20 @@ def with_own_record(attributes: JSONObject, name: str, record: JSON) -> JSONObje
     """
     if record is None:
         return without_own_records(attributes, (name,))
-    own = attributes.get(OWN)
+    own = attributes.get(OWN_KEY)
     records = {key: value for key, value in own.items() if key != name} if isinstance(own, dict) else {}
-    rest = {key: value for key, value in attributes.items() if key != OWN}
-    return {**rest, OWN: {**records, name: record}}
+    others = {key: value for key, value in attributes.items() if key != OWN_KEY}
+    return {**others, OWN_KEY: {**records, name: record}}
 
 
 def without_own_records(attributes: JSONObject, names: Collection[str]) -> JSONObject:
     """Return attributes without the records under some names; an empty key is removed."""
-    own = attributes.get(OWN)
+    own = attributes.get(OWN_KEY)
     if not isinstance(own, dict) or own.keys().isdisjoint(names):
         return attributes
     records = {key: value for key, value in own.items() if key not in names}
-    rest = {key: value for key, value in attributes.items() if key != OWN}
-    return {**rest, OWN: records} if records else rest
+    others = {key: value for key, value in attributes.items() if key != OWN_KEY}
+    return {**others, OWN_KEY: records} if records else others
 
 
 _RENAMING = "renaming"
@@ -69,7 +70,7 @@ _UNFINISHED = frozenset((_APPENDING, _DELETING, _REPLACING))
 
 def is_unfinished(attributes: JSONObject) -> bool:
     """Return whether an image has a record of an append, a deletion or a replacement, even a damaged record."""
-    own = attributes.get(OWN)
+    own = attributes.get(OWN_KEY)
     return isinstance(own, dict) and not own.keys().isdisjoint(_UNFINISHED)
 
 
@@ -81,22 +82,25 @@ class Renaming(NamedTuple):
 
 
 class Appending(NamedTuple):
-    """A channel that is being appended after the existing ``after`` channels."""
+    """The record of a channel that is being appended."""
 
     name: str
     after: int
+    """Number of channels before it."""
 
 
 class RenamingRecord(NamedTuple):
     """The record of a member that is being renamed.
 
-    A store with renames needs no more than the names. Elsewhere the files are copied, the new name is listed, and the
-    old files are deleted; ``token`` names the call that does so, ``state`` is `COPYING` or `COPIED`.
+    Where folders can be renamed, it has only the names. Elsewhere the files are copied, the new name is listed, and
+    then the old files are deleted.
     """
 
     renaming: Renaming
     token: str = ""
+    """Identifies the call that copies the files."""
     state: str = ""
+    """`COPYING` or `COPIED`."""
 
 
 COPYING = "copying"
@@ -114,9 +118,9 @@ def read_renaming_record(attributes: JSONObject) -> RenamingRecord | None:
     if not isinstance(old, str) or not isinstance(new, str):
         return None
     token, state = record.get("by"), record.get("state")
-    is_known = isinstance(token, str) and isinstance(state, str) and state in (COPYING, COPIED)
+    is_copy = isinstance(token, str) and state in (COPYING, COPIED)
     return RenamingRecord(
-        Renaming(old, new), token if isinstance(token, str) else "", str(state) if is_known else ""
+        Renaming(old, new), token if isinstance(token, str) else "", str(state) if is_copy else ""
     )
 
 
@@ -132,7 +136,7 @@ def with_renaming_record(attributes: JSONObject, record: RenamingRecord | None) 
 def read_swapped(attributes: JSONObject) -> list[list[str]]:
     """Return the old and the new path of each well that the last swap of names renamed."""
     record = own_record(attributes, _SWAPPED)
-    return record if isinstance(record, list) else []  # not checked further: callers only compare it
+    return record if isinstance(record, list) else []  # its items are not checked: callers only compare the list
 
 
 def with_swapped(attributes: JSONObject, wells: list[list[str]] | None) -> JSONObject:
@@ -149,22 +153,21 @@ def read_appending(attributes: JSONObject) -> Appending | None:
 
 def with_appending(attributes: JSONObject, appending: Appending | None) -> JSONObject:
     """Record in attributes which channel is being appended, or remove the record (None)."""
-    value: JSON = None if appending is None else {"name": appending.name, "after": appending.after}
-    return with_own_record(attributes, _APPENDING, value)
+    return with_own_record(attributes, _APPENDING, None if appending is None else appending._asdict())
 
 
 class Deleting(NamedTuple):
-    """A channel that is being deleted."""
+    """The record of a channel that is being deleted from all levels of an image, one after the other."""
 
     name: str
     number: int
-    """``name`` and ``number``: name of the channel, and its index along the channel axis."""
+    """Index of the channel along the channel axis."""
     levels: list[JSONObject]
-    """Entries of the lower levels: left out of the image's list until their arrays are without the channel."""
+    """The lower levels, as models store them: the image does not list them until their arrays lack the channel."""
     done: list[str]
-    """Paths of the levels that are without the channel."""
+    """Paths of the levels whose arrays lack the channel."""
     entries: Sequence[JSONObject] = ()
-    """The lower levels as the document lists them, with the keys that models lack."""
+    """The lower levels as the document lists them, with keys that no model has."""
 
 
 def read_deleting(attributes: JSONObject) -> Deleting | None:
@@ -173,13 +176,14 @@ def read_deleting(attributes: JSONObject) -> Deleting | None:
     if not isinstance(record, dict):
         return None
     name, number, levels, done, entries = (record.get(key) for key in Deleting._fields)
-    are_lists = isinstance(levels, list) and isinstance(done, list)
-    if not (are_lists and isinstance(name, str) and isinstance(number, int)):
+    if not isinstance(levels, list) or not isinstance(done, list):
+        return None
+    if not isinstance(name, str) or not isinstance(number, int):
         return None
     entries = entries if isinstance(entries, list) else []
-    if not all(isinstance(level, dict) for level in [*(levels or []), *entries]):
+    if not all(isinstance(level, dict) for level in [*levels, *entries]):
         return None
-    return Deleting(name, number, levels or [], done or [], entries)
+    return Deleting(name, number, levels, done, entries)
 
 
 def with_deleting(attributes: JSONObject, deleting: Deleting | None) -> JSONObject:
@@ -188,15 +192,15 @@ def with_deleting(attributes: JSONObject, deleting: Deleting | None) -> JSONObje
 
 
 class Replacing(NamedTuple):
-    """An array of an image that is being replaced."""
+    """The record of an array of an image that is being replaced."""
 
     name: str
     by: str
-    """``name`` and ``by``: name of the array, and temporary name of the new array."""
+    """Temporary name of the new array."""
     token: str
-    """Mark in the attributes of the new array, which identifies it under either name."""
+    """The attributes of the new array have this token too, which identifies it under either name."""
     after: JSONObject
-    """Changes of the image's document once the new array is in place."""
+    """Changes of the image's document that are made when the new array has its final name."""
 
 
 def read_replacing(attributes: JSONObject) -> Replacing | None:
@@ -270,14 +274,8 @@ def apply_difference(attributes: JSONObject, changes: JSONObject) -> JSONObject:
     result = dict(attributes)
     for key, new in changes.items():
         old = result.get(key)
-        parts = (
-            {**old, **new}
-            if key in _COMPARED_INSIDE and isinstance(old, dict) and isinstance(new, dict)
-            else None
-        )
-        result[key] = (
-            new
-            if parts is None
-            else {name: value for name, value in parts.items() if value is not None} or None
-        )
+        if key in _COMPARED_INSIDE and isinstance(old, dict) and isinstance(new, dict):
+            merged = {**old, **new}
+            new = {name: value for name, value in merged.items() if value is not None} or None
+        result[key] = new
     return {key: value for key, value in result.items() if value is not None or key not in changes}

@@ -1,6 +1,7 @@
 """Edit plates and wells: pure functions that return a new model and never change their argument.
 
-An edit copies what it changes; the result may share the rest with its argument, so nobody changes either in place.
+An edit copies only the parts that it changes; the result may share the others with its argument, so neither of them may
+be changed in place.
 
 Results are valid (PL-01 to PL-13, WL-01 to WL-04) unless they have no well or image, which the specification does not
 allow. The indices of a well are always those of the row and column in its path.
@@ -55,13 +56,13 @@ def new_plate(name: str | None = None, acquisitions: Sequence[AcquisitionMeta] |
         )
     if name is not None and not isinstance(name, str):
         raise InvalidArgumentError(f"The name of a plate is text, not {name!r}.")
-    listed = [_new_acquisition(0)] if acquisitions is None else [entry.checked() for entry in acquisitions]
-    ids = [entry.id for entry in listed]
+    entries = [_new_acquisition(0)] if acquisitions is None else [entry.checked() for entry in acquisitions]
+    ids = [entry.id for entry in entries]
     if len(set(ids)) < len(ids) or any(number < 0 for number in ids):
         raise InvalidArgumentError(f"The ids of acquisitions are unique and 0 or more, not {ids} (PL-08).")
-    for entry in listed:
+    for entry in entries:
         _check_times(entry)
-    return PlateMeta(name=name, acquisitions=listed, rows=[], columns=[], wells=[])
+    return PlateMeta(name=name, acquisitions=entries, rows=[], columns=[], wells=[])
 
 
 def _check_times(acquisition: AcquisitionMeta) -> None:
@@ -103,22 +104,22 @@ def add_wells(
     """
     edited = _edited(plate)
     rows, columns = name_indexes(edited)
-    listed = {well.path for well in edited.wells}
-    taken: list[str] = []
+    paths = {well.path for well in edited.wells}
+    existing: list[str] = []
     for row, column, row_index, column_index in wells:
         path = f"{check_name(row)}/{check_name(column)}"
-        if path in listed:
-            taken.append(path)
+        if path in paths:
+            existing.append(path)
             continue
-        listed.add(path)
+        paths.add(path)
         entry = WellIndexMeta(
             path=path,
             row_index=rows.index_of(row, row_index, path),
             column_index=columns.index_of(column, column_index, path),
         )
         edited.wells.append(entry)
-    if taken:
-        raise NodeExistsError(f"The plate has these wells already: {', '.join(taken)}.")
+    if existing:
+        raise NodeExistsError(f"The plate has these wells already: {', '.join(existing)}.")
     if notes is not None:
         notes += [*rows.notes, *columns.notes]
     return edited
@@ -132,7 +133,7 @@ def remove_well(plate: PlateMeta, path: str) -> PlateMeta:
     edited = _edited(plate)
     well = _find_well(edited, path)
     edited.wells = [entry for entry in edited.wells if entry is not well]
-    _drop_unused(edited, path)
+    _drop_unused_row_and_column(edited, path)
     return edited
 
 
@@ -142,32 +143,32 @@ def keep_wells(plate: PlateMeta, paths: Collection[str]) -> PlateMeta:
     Rows and columns that had no well before stay: they are on the physical plate (PL-04).
     """
     edited = _edited(plate)
-    gone = [entry.path.partition("/") for entry in edited.wells if entry.path not in paths]
+    removed = [entry.path.partition("/") for entry in edited.wells if entry.path not in paths]
     edited.wells = [entry for entry in edited.wells if entry.path in paths]
     remaining = [entry.path.partition("/") for entry in edited.wells]
-    rows = {row for row, _, _ in gone} - {row for row, _, _ in remaining}
-    columns = {column for _, _, column in gone} - {column for _, _, column in remaining}
-    edited.rows = [entry for entry in edited.rows if entry.name not in rows]
-    edited.columns = [entry for entry in edited.columns if entry.name not in columns]
+    empty_rows = {row for row, _, _ in removed} - {row for row, _, _ in remaining}
+    empty_columns = {column for _, _, column in removed} - {column for _, _, column in remaining}
+    edited.rows = [entry for entry in edited.rows if entry.name not in empty_rows]
+    edited.columns = [entry for entry in edited.columns if entry.name not in empty_columns]
     name_indexes(edited)
     return edited
 
 
 def rename_well(plate: PlateMeta, old: str, new: str) -> PlateMeta:
-    """Move a well to another row and column; empty ones are dropped, and new ones are appended."""
+    """Move a well to another row and column; empty rows and columns are removed, new ones are appended."""
     edited = _edited(plate)
     well = _find_well(edited, old)
-    parts = new.split("/")
-    if len(parts) != 2:
+    row_and_column = new.split("/")
+    if len(row_and_column) != 2:
         raise InvalidNameError(f"{new!r} is not the path of a well: write row/column, such as 'B/3' (PL-06).")
-    for part in parts:
-        check_name(part)
+    for name in row_and_column:
+        check_name(name)
     if any(entry.path == new for entry in edited.wells):
         raise NodeExistsError(f"The plate has a well {new!r} already, so {old!r} was not renamed.")
     renamed = well.model_copy(update={"path": new})
     edited.wells = [renamed if entry is well else entry for entry in edited.wells]
     name_indexes(edited)
-    _drop_unused(edited, old)
+    _drop_unused_row_and_column(edited, old)
     return edited
 
 
@@ -184,17 +185,17 @@ def _find_well(plate: PlateMeta, path: str) -> WellIndexMeta:
     raise NodeNotFoundError(f"The plate has no well {path!r}: its wells are {first_of(paths, 12)}.")
 
 
-def _drop_unused(plate: PlateMeta, path: str) -> None:
-    """Drop the row and column of a removed path if no well uses them, and renumber the wells.
+def _drop_unused_row_and_column(plate: PlateMeta, path: str) -> None:
+    """Drop the row and column of a removed well if no well uses them, and renumber the wells.
 
     While wells swap names (:func:`is_swapping`) rows and columns stay, because a well will have the path again.
     """
     row, _, column = path.partition("/")
-    used = [well.path.partition("/") for well in plate.wells]
-    stay = is_swapping(plate)
-    if row not in {name for name, _, _ in used} and not stay:
+    remaining = [well.path.partition("/") for well in plate.wells]
+    wells_swap = is_swapping(plate)
+    if row not in {name for name, _, _ in remaining} and not wells_swap:
         plate.rows = [entry for entry in plate.rows if entry.name != row]
-    if column not in {name for _, _, name in used} and (is_temporary_well(path) or not stay):
+    if column not in {name for _, _, name in remaining} and (is_temporary_well(path) or not wells_swap):
         plate.columns = [entry for entry in plate.columns if entry.name != column]
     name_indexes(plate)
 
@@ -202,20 +203,20 @@ def _drop_unused(plate: PlateMeta, path: str) -> None:
 def add_images(well: WellGroupMeta, images: Iterable[tuple[str, int | None]]) -> WellGroupMeta:
     """List new images (fields of view) in a well, each as (path, acquisition id or None)."""
     edited = well.model_copy(update={"images": [*well.images]})
-    listed = {image.path for image in edited.images}
-    taken: list[str] = []
+    paths = {image.path for image in edited.images}
+    existing: list[str] = []
     for path, acquisition in images:
-        if check_name(path) in listed:
-            taken.append(path)
+        if check_name(path) in paths:
+            existing.append(path)
             continue
         if acquisition is not None and acquisition < 0:
             raise InvalidArgumentError(
                 f"The acquisition of image {path!r} is an id from 0 on, not {acquisition} (PL-08)."
             )
-        listed.add(path)
+        paths.add(path)
         edited.images.append(ImageMeta(path=path, acquisition=acquisition))
-    if taken:
-        raise NodeExistsError(f"The well has these images already: {', '.join(taken)}.")
+    if existing:
+        raise NodeExistsError(f"The well has these images already: {', '.join(existing)}.")
     return edited
 
 
@@ -264,9 +265,9 @@ def raise_counts(plate: PlateMeta, images: ImagesOfWells) -> PlateMeta:
     A plate without counts stays without, unless ``images`` has all of its wells.
     """
     edited = _edited(plate)
-    counted = edited.field_count is not None or all(well.path in images for well in edited.wells)
+    has_counts = edited.field_count is not None or all(well.path in images for well in edited.wells)
     maximum, per_acquisition = _most_fields(edited, images)
-    if not counted:
+    if not has_counts:
         return edited
     edited.field_count = max(edited.field_count or 0, maximum) or None
     for entry in edited.acquisitions or []:
@@ -278,19 +279,21 @@ def raise_counts(plate: PlateMeta, images: ImagesOfWells) -> PlateMeta:
 
 def _most_fields(plate: PlateMeta, images: ImagesOfWells) -> tuple[int, dict[int, int]]:
     """Return the maximum number of fields of a well, in all and by acquisition; list missing acquisitions."""
-    listed = plate.acquisitions or []
-    only = listed[0].id if len(listed) == 1 else None
-    max_fields, per_acquisition = count_fields(images.values(), only)
-    missing = sorted(per_acquisition.keys() - {entry.id for entry in listed})
+    acquisitions = plate.acquisitions or []
+    only_acquisition = acquisitions[0].id if len(acquisitions) == 1 else None
+    max_fields, per_acquisition = count_fields(images.values(), only_acquisition)
+    missing = sorted(per_acquisition.keys() - {entry.id for entry in acquisitions})
     if missing:
-        plate.acquisitions = listed + [_new_acquisition(number) for number in missing]
+        plate.acquisitions = acquisitions + [_new_acquisition(number) for number in missing]
     return max_fields, per_acquisition
 
 
-def count_fields(wells: Iterable[FieldsOfWell], only: int | None = None) -> tuple[int, dict[int, int]]:
+def count_fields(
+    wells: Iterable[FieldsOfWell], default_acquisition: int | None = None
+) -> tuple[int, dict[int, int]]:
     """Return the maximum number of fields of a well, in all and by acquisition (PL-09, PL-10).
 
-    Fields that name no acquisition belong to the `only` one, if there is one.
+    Fields without an acquisition count for the default one, if there is one.
 
     >>> count_fields([[("0", 0), ("1", 0)], [("0", 1)], [("0", None)]])
     (2, {0: 2, 1: 1})
@@ -298,8 +301,8 @@ def count_fields(wells: Iterable[FieldsOfWell], only: int | None = None) -> tupl
     max_fields, per_acquisition = 0, Counter[int]()
     for fields in wells:
         max_fields = max(max_fields, len(fields))
-        numbers = (only if number is None else number for _, number in fields)
-        per_acquisition |= Counter(number for number in numbers if number is not None)
+        ids = (default_acquisition if acquisition is None else acquisition for _, acquisition in fields)
+        per_acquisition |= Counter(acquisition for acquisition in ids if acquisition is not None)
     return max_fields, dict(per_acquisition)
 
 

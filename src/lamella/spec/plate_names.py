@@ -51,24 +51,24 @@ class NameIndex:
         """Return the index of a name; a new name is appended, after the gap before ``requested`` is filled."""
         if requested is not None:
             requested = whole_number(requested, f"The {self.argument} of the well {well}", 0)
-        known = self.index.get(name)
-        if known is None:
+        index = self.index.get(name)
+        if index is None:
             if requested is not None and requested > len(self.entries):
-                self._fill(name, requested, well)
-            known = self._append(name)
-        if requested is not None and requested != known:
+                self._fill_gap(name, requested, well)
+            index = self._append(name)
+        if requested is not None and requested != index:
             self.notes.append(
                 f"The {self.argument}={requested} of the well {well} contradicts the plate, where {self.kind} {name!r} "
-                f"is number {known}: {known} is written (PL-06)."
+                f"is number {index}: {index} is written (PL-06)."
             )
-        return known
+        return index
 
     def _append(self, name: str) -> int:
         self.index[name] = len(self.entries)
         self.entries.append(PlateAxisMeta(name=name))
         return self.index[name]
 
-    def _fill(self, name: str, requested: int, well: str) -> None:
+    def _fill_gap(self, name: str, requested: int, well: str) -> None:
         start = len(self.entries)
         gap = (
             [self.standard_name(index) for index in range(start, requested)]
@@ -81,8 +81,8 @@ class NameIndex:
                 f"so far that names of a standard plate do not fit: create the {self.kind}s before {name!r} first, or "
                 f"leave {self.argument} out."
             )
-        for filler in gap:
-            self._append(filler)
+        for standard_name in gap:
+            self._append(standard_name)
 
 
 def standard_row(index: int) -> str:
@@ -126,7 +126,7 @@ def name_indexes(plate: PlateMeta) -> tuple[NameIndex, NameIndex]:
 
 
 _ALPHANUMERIC = re.compile(r"[A-Za-z0-9]+")
-_SWAPPED = re.compile(r"[^/]+/lamella[0-9a-f]{8}")
+_TEMPORARY_WELL = re.compile(r"[^/]+/lamella[0-9a-f]{8}")
 _WELL = re.compile(r"([A-Za-z]+)0*([0-9]+)", re.ASCII)
 
 
@@ -142,9 +142,9 @@ def check_name(name: str) -> str:
     if not name:
         raise InvalidNameError("'' is not a name: it is empty. Use letters A-Z, a-z and digits 0-9.")
     if not is_name(name):
-        bad = sorted({repr(letter) for letter in name if not (letter.isascii() and letter.isalnum())})
+        invalid = sorted({repr(letter) for letter in name if not (letter.isascii() and letter.isalnum())})
         raise InvalidNameError(
-            f"{name!r} is not a name: {' and '.join(bad)} {'is' if len(bad) == 1 else 'are'} not allowed, "
+            f"{name!r} is not a name: {' and '.join(invalid)} {'is' if len(invalid) == 1 else 'are'} not allowed, "
             "only the letters A-Z, a-z and the digits 0-9 (PL-03, WL-02)."
         )
     return name
@@ -178,13 +178,13 @@ def temporary_well(path: str, token: str) -> str:
 
 def is_temporary_well(path: str) -> bool:
     """Return whether a well path is a temporary one of wells that swap names."""
-    return _SWAPPED.fullmatch(path) is not None
+    return _TEMPORARY_WELL.fullmatch(path) is not None
 
 
 def find_well(name: str, paths: Iterable[str]) -> str | None:
     """Return the path of the well that a name such as "B03" means; None if no well, or several, fit.
 
-    An exact path is preferred, then the exact column, then the column with other leading zeros.
+    An equal path is preferred, then an equal column, then a column that differs in leading zeros.
 
     >>> find_well("B03", ["A/3", "B/3"]), find_well("B3", ["B/03"]), find_well("B/3", ["B/03"])
     ('B/3', 'B/03', None)
@@ -192,30 +192,30 @@ def find_well(name: str, paths: Iterable[str]) -> str | None:
     paths = list(paths)
     if name in paths:
         return name
-    parsed = _WELL.fullmatch(name)
-    if parsed is None:
+    match = _WELL.fullmatch(name)
+    if match is None:
         return None
     exact = [path for path in paths if path.replace("/", "") == name]
     fitting = exact or [
         path
         for path in paths
         for row, _, column in [path.partition("/")]
-        if row == parsed[1] and column.isdecimal() and int(column) == int(parsed[2])
+        if row == match[1] and column.isdecimal() and int(column) == int(match[2])
     ]
     return fitting[0] if len(fitting) == 1 else None
 
 
 def new_well(name: str, paths: Iterable[str], columns: Iterable[str]) -> str:
-    """Return the path of a new well that is named as on the plate, such as "B03", in a column that the plate has.
+    """Return the path of a new well from its name on the plate: "B03" is "B/3" if the plate has a column "3".
 
-    Return the name itself if it is a path, or if no column, or several, fit.
+    Return the name itself if it is a path, or if not exactly one column fits.
 
     >>> new_well("B03", ["A/3"], ["3"]), new_well("A3", ["A/3"], ["3"]), new_well("B04", ["A/3"], ["3"])
     ('B/3', 'A/3', 'B04')
     """
     path = find_well(name, paths)
-    parsed = _WELL.fullmatch(name)
-    if path is not None or parsed is None:
+    match = _WELL.fullmatch(name)
+    if path is not None or match is None:
         return path or name
-    fitting = [column for column in columns if column.isdecimal() and int(column) == int(parsed[2])]
-    return f"{parsed[1]}/{fitting[0]}" if len(fitting) == 1 else name
+    fitting = [column for column in columns if column.isdecimal() and int(column) == int(match[2])]
+    return f"{match[1]}/{fitting[0]}" if len(fitting) == 1 else name

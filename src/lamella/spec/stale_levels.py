@@ -1,12 +1,15 @@
-"""The record of stale levels in an image's document: regions of level 0 that changed after the levels were computed.
+"""Two records of regions that are not up to date: stale levels of an image, and unfinished writes of an array.
 
-And the record of unfinished writes in the attributes of an array. Both are under lamella's own key, which other readers
-ignore: docs/design.md has an example of each. Pure functions on attributes.
+``{"stale_levels": {"writers": [], "regions": [[[0, 0], [4, 8]]]}}`` in an image: level 0 changed from (0, 0) to before
+(4, 8) after the lower levels were computed. A process that writes is one of the writers until it records its regions.
+Both records are in lamella's own key, which other readers ignore; docs/design.md has an example of each. Pure functions
+on attributes.
 """
 
 from __future__ import annotations
 
 import itertools
+import operator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import prod
@@ -28,6 +31,7 @@ _MAX_WRITERS = 64
 MAX_REGIONS_OF_LEVEL = 64
 """Maximum number of recorded unfinished regions of one level."""
 _MANY = "many"
+"""Name in place of all writers if there are too many of them, or if the record is unreadable: all is stale."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class StaleLevels:
     regions: tuple[Bounds, ...] = ()
     """Recorded regions."""
     job: PyramidJob | None = None
-    """Progress of computing all levels; None if that is not running, or has just begun."""
+    """Progress of the computation of all levels; None if no computation runs, or it has just begun."""
     unlisted: tuple[str, ...] = ()
     """Paths of unfinished levels that the image does not list yet."""
     unwritten: tuple[tuple[str, tuple[Bounds, ...]], ...] = ()
@@ -81,7 +85,7 @@ class StaleLevels:
         if self.has_writer(writer):
             return self
         if len(self.writers) >= _MAX_WRITERS:
-            # Only computing the whole pyramid removes it.
+            # Only computing the whole pyramid removes this name.
             return replace(self, writers=(_MANY,), job=None)
         return replace(self, writers=(*self.writers, writer))
 
@@ -107,7 +111,7 @@ class StaleLevels:
         return replace(self, regions=subtract_region(self.regions, region))
 
     def without_channel(self, axis: int, index: int, level: str | None = None) -> StaleLevels:
-        """Return the record of an image after an index of its channel axis was deleted, of level 0 or a lower level.
+        """Return the record after an index of the channel axis was deleted in level 0, or in the lower ``level``.
 
         >>> StaleLevels(regions=(((0, 0), (3, 4)), ((1, 0), (2, 4)), ((2, 0), (3, 4)))).without_channel(0, 1).regions
         (((0, 0), (2, 4)),)
@@ -129,10 +133,8 @@ class StaleLevels:
         >>> StaleLevels().with_unwritten("1", [((0,), (4,))]).with_unwritten("1", [])
         StaleLevels(writers=(), regions=(), job=None, unlisted=(), unwritten=())
         """
-        named = {**dict(self.unwritten), level: tuple(regions)}
-        return replace(
-            self, unwritten=tuple((path, remaining) for path, remaining in named.items() if remaining)
-        )
+        by_level = {**dict(self.unwritten), level: tuple(regions)}
+        return replace(self, unwritten=tuple(item for item in by_level.items() if item[1]))
 
 
 def read_stale(attributes: JSONObject) -> StaleLevels:
@@ -161,11 +163,11 @@ def _read_unwritten(record: Any) -> tuple[tuple[str, tuple[Bounds, ...]], ...]:
     """Read the unwritten regions of levels, without unreadable ones: no write could remove them."""
     if not isinstance(record, dict):
         return ()
-    named = []
+    by_level = {}
     for level, regions in record.items():
         with suppress(TypeError, ValueError, OverflowError):
-            named.append((level, _read_regions(regions)))
-    return tuple(named)
+            by_level[level] = _read_regions(regions)
+    return tuple(by_level.items())
 
 
 def _read_job(record: Any) -> PyramidJob | None:
@@ -183,7 +185,7 @@ def _read_job(record: Any) -> PyramidJob | None:
 
 
 def _read_regions(stored: Any) -> tuple[Bounds, ...]:
-    return tuple((tuple(int(n) for n in start), tuple(int(n) for n in stop)) for start, stop in stored)
+    return tuple((tuple(map(int, start)), tuple(map(int, stop))) for start, stop in stored)
 
 
 def with_stale(attributes: JSONObject, stale: StaleLevels) -> JSONObject:
@@ -209,16 +211,13 @@ def _regions_json(regions: Iterable[Bounds]) -> list[list[list[int]]]:
 
 
 def _without_index(regions: Sequence[Bounds], axis: int, index: int) -> list[Bounds]:
-    """Return regions of an array after an index of an axis was deleted; those of this index alone are gone."""
+    """Return regions of an array after an index of an axis was deleted, without regions of only this index."""
     moved = []
     for start, stop in regions:
-        ends = [number - (number > index) for number in (start[axis], stop[axis])]
-        if ends[0] < ends[1]:
-            first, last = (
-                (*region[:axis], end, *region[axis + 1 :])
-                for region, end in zip((start, stop), ends, strict=True)
-            )
-            moved.append((first, last))
+        first = start[axis] - (start[axis] > index)
+        last = stop[axis] - (stop[axis] > index)
+        if first < last:
+            moved.append(((*start[:axis], first, *start[axis + 1 :]), (*stop[:axis], last, *stop[axis + 1 :])))
     return moved
 
 
@@ -233,7 +232,7 @@ def add_region(
     remaining: list[Bounds] = []
     for other in regions:
         if len(other[0]) != len(region[0]) or _contains(other, region):
-            # Nothing new; or another number of axes, which only a new pyramid can correct.
+            # The region is in the list already; or it has another number of axes, which only a new pyramid can correct.
             return tuple(regions)
         if not _contains(region, other):
             remaining.append(other)
@@ -261,11 +260,11 @@ def subtract_region(
     >>> subtract_region([((0,), (9,))], ((3,), (5,)))
     (((0,), (3,)), ((5,), (9,)))
     """
-    differences = [(old, _subtract(old, region)) for old in regions]
-    remaining = tuple(old for old, new in differences if new == [old])
-    for old, new in differences:
-        for part in new if new != [old] else ():
-            remaining = add_region(remaining, part, max_regions)
+    pieces_of = [(other, _subtract(other, region)) for other in regions]
+    remaining = tuple(other for other, pieces in pieces_of if pieces == [other])
+    for other, pieces in pieces_of:
+        for piece in pieces if pieces != [other] else ():
+            remaining = add_region(remaining, piece, max_regions)
     return remaining
 
 
@@ -278,28 +277,28 @@ def intersect_regions(
     (((2,), (4,)), ((6,), (7,)))
     """
     common: tuple[Bounds, ...] = ()
-    for a, b in itertools.product(first, second):
-        if len(a[0]) == len(b[0]):
-            start, stop = tuple(map(max, a[0], b[0])), tuple(map(min, a[1], b[1]))
-            if all(low < high for low, high in zip(start, stop, strict=True)):
-                common = add_region(common, (start, stop), max_regions)
+    for (start, stop), (other_start, other_stop) in itertools.product(first, second):
+        if len(start) == len(other_start):
+            low, high = tuple(map(max, start, other_start)), tuple(map(min, stop, other_stop))
+            if all(map(operator.lt, low, high)):
+                common = add_region(common, (low, high), max_regions)
     return common
 
 
 def _contains(outer: Bounds, inner: Bounds) -> bool:
     return (
         len(outer[0]) == len(inner[0])
-        and all(a <= b for a, b in zip(outer[0], inner[0], strict=True))
-        and all(a >= b for a, b in zip(outer[1], inner[1], strict=True))
+        and all(map(operator.le, outer[0], inner[0]))
+        and all(map(operator.ge, outer[1], inner[1]))
     )
 
 
 def _subtract(region: Bounds, other: Bounds) -> list[Bounds]:
     """Subtract another region from a region; return the remaining regions."""
     start, stop = list(region[0]), list(region[1])
-    if len(start) != len(other[0]) or any(
-        b >= d or a <= c for a, b, c, d in zip(stop, start, other[0], other[1], strict=True)
-    ):
+    if len(start) != len(other[0]):
+        return [region]
+    if any(map(operator.ge, start, other[1])) or any(map(operator.le, stop, other[0])):
         return [region]
     remaining = []
     for axis, (low, high) in enumerate(zip(*other, strict=True)):
@@ -313,11 +312,11 @@ def _subtract(region: Bounds, other: Bounds) -> list[Bounds]:
 
 
 def _are_adjacent(first: Bounds, second: Bounds) -> bool:
-    """Return whether two regions form one: equal along all axes but one, without a gap."""
+    """Return whether the union of two regions is one region: equal along all axes but one, without a gap."""
     unequal = [
         axis
-        for axis, ends in enumerate(zip(*first, *second, strict=True))
-        if (ends[0], ends[1]) != (ends[2], ends[3])
+        for axis in range(len(first[0]))
+        if (first[0][axis], first[1][axis]) != (second[0][axis], second[1][axis])
     ]
     if len(unequal) != 1:
         return False
@@ -334,12 +333,12 @@ def _size(region: Bounds) -> int:
 
 
 _UNFINISHED = "unfinished"
-_MAX_ENTRIES = 32
+_MAX_UNFINISHED = 32
 
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A region, from start to stop in voxels, that was not written completely, and why the write stopped."""
+    """A region that was not written completely, and why the write stopped."""
 
     region: Bounds
     reason: str
@@ -363,10 +362,10 @@ def read_unfinished(attributes: JSONObject) -> tuple[Unfinished, ...]:
     if not isinstance(stored, list):
         return ()
     entries = []
-    for item in stored:
+    for entry in stored:
         try:
-            start, stop = tuple(map(int, item["start"])), tuple(map(int, item["stop"]))
-            entries.append(Unfinished((start, stop), str(item["reason"])))
+            start, stop = tuple(map(int, entry["start"])), tuple(map(int, entry["stop"]))
+            entries.append(Unfinished((start, stop), str(entry["reason"])))
         except (TypeError, KeyError, ValueError):
             continue  # another program wrote it
     return tuple(entries)
@@ -374,8 +373,8 @@ def read_unfinished(attributes: JSONObject) -> tuple[Unfinished, ...]:
 
 def with_unfinished(attributes: JSONObject, entry: Unfinished) -> JSONObject:
     """Return attributes with one more unfinished region; the oldest of many is dropped."""
-    entries = [*without_covered(read_unfinished(attributes), entry.region), entry]
-    return with_own_record(attributes, _UNFINISHED, [entry.to_json() for entry in entries[-_MAX_ENTRIES:]])
+    entries = [*_without_covered(read_unfinished(attributes), entry.region), entry]
+    return with_own_record(attributes, _UNFINISHED, [entry.to_json() for entry in entries[-_MAX_UNFINISHED:]])
 
 
 def without_unfinished(attributes: JSONObject, region: Bounds) -> JSONObject:
@@ -384,10 +383,10 @@ def without_unfinished(attributes: JSONObject, region: Bounds) -> JSONObject:
     >>> without_unfinished(with_unfinished({"a": 1}, Unfinished(((0,), (4,)), "too large")), ((0,), (9,)))
     {'a': 1}
     """
-    entries = [entry.to_json() for entry in without_covered(read_unfinished(attributes), region)]
+    entries = [entry.to_json() for entry in _without_covered(read_unfinished(attributes), region)]
     return with_own_record(attributes, _UNFINISHED, entries or None)
 
 
-def without_covered(entries: tuple[Unfinished, ...], region: Bounds) -> list[Unfinished]:
+def _without_covered(entries: tuple[Unfinished, ...], region: Bounds) -> list[Unfinished]:
     """Return the unfinished regions that a region does not cover."""
     return [entry for entry in entries if not _contains(region, entry.region)]

@@ -34,15 +34,15 @@ VERSION = "1"
 WELL_COLUMNS = ("well", "well_id", "wellid", "well_name", "wellname")
 """Names, in lower case, of a column that names the well."""
 
-ROI_COLUMNS = tuple(f"{part}{axis}_micrometer" for part in ("", "len_") for axis in "xyz")
+ROI_COLUMNS = tuple(f"{prefix}{axis}_micrometer" for prefix in ("", "len_") for axis in "xyz")
 """Columns that a table of regions has: the corner nearest the origin, and the lengths."""
 
 ROI_TIMES = ("t_second", "len_t_second")
-"""Columns that it may have."""
+"""Columns that a table of regions may have: the first time, and the duration."""
 
 _INDEX_KEYS = {FEATURE: "label", MASKING: "label", ROI: "FieldIndex"}
 _INDEX_TYPES = {FEATURE: "int", MASKING: "int", ROI: "str"}
-_KEYS = frozenset({"type", "table_version", "region", "backend", "index_key", "index_type"})
+_INFO_KEYS = frozenset({"type", "table_version", "region", "backend", "index_key", "index_type"})
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class TableInfo:
     version: str = VERSION
 
     def to_attributes(self) -> JSONObject:
-        """Return the attributes that a table of this description is stored with."""
+        """Return the attributes that store this description."""
         attributes: JSONObject = {"type": self.type, "table_version": self.version, "backend": self.backend}
         if self.label is not None:
             attributes["region"] = {"path": f"../labels/{self.label}"}
@@ -111,7 +111,7 @@ def default_index(kind: str) -> tuple[str | None, str | None]:
 
 
 def table_info(attributes: JSONObject) -> TableInfo:
-    """Read the attributes of a table; of older tables too, which have no backend and no index.
+    """Read the attributes of a table; an older table, without backend and index, gets those of its time.
 
     >>> table_info({"type": "masking_roi_table", "region": {"path": "../labels/nuclei"}, "instance_key": "label"})
     TableInfo(type='masking_roi_table', backend='anndata', index_key='label', index_type='int', label='nuclei', ...
@@ -132,13 +132,13 @@ def table_info(attributes: JSONObject) -> TableInfo:
 
 
 def other_attributes(attributes: JSONObject) -> JSONObject:
-    """Return the attributes of a table that are no part of its description, which a new content keeps.
+    """Return the attributes of other programs in a table, which stay when its content is replaced.
 
     >>> other_attributes({"type": "feature_table", "encoding-type": "anndata", "measurement_columns": ["area"]})
     {'measurement_columns': ['area']}
     """
-    ours = _KEYS | {"encoding-type", "encoding-version", "fractal_table_version", "instance_key"}
-    return {key: value for key, value in attributes.items() if key not in ours}
+    own_keys = _INFO_KEYS | {"encoding-type", "encoding-version", "fractal_table_version", "instance_key"}
+    return {key: value for key, value in attributes.items() if key not in own_keys}
 
 
 def table_names(attributes: JSONObject) -> list[str]:
@@ -155,7 +155,7 @@ def table_names(attributes: JSONObject) -> list[str]:
 _REPLACING = "replacing_table"
 
 _ANNDATA = ("X", "obs", "var", "layers", "obsm", "obsp", "uns", "varm", "varp")
-_ENCODED = {
+_MEMBERS_OF_ENCODING = {
     "anndata": _ANNDATA,
     "categorical": ("codes", "categories"),
     "csr_matrix": ("data", "indices", "indptr"),
@@ -164,7 +164,7 @@ _ENCODED = {
 
 
 def member_names(attributes: JSONObject) -> list[str]:
-    """Return the names of the nodes and files that a group of tables, a table, or a group in a table may have.
+    """Return the names of the nodes and files that may be in a group of tables, a table, or a group in a table.
 
     >>> member_names({"tables": ["nuclei"]}), member_names({"type": "roi_table", "backend": "csv"})
     (['nuclei'], ['table.csv'])
@@ -181,8 +181,8 @@ def member_names(attributes: JSONObject) -> list[str]:
         return [name for name in names if isinstance(name, str) and name]
     if encoding.startswith("nullable-"):
         return ["values", "mask"]
-    if encoding in _ENCODED:
-        return list(_ENCODED[encoding])
+    if encoding in _MEMBERS_OF_ENCODING:
+        return list(_MEMBERS_OF_ENCODING[encoding])
     if _text(attributes, "backend") is None:
         return []
     backend = table_info(attributes).backend

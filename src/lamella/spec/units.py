@@ -45,12 +45,12 @@ _SPACE_WORDS = {"micron": "micrometer", "inches": "inch", "feet": "foot"}
 _TIME_WORDS = {"sec": "second", "msec": "millisecond", "usec": "microsecond", "min": "minute", "hr": "hour"}
 """Words, in lower case and in the singular."""
 
-_POWERS = {
+_POWER_OF_PREFIX = {
     "yotta": 24, "zetta": 21, "exa": 18, "peta": 15, "tera": 12, "giga": 9, "mega": 6, "kilo": 3, "hecto": 2,
     "deci": -1, "centi": -2, "milli": -3, "micro": -6, "nano": -9, "pico": -12, "femto": -15, "atto": -18,
     "zepto": -21, "yocto": -24,
 }  # fmt: skip
-_SIZES = {
+_OTHER_SIZES = {
     "angstrom": Fraction(1, 10**10),
     "inch": Fraction("0.0254"),
     "foot": Fraction("0.3048"),
@@ -63,7 +63,7 @@ _SIZES = {
 }
 """Units that are not a power of ten of a meter or second, in meters or seconds."""
 
-_KINDS: dict[str, tuple[Mapping[str, str], Mapping[str, str], frozenset[str]]] = {
+_TABLES_OF_KIND: dict[str, tuple[Mapping[str, str], Mapping[str, str], frozenset[str]]] = {
     "space": (_SPACE_SYMBOLS, _SPACE_WORDS, SPACE_UNITS),
     "time": (_TIME_SYMBOLS, _TIME_WORDS, TIME_UNITS),
 }
@@ -88,19 +88,19 @@ def unit_name(text: str | None, kind: Literal["space", "time"] | None = None) ->
     """
     if not text:
         return None
-    plain = _MICRO.sub("µ", text.strip()).replace("\u212b", "Å")
-    symbol = plain.replace("µ", "u") if len(plain) > 1 else plain
-    word = plain.lower().replace("metre", "meter").replace("ångström", "angstrom")
-    kinds = list(_KINDS.values()) if kind is None else [_KINDS[kind]]
+    spelling = _MICRO.sub("µ", text.strip()).replace("\u212b", "Å")
+    symbol = spelling.replace("µ", "u") if len(spelling) > 1 else spelling
+    word = spelling.lower().replace("metre", "meter").replace("ångström", "angstrom")
+    kinds = list(_TABLES_OF_KIND.values()) if kind is None else [_TABLES_OF_KIND[kind]]
     for symbols, _, _ in kinds:
         if symbol in symbols:
             return symbols[symbol]
     for _, words, legal in kinds:
-        for spelling in (word, word.removesuffix("s")):
-            if spelling in legal:
-                return spelling
-            if spelling in words:
-                return words[spelling]
+        for singular in (word, word.removesuffix("s")):
+            if singular in legal:
+                return singular
+            if singular in words:
+                return words[singular]
     return None
 
 
@@ -108,11 +108,11 @@ def legal_unit(unit: str, kind: str | None) -> str:
     """Return the UDUNITS-2 name of a unit (AX-04); units of axes other than space and time are not checked."""
     if not isinstance(unit, str) or not unit:
         raise InvalidArgumentError(f"A unit is text, such as 'micrometer' or 's', not {unit!r}.")
-    if kind not in _KINDS:
+    if kind not in _TABLES_OF_KIND:
         return unit
     name = unit_name(unit, kind)  # type: ignore[arg-type]
     if name is None:
-        legal = _KINDS[kind][2]
+        legal = _TABLES_OF_KIND[kind][2]
         usual = "'micrometer' or 'nanometer'" if kind == "space" else "'second' or 'minute'"
         raise InvalidArgumentError(
             f"{unit!r} is not a unit of {kind}, such as {usual} (AX-04).{did_you_mean(unit, legal)}"
@@ -136,10 +136,10 @@ def unit_ratio(unit: str | None, other: str) -> float:
 
 
 def _size_of(unit: str | None) -> Fraction | None:
-    if unit is None or unit in _SIZES:
-        return _SIZES.get(unit or "")
+    if unit is None or unit in _OTHER_SIZES:
+        return _OTHER_SIZES.get(unit or "")
     for base in ("meter", "second"):
         prefix = unit.removesuffix(base)
-        if prefix != unit and (not prefix or prefix in _POWERS):
-            return Fraction(10) ** _POWERS.get(prefix, 0)
+        if prefix != unit and (not prefix or prefix in _POWER_OF_PREFIX):
+            return Fraction(10) ** _POWER_OF_PREFIX.get(prefix, 0)
     return None

@@ -1,4 +1,4 @@
-"""Law: what is found through the frame of an image document is what all rules find in the document itself."""
+"""Law: what is found through the form of an image document is what all rules find in the document itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lamella.models import axes
 from lamella.spec import edits
-from lamella.spec.rules.check import document_findings, image_frame
+from lamella.spec.rules.check import document_findings, image_form
 from lamella.spec.versions import by_name
 
 NUMBERS = st.sampled_from([0, 1, 1.0, 2, 0.5, -1, True, None, "1", math.nan, math.inf, 10**400, 1e308])
@@ -50,9 +50,9 @@ def test_the_frame_finds_what_all_rules_find(version: str, data: st.DataObject) 
                 return
         else:
             parent[last] = data.draw(NUMBERS | st.sampled_from(["x", "c", "0", "scale", "banana", "GFP"]))
-    frame = image_frame(changed, version)
-    if frame is not None:
-        assert frame.findings == document_findings(["image"], changed, version)
+    form = image_form(changed, version)
+    if form is not None:
+        assert form.findings == document_findings(["image"], changed, version)
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5", "0.6"])
@@ -64,6 +64,6 @@ def test_documents_that_differ_in_numbers_and_names_have_one_frame(version: str)
     scale = image["datasets"][0]["coordinateTransformations"][0]["scale"]
     scale[-1] = scale[-1] * 0.25
     ome["omero"]["channels"][0]["window"]["end"] = 7.5
-    frame = image_frame(first, version)
-    assert frame is not None
-    assert image_frame(second, version) is frame
+    form = image_form(first, version)
+    assert form is not None
+    assert image_form(second, version) is form

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, LamellaError
 from lamella.ops.jobs.units import Files, digest, files_of_region, is_done, state_of
-from lamella.spec.own_key import OWN, own_object, with_own_record
+from lamella.spec.own_key import OWN_KEY, own_object, with_own_record
 from lamella.store.keys import METADATA_FILES, PRIVATE_PREFIX, join, join_names
 from lamella.store.pixels.stored_chunks import iter_stored_files
 
@@ -30,12 +30,12 @@ REGIONS_FILE = f"{PRIVATE_PREFIX}map"
 
 def without_records(attributes: JSONObject) -> JSONObject:
     """Return attributes without lamella's records about the pixels of this store."""
-    own = attributes.get(OWN)
+    own = attributes.get(OWN_KEY)
     if not isinstance(own, dict):
         return attributes
     dropped = {_MAP, "stale_levels", "stream"}
     kept = {key: value for key, value in own.items() if key not in dropped}
-    return {key: kept if key == OWN else value for key, value in attributes.items() if key != OWN or kept}
+    return {key: kept if key == OWN_KEY else value for key, value in attributes.items() if key != OWN_KEY or kept}
 
 
 def _write_record(position: Position, name: str, record: JSONObject) -> None:

@@ -271,7 +271,7 @@ def has_ome(version: SpecVersion, attributes: JSONObject) -> bool:
     """Return whether attributes of a group include metadata of OME-Zarr."""
     if "ome" in attributes:
         return True
-    return any(mark in attributes for part in version.parts.values() for mark in part.marks)
+    return any(part.is_in(attributes) for part in version.parts.values())
 
 
 def _xarray_names(meta: ArrayMeta) -> list[str] | None:

@@ -1,4 +1,7 @@
-"""Check pixels for ``validate --pixels``: decode every stored chunk, and recompute pyramids with a known method."""
+"""Check pixels for ``validate --pixels``: decode every stored chunk, and recompute pyramids whose method is known.
+
+`check_pixels` opens the arrays of one image at a time, decodes them, and compares each level with the level before.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from lamella.ops.integrity.verify import decode, files_to_decode
 from lamella.ops.pyramids.downsample import downsample
 from lamella.ops.pyramids.plan import recorded_method
 from lamella.ops.regions import PIECE_BYTES, enlarge, piece_shape, regions
-from lamella.spec.edits import levels_after_gaps
+from lamella.spec.edits import levels_from_removed
 from lamella.spec.geometry import level_factors
 from lamella.spec.rules import VERSION_TRAITS
 from lamella.spec.rules.value import datasets, describe, level_scale, multiscales, ome_object
@@ -39,7 +42,7 @@ _COMPUTE = "compute the pyramid again"
 
 
 class ComparedRegion(NamedTuple):
-    """A region of a level, to be compared with the level before."""
+    """A region of a coarse level that is compared with the fine level before it."""
 
     fine: StoredArray
     coarse: StoredArray
@@ -119,8 +122,8 @@ def _compare_image(
             inspection.notes.append((image.node.path, text))
         method = recorded_method(entry)
         if method is None:
-            maker = entry.get("metadata")
-            program = maker.get("method") if isinstance(maker, dict) else None
+            details = entry.get("metadata")
+            program = details.get("method") if isinstance(details, dict) else None
             text = (
                 f"its pyramid was computed by {describe(program)}"
                 if program
@@ -128,9 +131,9 @@ def _compare_image(
             )
             inspection.notes.append((image.node.path, f"{text}: the levels were not compared"))
             continue
-        after_gaps = levels_after_gaps(entry.get("metadata"))
+        from_removed = levels_from_removed(entry.get("metadata"))
         for fine, coarse in pairwise(levels):
-            if coarse[1] in after_gaps:
+            if coarse[1] in from_removed:
                 text = f"level {coarse[1]} was computed from a level that was removed, and was not compared"
                 inspection.notes.append((image.node.path, text))
                 continue
@@ -178,7 +181,8 @@ def _factors(
     ratios = [1.0] * fine.ndim
     if fine_scale and coarse_scale and len(fine_scale) == len(coarse_scale) == fine.ndim:
         ratios = [
-            size / finer if finer else 1.0 for finer, size in zip(fine_scale, coarse_scale, strict=True)
+            coarse_size / size if size else 1.0
+            for size, coarse_size in zip(fine_scale, coarse_scale, strict=True)
         ]
     return level_factors(fine.shape, coarse.shape, ratios)
 
@@ -192,19 +196,19 @@ def _compared_regions(
         lcm(chunk, factor) // factor for chunk, factor in zip(fine.meta.chunks, factors, strict=True)
     )
     unit = piece_shape(meta.shape, smallest, prod(factors) * meta.dtype.itemsize, PIECE_BYTES)
-    for region in regions(meta.shape, tuple(max(1, n) for n in unit)):
+    for region in regions(meta.shape, tuple(max(1, length) for length in unit)):
         yield ComparedRegion(fine, coarse, factors, method, region)
 
 
 def _compare(compared: ComparedRegion) -> str:
     """Describe the first voxel of a region that differs from the recomputed level; empty if none does."""
     fine, coarse, factors, method, region = compared
-    expected = downsample(fine.read(enlarge(region, factors, fine.meta.shape)), factors, method)
+    computed = downsample(fine.read(enlarge(region, factors, fine.meta.shape)), factors, method)
     stored = coarse.read(region)
-    if np.array_equal(expected, stored, equal_nan=stored.dtype.kind == "f"):
+    if np.array_equal(computed, stored, equal_nan=stored.dtype.kind == "f"):
         return ""
-    differs = expected != stored
+    differs = computed != stored
     if stored.dtype.kind == "f":
-        differs &= ~(np.isnan(expected) & np.isnan(stored))
+        differs &= ~(np.isnan(computed) & np.isnan(stored))
     first = [int(indices[0]) + span.start for indices, span in zip(np.nonzero(differs), region, strict=True)]
     return f"the voxel at {first} differs"

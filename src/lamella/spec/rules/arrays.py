@@ -64,8 +64,8 @@ class ImageLevels(NamedTuple):
     axes: list[JSON] | None
     """Axes of the arrays; None if they cannot be read."""
     datasets: list[Value]
-    known: list[tuple[Value, ArrayFacts]]
-    """The datasets whose arrays exist, with their facts."""
+    existing: list[tuple[Value, ArrayFacts]]
+    """The datasets whose arrays exist, with the facts of the arrays."""
 
 
 def image_levels(ome: Value, arrays: Mapping[str, ArrayFacts]) -> list[ImageLevels]:
@@ -73,18 +73,18 @@ def image_levels(ome: Value, arrays: Mapping[str, ArrayFacts]) -> list[ImageLeve
     images = []
     for multiscale in ome.objects("multiscales"):
         listed = multiscale.objects("datasets")
-        known = [
+        existing = [
             (dataset, arrays[path])
             for dataset in listed
             if isinstance(path := dataset.raw.get("path"), str) and path in arrays
         ]
-        images.append(ImageLevels(multiscale, array_axes(multiscale.raw, ome.traits), listed, known))
+        images.append(ImageLevels(multiscale, array_axes(multiscale.raw, ome.traits), listed, existing))
     return images
 
 
 def check_image_arrays(images: list[ImageLevels], arrays: Mapping[str, ArrayFacts]) -> Findings:
     """Compare each multiscale with its arrays."""
-    for _, axes, listed, known in images:
+    for _, axes, listed, existing in images:
         for dataset in listed:
             path = dataset.raw.get("path")
             if not isinstance(path, str):
@@ -96,25 +96,26 @@ def check_image_arrays(images: list[ImageLevels], arrays: Mapping[str, ArrayFact
             yield from _check_storage(dataset, arrays[path])
             if axes is not None:
                 yield from _check_dimensions(dataset, arrays[path], axes)
-        yield from _check_levels(known)
-        if axes is not None and len(known) > 1:
-            yield from _check_sizeless_axes(known, axes)
+        yield from _check_levels(existing)
+        if axes is not None and len(existing) > 1:
+            yield from _check_sizeless_axes(existing, axes)
 
 
 def _check_sizeless_axes(levels: list[tuple[Value, ArrayFacts]], axes: list[JSON]) -> Findings:
-    """Check that the channel axis of a lower level is scaled as that of the first where it is as long (CT-06)."""
-    known = [
+    """Check that a channel axis that is not downsampled has the scale of level 0 in all levels (CT-06)."""
+    scaled = [
         (dataset, scale, facts.shape)
         for dataset, facts in levels
         if (scale := level_scale(dataset.raw)) is not None and len(scale) == len(axes) == len(facts.shape)
     ]
-    if not known or known[0][0].at[-1] != 0:
+    if not scaled or scaled[0][0].at[-1] != 0:
         return
+    _, first_scale, first_shape = scaled[0]
     for axis, description in enumerate(axes):
         if not is_sizeless(description):
             continue
-        for dataset, scale, shape in known[1:]:
-            if shape[axis] == known[0][2][axis] and scale[axis] != known[0][1][axis]:
+        for dataset, scale, shape in scaled[1:]:
+            if shape[axis] == first_shape[axis] and scale[axis] != first_scale[axis]:
                 found = f"the channel axis is scaled by {describe(scale[axis])}, and not downsampled"
                 yield dataset.finding("CT-06", found, "write 1.0: channels have no size")
 
@@ -176,7 +177,7 @@ def check_label_arrays(
         yield ome.finding("LB-03", "the label image has no multiscales", "describe it as an image, too")
         return
     for image in images:
-        for dataset, facts in image.known:
+        for dataset, facts in image.existing:
             if facts.dtype not in LABEL_DTYPES:
                 yield dataset.finding(
                     "LB-05", f"the array is {facts.dtype}", "store labels as integers", "path"
@@ -197,22 +198,22 @@ def _check_parent(label: ImageLevels, arrays: Mapping[str, ArrayFacts], parent: 
         found = f"the label image has {len(levels)} levels, its image {len(expected)}"
         where = ("datasets",) if "datasets" in multiscale.raw else ()
         yield multiscale.finding("LB-04", found, "write as many levels", *where)
-    axes = [label.axes, array_axes(image, multiscale.traits)]
-    names = [axis_names(found) if found else None for found in axes]
+    image_axes = array_axes(image, multiscale.traits)
     for level, (_, dataset) in zip(levels, expected, strict=False):
-        lengths = _lengths(level.raw, arrays, names[0])
-        size = _lengths(dataset, parent.arrays, names[1])
-        for name, length in lengths.items():
-            if name in size and length not in (size[name], 1):
-                found = f"axis {describe(name)} is {length} long, {size[name]} in the image"
+        image_lengths = _lengths(dataset, parent.arrays, image_axes)
+        for name, length in _lengths(level.raw, arrays, label.axes).items():
+            if name in image_lengths and length not in (image_lengths[name], 1):
+                found = f"axis {describe(name)} is {length} long, {image_lengths[name]} in the image"
                 yield level.finding("LB-14", found, "give it the length of the image, or 1", "path")
 
 
 def _lengths(
-    dataset: JSONObject, arrays: Mapping[str, ArrayFacts], names: list[str] | None
+    dataset: JSONObject, arrays: Mapping[str, ArrayFacts], axes: list[JSON] | None
 ) -> dict[str, int]:
+    """Return the lengths of an array by axis name; empty if the array or its axes cannot be read."""
     path = dataset.get("path")
     facts = arrays.get(path) if isinstance(path, str) else None
+    names = axis_names(axes) if axes else None
     if facts is None or names is None or len(names) != len(facts.shape):
         return {}
     return dict(zip(names, facts.shape, strict=True))
@@ -232,12 +233,12 @@ class Extent(NamedTuple):
 
 def check_array_readings(ome: Value, images: list[ImageLevels]) -> Findings:
     """Check the number of channels, and that the levels of an image show the same field of view."""
-    axes, known = (images[0].axes, images[0].known) if images else (None, [])
+    axes, levels = (images[0].axes, images[0].existing) if images else (None, [])
     if axes is None:
         return
-    yield from _check_channels(ome, axes, known)
-    if len(known) > 1:
-        yield from _check_coverage(axes, known)
+    yield from _check_channels(ome, axes, levels)
+    if len(levels) > 1:
+        yield from _check_coverage(axes, levels)
 
 
 def _check_channels(ome: Value, axes: list[JSON], levels: list[tuple[Value, ArrayFacts]]) -> Findings:
@@ -274,32 +275,32 @@ def _channel_index(axes: list[JSON]) -> int | None:
 def _check_coverage(axes: list[JSON], levels: list[tuple[Value, ArrayFacts]]) -> Findings:
     names = axis_names(axes) or [str(number) for number in range(len(axes))]
     space = [number for number, axis in enumerate(axes) if axis_kind(axis) == "space"]
-    known = [
+    placed = [
         (dataset, facts.shape, extent)
         for dataset, facts in levels
         if len(facts.shape) == len(axes) and (extent := _extent(dataset.raw, len(axes))) is not None
     ]
-    if not known or known[0][0].at[-1] != 0:
+    if not placed or placed[0][0].at[-1] != 0:
         return
-    finest, lengths, whole = known[0]
+    finest, finest_shape, finest_extent = placed[0]
     first = describe(finest.raw["path"])
-    for dataset, shape, extent in known[1:]:
+    for dataset, shape, extent in placed[1:]:
         path = describe(dataset.raw["path"])
         for axis in space:
-            ends = whole.ends(lengths[axis], axis), extent.ends(shape[axis], axis)
-            sizes = whole.scale[axis], extent.scale[axis]
+            start, stop = finest_extent.ends(finest_shape[axis], axis)
+            level_start, level_stop = extent.ends(shape[axis], axis)
+            sizes = finest_extent.scale[axis], extent.scale[axis]
             if min(sizes) <= 0:
                 continue
-            if min(ends[0][1], ends[1][1]) <= max(ends[0][0], ends[1][0]):
+            if min(stop, level_stop) <= max(start, level_start):
                 found = f"the level {path} lies outside of {first} along {names[axis]}"
                 remedy = "correct scale and translation, or compute the levels again"
                 yield dataset.finding("LM-14", found, remedy)
                 break
             # Levels of odd lengths, and levels without the translation of half a voxel, are nearer than two voxels.
-            if any(abs(one - other) > 2 * max(sizes) for one, other in zip(*ends, strict=True)):
-                (start, stop), (other_start, other_stop) = ends
+            if max(abs(start - level_start), abs(stop - level_stop)) > 2 * max(sizes):
                 found = (
-                    f"along {names[axis]} the level {path} covers {other_start:g} to {other_stop:g}, "
+                    f"along {names[axis]} the level {path} covers {level_start:g} to {level_stop:g}, "
                     f"and {first} {start:g} to {stop:g}"
                 )
                 remedy = "correct the scale of the wrong level, or compute the levels again"
@@ -312,17 +313,17 @@ def _extent(dataset: JSONObject, axes: int) -> Extent | None:
     scale, offset, is_stated = [1.0] * axes, [0.0] * axes, False
     for _, entry in objects(dataset.get("coordinateTransformations")):
         inner = [item for _, item in objects(entry.get("transformations"))]
-        for part in inner or [entry]:
-            kind = part.get("type")
+        for transformation in inner or [entry]:
+            kind = transformation.get("type")
             if kind not in ("scale", "translation"):
                 continue
-            values = numbers(part.get(kind))
+            values = numbers(transformation.get(kind))
             if values is None or len(values) != axes:
                 return None
             if kind == "scale":
                 is_stated = True
-                scale = [a * b for a, b in zip(scale, values, strict=True)]
-                offset = [a * b for a, b in zip(offset, values, strict=True)]
+                scale = [size * factor for size, factor in zip(scale, values, strict=True)]
+                offset = [shift * factor for shift, factor in zip(offset, values, strict=True)]
             else:
-                offset = [a + b for a, b in zip(offset, values, strict=True)]
+                offset = [shift + number for shift, number in zip(offset, values, strict=True)]
     return Extent(scale, offset) if is_stated else None

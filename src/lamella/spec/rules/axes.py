@@ -1,4 +1,4 @@
-"""Rules AX and CS: one list of axes, wherever it is stored, and the coordinate systems of 0.6, which name lists."""
+"""Rules AX and CS: a list of axes, of an image or a coordinate system, and the coordinate systems of 0.6."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _UNITS = {"space": SPACE_UNITS, "time": TIME_UNITS}
 _EXAMPLES = {"space": "micrometer", "time": "second"}
-_SLOT = "other"
+_OTHER_SLOT = "other"
+"""The slot of channel, custom and untyped axes."""
 
 
 def check_axes(axes: Value, *, bounded: bool = True) -> Findings:
@@ -114,7 +115,7 @@ def _check_counts(axes: Value) -> Findings:
 
 def _check_slots(axes: Value, slots: list[str]) -> Findings:
     times = [index for index, slot in enumerate(slots) if slot == "time"]
-    others = [index for index, slot in enumerate(slots) if slot == _SLOT]
+    others = [index for index, slot in enumerate(slots) if slot == _OTHER_SLOT]
     if len(times) > 1:
         remedy = "keep one, give the others another type"
         yield axes.finding("AX-08", f"there are {len(times)} time axes", remedy, times[1])
@@ -128,7 +129,7 @@ def _check_slots(axes: Value, slots: list[str]) -> Findings:
 
 
 def _check_order(axes: Value, slots: list[str]) -> Findings:
-    ranks = {"time": 0, _SLOT: 1, "vector": 1, "space": 2}
+    ranks = {"time": 0, _OTHER_SLOT: 1, "vector": 1, "space": 2}
     highest = 0
     for index, slot in enumerate(slots):
         rank = ranks.get(slot, highest)
@@ -150,7 +151,7 @@ def slot_of(axis: JSON, traits: VersionTraits) -> str:
             return "vector"
         if kind == "array":
             return kind
-    return _SLOT
+    return _OTHER_SLOT
 
 
 def check_systems(owner: Value, *, rule: str, bounded: bool) -> Findings:
@@ -189,24 +190,24 @@ def _check_name(system: Value, seen: set[str]) -> Findings:
 def check_connected(owner: Value, names: Iterable[str], edges: Iterable[tuple[str, str]]) -> Findings:
     """Check that transformations connect all the named systems of a multiscale or a scene (CS-04).
 
-    ``edges`` are pairs of vertices that a transformation connects. Vertices that are not systems of the document (an
-    array, a group elsewhere) only serve as bridges.
+    ``edges`` are pairs of vertices that a transformation connects. A vertex that is not a system of the document, such
+    as an array, need not be reached, but may connect two systems.
     """
     neighbours: dict[str, set[str]] = {}
-    for one, other in edges:
-        neighbours.setdefault(one, set()).add(other)
-        neighbours.setdefault(other, set()).add(one)
-    expected = list(names)
-    if not expected:
+    for first, second in edges:
+        neighbours.setdefault(first, set()).add(second)
+        neighbours.setdefault(second, set()).add(first)
+    systems = list(names)
+    if not systems:
         return
-    reached = {expected[0]}
-    queue = [expected[0]]
+    reached = {systems[0]}
+    queue = [systems[0]]
     while queue:
-        fresh = neighbours.get(queue.pop(), set()) - reached
-        reached |= fresh
-        queue.extend(fresh)
-    lost = [name for name in expected if name not in reached]
-    if lost:
-        found = f"nothing connects {describe(expected[0])} with {describe(lost[0])}"
+        new_systems = neighbours.get(queue.pop(), set()) - reached
+        reached |= new_systems
+        queue.extend(new_systems)
+    unconnected = [name for name in systems if name not in reached]
+    if unconnected:
+        found = f"nothing connects {describe(systems[0])} with {describe(unconnected[0])}"
         remedy = "add a transformation between them or remove a system"
         yield owner.finding("CS-04", found, remedy, "coordinateSystems")

@@ -26,14 +26,14 @@ class Rule:
     id
         Two letters of the group and a number.
     level
-        Weight in the text: MUST, SHOULD, MAY, or a fact that nothing can break.
+        Keyword in the text: MUST, SHOULD, MAY; or "fact" for a statement that no file can break.
     versions
         Versions with the rule.
     text
         The requirement.
     needs
-        What a check reads: one ``document``, the facts of its ``arrays``, the ``hierarchy`` of groups and files,
-        or nothing that a file shows (``unverifiable``).
+        Input of the check: one ``document``, its ``arrays``, the ``hierarchy`` of groups and files; ``unverifiable``
+        for a rule that no file can show to be broken.
     advice_in
         Versions in which the MUST of the text is reported as a SHOULD.
 
@@ -302,8 +302,8 @@ OWN_RULES: dict[str, Rule] = {
         _own("25", "SHOULD", "the scales of all levels of an image fit their lengths"),
     )
 }
-"""All rules of lamella by id: ``"LM-"`` and a number, which is never reused. Where a MUST is broken, readers fail or
-read other values than are stored."""
+"""All rules of lamella by id: ``"LM-"`` and a number, which is never reused. If a MUST is broken, readers fail or read
+other values than are stored."""
 
 
 def own_finding(

@@ -1,8 +1,9 @@
-"""The entry points of the rules: one document, one image document with the facts of its arrays, and both for readers.
+"""The entry points of the rules: for one document, for an image document with its arrays, and for readers of both.
 
-Image documents that differ only in numbers and names (scales, translations, contrast limits) share the result of the
-rules: a document without these is its `Frame`. The rules run once per frame, with placeholder numbers, and a few
-comparisons check the numbers of each document. If these are not sufficient, there is no frame, and all rules run.
+The 384 positions of a plate have image documents that differ only in scales, translations, contrast limits and names.
+Such documents have one `DocumentForm`, the document without these values, and share the findings of the rules, which
+run once for the form, with placeholder numbers. For the numbers of each document a few comparisons suffice; if they do
+not, the document has no form, and all rules run.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ Kind: TypeAlias = Literal["image", "label", "labels", "plate", "well", "bioforma
 """Kinds of groups: an image, the ``image-label`` of a label image, a group of labels, a plate, a well, the top group
 of a bioformats2raw collection, its OME group, a scene."""
 
-_KEYS: dict[str, str] = {
+_KEYS: dict[Kind, str] = {
     "image": "multiscales",
     "label": "image-label",
     "labels": "labels",
@@ -51,6 +52,7 @@ _KEYS: dict[str, str] = {
     "ome": "series",
     "scene": "scene",
 }
+"""Key of the OME part that a group of each kind has."""
 
 
 def version_traits(version: str) -> VersionTraits:
@@ -67,7 +69,7 @@ def version_traits(version: str) -> VersionTraits:
 def check_attributes(
     kind: Kind, attributes: JSON, version: str, *, node: str = "", acquisitions: Collection[int] | None = None
 ) -> list[Finding]:
-    """Check one document by the rules that need nothing else; return the findings in its order.
+    """Check one document by the rules that need no other file; return the findings in its order.
 
     Accepts any JSON value, and writes nothing. ``attributes`` is the content of ``.zattrs`` in 0.4, ``attributes`` of
     ``zarr.json`` in 0.5 and 0.6. A label image has two kinds: check it as ``"image"`` and as ``"label"``.
@@ -78,7 +80,7 @@ def check_attributes(
         raise InvalidArgumentError(
             f"There is no kind {kind!r} of document; use one of {', '.join(get_args(Kind))}."
         )
-    return _in_force(_check(kind, document, acquisitions), version)
+    return _findings_of_version(_check(kind, document, acquisitions), version)
 
 
 def _check(kind: Kind, document: Value, acquisitions: Collection[int] | None) -> Findings:
@@ -133,10 +135,10 @@ def check_arrays(
     findings = [*check_image_arrays(images, arrays), *check_array_readings(ome, images)]
     if kind == "label":
         findings.extend(check_label_arrays(ome, images, arrays, parent))
-    return _in_force(findings, version)
+    return _findings_of_version(findings, version)
 
 
-def _in_force(findings: Iterable[Finding], version: str) -> list[Finding]:
+def _findings_of_version(findings: Iterable[Finding], version: str) -> list[Finding]:
     """Select the findings of rules of the version; lamella's own rules apply to all versions."""
     return [
         finding
@@ -209,38 +211,31 @@ ASSUMPTIONS: dict[str, str] = {
 _CHOICES = frozenset(["LM-02", "LM-04", "LM-11", "LM-12", "LM-13", "LM-14"])
 """Rules on valid documents that leave a choice to the reader."""
 
-_UNFILLED = frozenset(["PL-01", "PL-02", "PL-05"])
-_PENDING = frozenset(["MS-01", "OM-03"])
+_RULES_OF_NEW_PLATES = frozenset(["PL-01", "PL-02", "PL-05"])
+_RULES_OF_NEW_IMAGES = frozenset(["MS-01", "OM-03"])
+"""Rules that a plate without wells, or an image without levels, breaks until the first one is created."""
 
 
 def assumption(finding: Finding, version: str) -> str:
-    """Return what lamella assumes where a rule is broken."""
+    """Return the assumption by which lamella reads a document that breaks a rule."""
     return ASSUMPTIONS.get(finding.rule, _AS_STORED).format(version=version)
 
 
 def reported(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return the findings that a reader reports: broken MUSTs, and choices that no rule decides."""
+    """Return the findings that a reader reports: broken MUSTs, and the rules in `_CHOICES`."""
     return tuple(finding for finding in findings if finding.level == "MUST" or finding.rule in _CHOICES)
 
 
 def kinds_of(ome: JSONObject) -> tuple[Kind, ...]:
     """Return the kinds of a document, from its keys."""
-    kinds: dict[str, Kind] = {
-        "multiscales": "image",
-        "image-label": "label",
-        "labels": "labels",
-        "plate": "plate",
-        "well": "well",
-        "scene": "scene",
-    }
-    return tuple(kind for key, kind in kinds.items() if key in ome)
+    kinds: tuple[Kind, ...] = ("image", "label", "labels", "plate", "well", "scene")
+    return tuple(kind for kind in kinds if _KEYS[kind] in ome)
 
 
 def document_findings(kinds: Iterable[Kind], attributes: JSONObject, version: str) -> tuple[Finding, ...]:
     """Return the findings of one document that a reader reports.
 
-    Before their first well or level is created, lamella stores plates without wells and images without levels. Their
-    empty lists are not reported.
+    lamella stores new plates without wells and new images without levels: their empty lists are not reported.
     """
     older = stated_older(attributes) if version == "0.4" else version
     if older not in VERSION_TRAITS and older is not None:
@@ -251,115 +246,112 @@ def document_findings(kinds: Iterable[Kind], attributes: JSONObject, version: st
     for kind in kinds:
         found = check_attributes(kind, attributes, version)
         if kind == "image" and "multiscales" not in ome:
-            found = [finding for finding in found if finding.rule not in _PENDING and ome]
-        elif kind == "plate" and _has_no_wells(ome.get("plate")):
+            found = [finding for finding in found if finding.rule not in _RULES_OF_NEW_IMAGES and ome]
+        elif kind == "plate" and isinstance(plate := ome.get("plate"), dict) and plate.get("wells") == []:
             found = [
-                finding for finding in found if finding.rule not in _UNFILLED or "[" not in finding.found
+                finding
+                for finding in found
+                if finding.rule not in _RULES_OF_NEW_PLATES or "[" not in finding.found
             ]
-        elif kind in ("well", "label") and ("well" if kind == "well" else "image-label") not in ome:
+        elif kind in ("well", "label") and _KEYS[kind] not in ome:
             found = []
         findings.extend(found)
     return reported(findings)
 
 
-def image_frame(attributes: JSONObject, version: str) -> Frame | None:
-    """Return the frame of an image document: the findings that it shares with other documents."""
+def image_form(attributes: JSONObject, version: str) -> DocumentForm | None:
+    """Return the form of an image document, with the findings of all documents of this form; None without a form."""
     if version not in VERSION_TRAITS:
         return None
-    return frame_of(attributes, version, lambda given: document_findings(("image",), given, version))
-
-
-def _has_no_wells(plate: object) -> bool:
-    return isinstance(plate, dict) and plate.get("wells") == []
+    return _form_of(attributes, version, lambda document: document_findings(("image",), document, version))
 
 
 def array_findings(
     kind: Kind, attributes: JSONObject, version: str, arrays: Mapping[str, ArrayFacts]
 ) -> tuple[Finding, ...]:
-    """Return what a reader reports of the levels of an image that it has read so far."""
+    """Return the findings that a reader reports about the levels of an image that it has opened."""
     if version not in VERSION_TRAITS:
         return ()
-    found = check_arrays(kind, attributes, version, arrays)
-    return reported(
-        finding for finding in found if finding.rule != "MS-04"
-    )  # a level that has not been read yet
+    findings = check_arrays(kind, attributes, version, arrays)
+    # MS-04 is a missing array: here one that has not been opened yet.
+    return reported(finding for finding in findings if finding.rule != "MS-04")
 
 
-_MAX_FRAMES = 256
+_MAX_FORMS = 256
 _MAX_ARRAYS = 64
 _NUMBERS = frozenset([int, float])
 _WINDOW = ("start", "end", "min", "max")
 _TOLERANCE = 1 - 1e-6
 
-_frames: dict[tuple[str, bytes], Frame] = {}
+_forms: dict[tuple[str, bytes], DocumentForm] = {}
 
 
-class Frame:
-    """The frame of image documents: findings of the document, and those with an array (`keep`) by its description."""
+class DocumentForm:
+    """The form of image documents: findings of the documents, and those of an array by the array's description."""
 
-    __slots__ = ("_axes", "_channels", "_system", "arrays", "findings")
+    __slots__ = ("_channel_axes", "_ndim", "_system", "array_findings", "findings")
 
     def __init__(
-        self, findings: tuple[Finding, ...], axes: int, channels: tuple[int, ...], system: str | None
+        self, findings: tuple[Finding, ...], ndim: int, channel_axes: tuple[int, ...], system: str | None
     ) -> None:
         self.findings = findings
-        self.arrays: dict[Any, Any] = {}
-        self._axes = axes
-        self._channels = channels
+        self.array_findings: dict[Any, Any] = {}
+        self._ndim = ndim
+        self._channel_axes = channel_axes
         self._system = system
 
-    def keep(self, key: Hashable, findings: Any) -> None:
-        """Cache the findings with an array."""
-        if len(self.arrays) >= _MAX_ARRAYS:
-            self.arrays.clear()
-        self.arrays[key] = findings
+    def store_array_findings(self, key: Hashable, findings: Any) -> None:
+        """Cache the findings of an array."""
+        if len(self.array_findings) >= _MAX_ARRAYS:
+            self.array_findings.clear()
+        self.array_findings[key] = findings
 
     def fits(self, datasets: list[JSONObject]) -> bool:
-        """Return whether the transformations of all levels are plain, and break no rule."""
-        before = 0.0
+        """Return whether the numbers of all levels are in the usual places, and break no rule."""
+        finer_size = 0.0
         for level, dataset in enumerate(datasets):
             scale = self._scale(dataset)
-            if scale is None or (not level and any(scale[index] != 1 for index in self._channels)):
+            if scale is None or (level == 0 and any(scale[axis] != 1 for axis in self._channel_axes)):
                 return False
-            pixel = math.prod(scale)
-            if pixel < before * _TOLERANCE:
+            size = math.prod(scale)
+            if size < finer_size * _TOLERANCE:
                 return False
-            before = pixel
+            finer_size = size
         return True
 
     def _scale(self, dataset: JSONObject) -> list[float] | None:
         """Return the scale of a level with one scale, optionally followed by one translation."""
         steps = dataset["coordinateTransformations"]
+        key_count, max_steps = 2, 2
         if self._system is not None:
-            step = steps[0]
-            if len(steps) != 1 or step.get("input") != {"path": dataset["path"]}:
+            (step,) = steps
+            ends = step["input"], step["output"]
+            if ends != ({"path": dataset["path"]}, {"name": self._system}) or len(step) != 4:
                 return None
-            if step.get("output") != {"name": self._system} or len(step) != 4:
-                return None
-            steps = step["transformations"] if step["type"] == "sequence" else steps
-            extra = 0 if step["type"] == "sequence" else 2
-        else:
-            extra = 0
-        if not 1 <= len(steps) <= 2 - bool(extra):
+            if step["type"] == "sequence":
+                steps = step["transformations"]
+            else:
+                key_count, max_steps = 4, 1
+        if not 1 <= len(steps) <= max_steps:
             return None
         for step, kind in zip(steps, ("scale", "translation"), strict=False):
-            if step["type"] != kind or len(step) != 2 + extra or not self._is_vector(step[kind]):
+            if step["type"] != kind or len(step) != key_count or not self._is_vector(step[kind]):
                 return None
         scale: list[float] = steps[0]["scale"]
         return scale if min(scale) > 0 else None
 
     def _is_vector(self, values: list[float]) -> bool:
         return (
-            len(values) == self._axes
+            len(values) == self._ndim
             and _NUMBERS.issuperset(map(type, values))
             and math.isfinite(sum(values))
         )
 
 
-def frame_of(
+def _form_of(
     attributes: JSONObject, version: str, check: Callable[[JSONObject], tuple[Finding, ...]]
-) -> Frame | None:
-    """Return the frame of an image document; None if its numbers matter, so that all rules must run.
+) -> DocumentForm | None:
+    """Return the form of an image document; None if its numbers matter, so that all rules must run.
 
     ``check`` runs all rules on attributes.
     """
@@ -368,62 +360,61 @@ def frame_of(
         ome = attributes[str(traits.wrapper[0])] if traits.wrapper else attributes
         (image,) = ome["multiscales"]
         datasets = image["datasets"]
-        bare, channels = _bare(ome, image, datasets)
         system = intrinsic_system(image) if traits.coordinate_systems else None
-        key = version, marshal.dumps((bare, channels, system), 2)
-        frame = _frames.get(key)
-        if frame is None:
-            frame = _new_frame(ome, image, system, traits, check)
-            if frame is None:
+        key = version, marshal.dumps((*_without_numbers(ome, image, datasets), system), 2)
+        form = _forms.get(key)
+        if form is None:
+            form = _new_form(ome, image, system, traits, check)
+            if form is None:
                 return None
-            if len(_frames) >= _MAX_FRAMES:
-                _frames.clear()
-            _frames[key] = frame
-        return frame if frame.fits(datasets) else None
+            if len(_forms) >= _MAX_FORMS:
+                _forms.clear()
+            _forms[key] = form
+        return form if form.fits(datasets) else None
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
         return None  # not the usual form
 
 
-def _bare(
+def _without_numbers(
     ome: JSONObject, image: JSONObject, datasets: list[JSONObject]
 ) -> tuple[JSONObject, list[Any] | None]:
-    """Return a document without the values that differ between positions."""
-    bare = dict(image)
-    bare["datasets"] = [
-        [name for name in item.items() if name[0] != "coordinateTransformations"] for item in datasets
+    """Return the image and the channels of a document without the values that differ between positions."""
+    form = dict(image)
+    form["datasets"] = [
+        [item for item in dataset.items() if item[0] != "coordinateTransformations"] for dataset in datasets
     ]
-    if bare.get("name").__class__ is str:
-        bare["name"] = ""
-    bare[""] = "version" in ome, ome.get("version")
+    if form.get("name").__class__ is str:
+        form["name"] = ""
+    form[""] = "version" in ome, ome.get("version")
     if "omero" not in ome:
-        return bare, None
+        return form, None
     channels = []
     for channel in ome["omero"]["channels"]:
         window = channel.get("window")
         numbers = [window[key] for key in _WINDOW] if window else [math.inf]
         is_plain = _NUMBERS.issuperset(map(type, numbers)) and math.isfinite(sum(numbers))
         channels.append(channel | {"window": True} if is_plain else channel)
-    return bare, channels
+    return form, channels
 
 
-def _new_frame(
+def _new_form(
     ome: JSONObject,
     image: JSONObject,
     system: str | None,
     traits: VersionTraits,
     check: Callable[[JSONObject], tuple[Finding, ...]],
-) -> Frame | None:
+) -> DocumentForm | None:
     axes = array_axes(image, traits)
     if axes is None or "coordinateTransformations" in image:
         return None
     levels = []
-    for number, dataset in enumerate(image["datasets"]):
-        scale = [1.0 if axis_kind(axis) == "channel" else 2.0**number for axis in axes]
+    for level, dataset in enumerate(image["datasets"]):
+        scale = [1.0 if axis_kind(axis) == "channel" else 2.0**level for axis in axes]
         step: JSONObject = {"type": "scale", "scale": scale}
         if system is not None:
             step |= {"input": {"path": dataset["path"]}, "output": {"name": system}}
         levels.append(dataset | {"coordinateTransformations": [step]})
-    neutral = ome | {"multiscales": [image | {"datasets": levels}]}
-    findings = check({str(traits.wrapper[0]): neutral} if traits.wrapper else neutral)
-    channels = tuple(number for number, axis in enumerate(axes) if axis_kind(axis) == "channel")
-    return Frame(findings, len(axes), channels, system)
+    document = ome | {"multiscales": [image | {"datasets": levels}]}
+    findings = check({str(traits.wrapper[0]): document} if traits.wrapper else document)
+    channel_axes = tuple(index for index, axis in enumerate(axes) if axis_kind(axis) == "channel")
+    return DocumentForm(findings, len(axes), channel_axes, system)

@@ -77,11 +77,11 @@ def location_text(location: Location) -> str:
     '["bioformats2raw.layout"]'
     """
     text = ""
-    for part in location:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif part.replace("-", "_").isidentifier():
-            text += f".{part}" if text else part
+    for step in location:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        elif step.replace("-", "_").isidentifier():
+            text += f".{step}" if text else step
         else:
-            text += f'["{part}"]'
+            text += f'["{step}"]'
     return text

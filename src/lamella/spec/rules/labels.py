@@ -57,7 +57,7 @@ def check_image_label(ome: Value) -> Findings:
 
 
 def _check_colors(colors: Value) -> Findings:
-    first: dict[JSON, JSON] = {}
+    first_of_label: dict[JSON, JSON] = {}
     for color in colors:
         raw = color.raw
         if not isinstance(raw, dict):
@@ -67,14 +67,14 @@ def _check_colors(colors: Value) -> Findings:
             yield _unusable_label(color, "LB-09")
         if "rgba" in raw:
             yield from _check_rgba(color)
-        value = raw.get("label-value")
-        if not is_number(value):
+        label = raw.get("label-value")
+        if not is_number(label):
             continue
-        if value in first:
-            level: Level | None = "MUST" if is_equal(first[value], raw) else None
-            found = f"label {describe(value)} has two colors"
+        if label in first_of_label:
+            level: Level | None = "MUST" if is_equal(first_of_label[label], raw) else None
+            found = f"label {describe(label)} has two colors"
             yield color.finding("LB-11", found, "keep the last", "label-value", level=level)
-        first.setdefault(value, raw)
+        first_of_label.setdefault(label, raw)
 
 
 def _unusable_label(item: Value, rule: str) -> Finding:
@@ -88,9 +88,9 @@ def _check_rgba(color: Value) -> Findings:
     if not isinstance(rgba, list) or len(rgba) != 4:
         yield color.wrong("LB-10", "rgba", "write four integers from 0 to 255")
         return
-    for index, part in enumerate(rgba):
-        if not is_integer(part) or not 0 <= part <= 255:
-            found = f"rgba has {describe(part)}"
+    for index, component in enumerate(rgba):
+        if not is_integer(component) or not 0 <= component <= 255:
+            found = f"rgba has {describe(component)}"
             yield color.finding("LB-10", found, "write an integer from 0 to 255", "rgba", index)
 
 
@@ -99,7 +99,7 @@ def _check_properties(properties: Value) -> Findings:
         found = f"properties is {properties}"
         yield properties.finding("LB-12", found, "list properties, or leave it out")
         return
-    first: dict[JSON, JSON] = {}
+    first_of_label: dict[JSON, JSON] = {}
     for item in properties:
         raw = item.raw
         if not isinstance(raw, dict):
@@ -108,11 +108,11 @@ def _check_properties(properties: Value) -> Findings:
         if not is_integer(raw.get("label-value")):
             yield _unusable_label(item, "LB-12")
         label = raw.get("label-value")
-        if is_number(label) and label in first and is_equal(first[label], raw):
+        if is_number(label) and label in first_of_label and is_equal(first_of_label[label], raw):
             found = f"the properties of label {describe(label)} are listed twice"
             yield item.finding("LB-12", found, "remove one")
         elif is_number(label):
-            first.setdefault(label, raw)
+            first_of_label.setdefault(label, raw)
 
 
 def _check_source(source: Value) -> Findings:

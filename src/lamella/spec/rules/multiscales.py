@@ -1,7 +1,7 @@
 """Rules MS, with AX-11 and CT-01 to CT-07 of 0.4 and 0.5, and OM: multiscales, transformations and display of an image.
 
-The last of the former are LM-11 to LM-13 of lamella's own: two channels of one name, a level that is listed twice and a
-second multiscale are valid, and each reader decides what they mean.
+LM-11 to LM-13 of lamella's own rules are here too: two channels of one name, a level that is listed twice, and a second
+multiscale are valid, and each reader decides what they mean.
 """
 
 from __future__ import annotations
@@ -141,21 +141,21 @@ def _check_path(dataset: Value) -> Findings:
 def _check_scales(multiscale: Value, axes: list[JSON]) -> Findings:
     """Check the scales of all levels together (MS-05, AX-11, CT-06)."""
     scales = [(index, level_scale(dataset)) for index, dataset in datasets(multiscale.raw)]
-    known = [(index, scale) for index, scale in scales if scale and len(scale) == len(axes)]
-    if not known:
+    complete = [(index, scale) for index, scale in scales if scale and len(scale) == len(axes)]
+    if not complete:
         return
-    for (_, finer), (index, coarser) in pairwise(known):
+    for (_, finer), (index, coarser) in pairwise(complete):
         if math.prod(coarser) < math.prod(finer) * (1 - 1e-6):
             found = "this level has smaller pixels than the one before"
             remedy = "list the levels from the finest to the coarsest"
             yield multiscale.finding("MS-05", found, remedy, "datasets", index)
             break
-    first_place, first = known[0]
+    first_level, first_scale = complete[0]
     for index, axis in enumerate(axes):
-        if is_sizeless(axis) and first_place == 0 and first[index] != 1:
-            found = f"the channel axis is scaled by {describe(first[index])} at the finest level"
+        if is_sizeless(axis) and first_level == 0 and first_scale[index] != 1:
+            found = f"the channel axis is scaled by {describe(first_scale[index])} at the finest level"
             yield multiscale.finding("CT-06", found, "write 1.0: channels have no size", "datasets", 0)
-    yield from _check_stack_order(multiscale, axes, first)
+    yield from _check_stack_order(multiscale, axes, first_scale)
 
 
 def _check_stack_order(multiscale: Value, axes: list[JSON], scale: list[float]) -> Findings:

@@ -82,12 +82,12 @@ def _unnamed(entry: Value, rule: str) -> Finding:
 
 def _names(plate: JSON, key: str) -> list[str | None] | None:
     """Return the names of rows or columns in order, None for an unreadable one."""
-    value = plate.get(key)
-    if not isinstance(value, list):
+    entries = plate.get(key)
+    if not isinstance(entries, list):
         return None
     return [
         entry["name"] if isinstance(entry, dict) and isinstance(entry.get("name"), str) else None
-        for entry in value
+        for entry in entries
     ]
 
 
@@ -107,7 +107,7 @@ def _check_wells(plate: Value) -> Findings:
             # Opening a plate checks all its wells, often thousands. This quick check accepts a well whose path and
             # indices agree; the others are checked rule by rule below.
             row, column, path = raw.get("rowIndex"), raw.get("columnIndex"), raw.get("path")
-            row_name = rows.get(row) if row.__class__ is int else None  # as keys, True and 1.0 equal 1
+            row_name = rows.get(row) if row.__class__ is int else None  # a dict finds True and 1.0 as the key 1
             column_name = columns.get(column) if column.__class__ is int else None
             if row_name and column_name and path == f"{row_name}/{column_name}" and path not in seen:
                 seen.add(path)

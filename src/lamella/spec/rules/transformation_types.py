@@ -1,7 +1,7 @@
 """Rules CT-27 to CT-38 and ST-09 of 0.6: the parameters of each type of transformation.
 
-Each check gets the number of axes at its input and output, None if unknown, and returns the number of output axes, so
-that a sequence can be followed.
+Each check gets the numbers of axes at the input and the output, None if unknown, and returns the number of output axes,
+which is the number of input axes of the next step of a sequence.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from lamella.spec.rules.finding import Finding
 from lamella.spec.rules.value import Ends, Value, describe, integers, is_text, numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from lamella.spec.rules.value import Findings
     from lamella.types import JSON
 
-Checked: TypeAlias = Generator[Finding, None, int | None]
+AxisCount: TypeAlias = Generator[Finding, None, int | None]
+"""Yields findings, and returns the number of output axes; None if unknown."""
 
 _MAX_DEPTH = 16
-"""Deeper nested transformations are not followed: real ones are never so deep, and the stack is finite."""
+"""Transformations that are nested deeper are not checked, so that no document can exhaust the stack."""
 
 _MAX_AXES = 5
 _CLOSED_FORM = frozenset(["identity", "mapAxis", "translation", "scale", "affine", "rotation"])
@@ -32,7 +31,7 @@ _INTERPOLATIONS = ("nearest", "linear", "cubic", "bspline-cubic")
 _ONE_EACH = "write one number for each axis"
 
 
-def check_parameters(entry: Value, ends: Ends, *, values_rule: str | None = None) -> Checked:
+def check_parameters(entry: Value, ends: Ends, *, values_rule: str | None = None) -> AxisCount:
     """Check the type and the parameters of one transformation; return its number of output axes.
 
     ``ends`` are the numbers of axes of its two coordinate systems, None if unknown. Values of a scale or translation
@@ -49,7 +48,7 @@ def check_parameters(entry: Value, ends: Ends, *, values_rule: str | None = None
     return (yield from _CHECKS[kind](entry, ends))
 
 
-def _check_identity(entry: Value, ends: Ends) -> Checked:
+def _check_identity(entry: Value, ends: Ends) -> AxisCount:
     yield from _check_equal_ends(entry, ends, "CT-27")
     return ends.inputs if ends.inputs is not None else ends.outputs
 
@@ -68,7 +67,7 @@ def _misfit_side(ends: Ends, count: int) -> tuple[str, int] | None:
     return None
 
 
-def _check_vector(entry: Value, ends: Ends, values_rule: str | None) -> Checked:
+def _check_vector(entry: Value, ends: Ends, values_rule: str | None) -> AxisCount:
     kind = entry.raw["type"]
     rule = {"scale": "CT-28", "translation": "CT-29"}[kind]
     if kind not in entry.raw:
@@ -89,7 +88,7 @@ def _check_vector(entry: Value, ends: Ends, values_rule: str | None) -> Checked:
     return len(values)
 
 
-def _check_map_axis(entry: Value, ends: Ends) -> Checked:
+def _check_map_axis(entry: Value, ends: Ends) -> AxisCount:
     if "mapAxis" not in entry.raw:
         yield entry.finding("CT-30", "there is no mapAxis", "list the input axis of each output axis")
         return ends.outputs
@@ -104,7 +103,7 @@ def _check_map_axis(entry: Value, ends: Ends) -> Checked:
     return len(order)
 
 
-def _check_project_axis(entry: Value, ends: Ends) -> Checked:
+def _check_project_axis(entry: Value, ends: Ends) -> AxisCount:
     counts = {"droppedInputs": 0, "createdOutputs": 0}
     if not counts.keys() & entry.raw.keys():
         yield entry.finding("CT-31", "nothing is dropped or created", "add droppedInputs or createdOutputs")
@@ -131,7 +130,7 @@ def _check_project_axis(entry: Value, ends: Ends) -> Checked:
     return outputs
 
 
-def _check_sequence(entry: Value, ends: Ends) -> Checked:
+def _check_sequence(entry: Value, ends: Ends) -> AxisCount:
     items = entry.raw.get("transformations")
     if not isinstance(items, list):
         yield entry.wrong("CT-34", "transformations", "list transformations")
@@ -146,7 +145,7 @@ def _check_sequence(entry: Value, ends: Ends) -> Checked:
     return axes
 
 
-def _check_nested(item: Value, ends: Ends) -> Checked:
+def _check_nested(item: Value, ends: Ends) -> AxisCount:
     if len(item.at) > _MAX_DEPTH:
         found = "the transformations are nested too deeply to check"
         yield item.finding("CT-27", found, "flatten them")
@@ -157,30 +156,30 @@ def _check_nested(item: Value, ends: Ends) -> Checked:
     return (yield from check_parameters(item, ends))
 
 
-def _check_bijection(entry: Value, ends: Ends) -> Checked:
-    sides = ends
+def _check_bijection(entry: Value, ends: Ends) -> AxisCount:
+    nested_ends = ends
     for key in ("forward", "inverse"):
         if key not in entry.raw:
             yield entry.finding("CT-37", f"there is no {key}", f"add the transformation {key}")
             continue
-        part = entry[key]
-        outputs = yield from _check_nested(part, sides)
-        sides = Ends(outputs if sides.outputs is None else sides.outputs, sides.inputs)
-        kind = part.raw.get("type") if isinstance(part.raw, dict) else None
+        nested = entry[key]
+        outputs = yield from _check_nested(nested, nested_ends)
+        nested_ends = Ends(outputs if nested_ends.outputs is None else nested_ends.outputs, nested_ends.inputs)
+        kind = nested.raw.get("type") if isinstance(nested.raw, dict) else None
         if isinstance(kind, str) and kind in _CLOSED_FORM:
             found = f"{key} is of type {describe(kind)}, whose inverse is known"
             remedy = "write that transformation without a bijection"
-            yield part.finding("CT-37", found, remedy, level="SHOULD")
+            yield nested.finding("CT-37", found, remedy, level="SHOULD")
     yield from _check_equal_ends(entry, ends, "CT-37")
     return ends.outputs
 
 
-def _check_field(entry: Value, ends: Ends) -> Checked:
+def _check_field(entry: Value, ends: Ends) -> AxisCount:
     raw = entry.raw
     if not is_text(raw.get("path")):
         remedy = "write the path of the field's group"
         yield entry.wrong("CT-35", "path", remedy, name=f"the path of the {raw['type']}")
-    yield from check_parameter_path(entry)
+    yield from _check_parameter_path(entry)
     if "interpolation" in raw and raw["interpolation"] not in _INTERPOLATIONS:
         yield entry.wrong(
             "CT-35", "interpolation", "write nearest, linear or cubic", name="the interpolation"
@@ -190,7 +189,7 @@ def _check_field(entry: Value, ends: Ends) -> Checked:
     return ends.outputs
 
 
-def check_parameter_path(entry: Value) -> Findings:
+def _check_parameter_path(entry: Value) -> Findings:
     """Check the location of an array with parameters (ST-09)."""
     path = entry.raw.get("path")
     if is_text(path) and "coordinateTransformations" not in path.split("/"):
@@ -198,23 +197,23 @@ def check_parameter_path(entry: Value) -> Findings:
         yield entry.finding("ST-09", found, "put them in a group coordinateTransformations", "path")
 
 
-def _check_by_dimension(entry: Value, ends: Ends) -> Checked:
+def _check_by_dimension(entry: Value, ends: Ends) -> AxisCount:
     items = entry.raw.get("transformations")
     if not isinstance(items, list) or not items:
         remedy = "list items with transformation, inputAxes, outputAxes"
         yield entry.wrong("CT-36", "transformations", remedy)
         return ends.outputs
-    result: Counter[int] = Counter()
+    uses: Counter[int] = Counter()
     for item in entry["transformations"]:
-        result.update((yield from _check_dimension_item(item, ends)))
-    twice = next((axis for axis, times in result.items() if times > 1), None)
-    count = max(result, default=-1) + 1 if ends.outputs is None else ends.outputs
-    lost = next((axis for axis in range(count) if axis not in result), None)
-    if twice is not None or lost is not None:
+        uses.update((yield from _check_dimension_item(item, ends)))
+    repeated = next((axis for axis, times in uses.items() if times > 1), None)
+    count = max(uses, default=-1) + 1 if ends.outputs is None else ends.outputs
+    missing = next((axis for axis in range(count) if axis not in uses), None)
+    if repeated is not None or missing is not None:
         found = (
-            f"no item makes output axis {lost}"
-            if twice is None
-            else f"output axis {describe(twice)} is made more than once"
+            f"no item makes output axis {missing}"
+            if repeated is None
+            else f"output axis {describe(repeated)} is made more than once"
         )
         yield entry.finding("CT-36", found, "let exactly one item make each output axis", "transformations")
     return ends.outputs
@@ -240,12 +239,12 @@ def _check_dimension_item(item: Value, ends: Ends) -> Generator[Finding, None, l
     return axis_indices["outputAxes"] or []
 
 
-def _check_affine(entry: Value, ends: Ends) -> Checked:
+def _check_affine(entry: Value, ends: Ends) -> AxisCount:
     """Check an affine transformation (CT-32, CT-38)."""
-    yield from check_parameter_path(entry)
+    yield from _check_parameter_path(entry)
     if (yield from _check_inline_or_path(entry, "affine", "CT-32")) is None:
         return ends.outputs
-    matrix = read_matrix(entry.raw["affine"])
+    matrix = _read_matrix(entry.raw["affine"])
     if matrix is None or len(matrix[0]) < 2:
         remedy = "write rows of equal length, the translation last"
         yield entry.wrong("CT-32", "affine", remedy, name="the affine")
@@ -266,12 +265,12 @@ def _or_any(count: int | None) -> str:
     return "any" if count is None else str(count)
 
 
-def _check_rotation(entry: Value, ends: Ends) -> Checked:
+def _check_rotation(entry: Value, ends: Ends) -> AxisCount:
     """Check a rotation (CT-33)."""
-    yield from check_parameter_path(entry)
+    yield from _check_parameter_path(entry)
     if (yield from _check_inline_or_path(entry, "rotation", "CT-33")) is None:
         return ends.outputs
-    matrix = read_matrix(entry.raw["rotation"])
+    matrix = _read_matrix(entry.raw["rotation"])
     if matrix is None or len(matrix) != len(matrix[0]) or len(matrix) > _MAX_AXES:
         yield entry.wrong("CT-33", "rotation", "write a square matrix", name="the rotation")
         return ends.outputs
@@ -300,7 +299,7 @@ def _check_inline_or_path(entry: Value, key: str, rule: str) -> Generator[Findin
     return raw.get(key)
 
 
-def read_matrix(value: JSON) -> Matrix | None:
+def _read_matrix(value: JSON) -> Matrix | None:
     """Return a matrix of numbers, or None for anything else."""
     if not isinstance(value, list):
         return None
@@ -317,22 +316,18 @@ def _simpler_type(matrix: Matrix) -> str:
     if size > _MAX_AXES or len(matrix[0]) != size + 1:
         return ""
     linear = [row[:size] for row in matrix]
-    moves = any(row[size] != 0 for row in matrix)
-    if all(not linear[i][j] for i, j in _off_diagonal(size)):
-        stretches = any(linear[i][i] != 1 for i in range(size))
-        if not stretches:
-            return "a translation" if moves else "the identity"
-        return "a scale and a translation" if moves else "a scale"
+    has_translation = any(row[size] != 0 for row in matrix)
+    is_diagonal = not any(linear[row][column] for row in range(size) for column in range(size) if row != column)
+    if is_diagonal and all(linear[axis][axis] == 1 for axis in range(size)):
+        return "a translation" if has_translation else "the identity"
+    if is_diagonal:
+        return "a scale and a translation" if has_translation else "a scale"
     if is_rotation(linear):
-        return "a rotation and a translation" if moves else "a rotation"
+        return "a rotation and a translation" if has_translation else "a rotation"
     return ""
 
 
-def _off_diagonal(size: int) -> Iterator[tuple[int, int]]:
-    return ((i, j) for i in range(size) for j in range(size) if i != j)
-
-
-_CHECKS: dict[str, Callable[[Value, Ends], Checked]] = {
+_CHECKS: dict[str, Callable[[Value, Ends], AxisCount]] = {
     "identity": _check_identity,
     "mapAxis": _check_map_axis,
     "projectAxis": _check_project_axis,

@@ -41,7 +41,7 @@ class Reference(NamedTuple):
     path: str | None
 
 
-def read_reference(transformation: Value, side: str) -> Generator[Finding, None, Reference | None]:
+def _read_reference(transformation: Value, side: str) -> Generator[Finding, None, Reference | None]:
     """Check ``input`` or ``output`` (CT-20) and return its reference; None if it is unreadable."""
     if side not in transformation.raw:
         found = f"the transformation has no {side}"
@@ -62,7 +62,7 @@ def read_reference(transformation: Value, side: str) -> Generator[Finding, None,
 def check_level_list(dataset: Value, known: Systems, intrinsic: str | None) -> Findings:
     """Check the transformations of one dataset (CT-01 to CT-03, CT-20 to CT-23).
 
-    `known` are the systems of its multiscale, and all levels lead to the `intrinsic` one.
+    ``known`` are the systems of its multiscale; all levels have to lead to the one named ``intrinsic``.
     """
     key = "coordinateTransformations"
     if not isinstance(dataset.raw.get(key), list) or not dataset.raw[key]:
@@ -90,10 +90,10 @@ def _check_level_entry(entry: Value, path: JSON, known: Systems, intrinsic: str 
         yield entry.wrong("CT-02", "type", f"use one of {', '.join(allowed)}", name="the type")
     elif kind == "sequence":
         yield from _check_level_sequence(entry)
-    source = yield from read_reference(entry, "input")
+    source = yield from _read_reference(entry, "input")
     if source is not None:
         yield from _check_level_input(entry["input"], source, path)
-    target = yield from read_reference(entry, "output")
+    target = yield from _read_reference(entry, "output")
     if target is not None:
         yield from _check_level_output(entry["output"], target, known, intrinsic)
     axes = known.get(target.name or "") if target is not None else None
@@ -154,18 +154,18 @@ def check_further_list(multiscale: Value) -> Findings:
 
 
 def _check_graph(owner: Value, edges: list[Edge | None]) -> Findings:
-    """Check the graph, unless one of its edges is unreadable, which is a finding already."""
-    known = [edge for edge in edges if edge is not None]
-    if len(known) == len(edges) and "coordinateSystems" in owner.raw:
-        yield from check_connected(owner, systems(owner.raw), known)
+    """Check the graph, unless an edge is unreadable (None), which is a finding already."""
+    readable = [edge for edge in edges if edge is not None]
+    if len(readable) == len(edges) and "coordinateSystems" in owner.raw:
+        yield from check_connected(owner, systems(owner.raw), readable)
 
 
 def _check_further(entry: Value, multiscale: JSONObject) -> Generator[Finding, None, Edge | None]:
     if not isinstance(entry.raw, dict):
         yield entry.finding("CT-20", f"the transformation is {entry}", "write an object with a type")
         return None
-    source = yield from read_reference(entry, "input")
-    target = yield from read_reference(entry, "output")
+    source = yield from _read_reference(entry, "input")
+    target = yield from _read_reference(entry, "output")
     known = systems(multiscale)
     counts: list[int | None] = []
     for side, reference in (("input", source), ("output", target)):
@@ -248,7 +248,7 @@ def _check_scene_entry(entry: Value, known: Systems) -> Generator[Finding, None,
     ends: list[Reference] = []
     counts: list[int | None] = []
     for side in ("input", "output"):
-        reference = yield from read_reference(entry, side)
+        reference = yield from _read_reference(entry, side)
         axes = None
         if reference is not None:
             yield from _check_scene_side(entry[side], reference, known)

@@ -1,8 +1,9 @@
-"""Values of a document for the checks: raw JSON, which may be anything, and `Value`, the same with its location.
+"""Read values of a document for the rules, as raw JSON or as a `Value`, which also has its location in the document.
 
-The rules ST and VE are here: where the OME part of a document is, and which version it names (`find_part`). Functions
-on raw JSON never raise: one returns None for a part that cannot be read, and the rule of that part reports why. Kinds
-are those of JSON Schema, not Python's: ``True`` is not a number, ``1.0`` is an integer.
+The values may be of any type, so functions on raw JSON never raise: they return None for a part that cannot be read,
+and the rule of that part reports the reason. Types are those of JSON Schema, not Python's: ``True`` is not a number,
+``1.0`` is an integer. The rules ST and VE are here too: `find_part` checks the location of the OME part and its
+version.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     from lamella.types import JSON, JSONObject
 
     Findings: TypeAlias = Iterator[Finding]
-    Found: TypeAlias = Generator[Finding, None, "Value | None"]
-    """Findings, and then the value that was searched; None if it cannot be checked further."""
+    FoundValue: TypeAlias = Generator[Finding, None, "Value | None"]
+    """Yields findings, and returns the requested value; None if it cannot be checked further."""
 
 
 class Value:
-    """A JSON value (`raw`) at a location of a node's attributes, and the version by whose rules it is checked.
+    """A JSON value (`raw`) at a location of a node's attributes, with the traits of the version whose rules apply.
 
     `value[key]` is a value inside it, iteration yields the entries of a list, and `str(value)` describes it.
     """
@@ -74,7 +75,7 @@ class Value:
         missing: str = "",
         level: Level | None = None,
     ) -> Finding:
-        """Return the finding that the value of a key is of the wrong kind, or ``missing`` (by default null)."""
+        """Return the finding that the value of a key is wrong; ``missing`` is the text for a missing key."""
         steps = (key,) if key in self.raw else ()
         found = missing if missing and not steps else f"{name or key} is {describe(self.raw.get(key))}"
         return self.finding(rule, found, remedy, *steps, level=level)
@@ -87,7 +88,7 @@ class Ends(NamedTuple):
     outputs: int | None
 
 
-def find_object(owner: Value, key: str, rule: str, remedy: str) -> Found:
+def find_object(owner: Value, key: str, rule: str, remedy: str) -> FoundValue:
     """Return the object of a key; None if it is missing or not an object, which breaks the rule."""
     if isinstance(owner.raw.get(key), dict):
         return owner[key]
@@ -95,7 +96,7 @@ def find_object(owner: Value, key: str, rule: str, remedy: str) -> Found:
     return None
 
 
-def find_list(owner: Value, key: str, rule: str, remedy: str, *, name: str) -> Found:
+def find_list(owner: Value, key: str, rule: str, remedy: str, *, name: str) -> FoundValue:
     """Return the list of a key; None if it is missing, empty or not a list, which breaks the rule."""
     listed = owner.raw.get(key)
     if isinstance(listed, list) and listed:
@@ -104,11 +105,10 @@ def find_list(owner: Value, key: str, rule: str, remedy: str, *, name: str) -> F
     return None
 
 
-def find_part(attributes: Value, key: str) -> Found:
-    """Check the wrapper of a document; return the object that should have `key`.
+def find_part(attributes: Value, key: str) -> FoundValue:
+    """Check where a document has its OME part; return the object that should have `key`, None without one.
 
-    A part at the location of another version is checked there, so that one misplaced wrapper does not hide other
-    problems. None if there is nothing to check.
+    Metadata at the location of another version are checked there, so that the wrong location hides no other problem.
     """
     raw, traits = attributes.raw, attributes.traits
     if not isinstance(raw, dict):
@@ -172,11 +172,11 @@ def datasets(multiscale: JSONObject) -> list[tuple[int, JSONObject]]:
 
 def systems(owner: JSONObject) -> dict[str, list[JSON]]:
     """Return the axes of the named coordinate systems of a multiscale or a scene."""
-    found: dict[str, list[JSON]] = {}
+    axes_by_name: dict[str, list[JSON]] = {}
     for _, system in objects(owner.get("coordinateSystems")):
         if is_text(system.get("name")) and isinstance(system.get("axes"), list):
-            found.setdefault(system["name"], system["axes"])
-    return found
+            axes_by_name.setdefault(system["name"], system["axes"])
+    return axes_by_name
 
 
 def output_system(dataset: JSONObject) -> str | None:
@@ -221,10 +221,10 @@ def level_scale(dataset: JSONObject) -> list[float] | None:
     return None
 
 
-_LONGEST = 40
+_MAX_TEXT = 40
 """Maximum number of characters of a string or short list in a finding."""
 
-_LARGEST = 10**18
+_MAX_INTEGER = 10**18
 """Larger integers are described by their number of bits: printing is quadratic, and refused beyond 4300 digits."""
 
 
@@ -271,10 +271,10 @@ def objects(value: JSON) -> Iterator[tuple[int, dict[str, JSON]]]:
                 yield index, item
 
 
-def is_equal(one: JSON, other: JSON) -> bool:
-    """Return whether two values are equal; false for values nested too deeply to compare."""
+def is_equal(first: JSON, second: JSON) -> bool:
+    """Return whether two values are equal; False for values nested too deeply to compare."""
     try:
-        return bool(one == other)
+        return bool(first == second)
     except RecursionError:
         return False
 
@@ -282,7 +282,7 @@ def is_equal(one: JSON, other: JSON) -> bool:
 def describe(value: JSON) -> str:
     """Format a value on one line, in at most about a hundred characters."""
     if isinstance(value, str):
-        return json.dumps(value if len(value) <= _LONGEST else value[:_LONGEST] + "...")
+        return json.dumps(value if len(value) <= _MAX_TEXT else value[:_MAX_TEXT] + "...")
     if isinstance(value, list):
         return _describe_list(value)
     if isinstance(value, dict):
@@ -290,7 +290,7 @@ def describe(value: JSON) -> str:
             return "an empty object"
         names = ", ".join(describe(str(key)) for key in list(value)[:3])
         return f"an object with {names}" + (", ..." if len(value) > 3 else "")
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _LARGEST:
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _MAX_INTEGER:
         return f"an integer of {value.bit_length()} bits"
     return (
         json.dumps(value) if value is None or isinstance(value, bool | int | float) else type(value).__name__
@@ -300,7 +300,7 @@ def describe(value: JSON) -> str:
 def _describe_list(value: list[JSON]) -> str:
     if len(value) <= 8 and not any(isinstance(item, list | dict) for item in value):
         shown = "[" + ", ".join(describe(item) for item in value) + "]"
-        if len(shown) <= 2 * _LONGEST:
+        if len(shown) <= 2 * _MAX_TEXT:
             return shown
     return f"a list of {len(value)}"
 
@@ -315,7 +315,7 @@ def axis_kind(axis: JSON) -> str:
 
 
 def is_sizeless(axis: JSON) -> bool:
-    """Return whether an axis is one of channels without a unit, whose scale can only be a factor to level 0."""
+    """Return whether an axis is a channel axis without a unit: its scale can only be a factor to level 0."""
     return isinstance(axis, dict) and axis.get("type") == "channel" and "unit" not in axis
 
 

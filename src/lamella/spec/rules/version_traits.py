@@ -41,11 +41,11 @@ class VersionTraits:
     transformation_types: tuple[str, ...]
     """Types of transformations."""
     dataset_types: tuple[str, ...]
-    """Types that may lead from a level to its coordinate system."""
+    """Types of transformations that a level may have."""
     field_name: re.Pattern[str]
     """Pattern of ``well.images[].path``."""
     field_words: str
-    """The same in words."""
+    """The characters that `field_name` allows, in words."""
     chunk_separator: str | None
     """The separator of chunk keys that arrays must have; None if any is allowed."""
 

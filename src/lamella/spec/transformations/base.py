@@ -1,4 +1,7 @@
-"""The base of all transformations: it maps points from one coordinate system to another."""
+"""The base class of transformations, which map points from one coordinate system to another.
+
+`Transformation` checks numbers of axes and copies references; a subclass overrides the five private methods at its end.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ class Transformation(MetaModel):
         One of the 12 types (CT-20).
     name : str or None
     input, output : SystemReference or None
-        The coordinate systems that it joins; None inside a sequence, a bijection or a byDimension.
+        The coordinate systems that the transformation joins; None inside a sequence, a bijection or a byDimension.
 
     Examples
     --------
@@ -76,12 +79,12 @@ class Transformation(MetaModel):
         InvalidArgumentError
             The transformation does not accept this number.
         """
-        expected = self._asked()
+        expected = self._required_axes()
         if expected is not None and expected != axes_in:
             raise InvalidArgumentError(
                 f"{self.title} is for {expected} axes, not for {axes_in}: pass one number for each axis."
             )
-        return self._given(axes_in)
+        return self._output_axes(axes_in)
 
     @property
     def title(self) -> str:
@@ -91,7 +94,7 @@ class Transformation(MetaModel):
     @property
     def ndim(self) -> int | None:
         """Number of axes that the parameters require; None if they accept any number."""
-        return self._asked()
+        return self._required_axes()
 
     def apply(self, points: Sequence[Sequence[float]]) -> list[list[float]]:
         """Map points from the input to the output.
@@ -116,10 +119,10 @@ class Transformation(MetaModel):
         >>> Scale(scale=[2, 3]).apply([[1, 1], [2, 2]])
         [[2.0, 3.0], [4.0, 6.0]]
         """
-        values = _as_points(points)
-        for size in {len(point) for point in values}:
+        points_as_lists = _as_points(points)
+        for size in {len(point) for point in points_as_lists}:
             self.axes_out(size)
-        return [self._moved(point) for point in values]
+        return [self._apply_to_point(point) for point in points_as_lists]
 
     def inverse(self) -> Transformation:
         """Return the inverse transformation; input and output are swapped.
@@ -127,7 +130,7 @@ class Transformation(MetaModel):
         Raises
         ------
         InvalidArgumentError
-            There is no closed form: a field of numbers, a singular matrix, dropped axes.
+            The inverse has no closed form: for a field of vectors, a singular matrix or dropped axes.
 
         Examples
         --------
@@ -135,9 +138,9 @@ class Transformation(MetaModel):
         >>> Translation(translation=[1, -2]).inverse().translation
         [-1.0, 2.0]
         """
-        result = self._inverted()
-        result.input, result.output = _copied(self.output), _copied(self.input)
-        return result
+        inverse = self._make_inverse()
+        inverse.input, inverse.output = _copy_reference(self.output), _copy_reference(self.input)
+        return inverse
 
     def matrix(self, axes_in: int | None = None) -> Matrix:
         """Compute the affine matrix, M rows of N + 1 numbers with the translation last (CT-32).
@@ -150,7 +153,7 @@ class Transformation(MetaModel):
         Raises
         ------
         InvalidArgumentError
-            It is not affine, or the number of axes is missing or does not fit.
+            The transformation is not affine, or the number of axes is missing or does not fit.
 
         Examples
         --------
@@ -158,22 +161,24 @@ class Transformation(MetaModel):
         >>> MapAxis(map_axis=[1, 0]).matrix()
         [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
         """
-        size = self._asked() if axes_in is None else axes_in
+        size = self._required_axes() if axes_in is None else axes_in
         if size is None:
             raise InvalidArgumentError(f"{self.title} fits any number of axes: pass axes_in.")
         self.axes_out(size)
         return self._matrix(size)
 
-    def _asked(self) -> int | None:
+    def _required_axes(self) -> int | None:
+        """Return the number of input axes that the parameters determine; None if any number fits."""
         return None
 
-    def _given(self, axes_in: int) -> int:
+    def _output_axes(self, axes_in: int) -> int:
+        """Return the number of output axes."""
         return axes_in
 
-    def _moved(self, point: list[float]) -> list[float]:
+    def _apply_to_point(self, point: list[float]) -> list[float]:
         raise InvalidArgumentError(self._refusal_text("be applied to points"))
 
-    def _inverted(self) -> Transformation:
+    def _make_inverse(self) -> Transformation:
         raise InvalidArgumentError(self._refusal_text("be inverted"))
 
     def _matrix(self, axes_in: int) -> Matrix:
@@ -183,7 +188,7 @@ class Transformation(MetaModel):
         return f"{self.title} cannot {action}: there is no closed form."
 
 
-def _copied(reference: SystemReference | None) -> SystemReference | None:
+def _copy_reference(reference: SystemReference | None) -> SystemReference | None:
     return None if reference is None else reference.copied()
 
 

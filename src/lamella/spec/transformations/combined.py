@@ -1,4 +1,5 @@
-"""Transformations that combine others, combining some into one, and reading any of the 12 types.
+"""Transformations that consist of others; `compose` and `as_affine` to combine them; `parse_transformation` to read
+one.
 
 A transformation of an unknown type, or with unfit parameters, is kept unchanged in its document
 (``OtherTransformation``): it must not prevent an image from being opened.
@@ -43,8 +44,8 @@ _AXES = ("inputAxes", "outputAxes")
 _OLD_AXES = {"input_axes": "inputAxes", "output_axes": "outputAxes"}
 
 
-def _branch(value: Any) -> str:
-    """Return the tag of a transformation's class."""
+def _model_tag(value: Any) -> str:
+    """Return the tag of the model of a transformation."""
     if isinstance(value, OtherTransformation):
         return "<other>"
     kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
@@ -52,10 +53,10 @@ def _branch(value: Any) -> str:
 
 
 def _refuse(value: Any) -> Any:
-    raise ValueError(_no_type(value.to_json() if isinstance(value, OtherTransformation) else value))
+    raise ValueError(_describe_unusable(value.to_json() if isinstance(value, OtherTransformation) else value))
 
 
-def _no_type(document: JSON) -> str:
+def _describe_unusable(document: JSON) -> str:
     if not isinstance(document, dict) or "type" not in document:
         return f"A transformation is an object with a type, not {document!r}"
     if isinstance(document["type"], str) and document["type"] in TRANSFORMATIONS:
@@ -63,7 +64,8 @@ def _no_type(document: JSON) -> str:
     return f"The type {document['type']!r} is none of {', '.join(TRANSFORMATIONS)} (CT-20)"
 
 
-def _or_kept(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+def _read_or_keep(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """Read a transformation; keep an unusable one as an OtherTransformation."""
     if isinstance(value, OtherTransformation):
         return value
     try:
@@ -104,7 +106,7 @@ class Sequence(Transformation):
     Raises
     ------
     MetadataError
-        It is empty, or the axes of two successive transformations do not fit.
+        The list is empty, or the numbers of axes of two successive transformations differ.
 
     Examples
     --------
@@ -117,13 +119,13 @@ class Sequence(Transformation):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        axes = self._asked()
+        axes = self._required_axes()
         if axes is not None:
             _checked_axes(self, axes)
         return self
 
-    def _asked(self) -> int | None:
-        # Only types that keep the number of axes may precede the first one with a fixed number.
+    def _required_axes(self) -> int | None:
+        # An identity keeps the number of axes: the first step with a fixed number decides, if only identities precede.
         for step in self.transformations:
             if step.ndim is not None:
                 return step.ndim
@@ -131,17 +133,17 @@ class Sequence(Transformation):
                 return None
         return None
 
-    def _given(self, axes_in: int) -> int:
+    def _output_axes(self, axes_in: int) -> int:
         for step in self.transformations:
             axes_in = step.axes_out(axes_in)
         return axes_in
 
-    def _moved(self, point: list[float]) -> list[float]:
+    def _apply_to_point(self, point: list[float]) -> list[float]:
         for step in self.transformations:
-            point = step._moved(point)
+            point = step._apply_to_point(point)
         return point
 
-    def _inverted(self) -> Sequence:
+    def _make_inverse(self) -> Sequence:
         return Sequence(transformations=[step.inverse() for step in reversed(self.transformations)])
 
     def _matrix(self, axes_in: int) -> Matrix:
@@ -180,13 +182,13 @@ class Bijection(Transformation):
                     raise ValueError(f"{step.title} of a bijection changes the number of axes (CT-37)")
         return self
 
-    def _asked(self) -> int | None:
+    def _required_axes(self) -> int | None:
         return self.forward.ndim or self.backward.ndim
 
-    def _moved(self, point: list[float]) -> list[float]:
-        return self.forward._moved(point)
+    def _apply_to_point(self, point: list[float]) -> list[float]:
+        return self.forward._apply_to_point(point)
 
-    def _inverted(self) -> Bijection:
+    def _make_inverse(self) -> Bijection:
         return Bijection(forward=self.backward.copied(), backward=self.forward.copied())
 
     def _matrix(self, axes_in: int) -> Matrix:
@@ -194,7 +196,7 @@ class Bijection(Transformation):
 
 
 class DimensionItem(MetaModel):
-    """One part of a byDimension: a transformation of some axes into some others (CT-36).
+    """One item of a byDimension: a transformation from some of the input axes to some of the output axes (CT-36).
 
     Attributes
     ----------
@@ -262,10 +264,10 @@ class ByDimension(Transformation):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        result = sorted(axis for item in self.transformations for axis in item.output_axes)
-        if result != list(range(len(result))):
+        outputs = sorted(axis for item in self.transformations for axis in item.output_axes)
+        if outputs != list(range(len(outputs))):
             raise ValueError(
-                f"A byDimension makes each output axis once, from 0 on, and this one makes {result} (CT-36)"
+                f"A byDimension makes each output axis once, from 0 on, and this one makes {outputs} (CT-36)"
             )
         return self
 
@@ -278,15 +280,15 @@ class ByDimension(Transformation):
             )
         return sum(len(item.output_axes) for item in self.transformations)
 
-    def _moved(self, point: list[float]) -> list[float]:
-        moved = [0.0] * sum(len(item.output_axes) for item in self.transformations)
+    def _apply_to_point(self, point: list[float]) -> list[float]:
+        output = [0.0] * sum(len(item.output_axes) for item in self.transformations)
         for item in self.transformations:
-            part = item.transformation._moved([point[axis] for axis in item.input_axes])
-            for axis, number in zip(item.output_axes, part, strict=True):
-                moved[axis] = number
-        return moved
+            numbers = item.transformation._apply_to_point([point[axis] for axis in item.input_axes])
+            for axis, number in zip(item.output_axes, numbers, strict=True):
+                output[axis] = number
+        return output
 
-    def _inverted(self) -> ByDimension:
+    def _make_inverse(self) -> ByDimension:
         used = sorted(axis for item in self.transformations for axis in item.input_axes)
         if used != list(range(len(used))):
             raise InvalidArgumentError(
@@ -315,7 +317,7 @@ class ByDimension(Transformation):
 
 
 def _checked_axes(step: Transformation, axes_in: int) -> int:
-    """Return the number of output axes; raise MetadataError if they do not fit."""
+    """Return the number of output axes; raise ValueError, as pydantic expects, if the input axes do not fit."""
     try:
         return step.axes_out(axes_in)
     except InvalidArgumentError as error:
@@ -356,11 +358,11 @@ else:
         | Annotated[Bijection, Tag("<bijection>")]
         | Annotated[ByDimension, Tag("<byDimension>")]
         | Annotated[OtherTransformation, BeforeValidator(_refuse), Tag("<other>")],
-        Discriminator(_branch),
+        Discriminator(_model_tag),
     ]
     """A transformation that can be used: one of the 12 types with parameters that fit."""
 
-    KeptTransformation = Annotated[AnyTransformation, WrapValidator(_or_kept)]
+    KeptTransformation = Annotated[AnyTransformation, WrapValidator(_read_or_keep)]
     """A transformation of a document; an unusable one is an OtherTransformation."""
 
 
@@ -372,7 +374,7 @@ def parse_transformation(document: JSON, location: str = "") -> Transformation:
     document : JSON
         An object with a type.
     location : str, optional
-        Where it sits, for messages.
+        Location of the document, for messages.
 
     Returns
     -------
@@ -395,7 +397,7 @@ def parse_transformation(document: JSON, location: str = "") -> Transformation:
     """
     kind = document.get("type") if isinstance(document, dict) else None
     if not isinstance(kind, str) or kind not in TRANSFORMATIONS:
-        problem = _no_type(document)
+        problem = _describe_unusable(document)
         raise MetadataError(f"{location}: {clause(problem)}." if location else f"{problem}.")
     return TRANSFORMATIONS[kind].from_json(document, location)
 
@@ -409,7 +411,7 @@ def compose(*transformations: Transformation) -> Transformation:
     Raises
     ------
     InvalidArgumentError
-        The number of axes of one does not fit that of the one before.
+        The number of input axes of a step is not the number of output axes of the step before.
 
     Examples
     --------
@@ -433,9 +435,9 @@ def compose(*transformations: Transformation) -> Transformation:
         try:
             result = Sequence(transformations=steps)
         except ValueError as error:
-            shown = ", ".join(step.type for step in steps)
+            types = ", ".join(step.type for step in steps)
             raise InvalidArgumentError(
-                f"Cannot apply {shown} one after the other: {clause(error)}."
+                f"Cannot apply {types} one after the other: {clause(error)}."
             ) from error
     if transformations:
         first, last = transformations[0].copied(), transformations[-1].copied()
@@ -444,6 +446,7 @@ def compose(*transformations: Transformation) -> Transformation:
 
 
 def _steps(transformation: Transformation) -> list[Transformation]:
+    """Return copies of the steps of a transformation: sequences are flattened, and identities dropped."""
     if isinstance(transformation, Sequence):
         return [step for inner in transformation.transformations for step in _steps(inner)]
     return [] if isinstance(transformation, Identity) else [transformation.copied()]
@@ -462,7 +465,7 @@ def as_affine(transformation: Transformation, axes_in: int | None = None) -> Aff
     Raises
     ------
     InvalidArgumentError
-        It is not affine, or the number of axes is missing or does not fit.
+        The transformation is not affine, or the number of axes is missing or does not fit.
 
     Examples
     --------

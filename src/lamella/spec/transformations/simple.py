@@ -31,10 +31,10 @@ class Identity(Transformation):
 
     type: Literal["identity"] = "identity"
 
-    def _moved(self, point: list[float]) -> list[float]:
+    def _apply_to_point(self, point: list[float]) -> list[float]:
         return point
 
-    def _inverted(self) -> Identity:
+    def _make_inverse(self) -> Identity:
         return Identity()
 
     def _matrix(self, axes_in: int) -> Matrix:
@@ -53,13 +53,13 @@ class Scale(Transformation):
     type: Literal["scale"] = "scale"
     scale: list[float] = Field(min_length=1)
 
-    def _asked(self) -> int:
+    def _required_axes(self) -> int:
         return len(self.scale)
 
-    def _moved(self, point: list[float]) -> list[float]:
-        return [a * b for a, b in zip(self.scale, point, strict=True)]
+    def _apply_to_point(self, point: list[float]) -> list[float]:
+        return [factor * number for factor, number in zip(self.scale, point, strict=True)]
 
-    def _inverted(self) -> Scale:
+    def _make_inverse(self) -> Scale:
         if 0 in self.scale:
             raise InvalidArgumentError(f"{self.title} {self.scale} cannot be inverted: a factor is 0.")
         return Scale(scale=[1 / factor for factor in self.scale])
@@ -83,13 +83,13 @@ class Translation(Transformation):
     type: Literal["translation"] = "translation"
     translation: list[float] = Field(min_length=1)
 
-    def _asked(self) -> int:
+    def _required_axes(self) -> int:
         return len(self.translation)
 
-    def _moved(self, point: list[float]) -> list[float]:
-        return [a + b for a, b in zip(self.translation, point, strict=True)]
+    def _apply_to_point(self, point: list[float]) -> list[float]:
+        return [step + number for step, number in zip(self.translation, point, strict=True)]
 
-    def _inverted(self) -> Translation:
+    def _make_inverse(self) -> Translation:
         return Translation(translation=[-step for step in self.translation])
 
     def _matrix(self, axes_in: int) -> Matrix:
@@ -128,13 +128,13 @@ class MapAxis(Transformation):
             )
         return self
 
-    def _asked(self) -> int:
+    def _required_axes(self) -> int:
         return len(self.map_axis)
 
-    def _moved(self, point: list[float]) -> list[float]:
+    def _apply_to_point(self, point: list[float]) -> list[float]:
         return [point[axis] for axis in self.map_axis]
 
-    def _inverted(self) -> MapAxis:
+    def _make_inverse(self) -> MapAxis:
         return MapAxis(map_axis=[self.map_axis.index(axis) for axis in range(len(self.map_axis))])
 
     def _matrix(self, axes_in: int) -> Matrix:
@@ -176,7 +176,7 @@ class ProjectAxis(Transformation):
                 raise ValueError(f"The axes {axes} of a projectAxis are not unique (CT-31)")
         return self
 
-    def _given(self, axes_in: int) -> int:
+    def _output_axes(self, axes_in: int) -> int:
         dropped, created = self.dropped_inputs or [], self.created_outputs or []
         axes_out = axes_in - len(dropped) + len(created)
         if any(axis >= axes_in for axis in dropped) or any(axis >= axes_out for axis in created):
@@ -186,7 +186,7 @@ class ProjectAxis(Transformation):
             )
         return axes_out
 
-    def _moved(self, point: list[float]) -> list[float]:
+    def _apply_to_point(self, point: list[float]) -> list[float]:
         return [0.0 if axis is None else point[axis] for axis in self._sources(len(point))]
 
     def _matrix(self, axes_in: int) -> Matrix:
@@ -206,17 +206,18 @@ class ProjectAxis(Transformation):
         return f"{self.title} cannot {action}: what it drops is lost, and what it adds was never there."
 
 
-class _ByMatrix(Transformation):
+class _MatrixTransformation(Transformation):
     """A matrix, inline or in an array."""
 
     path: str | None = Field(default=None, min_length=1)
 
-    def _stored(self) -> Matrix | None:
+    def _inline_matrix(self) -> Matrix | None:
         """Return the affine matrix; None if it is in an array."""
         return None
 
-    def _known(self, action: str) -> Matrix:
-        matrix = self._stored()
+    def _require_matrix(self, action: str) -> Matrix:
+        """Return the affine matrix; raise InvalidArgumentError if it is in an array."""
+        matrix = self._inline_matrix()
         if matrix is None:
             raise InvalidArgumentError(
                 f"{self.title} cannot {action}: its numbers are in the array {self.path!r}, "
@@ -224,22 +225,22 @@ class _ByMatrix(Transformation):
             )
         return matrix
 
-    def _asked(self) -> int | None:
-        matrix = self._stored()
+    def _required_axes(self) -> int | None:
+        matrix = self._inline_matrix()
         return None if matrix is None else len(matrix[0]) - 1
 
-    def _given(self, axes_in: int) -> int:
-        matrix = self._stored()
+    def _output_axes(self, axes_in: int) -> int:
+        matrix = self._inline_matrix()
         return axes_in if matrix is None else len(matrix)
 
-    def _moved(self, point: list[float]) -> list[float]:
-        return apply_matrix(self._known("be applied to points"), point)
+    def _apply_to_point(self, point: list[float]) -> list[float]:
+        return apply_matrix(self._require_matrix("be applied to points"), point)
 
     def _matrix(self, axes_in: int) -> Matrix:
-        return [list(row) for row in self._known("be written as an affine matrix")]
+        return [list(row) for row in self._require_matrix("be written as an affine matrix")]
 
 
-class Affine(_ByMatrix):
+class Affine(_MatrixTransformation):
     """An affine transformation: M rows of N + 1 numbers, the translation last (CT-32).
 
     Attributes
@@ -275,11 +276,11 @@ class Affine(_ByMatrix):
             raise ValueError("An affine needs M rows of N + 1 numbers, all of one length (CT-32)")
         return self
 
-    def _stored(self) -> Matrix | None:
+    def _inline_matrix(self) -> Matrix | None:
         return self.affine
 
-    def _inverted(self) -> Affine:
-        inverse = inverse_matrix(self._known("be inverted"))
+    def _make_inverse(self) -> Affine:
+        inverse = inverse_matrix(self._require_matrix("be inverted"))
         if inverse is None:
             raise InvalidArgumentError(
                 f"{self.title} {self.affine} cannot be inverted: it flattens space, or leads to another "
@@ -288,7 +289,7 @@ class Affine(_ByMatrix):
         return Affine(affine=inverse)
 
 
-class Rotation(_ByMatrix):
+class Rotation(_MatrixTransformation):
     """A rotation: an orthonormal matrix of N x N numbers with determinant 1 (CT-33).
 
     Attributes
@@ -326,16 +327,16 @@ class Rotation(_ByMatrix):
             raise ValueError("A rotation needs N x N numbers, orthonormal with determinant 1 (CT-33)")
         return self
 
-    def _stored(self) -> Matrix | None:
+    def _inline_matrix(self) -> Matrix | None:
         return None if self.rotation is None else [[*row, 0.0] for row in self.rotation]
 
-    def _inverted(self) -> Rotation:
-        linear = self._known("be inverted")
+    def _make_inverse(self) -> Rotation:
+        linear = self._require_matrix("be inverted")
         size = len(linear)
         return Rotation(rotation=[[linear[row][column] for row in range(size)] for column in range(size)])
 
 
-class _ByField(Transformation):
+class _FieldTransformation(Transformation):
     """A path to the image with the vectors, and how to interpolate between them."""
 
     path: str = Field(min_length=1)
@@ -345,7 +346,7 @@ class _ByField(Transformation):
         return f"{self.title} cannot {action} by its metadata: it is a field of vectors at {self.path!r}."
 
 
-class Displacements(_ByField):
+class Displacements(_FieldTransformation):
     """Each point moves by the vector that the field has there (CT-35).
 
     Attributes
@@ -364,7 +365,7 @@ class Displacements(_ByField):
     type: Literal["displacements"] = "displacements"
 
 
-class Coordinates(_ByField):
+class Coordinates(_FieldTransformation):
     """Each point moves to the position that the field has there (CT-35).
 
     Attributes

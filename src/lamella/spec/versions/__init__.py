@@ -1,7 +1,7 @@
-"""The versions of OME-NGFF, and which one a document has.
+"""The versions of OME-NGFF, and how to find the version of a document.
 
-A version is one module here: a subclass of ``SpecVersion`` and an entry in ``VERSIONS``. No other code compares names
-of versions: the version is resolved once, when a store is opened or created.
+Each version is one module here: a subclass of ``SpecVersion``, with an entry in ``VERSIONS``. No other code compares
+names of versions: a store gets its version once, when it is opened or created.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def by_name(name: str) -> SpecVersion:
         if version.name == name:
             return version
     raise InvalidArgumentError(
-        f"OME-NGFF version {name!r} is not known: choose one of {_known(written=True)}."
+        f"OME-NGFF version {name!r} is not known: choose one of {_names(only_writable=True)}."
     )
 
 
@@ -43,15 +43,15 @@ def detect(zarr_format: int, attributes: JSONObject) -> SpecVersion:
         if version.matches(zarr_format, attributes):
             return version
     ome = attributes.get("ome")
-    declared = ome.get("version") if isinstance(ome, dict) else None
+    stated = ome.get("version") if isinstance(ome, dict) else None
     raise MetadataError(
-        f"The ome.version is {short_repr(declared)} (Zarr v{zarr_format}), which lamella does not read: it reads "
-        f"{_known()}."
+        f"The ome.version is {short_repr(stated)} (Zarr v{zarr_format}), which lamella does not read: it reads "
+        f"{_names()}."
     )
 
 
-def _known(written: bool = False) -> str:
-    return ", ".join(sorted(version.name for version in VERSIONS if version.writable or not written))
+def _names(only_writable: bool = False) -> str:
+    return ", ".join(sorted(version.name for version in VERSIONS if version.writable or not only_writable))
 
 
 def convert_attributes(
@@ -59,10 +59,9 @@ def convert_attributes(
 ) -> JSONObject:
     """Return a group's attributes in the spelling of another version; unknown keys are kept.
 
-    From 0.6 to an older version, everything is kept that the older one supports: levels, the transformation of the
-    whole field of view, and unknown keys. The names of the two coordinate systems that these lead to are lost; when the
-    document is converted back, they get the default names. Other coordinate systems, their transformations and scenes
-    raise MetadataError; ``lossy`` drops them.
+    An older version than 0.6 has levels and the transformation of the whole field of view, but no names for the two
+    coordinate systems to which these lead: converting back gives them the default names. Other coordinate systems,
+    their transformations and scenes raise MetadataError; ``lossy`` drops them.
     """
     if source is target:
         return attributes

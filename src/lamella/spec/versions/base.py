@@ -1,6 +1,7 @@
 """The interface of a version of OME-NGFF: a mapping of documents to models and back.
 
-The table of parts lists where each model is stored in the OME part of a document; it is the same for every version. The
+A document is the attributes of a group; its OME part is the object under ``ome``, in 0.4 all attributes. ``PARTS``
+lists which keys of the OME part store each model, such as ``plate`` for PlateMeta: the same keys in every version. All
 differences are in one module per version.
 """
 
@@ -22,56 +23,58 @@ if TYPE_CHECKING:
     from lamella.spec.base import MetaModel
     from lamella.types import JSON, JSONObject, StoredVersionName, VersionName
 
-M = TypeVar("M", bound="MetaModel")
+Model = TypeVar("Model", bound="MetaModel")
 
 
 @dataclass(frozen=True)
-class Part:
-    """The location of a model in the OME part of a document: under one key, or as some keys among others."""
+class PartLocation:
+    """The location of a model in the OME part of a document: the object under one key, or the values of some keys."""
 
     keys: tuple[str, ...]
-    marks: tuple[str, ...]
-    wrapped: bool = False
+    is_object: bool = False
+    """Whether the model is the object under the only key."""
 
-    def take(self, ome: JSONObject, where: str) -> JSONObject | None:
-        """Return this part of the OME part of a document; None if it is missing."""
-        if not any(mark in ome for mark in self.marks):
+    def is_in(self, ome: JSONObject) -> bool:
+        """Return whether the OME part of a document has this part."""
+        return any(key in ome for key in self.keys)
+
+    def read(self, ome: JSONObject, prefix: str) -> JSONObject | None:
+        """Return this part of the OME part of a document; None if it is missing. ``prefix`` is for messages."""
+        if not self.is_in(ome):
             return None
-        if not self.wrapped:
+        if not self.is_object:
             return {key: ome[key] for key in self.keys if key in ome}
         part = ome[self.keys[0]]
         if not isinstance(part, dict):
-            raise MetadataError(f"{where}{self.keys[0]}: expected an object, found {short_repr(part)}.")
+            raise MetadataError(f"{prefix}{self.keys[0]}: expected an object, found {short_repr(part)}.")
         return part
 
-    def put(self, ome: JSONObject, part: JSONObject) -> JSONObject:
-        """Replace the part; every other key stays, in its order."""
-        part = {self.keys[0]: part} if self.wrapped else part
-        remaining = {key: value for key, value in ome.items() if key not in self.keys or key in part}
-        return remaining | part
+    def replace(self, ome: JSONObject, part: JSONObject) -> JSONObject:
+        """Return the OME part with this part replaced; every other key stays, in its order."""
+        part = {self.keys[0]: part} if self.is_object else part
+        others = {key: value for key, value in ome.items() if key not in self.keys or key in part}
+        return others | part
 
 
-PARTS: dict[type[MetaModel], Part] = {
-    ImagesMeta: Part(keys=("multiscales", "omero"), marks=("multiscales", "omero")),
-    PlateMeta: Part(keys=("plate",), marks=("plate",), wrapped=True),
-    WellGroupMeta: Part(keys=("well",), marks=("well",), wrapped=True),
-    LabelsMeta: Part(keys=("labels",), marks=("labels",)),
-    ImageLabelMeta: Part(keys=("image-label",), marks=("image-label",), wrapped=True),
-    Bioformats2RawMeta: Part(
-        keys=("bioformats2raw.layout", "series"), marks=("bioformats2raw.layout", "series")
-    ),
+PARTS: dict[type[MetaModel], PartLocation] = {
+    ImagesMeta: PartLocation(("multiscales", "omero")),
+    PlateMeta: PartLocation(("plate",), is_object=True),
+    WellGroupMeta: PartLocation(("well",), is_object=True),
+    LabelsMeta: PartLocation(("labels",)),
+    ImageLabelMeta: PartLocation(("image-label",), is_object=True),
+    Bioformats2RawMeta: PartLocation(("bioformats2raw.layout", "series")),
 }
 """Locations of the models that every version has."""
 
 
-def _without_systems(part: MetaModel) -> MetaModel | None:
-    """Return the content of a part that every version supports; None if it is empty."""
-    if not isinstance(part, ImagesMeta):
+def _without_systems(meta: MetaModel) -> MetaModel | None:
+    """Return a model without the coordinate systems of 0.6; None for a scene, which consists of them."""
+    if not isinstance(meta, ImagesMeta):
         return None
-    part = part.copied()
-    for scales in part.multiscales:
+    meta = meta.copied()
+    for scales in meta.multiscales:
         scales.systems = None
-    return part
+    return meta
 
 
 class SpecVersion(ABC):
@@ -100,53 +103,53 @@ class SpecVersion(ABC):
     written_as: ClassVar[VersionName]
     zarr_format: ClassVar[Literal[2, 3]]
     writable: ClassVar[bool] = True
-    parts: ClassVar[dict[type[MetaModel], Part]] = PARTS
+    parts: ClassVar[dict[type[MetaModel], PartLocation]] = PARTS
     """Locations of the models of this version."""
-    _where: ClassVar[str]
-    """Location of the OME part, for messages."""
+    _prefix: ClassVar[str]
+    """Location of the OME part at the start of messages: "ome.", or empty without such a key."""
 
-    def load(self, kind: type[M], attributes: JSONObject) -> M | None:
-        """Read one part of a document; the model shares nothing with it. None if the document lacks the part."""
+    def load(self, kind: type[Model], attributes: JSONObject) -> Model | None:
+        """Read one part of a document as a model that shares nothing with it; None if the document lacks the part."""
         base, part_location = self._part_of(kind)
-        part = part_location.take(self.ome(attributes), self._where)
+        part = part_location.read(self.ome(attributes), self._prefix)
         if part is None:
             return None
-        location = self._where + (part_location.keys[0] if part_location.wrapped else "")
+        location = self._prefix + (part_location.keys[0] if part_location.is_object else "")
         return kind.from_json(self._decode(base, plain(part)), location.removesuffix("."))
 
     def dump(self, meta: MetaModel, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the document with one part replaced, in the spelling of this version.
 
-        Everything outside of this part is kept, at every depth. ``trusted`` models were loaded or edited by lamella and
-        never handed out, so they are not validated again.
+        Everything outside of this part is kept, at every depth. A ``trusted`` model is not validated again: lamella
+        loaded or edited it, and no user can have changed it.
         """
         base, part_location = self._part_of(type(meta))
         ome = self.ome(attributes)
-        old = part_location.take(ome, self._where)
+        old = part_location.read(ome, self._prefix)
         part = (meta if trusted else meta.checked()).to_json()
         if base is ImagesMeta and not part["multiscales"]:
             del part["multiscales"]  # MS-01: an image has at least one entry
         part = self._encode(base, part, old)
-        return self.with_ome(attributes, part_location.put(ome, part))
+        return self.with_ome(attributes, part_location.replace(ome, part))
 
     def converted(self, attributes: JSONObject, target: SpecVersion, *, lossy: bool = False) -> JSONObject:
         """Return the document in the spelling of another version; see `convert_attributes`."""
-        parts = [part for kind in self.parts if (part := self.load(kind, attributes)) is not None]
-        own_keys = {key for part in self.parts.values() for key in part.keys} | {"version"}
-        beside, ome = self.other_attributes(attributes), self.ome(attributes)
-        if not (self._where and target._where):
-            # Without a wrapper a user's key of that name would be read as a part.
-            beside = {key: value for key, value in beside.items() if key not in own_keys}
-        others = {key: value for key, value in ome.items() if key not in own_keys} if self._where else {}
-        document = target.with_ome(beside, others | target.ome(beside))
-        for part in parts:
-            unsupported = target.unsupported(part)
+        models = [meta for kind in self.parts if (meta := self.load(kind, attributes)) is not None]
+        part_keys = {key for part in self.parts.values() for key in part.keys} | {"version"}
+        other_attributes, ome = self.other_attributes(attributes), self.ome(attributes)
+        if not (self._prefix and target._prefix):
+            # In 0.4 a user's key with the name of a part would be read as that part.
+            other_attributes = {key: value for key, value in other_attributes.items() if key not in part_keys}
+        others = {key: value for key, value in ome.items() if key not in part_keys} if self._prefix else {}
+        document = target.with_ome(other_attributes, others | target.ome(other_attributes))
+        for meta in models:
+            unsupported = target.unsupported(meta)
             if unsupported and not lossy:
                 raise MetadataError(
                     f"OME-NGFF {target.name} has no {', no '.join(unsupported)}: remove them, or convert the rest "
                     "with lossy=True (--lossy)."
                 )
-            supported = _without_systems(part) if unsupported else part
+            supported = _without_systems(meta) if unsupported else meta
             if supported is not None:
                 document = target.dump(supported, document)
         return document
@@ -154,15 +157,15 @@ class SpecVersion(ABC):
     def names_group(self, attributes: JSONObject) -> bool:
         """Return whether attributes have a part of OME-NGFF: only groups have one."""
         ome = self.ome(attributes)
-        return any(mark in ome for part in self.parts.values() for mark in part.marks)
+        return any(part.is_in(ome) for part in self.parts.values())
 
-    def _part_of(self, kind: type[MetaModel]) -> tuple[type[MetaModel], Part]:
+    def _part_of(self, kind: type[MetaModel]) -> tuple[type[MetaModel], PartLocation]:
         for base in kind.__mro__:
             if base in self.parts:
                 return base, self.parts[base]
-        known = ", ".join(known.__name__ for known in self.parts)
+        models = ", ".join(model.__name__ for model in self.parts)
         raise InvalidArgumentError(
-            f"{kind.__name__} is not a part of a document of OME-NGFF {self.name}: use one of {known}."
+            f"{kind.__name__} is not a part of a document of OME-NGFF {self.name}: use one of {models}."
         )
 
     def default_axes(self) -> list[AxisMeta]:
@@ -171,11 +174,11 @@ class SpecVersion(ABC):
 
     @abstractmethod
     def unsupported(self, meta: MetaModel) -> list[str]:
-        """List what this version does not support in a part of a document, in words."""
+        """Describe the content of a model that this version cannot store, such as "scene"; empty for none."""
 
     @abstractmethod
     def other_attributes(self, attributes: JSONObject) -> JSONObject:
-        """Return the attributes beside the OME part: the keys of users and other programs."""
+        """Return the attributes outside of the OME part: those of users and other programs."""
 
     @abstractmethod
     def matches(self, zarr_format: int, attributes: JSONObject) -> bool:

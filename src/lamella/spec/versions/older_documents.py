@@ -1,7 +1,7 @@
-"""Documents of OME-NGFF 0.1, 0.2 and 0.3, and what they leave open.
+"""Read documents of OME-NGFF 0.1, 0.2 and 0.3, which lack values that 0.4 requires.
 
-They have no units, no transformations and, before 0.3, no axes: an image is t, c, z, y, x. Missing values are guessed;
-readers report `guesses_of`.
+They have no units, no transformations and, before 0.3, no axes. Missing values are guessed, and readers report the
+guesses: the axes are t, c, z, y, x, and level 2 is scaled by 4 along y and x.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lamella.spec.base import MetaModel
     from lamella.types import JSON, JSONObject
 
-_NAMES = ("0.1", "0.2", "0.3")
+_OLDER_NAMES = ("0.1", "0.2", "0.3")
 _AXIS_TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 
 
@@ -29,11 +29,11 @@ def refuse_older(version: str) -> NoReturn:
 
 
 def stated_older(ome: JSONObject | None) -> str | None:
-    """Return the version before 0.4 that an image states and has; None for all others."""
+    """Return the version before 0.4 that an image states, unless its content is of 0.4; None for all others."""
     entries = (ome or {}).get("multiscales")
     if not isinstance(entries, list) or not entries or not isinstance(entries[0], dict):
         return None
-    return _name_of_image(entries[0]) if entries[0].get("version") in _NAMES else None
+    return _version_of_image(entries[0]) if entries[0].get("version") in _OLDER_NAMES else None
 
 
 def older_name(attributes: JSONObject) -> str | None:
@@ -43,17 +43,17 @@ def older_name(attributes: JSONObject) -> str | None:
     """
     entries = attributes.get("multiscales")
     if isinstance(entries, list) and entries and isinstance(entries[0], dict):
-        return _name_of_image(entries[0])
+        return _version_of_image(entries[0])
     if isinstance(attributes.get("plate"), dict):
-        return _name_of_plate(attributes["plate"])
+        return _version_of_plate(attributes["plate"])
     for key in ("well", "image-label"):
         part = attributes.get(key)
-        if isinstance(part, dict) and part.get("version") in _NAMES:
+        if isinstance(part, dict) and part.get("version") in _OLDER_NAMES:
             return str(part["version"])
     return None
 
 
-def _name_of_image(image: JSONObject) -> str | None:
+def _version_of_image(image: JSONObject) -> str | None:
     stated, axes, datasets = image.get("version"), image.get("axes"), image.get("datasets")
     levels = datasets if isinstance(datasets, list) else []
     if any(isinstance(level, dict) and "coordinateTransformations" in level for level in levels):
@@ -61,11 +61,11 @@ def _name_of_image(image: JSONObject) -> str | None:
     if axes is None:
         return _stated_or(stated, "0.2")
     if isinstance(axes, list) and axes and all(isinstance(axis, str) for axis in axes):
-        return stated if stated in _NAMES else "0.3"
+        return stated if stated in _OLDER_NAMES else "0.3"
     return None
 
 
-def _name_of_plate(plate: JSONObject) -> str | None:
+def _version_of_plate(plate: JSONObject) -> str | None:
     wells = plate.get("wells")
     if isinstance(wells, list) and wells:
         if any(isinstance(well, dict) and "rowIndex" in well for well in wells):
@@ -75,13 +75,14 @@ def _name_of_plate(plate: JSONObject) -> str | None:
 
 
 def _stated_or(stated: JSON, default: str | None) -> str | None:
+    """Return a stated version before 0.4, the default if none is stated, and None for a later version."""
     if stated is None:
         return default
-    return str(stated) if stated in _NAMES else None
+    return str(stated) if stated in _OLDER_NAMES else None
 
 
 def guesses_of(ome: JSONObject, version: str) -> str | None:
-    """Describe what is guessed when an image of a version before 0.4 is read; None if nothing is."""
+    """Describe the values that are guessed when an image of a version before 0.4 is read; None without guesses."""
     entries = plain(ome.get("multiscales"))
     guesses: dict[str, None] = {}
     for scales in entries if isinstance(entries, list) else []:
@@ -91,7 +92,7 @@ def guesses_of(ome: JSONObject, version: str) -> str | None:
 
 
 def decode_older(kind: type[MetaModel], part: JSONObject) -> JSONObject:
-    """Fill in what the versions before 0.4 leave open; existing values are kept."""
+    """Fill in the values that 0.4 requires and older documents lack; existing values stay."""
     if kind is ImagesMeta and isinstance(part.get("multiscales"), list):
         for scales in part["multiscales"]:
             if isinstance(scales, dict):
@@ -102,36 +103,37 @@ def decode_older(kind: type[MetaModel], part: JSONObject) -> JSONObject:
 
 
 def _fill_image(scales: JSONObject) -> list[str]:
+    """Fill in the axes and scales of an image; return the guesses in words."""
     guesses = []
     axes = scales.get("axes")
     if axes is None:
         axes = list(_AXIS_TYPES)
         guesses.append("axes: lamella assumes t, c, z, y, x")
     if isinstance(axes, list) and all(isinstance(axis, str) for axis in axes):
-        axes = [_axis(name) for name in axes]
+        axes = [_as_axis_object(name) for name in axes]
     scales["axes"] = axes
     if not isinstance(axes, list):
         return []
     datasets = scales.get("datasets")
-    bare = [
+    unscaled = [
         (level, dataset)
         for level, dataset in enumerate(datasets if isinstance(datasets, list) else [])
         if isinstance(dataset, dict) and "coordinateTransformations" not in dataset
     ]
     names = [str(axis.get("name")) if isinstance(axis, dict) else "" for axis in axes]
-    planes = [name for name in names if name.lower() in ("y", "x")]
-    for level, dataset in bare:
-        factors = [2.0**level if name in planes else 1.0 for name in names]
+    plane_axes = [name for name in names if name.lower() in ("y", "x")]
+    for level, dataset in unscaled:
+        factors = [2.0**level if name in plane_axes else 1.0 for name in names]
         dataset["coordinateTransformations"] = [{"type": "scale", "scale": factors}]
-    if bare:
+    if unscaled:
         guesses.append(
             "pixel sizes: lamella assumes that level n is 2**n times coarser than level 0 along "
-            + (" and ".join(planes) or "no axis")
+            + (" and ".join(plane_axes) or "no axis")
         )
     return guesses
 
 
-def _axis(name: str) -> JSONObject:
+def _as_axis_object(name: str) -> JSONObject:
     kind = _AXIS_TYPES.get(name.lower())
     return {"name": name} | ({"type": kind} if kind else {})
 
@@ -140,16 +142,16 @@ def _fill_wells(plate: JSONObject) -> None:
     """Set the indices of the wells from their paths: before 0.4 a well has only its path."""
     names = {}
     for key in ("rows", "columns"):
-        listed = plate.get(key)
+        entries = plate.get(key)
         names[key] = [
             str(entry["name"]) if isinstance(entry, dict) and "name" in entry else None
-            for entry in (listed if isinstance(listed, list) else [])
+            for entry in (entries if isinstance(entries, list) else [])
         ]
     for number, well in enumerate(plate["wells"]):
         if not isinstance(well, dict) or not isinstance(well.get("path"), str):
             continue
-        parts = well["path"].strip("/").split("/")
-        for key, index, name in (("rows", "rowIndex", parts[0]), ("columns", "columnIndex", parts[-1])):
+        row_and_column = well["path"].strip("/").split("/") for key, index, name in (("rows", "rowIndex",
+        row_and_column[0]), ("columns", "columnIndex", row_and_column[-1])):
             if index in well:
                 continue
             if name not in names[key]:

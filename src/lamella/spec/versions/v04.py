@@ -1,6 +1,6 @@
 """OME-NGFF 0.4: Zarr v2, keys at the top of ``.zattrs``, a version key in each part (ST-01, VE-01, VE-02).
 
-Its predecessors 0.1, 0.2 and 0.3 are read as 0.4, after `older_documents` has filled in what they leave open.
+Its predecessors 0.1, 0.2 and 0.3 are read as 0.4, after `older_documents` has filled in the values that they lack.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from lamella.spec.labels import ImageLabelMeta
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.spec.versions.base import SpecVersion
 from lamella.spec.versions.older_documents import decode_older, older_name, refuse_older, stated_older
-from lamella.spec.versions.v05 import decode_flat, encode_flat, unsupported_images
+from lamella.spec.versions.v05 import decode_plain_images, encode_plain_image, unsupported_content
 
 if TYPE_CHECKING:
     from lamella.spec.base import MetaModel
@@ -25,7 +25,7 @@ class Version04(SpecVersion):
     name: StoredVersionName = "0.4"
     written_as: ClassVar[VersionName] = "0.4"
     zarr_format = 2
-    _where = ""
+    _prefix = ""
 
     def matches(self, zarr_format: int, attributes: JSONObject) -> bool:
         """Match every Zarr v2 document: the version keys are only a SHOULD, and often missing or wrong."""
@@ -48,15 +48,15 @@ class Version04(SpecVersion):
         return attributes
 
     def unsupported(self, meta: MetaModel) -> list[str]:
-        """List what this version does not support: scenes, and coordinate systems beside the axes."""
-        return unsupported_images(meta)
+        """List the scenes and coordinate systems of a model, which this version does not have."""
+        return unsupported_content(meta)
 
     def _decode(self, kind: type[MetaModel], part: JSONObject) -> JSONObject:
         if kind is ImagesMeta:
-            # A collection has one version, found from its top group, and may have older images.
+            # The version of a collection is that of its top group; its images may be older.
             if stated_older(part) is not None:
                 part = decode_older(kind, part)
-            decode_flat(part)
+            decode_plain_images(part)
         return part
 
     def _encode(self, kind: type[MetaModel], part: JSONObject, old: JSONObject | None) -> JSONObject:
@@ -65,13 +65,13 @@ class Version04(SpecVersion):
             if older is not None:
                 refuse_older(older)
             for index, scales in enumerate(part["multiscales"]):
-                encode_flat(scales, old, index, self.name)
-            part["multiscales"] = [self._stated(scales) for scales in part["multiscales"]]
+                encode_plain_image(scales, old, index, self.name)
+            part["multiscales"] = [self._with_version(scales) for scales in part["multiscales"]]
         elif kind in (PlateMeta, WellGroupMeta, ImageLabelMeta):
-            part = self._stated(part)
+            part = self._with_version(part)
         return part
 
-    def _stated(self, part: JSONObject) -> JSONObject:
+    def _with_version(self, part: JSONObject) -> JSONObject:
         return {"version": self.name} | part | {"version": self.name}
 
 

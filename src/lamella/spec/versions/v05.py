@@ -1,8 +1,9 @@
 """OME-NGFF 0.5: Zarr v3, all keys under ``attributes.ome``, one version key there (ST-02, ST-03, ST-07).
 
 The text of 0.5 also requires ``plate.version``; its schema, its examples and its authors do not (A1), so it is not
-written. The axes of images of 0.4 and 0.5 are a plain list; `unsupported_systems` lists the coordinate systems that
-neither version supports.
+written. Images of 0.4 and 0.5 are plain: their axes are one list, and their transformations are scales and
+translations. The functions that read and write them, and refuse the coordinate systems of 0.6, are here for both
+versions.
 """
 
 from __future__ import annotations
@@ -28,17 +29,15 @@ class Version05(SpecVersion):
     name: StoredVersionName = "0.5"
     written_as: ClassVar[VersionName] = "0.5"
     zarr_format = 3
-    _where = "ome."
+    _prefix = "ome."
 
     def matches(self, zarr_format: int, attributes: JSONObject) -> bool:
         """Match Zarr v3 documents that state 0.5, a patch or draft of it, or nothing."""
         if zarr_format != 3:
             return False
-        declared = as_text(self.stated_version(attributes))
+        stated = version_as_text(self.stated_version(attributes))
         # Labels groups and row groups are often written without a version; 0.5 is the oldest of v3.
-        return declared is None or (
-            isinstance(declared, str) and re.match(r"0\.5(?!\d)", declared) is not None
-        )
+        return stated is None or (isinstance(stated, str) and re.match(r"0\.5(?!\d)", stated) is not None)
 
     def stated_version(self, attributes: JSONObject) -> JSON:
         """Return ``ome.version``."""
@@ -62,12 +61,12 @@ class Version05(SpecVersion):
         return {key: value for key, value in attributes.items() if key != "ome"}
 
     def unsupported(self, meta: MetaModel) -> list[str]:
-        """List what this version does not support: scenes, and coordinate systems beside the axes."""
-        return unsupported_images(meta)
+        """List the scenes and coordinate systems of a model, which this version does not have."""
+        return unsupported_content(meta)
 
     def _decode(self, kind: type[MetaModel], part: JSONObject) -> JSONObject:
         if kind is ImagesMeta:
-            decode_flat(part)
+            decode_plain_images(part)
         return part
 
     def _encode(self, kind: type[MetaModel], part: JSONObject, old: JSONObject | None) -> JSONObject:
@@ -81,12 +80,12 @@ class Version05(SpecVersion):
 
     def _encode_images(self, part: JSONObject, old: JSONObject | None) -> None:
         for index, scales in enumerate(part["multiscales"]):
-            encode_flat(scales, old, index, self.name)
+            encode_plain_image(scales, old, index, self.name)
 
 
-def as_text(declared: JSON) -> JSON:
-    """Return a version that was written as a number as text."""
-    return str(declared) if isinstance(declared, float) else declared
+def version_as_text(stated: JSON) -> JSON:
+    """Return a stated version, as text if a number was written: 0.5 as "0.5"."""
+    return str(stated) if isinstance(stated, float) else stated
 
 
 V05 = Version05()
@@ -94,31 +93,31 @@ V05 = Version05()
 
 
 SYSTEMS = "lamella:systems"
-"""Key of the coordinate systems in ``MultiScaleMeta.to_json``; documents do not have it."""
+"""Key of ``MultiScaleMeta.systems`` in JSON between models and documents; no document has it."""
 
-PLAIN = ("identity", "scale", "translation")
+PLAIN_TYPES = ("identity", "scale", "translation")
 """Types of transformations that every version has."""
 
 
-def decode_flat(part: JSONObject) -> None:
-    """Move transformations of other types aside: drafts such as 0.5-dev-spatialdata have them in images."""
+def decode_plain_images(part: JSONObject) -> None:
+    """Move transformations of other types into the key `SYSTEMS`: drafts such as 0.5-dev-spatialdata have them."""
     entries = part.get("multiscales")
     for scales in entries if isinstance(entries, list) else []:
-        if isinstance(scales, dict) and _is_foreign(scales.get("coordinateTransformations")):
+        if isinstance(scales, dict) and _has_other_types(scales.get("coordinateTransformations")):
             scales[SYSTEMS] = {"coordinateTransformations": scales.pop("coordinateTransformations")}
 
 
-def _is_foreign(transformations: JSON) -> bool:
+def _has_other_types(transformations: JSON) -> bool:
     return isinstance(transformations, list) and any(
-        isinstance(entry, dict) and isinstance(entry.get("type"), str) and entry["type"] not in PLAIN
+        isinstance(entry, dict) and isinstance(entry.get("type"), str) and entry["type"] not in PLAIN_TYPES
         for entry in transformations
     )
 
 
-def encode_flat(scales: JSONObject, old: JSONObject | None, index: int, version: str) -> None:
-    """Write one entry of multiscales; raise MetadataError for coordinate systems that the version lacks.
+def encode_plain_image(scales: JSONObject, old: JSONObject | None, index: int, version: str) -> None:
+    """Convert the fields of MultiScaleMeta to an entry of multiscales; raise MetadataError for systems of 0.6.
 
-    Transformations that the ``old`` part had already stay.
+    Transformations of other types that the ``old`` part has stay in the document.
     """
     systems = scales.pop(SYSTEMS, None)
     for dataset in scales["datasets"]:
@@ -131,16 +130,16 @@ def encode_flat(scales: JSONObject, old: JSONObject | None, index: int, version:
     if systems is None:
         return
     stored = (find_old(old, scales, index) or {}).get("coordinateTransformations")
-    if _is_foreign(stored) and "coordinateTransformations" not in scales:
+    if _has_other_types(stored) and "coordinateTransformations" not in scales:
         scales["coordinateTransformations"] = stored
         return
-    unsaid = unsupported_systems(systems)
-    if unsaid:
-        raise MetadataError(f"OME-NGFF {version} has no {', no '.join(unsaid)}: remove them or write 0.6.")
+    unsupported = unsupported_systems(systems)
+    if unsupported:
+        raise MetadataError(f"OME-NGFF {version} has no {', no '.join(unsupported)}: remove them or write 0.6.")
 
 
-def unsupported_images(meta: MetaModel) -> list[str]:
-    """List what 0.4 and 0.5 do not support in a part of a document."""
+def unsupported_content(meta: MetaModel) -> list[str]:
+    """List the scenes and coordinate systems of a model, which 0.4 and 0.5 do not have."""
     if isinstance(meta, SceneMeta):
         return ["scene"]
     scales = meta.multiscales if isinstance(meta, ImagesMeta) else []
@@ -150,24 +149,24 @@ def unsupported_images(meta: MetaModel) -> list[str]:
 
 
 def unsupported_systems(systems: JSONObject) -> list[str]:
-    """List what 0.4 and 0.5 do not support in the coordinate systems of an image.
+    """List the coordinate systems and transformations of an image that 0.4 and 0.5 do not have.
 
-    The names of the systems that share the image's axes are not counted as a loss: every version has one system, or two
-    with a transformation of the whole field of view.
+    The systems of the image's axes and of the whole field of view are not listed: every version has them, without
+    names.
     """
-    shared = (systems.get("intrinsic"), systems.get("fieldOfView"))
-    unsaid = [
+    common = (systems.get("intrinsic"), systems.get("fieldOfView"))
+    unsupported = [
         f"coordinate system {system['name']!r}"
         for system in systems.get("coordinateSystems", [])
-        if system["name"] not in shared
+        if system["name"] not in common
     ]
     for transformation in systems.get("coordinateTransformations", []):
-        ends = [_shown(transformation.get(side)) for side in ("input", "output")]
-        unsaid.append(f"{transformation['type']} from {ends[0]} to {ends[1]}")
-    return unsaid
+        ends = [_describe_reference(transformation.get(side)) for side in ("input", "output")]
+        unsupported.append(f"{transformation['type']} from {ends[0]} to {ends[1]}")
+    return unsupported
 
 
-def _shown(reference: JSON) -> str:
+def _describe_reference(reference: JSON) -> str:
     if not isinstance(reference, dict):
         return "nowhere"
     name, path = reference.get("name"), reference.get("path")
@@ -175,14 +174,14 @@ def _shown(reference: JSON) -> str:
 
 
 def find_old(old: JSONObject | None, scales: JSONObject, number: int) -> JSONObject | None:
-    """Find the entry of multiscales that another replaces: one with the same levels, best at the same index."""
+    """Find the entry of multiscales that another one replaces: one with a level in common, best at the same index."""
     stored = (old or {}).get("multiscales")
     entries = [entry for entry in stored if isinstance(entry, dict)] if isinstance(stored, list) else []
-    expected = set(_paths(scales))
+    paths = set(_paths(scales))
     for entry in entries[number : number + 1] + entries:
-        if expected & set(_paths(entry)):
+        if paths & set(_paths(entry)):
             return entry
-    return entries[number] if number < len(entries) and not expected else None
+    return entries[number] if number < len(entries) and not paths else None
 
 
 def _paths(scales: JSONObject) -> list[str]:

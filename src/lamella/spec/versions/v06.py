@@ -1,8 +1,9 @@
 """OME-NGFF 0.6: as 0.5, with named coordinate systems, all types of transformations, and scenes (RFC-5).
 
-The drafts 0.6.dev1 to 0.6rc0, 0.9.dev1 and 0.9.dev2 are read too; 0.6 is written. The image's axes are those of the
-system to which the levels lead. The transformation of the whole field of view is the first scale and translation from
-there to another system of the image with the same axes; all others are in ``MultiScaleMeta.systems``.
+The drafts 0.6.dev1 to 0.6rc0, 0.9.dev1 and 0.9.dev2 are read too; 0.6 is written. In a document, levels lead to a
+coordinate system, the "intrinsic" one, which has the image's axes. The transformation of the whole field of view is the
+first scale and translation from there to another system of the image with the same axes. All other systems and
+transformations are in ``MultiScaleMeta.systems``.
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ from lamella.spec.axes import axes
 from lamella.spec.coordinate_systems import FIELD_OF_VIEW, INTRINSIC, SceneMeta, drop_nulls
 from lamella.spec.geometry import normalize_transforms
 from lamella.spec.images import ImagesMeta, TransformationMeta
-from lamella.spec.versions.base import PARTS, Part
-from lamella.spec.versions.v05 import PLAIN, SYSTEMS, Version05, as_text, find_old
+from lamella.spec.versions.base import PARTS, PartLocation
+from lamella.spec.versions.v05 import PLAIN_TYPES, SYSTEMS, Version05, find_old, version_as_text
 
 if TYPE_CHECKING:
     from lamella.spec.axes import AxisMeta
     from lamella.spec.base import MetaModel
     from lamella.types import JSON, JSONObject, StoredVersionName, VersionName
 
-_CLAIMED = re.compile(r"0\.6(?!\d)|0\.9\.?dev")
+_STATED_NAME = re.compile(r"0\.6(?!\d)|0\.9\.?dev")
 _FINAL = (None, "0.6", "0.6rc0")
+"""Stated versions whose documents are spelled as those of 0.6."""
 
 
 class Version06(Version05):
@@ -32,16 +34,16 @@ class Version06(Version05):
 
     name: StoredVersionName = "0.6"
     written_as: ClassVar[VersionName] = "0.6"
-    parts = PARTS | {SceneMeta: Part(keys=("scene",), marks=("scene",), wrapped=True)}
+    parts = PARTS | {SceneMeta: PartLocation(("scene",), is_object=True)}
 
     def matches(self, zarr_format: int, attributes: JSONObject) -> bool:
         """Match Zarr v3 documents that state 0.6, a draft of it or of 0.9, or that look like 0.6."""
         if zarr_format != 3:
             return False
-        declared = as_text(self.stated_version(attributes))
-        if isinstance(declared, str):
-            return _CLAIMED.match(declared) is not None
-        return declared is None and _has_systems(self.ome(attributes))
+        stated = version_as_text(self.stated_version(attributes))
+        if isinstance(stated, str):
+            return _STATED_NAME.match(stated) is not None
+        return stated is None and _has_systems(self.ome(attributes))
 
     def dump(self, meta: MetaModel, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the document with one part replaced; a draft becomes 0.6 in all its parts."""
@@ -101,40 +103,40 @@ def decode_image(scales: JSON, where: str) -> None:
     if not isinstance(scales, dict):
         return
     scales.pop(SYSTEMS, None)
-    listed = scales.pop("coordinateSystems", None)
+    systems: JSON = scales.pop("coordinateSystems", None)
     datasets = scales.get("datasets")
     levels = [entry for entry in datasets if isinstance(entry, dict)] if isinstance(datasets, list) else []
-    if not listed and "axes" in scales:
+    if not systems and "axes" in scales:
         # Drafts, and writers that only changed the version, have a plain list of axes as 0.5 has.
-        listed = [{"name": _output_name(levels) or INTRINSIC, "axes": scales["axes"]}]
-    systems = _checked_systems(listed, f"{where}.coordinateSystems")
+        systems = [{"name": _output_name(levels) or INTRINSIC, "axes": scales["axes"]}]
+    _check_systems(systems, f"{where}.coordinateSystems")
     names = [system["name"] for system in systems]
     output = _output_name(levels)
     intrinsic = output if output in names else names[0]
-    own = systems[names.index(intrinsic)]
-    if "axes" not in own:
+    intrinsic_system = systems[names.index(intrinsic)]
+    if "axes" not in intrinsic_system:
         raise MetadataError(f"{where}.coordinateSystems[{names.index(intrinsic)}].axes: is missing.")
-    scales["axes"] = own.pop("axes")
+    scales["axes"] = intrinsic_system.pop("axes")
     for axis in scales["axes"] if isinstance(scales["axes"], list) else []:
         if isinstance(axis, dict):
             drop_nulls(axis)
     for index, level in enumerate(levels):
         if isinstance(level.get(_KEY), list):
-            level[_KEY] = _unwrapped(level[_KEY], f"{where}.datasets[{index}].{_KEY}")
-    _set_systems_apart(scales, systems, str(intrinsic), where)
+            level[_KEY] = _flatten(level[_KEY], f"{where}.datasets[{index}].{_KEY}")
+    _move_systems(scales, systems, str(intrinsic), where)
 
 
-def _checked_systems(listed: JSON, where: str) -> list[JSONObject]:
-    if listed is None:
+def _check_systems(systems: JSON, where: str) -> None:
+    """Raise MetadataError unless the systems are a list of objects with names."""
+    if systems is None:
         raise MetadataError(f"{where}: is missing.")
-    if not isinstance(listed, list) or not listed:
-        raise MetadataError(f"{where}: expected a list of coordinate systems, found {short_repr(listed)}.")
-    for index, system in enumerate(listed):
+    if not isinstance(systems, list) or not systems:
+        raise MetadataError(f"{where}: expected a list of coordinate systems, found {short_repr(systems)}.")
+    for index, system in enumerate(systems):
         if not isinstance(system, dict) or not isinstance(system.get("name"), str):
             raise MetadataError(
                 f"{where}[{index}]: expected an object with a name, found {short_repr(system)}."
             )
-    return listed
 
 
 def _output_name(levels: list[JSONObject]) -> str | None:
@@ -142,13 +144,13 @@ def _output_name(levels: list[JSONObject]) -> str | None:
     for level in levels:
         entries = level.get(_KEY)
         for entry in entries if isinstance(entries, list) else []:
-            name = _side(entry, "output")[0] if isinstance(entry, dict) else None
+            name = _read_end(entry, "output")[0] if isinstance(entry, dict) else None
             if name is not None:
                 return name
     return None
 
 
-def _side(entry: JSONObject, side: str) -> tuple[str | None, str | None]:
+def _read_end(entry: JSONObject, side: str) -> tuple[str | None, str | None]:
     """Return name and path of an input or output; a text is a name, as until 0.6.dev2 (A25)."""
     reference = entry.get(side)
     if isinstance(reference, str):
@@ -159,24 +161,25 @@ def _side(entry: JSONObject, side: str) -> tuple[str | None, str | None]:
     return (name if isinstance(name, str) else None), (path if isinstance(path, str) and path else None)
 
 
-def _unwrapped(entries: list[JSON], where: str) -> list[JSON]:
+def _flatten(entries: list[JSON], where: str) -> list[JSON]:
     """Flatten the transformations of a level to a list of scales and translations."""
-    flat: list[JSON] = []
+    steps: list[JSON] = []
     for index, entry in enumerate(entries):
         kind = entry.get("type") if isinstance(entry, dict) else None
         if kind == "sequence" and isinstance(entry.get("transformations"), list):
-            flat += _unwrapped(entry["transformations"], f"{where}[{index}].transformations")
-        elif isinstance(entry, dict) and kind in PLAIN:
-            flat.append(_bare(entry))
+            steps += _flatten(entry["transformations"], f"{where}[{index}].transformations")
+        elif isinstance(entry, dict) and kind in PLAIN_TYPES:
+            steps.append(_without_ends(entry))
         else:
             raise MetadataError(
                 f"{where}[{index}]: the transformation of a level is an identity, a scale or a sequence of a "
                 f"scale and a translation (CT-21), found {short_repr(kind or entry)}."
             )
-    return flat
+    return steps
 
 
-def _bare(entry: JSONObject) -> JSONObject:
+def _without_ends(entry: JSONObject) -> JSONObject:
+    """Return a transformation without its input and output, and without a name or path of null."""
     return {
         key: value
         for key, value in entry.items()
@@ -184,7 +187,8 @@ def _bare(entry: JSONObject) -> JSONObject:
     }
 
 
-def _set_systems_apart(scales: JSONObject, systems: list[JSONObject], intrinsic: str, where: str) -> None:
+def _move_systems(scales: JSONObject, systems: list[JSONObject], intrinsic: str, where: str) -> None:
+    """Move systems and transformations that 0.5 does not have into the key `SYSTEMS`."""
     stored = scales.pop(_KEY, None)
     if stored is not None and not isinstance(stored, list):
         raise MetadataError(f"{where}.{_KEY}: expected a list, found {short_repr(stored)}.")
@@ -194,20 +198,20 @@ def _set_systems_apart(scales: JSONObject, systems: list[JSONObject], intrinsic:
     field_of_view = None
     for entry in stored or []:
         if _is_field_of_view(entry, intrinsic, axes, by_name):
-            field_of_view = str(_side(entry, "output")[0])
+            field_of_view = str(_read_end(entry, "output")[0])
             further.remove(entry)
-            scales[_KEY] = _unwrapped([entry], where)
+            scales[_KEY] = _flatten([entry], where)
             if by_name[field_of_view].get("axes") == axes:
                 del by_name[field_of_view]["axes"]
             break
     else:
         if further and all(isinstance(entry, dict) and "output" not in entry for entry in further):
             # As in 0.5: a transformation without input and output applies to all levels (CT-07).
-            scales[_KEY], further = _unwrapped(further, f"{where}.{_KEY}"), []
+            scales[_KEY], further = _flatten(further, f"{where}.{_KEY}"), []
     if further or systems != _usual_systems(_KEY in scales):
         scales[SYSTEMS] = {
             "intrinsic": intrinsic,
-            "fieldOfView": field_of_view or free_name(FIELD_OF_VIEW, by_name),
+            "fieldOfView": field_of_view or _free_name(FIELD_OF_VIEW, by_name),
             "coordinateSystems": systems,
             _KEY: further,
         }
@@ -222,34 +226,36 @@ def _is_field_of_view(entry: JSON, intrinsic: str, axes: list[JSON], systems: di
     """Return whether a transformation applies to all levels and keeps the axes, as those of 0.5 do."""
     if not isinstance(entry, dict) or not _is_plain(entry):
         return False
-    (source, source_path), (target, target_path) = _side(entry, "input"), _side(entry, "output")
+    (source, source_path), (target, target_path) = _read_end(entry, "input"), _read_end(entry, "output")
     if source_path or target_path or source != intrinsic or target == intrinsic or target not in systems:
         return False
-    return bool(_meaning(systems[target].get("axes")) == _meaning(axes))
+    return bool(_compared_fields(systems[target].get("axes")) == _compared_fields(axes))
 
 
 def _is_plain(entry: JSON) -> bool:
+    """Return whether a transformation consists of scales and translations, as those of 0.5 do."""
     if not isinstance(entry, dict):
         return False
     kind = entry.get("type")
     if kind == "sequence":
         inner = entry.get("transformations")
         return isinstance(inner, list) and bool(inner) and all(map(_is_plain, inner))
-    return kind == "identity" or (kind in PLAIN and isinstance(entry.get(kind), list))
+    return kind == "identity" or (kind in PLAIN_TYPES and isinstance(entry.get(kind), list))
 
 
-def _meaning(axes: JSON) -> JSON:
+def _compared_fields(axes: JSON) -> JSON:
+    """Return name, type and unit of each axis; None for unreadable axes."""
     if not isinstance(axes, list) or not all(isinstance(axis, dict) for axis in axes):
         return None
     return [(axis.get("name"), axis.get("type"), axis.get("unit")) for axis in axes]
 
 
-def free_name(name: str, taken: dict[str, JSONObject]) -> str:
+def _free_name(name: str, taken: dict[str, JSONObject]) -> str:
     """Return a name that is not taken yet."""
-    result, number = name, 2
-    while result in taken:
-        result, number = f"{name}_{number}", number + 1
-    return result
+    candidate, number = name, 2
+    while candidate in taken:
+        candidate, number = f"{name}_{number}", number + 1
+    return candidate
 
 
 # -- writing ------------------------------------------------------------------------------------------------
@@ -258,35 +264,35 @@ def free_name(name: str, taken: dict[str, JSONObject]) -> str:
 def encode_image(scales: JSONObject, old: JSONObject | None) -> JSONObject:
     """Convert the fields of MultiScaleMeta to one entry of multiscales of 0.6, which replaces ``old``.
 
-    The keys around a scale or a sequence are copied from ``old``.
+    Keys of a scale or a sequence that models do not have are copied from ``old``.
     """
     old = old or {}
     axes = scales.pop("axes")
-    apart = scales.pop(SYSTEMS, {})
-    whole = scales.pop(_KEY, None) or None
-    intrinsic = apart.get("intrinsic", INTRINSIC)
-    target = apart.get("fieldOfView", FIELD_OF_VIEW)
-    further = list(apart.get(_KEY, []))
-    used = {_side(entry, side)[0] for entry in further for side in ("input", "output")}
+    systems_meta = scales.pop(SYSTEMS, {})
+    transforms = scales.pop(_KEY, None) or None
+    intrinsic = systems_meta.get("intrinsic", INTRINSIC)
+    field_of_view = systems_meta.get("fieldOfView", FIELD_OF_VIEW)
+    further = list(systems_meta.get(_KEY, []))
+    ends = {_read_end(entry, side)[0] for entry in further for side in ("input", "output")}
     systems = []
-    for system in apart.get("coordinateSystems", []):
-        if system["name"] == intrinsic or (system["name"] == target and "axes" not in system):
-            if system["name"] == intrinsic or whole or target in used:
+    for system in systems_meta.get("coordinateSystems", []):
+        if system["name"] == intrinsic or (system["name"] == field_of_view and "axes" not in system):
+            if system["name"] == intrinsic or transforms or field_of_view in ends:
                 systems.append(system | {"axes": axes})
         else:
             systems.append(system)
     names = {system["name"] for system in systems}
     if intrinsic not in names:
         systems.append({"name": intrinsic, "axes": axes})
-    if whole and target not in names:
-        systems.insert(0, {"name": target, "axes": axes})
+    if transforms and field_of_view not in names:
+        systems.insert(0, {"name": field_of_view, "axes": axes})
     scales["coordinateSystems"] = [system | _copied_axes(system) for system in systems]
     for dataset in scales["datasets"]:
-        _wrap_level(dataset, intrinsic, len(axes), old)
-    if whole:
-        index, entry = _old_entry(old.get(_KEY), intrinsic, target)
-        result = _wrapped(_inline(whole), {"name": intrinsic}, {"name": target}, entry)
-        further.insert(index, result)
+        _encode_level(dataset, intrinsic, len(axes), old)
+    if transforms:
+        index, entry = _old_entry(old.get(_KEY), intrinsic, field_of_view)
+        _check_inline(transforms)
+        further.insert(index, _join(transforms, {"name": intrinsic}, {"name": field_of_view}, entry))
     if further:
         scales[_KEY] = further
     return scales
@@ -296,29 +302,31 @@ def _copied_axes(system: JSONObject) -> JSONObject:
     return {"axes": [dict(axis) for axis in system["axes"]]} if "axes" in system else {}
 
 
-def _wrap_level(dataset: JSONObject, intrinsic: str, ndim: int, old: JSONObject) -> None:
+def _encode_level(dataset: JSONObject, intrinsic: str, ndim: int, old: JSONObject) -> None:
+    """Replace the scale and translation of a level by one transformation with an input and an output."""
     path = dataset["path"]
     stored = old.get("datasets")
-    entry: JSONObject = {}
-    for known in stored if isinstance(stored, list) else []:
-        entries = known.get(_KEY) if isinstance(known, dict) and known.get("path") == path else None
+    old_entry: JSONObject = {}
+    for level in stored if isinstance(stored, list) else []:
+        entries = level.get(_KEY) if isinstance(level, dict) and level.get("path") == path else None
         if isinstance(entries, list) and len(entries) == 1 and isinstance(entries[0], dict):
-            entry = entries[0]
-    transforms = _legal(_inline(dataset[_KEY]), ndim, path)
-    dataset[_KEY] = [_wrapped(transforms, {"path": path}, {"name": intrinsic}, entry)]
+            old_entry = entries[0]
+    _check_inline(dataset[_KEY])
+    transforms = _legal_transforms(dataset[_KEY], ndim, path)
+    dataset[_KEY] = [_join(transforms, {"path": path}, {"name": intrinsic}, old_entry)]
 
 
-def _inline(transforms: list[JSONObject]) -> list[JSONObject]:
+def _check_inline(transforms: list[JSONObject]) -> None:
+    """Raise MetadataError for numbers that are in an array instead of the document."""
     for transform in transforms:
         if transform["type"] != "identity" and transform["type"] not in transform:
             raise MetadataError(
                 f"The numbers of a {transform['type']} are in the array {transform.get('path')!r}, and OME-NGFF 0.6 "
                 "stores them in the document (CT-28, CT-29): read them and set them."
             )
-    return transforms
 
 
-def _legal(transforms: list[JSONObject], ndim: int, path: str) -> list[JSONObject]:
+def _legal_transforms(transforms: list[JSONObject], ndim: int, path: str) -> list[JSONObject]:
     """Return the valid equivalent: an identity, a scale, or a scale and then a translation (CT-21)."""
     if not transforms:
         return [{"type": "identity"}]
@@ -333,28 +341,29 @@ def _legal(transforms: list[JSONObject], ndim: int, path: str) -> list[JSONObjec
         ) from error
 
 
-def _wrapped(
+def _join(
     transforms: list[JSONObject], source: JSONObject, target: JSONObject, old: JSONObject
 ) -> JSONObject:
+    """Return one transformation from a source to a target, a sequence if necessary; it replaces ``old``."""
     ends = {}
     for side, new in (("input", source), ("output", target)):
         stored = old.get(side)
-        remaining = stored if isinstance(stored, dict) else {}
-        ends[side] = {key: value for key, value in remaining.items() if key not in ("name", "path")} | new
+        old_end = stored if isinstance(stored, dict) else {}
+        ends[side] = {key: value for key, value in old_end.items() if key not in ("name", "path")} | new
     if len(transforms) == 1:
         return transforms[0] | ends
     # Keys that a list of scale and translation cannot store: the name of the sequence, and unknown keys.
-    around = {}
+    old_keys = {}
     if old.get("type") == "sequence":
-        around = {key: value for key, value in _bare(old).items() if key != "transformations"}
-    return {"type": "sequence"} | around | ends | {"transformations": transforms}
+        old_keys = {key: value for key, value in _without_ends(old).items() if key != "transformations"}
+    return {"type": "sequence"} | old_keys | ends | {"transformations": transforms}
 
 
 def _old_entry(stored: JSON, intrinsic: str, target: str) -> tuple[int, JSONObject]:
-    """Return the index of the transformation of the whole field of view, and the transformation."""
+    """Return the index of the stored transformation of the whole field of view, and it; 0 and {} without one."""
     for index, entry in enumerate(stored if isinstance(stored, list) else []):
         if isinstance(entry, dict) and _is_plain(entry):
-            ends = _side(entry, "input"), _side(entry, "output")
+            ends = _read_end(entry, "input"), _read_end(entry, "output")
             if ends == ((intrinsic, None), (target, None)):
                 return index, entry
     return 0, {}
