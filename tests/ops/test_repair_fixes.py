@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lamella.ops.repair.repair  # noqa: F401 (with all fixes)
-from lamella.ops.repair.fixes import FIXES, Facts, fixed
-from lamella.ops.repair.images import dtype_range, ordered
+from lamella.ops.repair.fixes import FIXES, Facts, apply_fixes
+from lamella.ops.repair.images import dtype_range, as_scale_and_translation
 from lamella.spec.rules import RULES, VERSION_TRAITS, check_attributes
 
 JSON = st.recursive(
@@ -78,10 +78,10 @@ def test_any_json_is_mended_without_raising_and_without_changing_it(kind, versio
     ome = {key: data.draw(OBJECTS | st.lists(OBJECTS, max_size=2) | JSON) for key in KEYS[kind]}
     before = copy.deepcopy(ome)
     known = facts(version, lost=lost, unlisted=("a",), fields={"A/1": [("0", 0), ("1", None)]}, dtype="uint8")
-    new, rules = fixed(kind, ome, known)
+    new, rules = apply_fixes(kind, ome, known)
     assert ome == before
     assert (new != ome) == bool(rules)
-    assert fixed(kind, new, known) == (new, ())
+    assert apply_fixes(kind, new, known) == (new, ())
 
 
 def test_mends_are_registered_under_rules_that_exist():
@@ -105,12 +105,12 @@ def test_mends_are_registered_under_rules_that_exist():
 )
 def test_label_colors(stored, expected):
     ome = {"image-label": {"colors": [{"label-value": 1, "rgba": stored}]}}
-    assert fixed("label", ome, facts("0.5"))[0]["image-label"]["colors"][0]["rgba"] == expected
+    assert apply_fixes("label", ome, facts("0.5"))[0]["image-label"]["colors"][0]["rgba"] == expected
 
 
 def test_whether_colors_are_fractions_is_told_by_all_of_a_label_image():
     colors = [{"label-value": 1, "rgba": [1, 0, 0, 1]}, {"label-value": 2, "rgba": [0.5, 0, 0, 1]}]
-    new, _ = fixed("label", {"image-label": {"colors": colors}}, facts("0.5"))
+    new, _ = apply_fixes("label", {"image-label": {"colors": colors}}, facts("0.5"))
     assert [color["rgba"] for color in new["image-label"]["colors"]] == [[255, 0, 0, 255], [128, 0, 0, 255]]
 
 
@@ -121,7 +121,7 @@ def test_whether_colors_are_fractions_is_told_by_all_of_a_label_image():
 )
 def test_channel_colors(stored, expected):
     ome = {"omero": {"channels": [{"color": stored, "window": {"start": 0, "end": 1, "min": 0, "max": 1}}]}}
-    assert fixed("image", ome, facts("0.4"))[0]["omero"]["channels"][0]["color"] == expected
+    assert apply_fixes("image", ome, facts("0.4"))[0]["omero"]["channels"][0]["color"] == expected
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_channel_colors(stored, expected):
 )
 def test_windows(stored, dtype, expected):
     channel = {"color": "FFFFFF"} | ({} if stored is None else {"window": stored})
-    new, _ = fixed("image", {"omero": {"channels": [channel]}}, facts("0.4", dtype=dtype))
+    new, _ = apply_fixes("image", {"omero": {"channels": [channel]}}, facts("0.4", dtype=dtype))
     assert new["omero"]["channels"][0].get("window") == expected
 
 
@@ -171,7 +171,7 @@ def applied(transformations, point):
 @settings(max_examples=40)
 @given(st.lists(STEPS, min_size=1, max_size=5), NUMBERS)
 def test_ordered_transformations_do_what_the_list_did(steps, point):
-    new = ordered(steps, 2)
+    new = as_scale_and_translation(steps, 2)
     if new is None:
         assert [step["type"] for step in steps] in (["scale"], ["scale", "translation"])
         return
@@ -191,7 +191,7 @@ def test_ordered_transformations_do_what_the_list_did(steps, point):
     ],
 )
 def test_transformations_that_cannot_be_read_are_left(stored):
-    assert ordered(stored, 2) is None
+    assert as_scale_and_translation(stored, 2) is None
 
 
 def test_a_mended_plate_is_sound():
@@ -208,7 +208,7 @@ def test_a_mended_plate_is_sound():
         "name": "screen",
     }
     fields = {"B/2": [("0", 0), ("1", 3)], "A/1": [("0", None)]}
-    new, rules = fixed("plate", {"plate": plate}, facts("0.4", lost=frozenset(["A/2"]), fields=fields))
+    new, rules = apply_fixes("plate", {"plate": plate}, facts("0.4", lost=frozenset(["A/2"]), fields=fields))
     assert check_attributes("plate", new, "0.4") == []
     assert {"PL-13", "PL-12", "PL-07", "PL-10", "VE-02", "WL-04"} <= set(rules)
     assert new["plate"]["wells"][0] == {"path": "B/2", "rowIndex": 1, "columnIndex": 1, "note": "kept"}

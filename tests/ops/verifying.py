@@ -43,7 +43,7 @@ class Work:
     def __init__(self, name, folder, monkeypatch):
         self.name, self.folder, self.read, self.left = name, folder, [], None
         self.record = folder / ("sums.record" if name == "checksum" else "found")
-        decode, add_up = verification.decode, sums._sum
+        decode, add_up = verification.decode, sums._compute_digest
 
         def note(key, done, *given):
             if self.left is not None and not self.left:
@@ -53,7 +53,7 @@ class Work:
             return done(*given)
 
         monkeypatch.setattr(verification, "decode", lambda file: note(file.key, decode, file))
-        monkeypatch.setattr(sums, "_sum", lambda file: note(file.key, add_up, file))
+        monkeypatch.setattr(sums, "_compute_digest", lambda file: note(file.key, add_up, file))
 
     def keys(self, path):
         return pixel_files(path) if self.name == "verify" else sorted(files_of(path))

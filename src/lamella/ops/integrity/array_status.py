@@ -1,7 +1,8 @@
 """The state of one array by time and channel, from counts of the stored chunks.
 
-A slot is the chunks of one time chunk and one channel chunk: with chunks of one frame and one channel, slot (3, 0) is
-frame 3 of channel 0. Only slots with stored chunks have counts, so an array of 2^60 chunks costs nothing.
+A slot is all chunks with one index along the time axis and one along the channel axis: with chunks of (2, 1, 1, 64,
+64), slot (3, 0) is frames 6 and 7 of channel 0. Only slots with stored chunks have counts, so that an array of 2^60
+chunks needs no memory.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from lamella.errors import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from lamella.ops.streaming.record import StreamRecord
     from lamella.spec.stale_levels import Unfinished
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, Shape
 
 State: TypeAlias = Literal["written", "partly", "missing", "damaged", "unread"]
-"""State of some chunks: all stored, some stored, none stored, one damaged, or not readable."""
+"""State of a set of chunks: all stored, some stored, none stored, at least one damaged, or not readable."""
 
 _MAX_FAULTS = 1000
 """Maximum number of damaged files that are listed for one array; all are counted."""
@@ -33,7 +34,7 @@ _MAX_FAULTS = 1000
 
 @dataclass(frozen=True)
 class FileFinding:
-    """A damaged file or node (``key`` below the root), or an ``unread`` one that the service or system refused."""
+    """A damaged file or node, by its key; ``unread`` if a service or the system refused to read it."""
 
     key: str
     found: str
@@ -132,7 +133,7 @@ class ArrayStatus:
         'written'
         """
         slot = self._slot(time, channel)
-        return _state(self._present[slot], self._damaged[slot], self._per_slot)
+        return _state(self._present[slot], self._damaged[slot], self._chunks_per_slot)
 
     def runs(self) -> Iterator[tuple[range, range, State]]:
         """Yield the ranges of times and channels with equal state, by channel and time; together they cover the array.
@@ -180,43 +181,42 @@ class ArrayStatus:
 
     @property
     def _grid(self) -> Shape:
-        return tuple(-(-n // c) for n, c in zip(self.shape, self.chunks, strict=True))
+        return tuple(-(-length // chunk) for length, chunk in zip(self.shape, self.chunks, strict=True))
 
     @property
-    def _per_slot(self) -> int:
-        return prod(n for axis, n in enumerate(self._grid) if axis not in (self.time, self.channel))
+    def _chunks_per_slot(self) -> int:
+        return prod(count for axis, count in enumerate(self._grid) if axis not in (self.time, self.channel))
 
-    def _length(self, axis: int | None) -> tuple[int, int]:
+    def _lengths(self, axis: int | None) -> tuple[int, int]:
+        """Return the lengths of the array and of a chunk along an axis."""
         return (1, 1) if axis is None else (self.shape[axis], self.chunks[axis])
 
     def _slot(self, time: int, channel: int) -> tuple[int, int]:
         indices = []
-        for name, number, axis in (("time", time, self.time), ("channel", channel, self.channel)):
-            length, chunk = self._length(axis)
-            if not 0 <= number < length:
-                raise IndexError(f"{self.path!r} has no {name} {number}: there are {length}.")
-            indices.append(number // chunk)
+        for name, index, axis in (("time", time, self.time), ("channel", channel, self.channel)):
+            length, chunk = self._lengths(axis)
+            if not 0 <= index < length:
+                raise IndexError(f"{self.path!r} has no {name} {index}: there are {length}.")
+            indices.append(index // chunk)
         return indices[0], indices[1]
 
     def _channel_runs(self) -> Iterator[tuple[tuple[int, int], list[tuple[State, int, int]]]]:
         """Yield start and stop of channels with equal states, and these states by time."""
-        length, chunk = self._length(self.channel)
-        stored = sorted({channel for _, channel in self._present})
-        cuts = sorted({0, -(-length // chunk)} | {border for slot in stored for border in (slot, slot + 1)})
-        rows = [(first, last, self._time_runs(first)) for first, last in pairwise(cuts)]
+        length, chunk = self._lengths(self.channel)
+        borders = _borders((channel for _, channel in self._present), -(-length // chunk))
+        rows = [(start, stop, self._time_runs(start)) for start, stop in pairwise(borders)]
         for times, group in groupby(rows, key=lambda row: row[2]):
-            equal = list(group)
-            yield (equal[0][0] * chunk, min(equal[-1][1] * chunk, length)), times
+            equal_rows = list(group)
+            yield (equal_rows[0][0] * chunk, min(equal_rows[-1][1] * chunk, length)), times
 
     def _time_runs(self, channel: int) -> list[tuple[State, int, int]]:
         """Return the states of a channel chunk, each with start and stop of its times."""
-        length, chunk = self._length(self.time)
-        stored = sorted(time for time, channel_of in self._present if channel_of == channel)
-        cuts = sorted({0, -(-length // chunk)} | {border for slot in stored for border in (slot, slot + 1)})
+        length, chunk = self._lengths(self.time)
+        times = (time for time, other_channel in self._present if other_channel == channel)
         runs: list[tuple[State, int, int]] = []
-        for first, last in pairwise(cuts):
+        for first, last in pairwise(_borders(times, -(-length // chunk))):
             slot = first, channel
-            state = _state(self._present[slot], self._damaged[slot], self._per_slot)
+            state = _state(self._present[slot], self._damaged[slot], self._chunks_per_slot)
             start = runs.pop()[1] if runs and runs[-1][0] == state else first * chunk
             runs.append((state, start, min(last * chunk, length)))
         return runs
@@ -228,8 +228,8 @@ class ArrayStatus:
         if file.reason and len(self.faults) < _MAX_FAULTS:
             self.faults.append(FileFinding(f"{self.path}/{file.key}" if self.path else file.key, file.reason))
         chunks_per_file = file.present.shape
-        first = [index * n for index, n in zip(file.file_index, chunks_per_file, strict=True)]
-        inside = tuple(slice(0, n - start) for n, start in zip(self._grid, first, strict=True))
+        first = [index * count for index, count in zip(file.file_index, chunks_per_file, strict=True)]
+        inside = tuple(slice(0, count - start) for count, start in zip(self._grid, first, strict=True))
         others = tuple(axis for axis in range(len(self.shape)) if axis not in (self.time, self.channel))
         for counter, chunks in ((self._present, file.present), (self._damaged, file.damaged)):
             counts = chunks[inside].sum(axis=others, keepdims=True)
@@ -239,6 +239,11 @@ class ArrayStatus:
                     for axis in (self.time, self.channel)
                 )
                 counter[time, channel] += int(counts[index])
+
+
+def _borders(indices: Iterable[int], count: int) -> list[int]:
+    """Return where a range of ``count`` indices is cut, so that each of the passed indices is a part of its own."""
+    return sorted({0, count} | {border for index in indices for border in (index, index + 1)})
 
 
 def _state(stored: int, damaged: int, expected: int) -> State:

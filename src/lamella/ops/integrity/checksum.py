@@ -46,23 +46,23 @@ _READ_BYTES = 8 << 20
 _LINE = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)")
 
 
-SUMS = "sums"
+CHECKSUMS = "sums"
 """Name of the job in a journal of checksums."""
 
 
 class JournaledDigest(NamedTuple):
-    """The journal's result for an unchanged file: its size in bytes, and a digest."""
+    """The line of a journal about an unchanged file: its size, and a digest of its bytes or of its array's document."""
 
     size: int
     digest: str
 
 
-def open_journal(record: StrPath, work: str, storage: Storage, below: str) -> Journal[LocalFile]:
-    """Open the journal of an operation, outside of the store; raise for the journal of another job or store."""
+def open_journal(record: StrPath, job: str, storage: Storage, root_path: str) -> Journal[LocalFile]:
+    """Open the journal of a job, outside of the store; raise for the journal of another job or store."""
     path = local_path(record, "the record")
     refuse_in_store(path, storage)
     root = os.path.realpath(storage.root) if isinstance(storage, LocalStorage) else storage.name
-    head = {"lamella": "record", "work": work, "store": join(root, below)}
+    head = {"lamella": "record", "work": job, "store": join(root, root_path)}
     return Journal(LocalFile(path, "record", links=True), head, refuses=True)
 
 
@@ -84,7 +84,9 @@ class _File(NamedTuple):
     is_journaled: bool
 
 
-class _Sum(NamedTuple):
+class _FileDigest(NamedTuple):
+    """The digest of a file, or the reason why it cannot be read."""
+
     key: str
     size: int
     digest: str
@@ -188,44 +190,47 @@ def checksum(
     with logged("Compute checksums of %s", name), reporting(progress, "bytes") as report_progress:
         done = Count(report_progress, "bytes")
         if output is None:
-            return ChecksumReport(name, _all_sums(storage, path, workers, done))
+            return ChecksumReport(name, _digests_of_all_files(storage, path, workers, done))
         manifest = local_path(output, "the manifest")
         check_replaceable(manifest, "the manifest")
         refuse_in_store(manifest, storage)
         _check_is_manifest(manifest)
         folder, last = os.path.split(manifest)
         record = os.path.join(folder, shortened(last, LONGEST_PART - len(".record")) + ".record")
-        with open_journal(record, SUMS, storage, path) as journal:
-            digests = _all_sums(storage, path, workers, done, journal)
+        with open_journal(record, CHECKSUMS, storage, path) as journal:
+            digests = _digests_of_all_files(storage, path, workers, done, journal)
             write_manifest(digests, manifest)
             journal.remove()
     return ChecksumReport(name, digests)
 
 
-def _all_sums(
+def _digests_of_all_files(
     storage: Storage, path: str, workers: Workers, done: Count, journal: Journal[LocalFile] | None = None
 ) -> dict[str, str]:
     """Return the digest of every file, sorted by key."""
     digests: dict[str, str] = {}
 
-    def collect(result: _Sum) -> None:
+    def collect(result: _FileDigest) -> None:
         digests[result.key] = result.digest
         done.add(result.size)
 
-    _sums(storage, path, _files(storage, path), collect, workers, journal)
+    _compute_digests(storage, path, _files(storage, path), collect, workers, journal)
     return dict(sorted(digests.items()))
 
 
-def _sums(
+def _compute_digests(
     storage: Storage,
     path: str,
     keys: Iterable[str],
-    collect: Callable[[_Sum], object],
+    collect: Callable[[_FileDigest], object],
     workers: Workers,
     journal: Journal[LocalFile] | None = None,
     expected: Mapping[str, str] | None = None,
 ) -> int:
-    """Compute digests; skip files whose digest is in the journal (and ``expected``), and return their number."""
+    """Compute the digest of each file; return the number of files that are skipped because the journal has theirs.
+
+    If digests are ``expected``, only files with the expected digest are skipped.
+    """
     count = 0
 
     def files_to_read() -> Iterator[_File]:
@@ -234,16 +239,17 @@ def _sums(
             recorded = None if journal is None else journaled_digest(journal, storage, join(path, key))
             if recorded is not None and (expected is None or expected[key] == recorded.digest):
                 count += 1
-                collect(_Sum(key, recorded.size, recorded.digest))
+                collect(_FileDigest(key, recorded.size, recorded.digest))
             else:
                 yield _File(storage, path, key, journal is not None)
 
-    def done(result: _Sum) -> None:
+    def done(result: _FileDigest) -> None:
         collect(result)
         if journal is not None and not result.damage and result.fingerprint is not None:
             journal.add(join(path, result.key), result.fingerprint, [result.size, result.digest], result.size)
 
-    run(_sum if expected is None else _sum_or_damage, files_to_read(), workers, done=done)
+    compute = _compute_digest if expected is None else _compute_digest_or_damage
+    run(compute, files_to_read(), workers, done=done)
     return count
 
 
@@ -294,7 +300,7 @@ def read_manifest(path: StrPath) -> dict[str, str]:
             )
         escaped, digest, key = match.groups()
         if escaped:
-            key = re.sub(r"\\(.)", lambda m: {"n": "\n", "r": "\r"}.get(m[1], m[1]), key)
+            key = re.sub(r"\\(.)", lambda match: {"n": "\n", "r": "\r"}.get(match[1], match[1]), key)
         digests[key.removeprefix("./")] = digest
     return digests
 
@@ -309,12 +315,12 @@ def compare(
 ) -> Comparison:
     """Compare the files of a store with the digests of a manifest; skip files in the journal."""
     present = set(_files(storage, path))
-    # The array may have been resized after the manifest.
+    # Also files beyond the shape of an array that was made smaller after the manifest.
     present |= {key for key in expected.keys() - present if storage.size(join(path, key)) is not None}
     findings = [FileFinding(key, "is missing") for key in expected if key not in present]
-    sizes = [0]
+    sizes: list[int] = []
 
-    def collect(result: _Sum) -> None:
+    def collect(result: _FileDigest) -> None:
         sizes.append(result.size)
         if result.damage:
             findings.append(FileFinding(result.key, result.damage, result.unread))
@@ -325,9 +331,9 @@ def compare(
         if progress is not None:
             progress.add(result.size)
 
-    skipped = _sums(storage, path, sorted(present & expected.keys()), collect, workers, journal, expected)
+    skipped = _compute_digests(storage, path, sorted(present & expected.keys()), collect, workers, journal, expected)
     return Comparison(
-        len(sizes) - 1,
+        len(sizes),
         sum(sizes),
         tuple(sorted(findings, key=lambda finding: finding.key)),
         tuple(sorted(present - expected.keys())),
@@ -344,11 +350,11 @@ class Comparison(NamedTuple):
     added: tuple[str, ...]
     """Keys that the manifest lacks."""
     known: int
-    """Number of files that the journal lists."""
+    """Number of files that were not read, because the journal has their digest."""
 
 
 def _files(storage: Storage, path: str, below: str = "") -> Iterator[str]:
-    """Yield the keys of all files below a path, except chunks beyond an array's shape, which remain after a kill."""
+    """Yield the keys of all files below a path, except chunks beyond an array's shape, which a killed call leaves."""
     names = storage.list(join(path, below))
     meta = _array_of(storage, join(path, below), names)
     for name in names:
@@ -358,6 +364,7 @@ def _files(storage: Storage, path: str, below: str = "") -> Iterator[str]:
 
 
 def _files_of(storage: Storage, path: str, key: str) -> Iterator[str]:
+    """Yield the keys of all files in a folder, or the key itself if it is a file."""
     if _is_folder(storage, join(path, key)):
         yield from _files(storage, path, key)
     else:
@@ -377,32 +384,32 @@ def _array_of(storage: Storage, path: str, names: Iterable[str]) -> ArrayMeta | 
 
 
 def _is_folder(storage: Storage, key: str) -> bool:
-    """Return whether a key is a folder; raise for failed requests, but leave refused links to the reader."""
+    """Return whether a key is a folder; raise if a service does not answer. Reading a refused link raises later."""
     try:
         return storage.size(key) is None
     except StorageError:
-        if storage.service is not None:  # the digest of no bytes would stand for all files below it
+        if storage.service is not None:  # else a folder would have the digest of an empty file
             raise
         return False
     except LamellaError:
         return False
 
 
-def _sum(file: _File) -> _Sum:
+def _compute_digest(file: _File) -> _FileDigest:
     storage, path, key, is_journaled = file
     before = fingerprint(storage, join(path, key)) if is_journaled else None
     digest, size = hashlib.sha256(), 0
     for data in _read(storage, join(path, key)):
         digest.update(data)
         size += len(data)
-    return _Sum(key, size, digest.hexdigest(), "", before)
+    return _FileDigest(key, size, digest.hexdigest(), "", before)
 
 
-def _sum_or_damage(file: _File) -> _Sum:
+def _compute_digest_or_damage(file: _File) -> _FileDigest:
     try:
-        return _sum(file)
+        return _compute_digest(file)
     except LamellaError as error:
-        return _Sum(file.key, 0, "", clause(error), unread=isinstance(error, StorageError))
+        return _FileDigest(file.key, 0, "", clause(error), unread=isinstance(error, StorageError))
 
 
 def _read(storage: Storage, key: str) -> Iterable[bytes]:
@@ -413,11 +420,12 @@ def _read(storage: Storage, key: str) -> Iterable[bytes]:
 
 
 _SETTLED_NS = 2 * 10**9
-"""Minimum age of a trusted time: FAT counts in steps of two seconds, in which a file can change twice."""
+"""Minimum age of a file whose time shows that it is unchanged: on FAT, times have steps of two seconds."""
 
 
 def fingerprint(storage: Storage, key: str) -> Fingerprint | None:
-    """Return the fingerprint of a key, to be read *before* its bytes; None if missing or too recent."""
+    """Return the fingerprint of a file, to be read *before* its bytes; None without a file, or if it is too recent."""
     current = storage.fingerprint(key)
     times = current and times_of(current)
-    return None if times and time.time_ns() - max(times) < _SETTLED_NS else current
+    is_recent = bool(times) and time.time_ns() - max(times) < _SETTLED_NS
+    return None if is_recent else current

@@ -1,7 +1,7 @@
-"""Report which times and channels of images are written, missing or damaged, from indexes and sizes of files alone.
+"""Report which times and channels of images are written, missing or damaged, from sizes of files and indexes of shards.
 
-No chunk is decoded: a report takes as long as listing the files. lamella stores everything that is written, zeros too.
-Other writers leave out chunks of fill values, which count as missing.
+No chunk is decoded, so a report takes as long as listing the files. lamella stores every chunk that is written, also
+zeros; other writers leave out chunks of the fill value, and these count as missing.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class ImageStatus:
         if level.state in ("partly", "damaged") and not level.problem:
             for times, channels, state in level.runs():
                 if state != "written":
-                    yield f"  {_words('t', times)}, {self._channel_words(channels)}: {_WORDS[state]}"
+                    yield f"  {_range_text('t', times)}, {self._channel_text(channels)}: {_WORDS_OF_STATE[state]}"
         if level.stream is not None:
             yield from _stream_lines(level.stream)
         for level in self.levels:
@@ -133,10 +133,10 @@ class ImageStatus:
             "levels": [level.to_dict() for level in self.levels],
         }
 
-    def _channel_words(self, channels: range) -> str:
+    def _channel_text(self, channels: range) -> str:
         if len(channels) == 1 and channels.start < len(self.channels):
             return self.channels[channels.start]
-        return _words("c", channels)
+        return _range_text("c", channels)
 
 
 @dataclass(frozen=True, repr=False)
@@ -216,7 +216,7 @@ class StoreStatus:
         }
 
 
-_WORDS = {"missing": "never written", "partly": "partly written", "damaged": "damaged"}
+_WORDS_OF_STATE = {"missing": "never written", "partly": "partly written", "damaged": "damaged"}
 
 
 def position_status(position: Position) -> ImageStatus:
@@ -295,33 +295,33 @@ def status(
     with logged("Look at the files of %s", node.node_path), reporting(progress, "images") as report_progress:
         count = Count(report_progress, "images")
 
-        def collect(images: tuple[int, list[ImageStatus]]) -> None:
-            number, statuses[number] = images
+        def collect(numbered: tuple[int, list[ImageStatus]]) -> None:
+            number, statuses[number] = numbered
             count.add(len(statuses[number]))
 
-        run(_statuses, _fields(node), workers, done=collect)
+        run(_statuses, _images(node), workers, done=collect)
     return StoreStatus(
         str(node.node_path), tuple(image for number in sorted(statuses) for image in statuses[number])
     )
 
 
-class _Field(NamedTuple):
-    """An image, or the error because of which it cannot be opened."""
+class _Image(NamedTuple):
+    """An image, or the error for which it cannot be opened, and its place in the report."""
 
     number: int
     path: str
     node: Position | LamellaError
 
 
-def _fields(node: NGFFNode) -> Iterator[_Field]:
+def _images(node: NGFFNode) -> Iterator[_Image]:
     if isinstance(node, Position):
-        yield _Field(0, node.path, node)
+        yield _Image(0, node.path, node)
     elif isinstance(node, CONTAINERS):
         for number, image in enumerate(walk(node)):
-            yield _Field(number, join(node.path, image.path), image.node)
+            yield _Image(number, join(node.path, image.path), image.node)
 
 
-def _statuses(image: _Field) -> tuple[int, list[ImageStatus]]:
+def _statuses(image: _Image) -> tuple[int, list[ImageStatus]]:
     """Return the state of an image and of its label images, with the image's number."""
     number, path, node = image
     if isinstance(node, LamellaError):
@@ -336,7 +336,7 @@ def _statuses(image: _Field) -> tuple[int, list[ImageStatus]]:
 
 
 def _is_unread(error: LamellaError) -> bool:
-    """Return whether data could not be read, which says nothing about damage."""
+    """Return whether a service or the system refused to read, so that the state is unknown."""
     return isinstance(error, StorageError)
 
 
@@ -371,6 +371,6 @@ def _stream_lines(stream: StreamRecord) -> Iterator[str]:
         yield f"  stream: {dropped} of {frames} in the order {order}: {runs}{more}"
 
 
-def _words(name: str, numbers: range) -> str:
+def _range_text(axis: str, indices: range) -> str:
     """Format a range: ("t", range(3, 7)) as "t 3 to 6"."""
-    return f"{name} {numbers.start}" + (f" to {numbers.stop - 1}" if len(numbers) > 1 else "")
+    return f"{axis} {indices.start}" + (f" to {indices.stop - 1}" if len(indices) > 1 else "")

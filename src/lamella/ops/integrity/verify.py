@@ -1,6 +1,7 @@
 """Verify a store: parse every document and decode every chunk, or compare every file with a manifest.
 
-`lamella.validate` checks the rules of OME-NGFF. Only a manifest shows flipped bits that a codec does not notice.
+`lamella.validate` checks the rules of OME-NGFF. Flipped bits that a codec decodes without an error (in chunks without
+checksums) are found only with a manifest.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from lamella.log import logged
 from lamella.ops.execution import Count, Workers, check_progress, reporting, run
 from lamella.ops.integrity.array_status import FileFinding
 from lamella.ops.integrity.checksum import (
-    SUMS,
+    CHECKSUMS,
     compare,
     fingerprint,
     journaled_digest,
@@ -74,7 +75,7 @@ class VerifyReport:
     added
         Files that the manifest does not name; not damage.
     known
-        Number of unchanged files that an earlier call with the same journal has verified.
+        Number of unchanged files that were not read, because an earlier call with the same journal verified them.
     undecoded
         Arrays of other programs with unsupported data types or codecs. Only their documents were parsed; not damage.
     unread
@@ -130,15 +131,19 @@ class VerifyReport:
     @property
     def verdict(self) -> str:
         """One line: the store, its state, and the numbers."""
-        left = f", {counted(len(self.undecoded), 'array')} not decoded"
-        whole = "whole where it was decoded" if self.undecoded else "all whole" if self.files else "no pixels"
-        verdict = f"{len(self.damage)} damaged" if self.damage else "" if self.unread else whole
+        verdicts = []
+        if self.damage:
+            verdicts.append(f"{len(self.damage)} damaged")
         if self.unread:
-            verdict += f"{', ' if verdict else ''}{len(self.unread)} could not be read"
-        verdict += left if self.undecoded else ""
+            verdicts.append(f"{len(self.unread)} could not be read")
+        if not verdicts:
+            all_whole = "whole where it was decoded" if self.undecoded else "all whole"
+            verdicts.append(all_whole if self.files or self.undecoded else "no pixels")
+        if self.undecoded:
+            verdicts.append(f"{counted(len(self.undecoded), 'array')} not decoded")
         nodes = f" in {counted(self.arrays, 'array')}, {counted(self.documents, 'document')}"
         return (
-            f"{self.name}: {verdict}; {counted(self.files, 'file')} of {self.nbytes / 1e6:.1f} MB"
+            f"{self.name}: {', '.join(verdicts)}; {counted(self.files, 'file')} of {self.nbytes / 1e6:.1f} MB"
             + (nodes if self.documents else "")
             + (f"; {self.known} of them read by a call before this one" if self.known else "")
         )
@@ -220,9 +225,9 @@ def verify(
     check_progress(progress)
     workers.check_reach(storage)
     expected = None if manifest is None else read_manifest(manifest)
-    work = _DECODING if expected is None else SUMS
+    job = _DECODING if expected is None else CHECKSUMS
     with (
-        nullcontext() if record is None else open_journal(record, work, storage, path) as journal,
+        nullcontext() if record is None else open_journal(record, job, storage, path) as journal,
         logged("Verify %s", name),
         reporting(progress, "bytes") as report_progress,
     ):
@@ -236,41 +241,41 @@ def verify(
                     "manifest of this store."
                 )
         else:
-            walk = _Verification(StoreReader(storage), done, journal)
-            report = _decode_all(walk, path, name, workers)
+            verification = _Verification(StoreReader(storage), done, journal)
+            report = _decode_all(verification, path, name, workers)
         if journal is not None:
             journal.remove()
     return _with_unread(report)
 
 
 def _with_unread(report: VerifyReport) -> VerifyReport:
-    """Return a report in which unreadable files are apart from damaged ones."""
+    """Return a report that lists unreadable files separately from damaged ones."""
     damage = tuple(finding for finding in report.damage if not finding.unread)
     return replace(
         report, damage=damage, unread=tuple(finding for finding in report.damage if finding.unread)
     )
 
 
-def _decode_all(walk: _Verification, path: str, name: str, workers: Workers) -> VerifyReport:
-    run(decode, walk.stored_files(path), workers, done=walk.count)
-    if not walk.documents and not walk.damage:
+def _decode_all(verification: _Verification, path: str, name: str, workers: Workers) -> VerifyReport:
+    run(decode, verification.stored_files(path), workers, done=verification.count)
+    if not verification.documents and not verification.damage:
         raise InvalidArgumentError(
             f"{name} contains no Zarr group or array: there is nothing to verify. Check the path."
         )
     return VerifyReport(
         name,
-        walk.documents,
-        walk.arrays,
-        walk.files,
-        walk.nbytes,
-        tuple(sorted(walk.damage, key=lambda d: d.key)),
-        known=walk.known,
-        undecoded=tuple(walk.undecoded),
+        verification.documents,
+        verification.arrays,
+        verification.files,
+        verification.nbytes,
+        tuple(sorted(verification.damage, key=lambda finding: finding.key)),
+        known=verification.known,
+        undecoded=tuple(verification.undecoded),
     )
 
 
 class _Verification:
-    """The walk through a store, and the counts and findings of its results."""
+    """A walk through a store, and the counts and findings of its results."""
 
     def __init__(self, reader: StoreReader, progress: Count, journal: Journal[LocalFile] | None) -> None:
         self.reader = reader
@@ -308,8 +313,8 @@ class _Verification:
         if decoded.damage:
             self.damage.append(FileFinding(decoded.key, decoded.damage, decoded.unread))
         elif self.journal is not None and decoded.fingerprint is not None:
-            values = [decoded.size, decoded.document]
-            self.journal.add(decoded.key, decoded.fingerprint, values, decoded.size)
+            size, document = decoded.size, decoded.document
+            self.journal.add(decoded.key, decoded.fingerprint, [size, document], size)
         self.progress.add(decoded.size)
 
     def _array(self, path: str, zarr_format: int) -> Iterator[FileToDecode]:

@@ -1,4 +1,4 @@
-"""The result of a repair: drafts of documents, their diffs, and the write that saves the old documents first."""
+"""Drafts of repaired documents, their diffs, the backup of the old documents, and the write of the new ones."""
 
 from __future__ import annotations
 
@@ -71,16 +71,16 @@ def write_changes(storage: Storage, changes: Sequence[Change]) -> None:
     """Replace documents, each atomically; raise MetadataError at one that changed since it was read."""
     for change in changes:
         if change.new is None:
-            _check_same(storage, change)
+            _check_unchanged(storage, change)
             storage.delete(change.key)
             continue
         lock = storage.replacement_lock if change.old is not None else storage.lock
         with lock(change.key):
-            _check_same(storage, change)
+            _check_unchanged(storage, change)
             storage.write(change.key, change.new)
 
 
-def _check_same(storage: Storage, change: Change) -> None:
+def _check_unchanged(storage: Storage, change: Change) -> None:
     if storage.read(change.key) != change.old:
         raise MetadataError(
             f"{change.key} in {storage.name} was changed by another process while the store was repaired. "
@@ -91,13 +91,13 @@ def _check_same(storage: Storage, change: Change) -> None:
 # -- backup --------------------------------------------------------------------------------------------------------
 
 
-def backup_folder(storage: Storage, chosen: StrPath | None) -> str:
-    """Choose the folder for a backup: beside the store, never in it. Nothing is created yet."""
+def backup_folder(storage: Storage, requested: StrPath | None) -> str:
+    """Return the folder for a backup: beside the store, never in it, by default under a new name. Creates nothing."""
     top = [storage.root, *groups_above(storage.root)][-1] if isinstance(storage, LocalStorage) else None
-    if chosen is not None:
-        folder = local_path(chosen, "the backup")
-        inside = top is not None and os.path.realpath(folder).startswith(os.path.realpath(top) + os.sep)
-        if inside or (os.path.isdir(folder) and os.listdir(folder)) or os.path.isfile(folder):
+    if requested is not None:
+        folder = local_path(requested, "the backup")
+        is_inside = top is not None and os.path.realpath(folder).startswith(os.path.realpath(top) + os.sep)
+        if is_inside or (os.path.isdir(folder) and os.listdir(folder)) or os.path.isfile(folder):
             raise InvalidArgumentError(
                 f"A backup goes to a new or empty folder beside the store, not to {folder}."
             )
@@ -118,8 +118,8 @@ def save_backup(storage: Storage, changes: Sequence[Change], folder: str) -> Non
     """Write the old documents under their keys in the store, before any of them changes."""
     prefix = ""
     if isinstance(storage, LocalStorage):
-        below = os.path.relpath(storage.root, [storage.root, *groups_above(storage.root)][-1])
-        prefix = "" if below == os.curdir else below.replace(os.sep, "/") + "/"
+        root_in_store = os.path.relpath(storage.root, [storage.root, *groups_above(storage.root)][-1])
+        prefix = "" if root_in_store == os.curdir else root_in_store.replace(os.sep, "/") + "/"
     backups = LocalStorage(folder, fsync=True)
     try:
         backups.write_many(
@@ -174,14 +174,14 @@ class Drafts:
             self.put(path, V3.group, others, rules)
 
     def changes(self, broken: Collection[str]) -> tuple[Change, ...]:
-        """Return the changes in the order of writing, nodes before their lists, with the ``broken`` rules they fix."""
-        changed = {key.rpartition("/")[0] for key in self.contents}
-        for path in dict.fromkeys(group for node in changed for group in [*ancestors(node), node]):
+        """Return the changes in the order of writing, members before groups, with the broken rules that they fix."""
+        nodes = {key.rpartition("/")[0] for key in self.contents}
+        for path in dict.fromkeys(group for node in nodes for group in [*ancestors(node), node]):
             # Consolidated copies of changed documents would become stale.
             self.drop_consolidated(path, ("LM-08",))
         drafted = [
             Change(key, self.storage.read(key), new, self._fixed_rules(key, broken))
-            for key, new in sorted(self.contents.items(), key=_order)
+            for key, new in sorted(self.contents.items(), key=_sort_key)
         ]
         return tuple(change for change in drafted if change.old != change.new)
 
@@ -191,7 +191,7 @@ class Drafts:
         return tuple(rule for rule in rules if rule in broken) or rules
 
 
-def _order(item: tuple[str, bytes | None]) -> tuple[bool, int, str]:
-    """Return a sort key: consolidated metadata first, because readers trust them; then by depth, the root last."""
-    key, new = item
+def _sort_key(draft: tuple[str, bytes | None]) -> tuple[bool, int, str]:
+    """Return a sort key: removed (consolidated) documents first, because readers trust them; then the deepest first."""
+    key, new = draft
     return new is not None, -key.count("/"), key

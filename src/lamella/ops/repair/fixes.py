@@ -1,7 +1,8 @@
-"""Register the fixes of ``repair``: functions that edit the OME part of a document to follow some rules.
+"""The fixes of ``repair``: functions that edit the OME part of a document so that it follows certain rules.
 
-A fix changes nothing if it would have to guess: the finding stays, and a person decides. The fixes are here and in
-``plates``, ``images`` and ``values``.
+The decorator `fixes` registers a function in `FIXES`, and `apply_fixes` runs all of them. A fix changes nothing where
+the right value is unknown: the finding stays, and a person decides. The functions are here and in ``plates``,
+``images`` and ``values``.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ Fields = list[tuple[str, int | None]]
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts about the store that a fix needs beside the document of a group in ``version`` 0.4, 0.5 or 0.6."""
+    """What a fix may know about the store besides the document that it edits."""
 
     version: str
     lost: frozenset[str] = frozenset()
     """Listed members of a plate, well or labels group that are not in the store."""
     swapped: frozenset[str] = frozenset()
-    """Of a plate: missing wells for which an unlisted well is in the store under the exchanged path, column/row."""
+    """Of a plate: those lost wells that are in the store, unlisted, with row and column exchanged (3/B for B/3)."""
     unlisted: tuple[str, ...] = ()
     """Label images in the store that are not listed."""
     fields: dict[str, Fields] | None = None
@@ -47,13 +48,13 @@ class Facts:
 
 @dataclass(frozen=True)
 class Fix:
-    """A fix for kinds of documents; ``edit`` changes the OME part of a document to follow ``rules``."""
+    """A registered function: ``edit`` changes the OME part of a document of some ``kinds`` so that it follows rules."""
 
     rules: tuple[str, ...]
     kinds: tuple[Kind, ...]
     edit: Callable[[JSONObject, Facts], None] = field(repr=False)
     first: bool = False
-    """Whether it runs before the fixes without this mark."""
+    """Whether it runs before the fixes that are not first."""
 
 
 FIXES: list[Fix] = []
@@ -72,7 +73,7 @@ def fixes(
     return register
 
 
-def fixed(kind: Kind, ome: JSONObject, facts: Facts) -> tuple[JSONObject, tuple[str, ...]]:
+def apply_fixes(kind: Kind, ome: JSONObject, facts: Facts) -> tuple[JSONObject, tuple[str, ...]]:
     """Apply all fixes of a kind of document to a copy; return the OME part and the rules that were fixed."""
     rules: list[str] = []
     edited = copy.deepcopy(ome)
@@ -95,10 +96,10 @@ def state_the_version(ome: JSONObject, facts: Facts) -> None:
     traits, stated = facts.traits, ome.get("version")
     is_variant = isinstance(stated, str) and not traits.coordinate_systems and stated.startswith(traits.name)
     is_number = isinstance(stated, float) and str(stated) == traits.name
-    is_clear = stated is None or is_number or is_variant  # the meaning of another value is unknown
-    if traits.wrapper and stated not in traits.version_names and is_clear:
+    is_fixable = stated is None or is_number or is_variant  # the meaning of another value is unknown
+    if traits.wrapper and stated not in traits.version_names and is_fixable:
         ome.pop("version", None)
-        # The first key, as other writers do.
+        # Other writers have the version as the first key too.
         ome |= {"version": traits.version_names[0]} | {key: ome.pop(key) for key in list(ome)}
 
 
@@ -117,13 +118,10 @@ def state_inner_versions(ome: JSONObject, facts: Facts) -> None:
 
 def distinct(entries: JSON) -> Iterator[JSON]:
     """Yield the entries of a list, without entries that are equal to the first one of the same path."""
-    seen: dict[str, JSON] = {}
+    first_of_path: dict[str, JSON] = {}
     for entry in entries if isinstance(entries, list) else ():
         path = entry.get("path") if isinstance(entry, dict) else None
-        if not isinstance(path, str):
+        if not isinstance(path, str) or first_of_path.setdefault(path, entry) is entry:
             yield entry
-        elif path not in seen:
-            seen[path] = entry
-            yield entry
-        elif entry != seen[path]:
+        elif entry != first_of_path[path]:
             yield entry

@@ -43,13 +43,13 @@ def order_transformations(ome: JSONObject, facts: Facts) -> None:
         if axes is None:
             continue
         for owner in (entry, *(dataset for _, dataset in datasets(entry))):
-            new = ordered(owner.get("coordinateTransformations"), len(axes))
-            if new is not None:
-                owner["coordinateTransformations"] = new
+            ordered = as_scale_and_translation(owner.get("coordinateTransformations"), len(axes))
+            if ordered is not None:
+                owner["coordinateTransformations"] = ordered
 
 
-def ordered(transformations: JSON, ndim: int) -> list[JSONObject] | None:
-    """Return an equivalent scale and at most one translation; None if they are in this form already, or unknown."""
+def as_scale_and_translation(transformations: JSON, ndim: int) -> list[JSONObject] | None:
+    """Return an equivalent scale and at most one translation; None if they are in this form already, or unreadable."""
     if not isinstance(transformations, list) or not transformations:
         return None
     kinds = [entry.get("type") if isinstance(entry, dict) else None for entry in transformations]
@@ -69,19 +69,19 @@ def ordered(transformations: JSON, ndim: int) -> list[JSONObject] | None:
             translation = _product(translation, values)
         else:
             translation = [shift + value for shift, value in zip(translation, values, strict=True)]
-    result: list[JSONObject] = [{"type": "scale", "scale": [_whole(n) for n in scale]}]
+    ordered: list[JSONObject] = [{"type": "scale", "scale": list(map(_as_integer, scale))}]
     if "translation" in kinds:
-        result.append({"type": "translation", "translation": [_whole(n) for n in translation]})
-    return result
+        ordered.append({"type": "translation", "translation": list(map(_as_integer, translation))})
+    return ordered
 
 
 def _product(first: Sequence[float], second: Sequence[float]) -> list[float]:
     return [factor * value for factor, value in zip(first, second, strict=True)]
 
 
-def _whole(value: float) -> float:
-    """Return a whole number as an integer if that is exact."""
-    return int(value) if float(value).is_integer() and abs(value) < 2**53 else value
+def _as_integer(number: float) -> float:
+    """Return a whole number as an integer if that is exact; other numbers unchanged."""
+    return int(number) if float(number).is_integer() and abs(number) < 2**53 else number
 
 
 # -- channels ------------------------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ def write_plain_colors(ome: JSONObject, facts: Facts) -> None:
 
 @fixes("OM-03", kinds=("image",))
 def complete_windows(ome: JSONObject, facts: Facts) -> None:
-    """Complete windows: min and max are the range of the data type, and start and end are equal to them if missing."""
+    """Complete windows: min and max are the range of the data type, start and end are min and max."""
     bounds = dtype_range(facts.dtype)
     for _, channel in _channels(ome):
         stated = channel.get("window", {} if not facts.traits.coordinate_systems else None)
@@ -117,13 +117,13 @@ def complete_windows(ome: JSONObject, facts: Facts) -> None:
         if low is None or high is None:
             continue
         lowest, highest = edges.get("min", low), edges.get("max", high)
-        full = {
+        complete = {
             "start": edges.get("start", lowest),
             "end": edges.get("end", highest),
             "min": lowest,
             "max": highest,
         }
-        channel["window"] = {**stated, **full}
+        channel["window"] = {**stated, **complete}
 
 
 def dtype_range(dtype: str) -> tuple[float, float] | None:
@@ -146,11 +146,11 @@ def _channels(ome: JSONObject) -> list[tuple[int, JSONObject]]:
 @fixes("LB-01", "LB-02", kinds=("labels",))
 def list_labels(ome: JSONObject, facts: Facts) -> None:
     """List the label images that exist, each once: first those that are listed, then the others."""
-    value = ome.get("labels")
-    listed = value if isinstance(value, list) else []
+    stored = ome.get("labels")
+    listed = stored if isinstance(stored, list) else []
     existing = [path for path in listed if isinstance(path, str) and path not in facts.lost]
     # In 0.4 the writer decides which label images are listed.
-    others = facts.unlisted if not isinstance(value, list) or facts.traits.wrapper else ()
+    others = facts.unlisted if not isinstance(stored, list) or facts.traits.wrapper else ()
     ome["labels"] = list(dict.fromkeys([*existing, *others]))
 
 
@@ -162,15 +162,15 @@ def write_byte_colors(ome: JSONObject, facts: Facts) -> None:
     entries = [entry for _, entry in objects(label.get("colors"))] if isinstance(label, dict) else []
     values = [numbers(entry.get("rgba")) for entry in entries]
     components = [component for rgba in values if rgba is not None for component in rgba]
-    # All colors of a label image have one scale: they are fractions if some value is a fraction and none is above 1.
-    fractions = any(0 < value < 1 for value in components) and all(0 <= value <= 1 for value in components)
+    # All colors of a label image have one scale: if a component is 0.5 and none is above 1, a component of 1 is 255.
+    are_fractions = any(0 < value < 1 for value in components) and all(0 <= value <= 1 for value in components)
     for entry, rgba in zip(entries, values, strict=True):
         if rgba is None or len(rgba) not in (3, 4):
             continue
-        factor = 255 if fractions else 1
+        factor = 255 if are_fractions else 1
         new = [min(255, max(0, round(value * factor))) for value in rgba]
         new += [255] * (4 - len(new))
-        if len(rgba) != 4 or fractions or not all(is_integer(value) and 0 <= value <= 255 for value in rgba):
+        if len(rgba) != 4 or are_fractions or not all(is_integer(value) and 0 <= value <= 255 for value in rgba):
             entry["rgba"] = new
 
 
@@ -181,16 +181,16 @@ def keep_last_colors(ome: JSONObject, facts: Facts) -> None:
     label = ome.get("image-label")
     if not isinstance(label, dict) or not isinstance(label.get("colors"), list):
         return
-    last = {
-        entry["label-value"]: number
-        for number, entry in objects(label["colors"])
+    last_index = {
+        entry["label-value"]: index
+        for index, entry in objects(label["colors"])
         if is_number(entry.get("label-value"))
     }
     label["colors"] = [
         entry
-        for number, entry in enumerate(label["colors"])
+        for index, entry in enumerate(label["colors"])
         if not (isinstance(entry, dict) and is_number(entry.get("label-value")))
-        or last[entry["label-value"]] == number
+        or last_index[entry["label-value"]] == index
     ]
 
 

@@ -1,12 +1,12 @@
-"""Plan a repair: walk the store as ``validate`` does, and draft each document that can be fixed."""
+"""Plan a repair: walk the store as ``validate`` does, and draft new contents of the documents that can be fixed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lamella.ops.repair.fixes import Facts, fixed
+from lamella.ops.repair.fixes import Facts, apply_fixes
 from lamella.ops.repair.images import dimension_names
-from lamella.ops.repair.plates import exchanged
+from lamella.ops.repair.plates import with_exchanged_names
 from lamella.ops.validation.walk import Inspection
 from lamella.spec.rules import VERSION_TRAITS
 from lamella.spec.rules.value import is_integer, objects, strings
@@ -45,12 +45,12 @@ class Planner:
         self.drafts = drafts
         self._reader = drafts.reader()
         self._fields: dict[str, Fields] = {}
-        self._version: Callable[[], str | None] = lambda: None
+        self._store_version: Callable[[], str | None] = lambda: None
 
     def plan(self, root: str) -> None:
         """Draft the fixes of everything at and below a root."""
         inspection = Inspection(self._reader, self._fix)
-        self._version = lambda: inspection.version
+        self._store_version = lambda: inspection.version
         inspection.walk(root)
         for group in inspection.tables:
             self._fix_tables(group)
@@ -63,7 +63,7 @@ class Planner:
         self._fix_comments(node)
         # If a store has two versions or Zarr formats, the right one is unknown.
         if (
-            checked.version != self._version()
+            checked.version != self._store_version()
             or checked.version not in VERSION_TRAITS
             or len(node.formats) > 1
         ):
@@ -71,7 +71,7 @@ class Planner:
         traits = VERSION_TRAITS[checked.version]
         if node.unreadable or not isinstance(node.attributes, dict):
             return
-        attributes, rules = _relocated(node.attributes, traits)
+        attributes, rules = _move_ome(node.attributes, traits)
         ome = attributes.get("ome") if traits.wrapper else attributes
         if ome is None and checked.kind == "labels":
             ome = {}  # its content can be derived from the store
@@ -82,7 +82,7 @@ class Planner:
             self.drafts.put(node.path, V2.group, dict(format_v2.GROUP_DOCUMENT), ("ST-01",))
         facts = self._facts(checked, ome)
         for kind in _kinds(checked):
-            ome, fixed_rules = fixed(kind, ome, facts)
+            ome, fixed_rules = apply_fixes(kind, ome, facts)
             rules += fixed_rules
         self._store_fields(checked, ome)
         if rules:
@@ -129,16 +129,15 @@ class Planner:
         if checked.kind == "plate":
             swapped = frozenset(filter(lambda path: self._is_swapped(node.path, path, checked), lost))
             existing = [path for path in checked.fields if path not in lost]
-            well_paths = {path: join(node.path, path) for path in existing}
-            if all(well_path in self._fields for well_path in well_paths.values()):
-                fields = {path: self._fields[well_path] for path, well_path in well_paths.items()}
-        first = next(iter(checked.arrays.values()), None)
-        dtype = first.facts.dtype if first is not None and first.facts is not None else ""
+            if all(join(node.path, path) in self._fields for path in existing):
+                fields = {path: self._fields[join(node.path, path)] for path in existing}
+        finest = next(iter(checked.arrays.values()), None)
+        dtype = finest.facts.dtype if finest is not None and finest.facts is not None else ""
         return Facts(checked.version, lost, swapped, tuple(checked.unlisted), fields, dtype)
 
     def _is_swapped(self, plate: str, path: str, checked: CheckedGroup) -> bool:
-        """Return whether a missing well is in the store, unlisted, with row and column exchanged."""
-        other = exchanged(path)
+        """Return whether a missing well is in the store, unlisted, with row and column with_exchanged_names."""
+        other = with_exchanged_names(path)
         return (
             path.count("/") == 1
             and other not in _listed("plate", checked.node.ome)
@@ -151,11 +150,13 @@ class Planner:
         if checked.kind != "well" or not isinstance(well, dict):
             return
         entries = [entry for _, entry in objects(well.get("images")) if isinstance(entry.get("path"), str)]
+        # Of entries with one path the first counts.
         acquisitions: dict[str, JSON] = {
             entry["path"]: entry.get("acquisition") for entry in reversed(entries)
         }
         self._fields[checked.node.path] = [
-            (path, int(number) if is_integer(number) else None) for path, number in acquisitions.items()
+            (path, int(acquisition) if is_integer(acquisition) else None)
+            for path, acquisition in acquisitions.items()
         ]
 
     # -- arrays and rows -----------------------------------------------------------------------------------------------
@@ -215,8 +216,8 @@ def _listed(kind: Kind, ome: JSONObject) -> list[str]:
     return [entry["path"] for _, entry in entries if isinstance(entry.get("path"), str)]
 
 
-def _relocated(attributes: JSONObject, traits: VersionTraits) -> tuple[JSONObject, tuple[str, ...]]:
-    """Move metadata into the key "ome" or out of it, as the version has them; return them and the fixed rules."""
+def _move_ome(attributes: JSONObject, traits: VersionTraits) -> tuple[JSONObject, tuple[str, ...]]:
+    """Move metadata into the key "ome" (0.5, 0.6) or out of it (0.4); return the attributes and the fixed rules."""
     wrapped: JSON = attributes.get("ome")
     unwrapped = attributes.keys() & set(_OME_KEYS)
     if traits.wrapper and wrapped is None and unwrapped:

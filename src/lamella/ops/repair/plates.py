@@ -24,25 +24,25 @@ def list_wells_once(ome: JSONObject, facts: Facts) -> None:
     plate = _object(ome, "plate")
     if not isinstance(plate.get("wells"), list):
         return
-    seen: set[str] = set()
+    paths: set[str] = set()
     distinct_wells = []
     for well in plate["wells"]:
         path = well.get("path") if isinstance(well, dict) else None
-        if isinstance(path, str) and path in seen:
+        if isinstance(path, str) and path in paths:
             continue
         if isinstance(path, str):
-            seen.add(path)
+            paths.add(path)
         distinct_wells.append(well)
     plate["wells"] = distinct_wells
 
 
 @fixes("PL-12", kinds=("plate",))
 def exchange_swapped_paths(ome: JSONObject, facts: Facts) -> None:
-    """Exchange row and column in the paths of all wells, if the wells exist under the exchanged paths."""
+    """Exchange row and column in the paths of all wells, if the wells exist under the with_exchanged_names paths."""
     paths = [path for path, _ in _wells(ome)]
     if paths and set(paths) == facts.swapped:
         for path, well in _wells(ome):
-            well["path"] = exchanged(path)
+            well["path"] = with_exchanged_names(path)
 
 
 @fixes("PL-06", "PL-07", kinds=("plate",))
@@ -56,8 +56,8 @@ def exchange_rows_and_columns(ome: JSONObject, facts: Facts) -> None:
         return
     rows, columns = {row for row, _, _ in wells}, {column for _, _, column in wells}
     row_names, column_names = set(names["rows"] or ()), set(names["columns"] or ())
-    is_right = rows & row_names or columns & column_names
-    if not is_right and rows <= column_names and columns <= row_names:
+    some_fit = rows & row_names or columns & column_names
+    if not some_fit and rows <= column_names and columns <= row_names:
         plate["rows"], plate["columns"] = plate["columns"], plate["rows"]
 
 
@@ -81,14 +81,14 @@ def index_by_path(ome: JSONObject, facts: Facts) -> None:
         if path in facts.lost:  # its row and column would be listed for a missing well
             continue
         keys = ("rows", "rowIndex"), ("columns", "columnIndex")
-        for (key, index), name in zip(keys, path.split("/"), strict=True):
+        for (key, index_key), name in zip(keys, path.split("/"), strict=True):
             if name not in indices[key]:
                 indices[key][name] = len(plate[key])
                 plate[key].append({"name": name})
-            stated: JSON = well.get(index)
+            stated: JSON = well.get(index_key)
             is_index = is_integer(stated) and 0 <= stated < len(plate[key])
             if not is_index or plate[key][int(stated)]["name"] != name:
-                well[index] = indices[key][name]
+                well[index_key] = indices[key][name]
 
 
 @fixes("WL-04", kinds=("plate",))
@@ -140,8 +140,8 @@ def drop_lost_images(ome: JSONObject, facts: Facts) -> None:
     _drop_lost(_object(ome, "well"), "images", facts)
 
 
-def exchanged(path: str) -> str:
-    """Return the path of a well with row and column exchanged."""
+def with_exchanged_names(path: str) -> str:
+    """Return the path of a well with row and column with_exchanged_names."""
     row, _, column = path.partition("/")
     return f"{column}/{row}"
 

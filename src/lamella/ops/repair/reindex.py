@@ -33,12 +33,12 @@ _LETTERS = re.compile(r"[A-Za-z]+")
 
 @dataclass
 class PlateIndex:
-    """The metadata of a plate and its wells, from the images in the store."""
+    """New metadata of a plate and its wells, derived from the images in the store."""
 
     version: SpecVersion
     groups: dict[str, JSONObject] = field(default_factory=dict)
-    """New attributes by path, in the order of writing: the plate is last, so that no well is listed before it exists.
-    Groups with correct metadata are missing."""
+    """New attributes of the groups that change, by path. The plate is the last, so that no well is listed before it
+    exists."""
     wells: dict[str, list[str]] = field(default_factory=dict)
     """Names of images by path of the well."""
 
@@ -78,7 +78,7 @@ def _plan_index(storage: Storage, path: str, name: str | None, replace_damaged: 
     for row in _folders(reader, path):
         for column in _folders(reader, join(path, row)):
             well = reader.group(join(path, f"{row}/{column}"))
-            images = _images(reader, well)
+            images = _images_by_name(reader, well)
             if images:
                 wells[f"{row}/{column}"] = images
                 nodes[f"{row}/{column}"] = well
@@ -88,27 +88,27 @@ def _plan_index(storage: Storage, path: str, name: str | None, replace_damaged: 
             f"There are no images in {storage.name}{'/' + path if path else ''} to make a plate of. A plate has its "
             "images in folders row/column/image, such as 'A/1/0'."
         )
-    index = PlateIndex(_version(wells, storage))
+    index = PlateIndex(_version_of_images(wells, storage))
     fields: dict[str, list[tuple[str, int | None]]] = {}
-    plate = _read(storage, reader.group(path), replace_damaged)
-    old = _part(plate, index.version, "plate")
+    plate = _read_attributes(storage, reader.group(path), replace_damaged)
+    old = _part_of(plate, index.version, "plate")
     acquisition = _only_acquisition(old)
     for well_path, images in wells.items():
-        attributes = _read(storage, nodes[well_path], replace_damaged)
-        new, fields[well_path] = _well(attributes, images, acquisition, index.version)
+        attributes = _read_attributes(storage, nodes[well_path], replace_damaged)
+        new, fields[well_path] = _well_attributes(attributes, images, acquisition, index.version)
         index.wells[well_path] = list(images)
-        _put(index, join(path, well_path), nodes[well_path], new)
+        _add_if_changed(index, join(path, well_path), nodes[well_path], new)
     for row in dict.fromkeys(well_path.partition("/")[0] for well_path in wells):
         if not nodes[row].exists:
             index.groups[join(path, row)] = index.version.with_ome({}, {})
     new = index.version.with_ome(
         plate,
         {
-            **index.version.ome(plate),
-            "plate": _plate(old, fields, _name_of(name) if name else storage.title or "plate", index.version),
+            **index.version.ome(plate), "plate": _plate_part(old, fields, _name_of_store(name) if name else
+            storage.title or "plate", index.version),
         },
     )
-    _put(index, path, reader.group(path), new)
+    _add_if_changed(index, path, reader.group(path), new)
     return index
 
 
@@ -121,9 +121,9 @@ def _folders(reader: StoreReader, path: str) -> list[str]:
     return [name for name in reader.storage.list(path) if is_name(name) and name not in ("OME", "labels")]
 
 
-def _images(reader: StoreReader, well: StoredNode) -> dict[str, StoredNode]:
+def _images_by_name(reader: StoreReader, well: StoredNode) -> dict[str, StoredNode]:
     """Return the images of a well, in natural order; listed images may have any name."""
-    listed = [entry.get("path") for _, entry in objects(_images_of(well.ome.get("well")))]
+    listed = [entry.get("path") for _, entry in objects(_listed_images(well.ome.get("well")))]
     images = {}
     for name in well.members:
         if not (is_name(name) or name in listed):
@@ -144,11 +144,11 @@ def _is_pending(image: StoredNode) -> bool:
     return own_record(image.attributes, "axes") is not None
 
 
-def _images_of(well: JSON) -> JSON:
+def _listed_images(well: JSON) -> JSON:
     return well.get("images") if isinstance(well, dict) else None
 
 
-def _version(wells: dict[str, dict[str, StoredNode]], storage: Storage) -> SpecVersion:
+def _version_of_images(wells: dict[str, dict[str, StoredNode]], storage: Storage) -> SpecVersion:
     versions = {image.version: image.path for images in wells.values() for image in images.values()}
     unknown = [name for name in versions if name not in VERSION_TRAITS]
     if len(versions) > 1 or unknown:
@@ -160,7 +160,7 @@ def _version(wells: dict[str, dict[str, StoredNode]], storage: Storage) -> SpecV
     return by_name(str(next(iter(versions))))
 
 
-def _read(storage: Storage, node: StoredNode, replace_damaged: bool) -> JSONObject:
+def _read_attributes(storage: Storage, node: StoredNode, replace_damaged: bool) -> JSONObject:
     if node.unreadable:
         if replace_damaged:
             return {}
@@ -172,12 +172,12 @@ def _read(storage: Storage, node: StoredNode, replace_damaged: bool) -> JSONObje
     return attributes if isinstance(attributes, dict) else {}
 
 
-def _part(attributes: JSONObject, version: SpecVersion, key: str) -> JSONObject:
+def _part_of(attributes: JSONObject, version: SpecVersion, key: str) -> JSONObject:
     part = version.ome(attributes).get(key)
     return part if isinstance(part, dict) else {}
 
 
-def _put(index: PlateIndex, path: str, node: StoredNode, new: JSONObject) -> None:
+def _add_if_changed(index: PlateIndex, path: str, node: StoredNode, new: JSONObject) -> None:
     if node.unreadable or not node.exists or new != node.attributes:
         index.groups[path] = new
 
@@ -191,16 +191,16 @@ def _only_acquisition(plate: JSONObject) -> int | None:
     return int(ids[0]) if len(ids) == 1 else None
 
 
-def _well(
+def _well_attributes(
     attributes: JSONObject, images: Iterable[str], acquisition: int | None, version: SpecVersion
 ) -> tuple[JSONObject, list[tuple[str, int | None]]]:
-    old = _part(attributes, version, "well")
+    old = _part_of(attributes, version, "well")
     old_entries = {
         entry["path"]: entry for _, entry in objects(old.get("images")) if is_text(entry.get("path"))
     }
     acquisition_entry = {} if acquisition is None else {"acquisition": acquisition}
     entries = [old_entries.get(name, {"path": name, **acquisition_entry}) for name in images]
-    well = {**_stated(old, version), "images": entries}
+    well = {**_with_version_key(old, version), "images": entries}
     fields = [
         (entry["path"], int(entry["acquisition"]) if is_integer(entry.get("acquisition")) else None)
         for entry in entries
@@ -208,7 +208,7 @@ def _well(
     return version.with_ome(attributes, {**version.ome(attributes), "well": well}), fields
 
 
-def _stated(part: JSONObject, version: SpecVersion) -> JSONObject:
+def _with_version_key(part: JSONObject, version: SpecVersion) -> JSONObject:
     """Return a part with the version key that it should have (VE-02), or without it (VE-04)."""
     if VERSION_TRAITS[version.name].inner_versions:
         return {"version": version.name} | part | {"version": version.name}
@@ -218,7 +218,7 @@ def _stated(part: JSONObject, version: SpecVersion) -> JSONObject:
 # -- the plate -----------------------------------------------------------------------------------------------------
 
 
-def _plate(
+def _plate_part(
     old: JSONObject, fields: dict[str, list[tuple[str, int | None]]], name: str, version: SpecVersion
 ) -> JSONObject:
     rows = _rows_or_columns(old.get("rows"), [path.partition("/")[0] for path in fields])
@@ -231,7 +231,7 @@ def _plate(
         row, _, column = path.partition("/")
         new_entry = {"path": path, "rowIndex": row_index[row], "columnIndex": column_index[column]}
         wells.append(old_wells.get(path, {}) | new_entry)
-    plate = _stated(old, version)
+    plate = _with_version_key(old, version)
     if not isinstance(plate.get("name"), str):
         plate["name"] = name
     plate |= {"rows": rows, "columns": columns}
@@ -262,17 +262,15 @@ def recounted_acquisitions(old: JSON, fields: dict[str, list[tuple[str, int | No
     ids = [int(entry["id"]) for entry in entries if is_integer(entry.get("id"))]
     default = ids[0] if len(ids) == 1 else None
     _, counts = count_fields(fields.values(), default)
-    counts_by_number = {number: count for number, count in counts.items() if number >= 0}
-    entries += [
-        {"id": number, "name": f"Acquisition {number}"}
-        for number in sorted(counts_by_number.keys() - set(ids))
-    ]
+    new_ids = sorted(acquisition for acquisition in counts.keys() - set(ids) if acquisition >= 0)
+    entries += [{"id": acquisition, "name": f"Acquisition {acquisition}"} for acquisition in new_ids]
     for entry in entries:
-        if is_integer(entry.get("id")) and counts_by_number.get(int(entry["id"])):
-            entry["maximumfieldcount"] = counts_by_number[int(entry["id"])]
+        count = counts.get(int(entry["id"]), 0) if is_integer(entry.get("id")) else 0
+        if count and entry["id"] >= 0:
+            entry["maximumfieldcount"] = count
     return entries
 
 
-def _name_of(store: str) -> str:
-    last = store.rstrip("/").rpartition("/")[2]
-    return last.removesuffix(".zarr").removesuffix(".ome") or "plate"
+def _name_of_store(store: str) -> str:
+    folder = store.rstrip("/").rpartition("/")[2]
+    return folder.removesuffix(".zarr").removesuffix(".ome") or "plate"

@@ -1,7 +1,7 @@
 """``repair``: fix the metadata of a store without guesses; pixels are not read.
 
-A repair is first planned, as new contents of documents, and validated as if it were done. Then the old documents are
-saved beside the store, and each is replaced atomically.
+A repair is first planned as drafts of documents. A dry run validates the store as if it had the drafts. Else the old
+documents are saved beside the store, and each is replaced atomically.
 """
 
 from __future__ import annotations
@@ -226,9 +226,8 @@ def _plan(
         index = plan_index(storage, root, name=name, replace_damaged=True)
         for path, attributes in index.groups.items():
             drafts.put_attributes(path, attributes, index.version.zarr_format, ("LM-05",))
-    for _ in range(
-        _MAX_PASSES
-    ):  # a fix may reveal findings, such as those of a well under its corrected path
+    # A fix may reveal further findings, such as those of a well under its corrected path.
+    for _ in range(_MAX_PASSES):
         before = dict(drafts.contents)
         Planner(drafts).plan(root)
         if drafts.contents == before:

@@ -1,4 +1,4 @@
-"""Fix values whose meaning is clear and whose form is wrong: numbers as text, names as numbers, synonyms of units."""
+"""Fix values of a wrong type or spelling: numbers that are text, names that are numbers, synonyms of units."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lamella.ops.repair.fixes import Facts
     from lamella.types import JSON, JSONObject
 
-_EACH = "*"
+_EACH_ENTRY = "*"
 """A step of a path that matches every entry of a list."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
@@ -39,7 +39,7 @@ def write_windows_as_numbers(ome: JSONObject, facts: Facts) -> None:
     """Write the edges of windows as numbers if they are numbers in text."""
     del facts
     for edge in _EDGES:
-        _write_numbers(ome, ("omero", "channels", _EACH, "window", edge))
+        _write_numbers(ome, ("omero", "channels", _EACH_ENTRY, "window", edge))
 
 
 @fixes("PL-07", kinds=("plate",), first=True)
@@ -47,7 +47,7 @@ def write_indices_as_integers(ome: JSONObject, facts: Facts) -> None:
     """Write the indices of wells as integers if they are integers in text."""
     del facts
     for key in ("rowIndex", "columnIndex"):
-        _write_integers(ome, ("plate", "wells", _EACH, key))
+        _write_integers(ome, ("plate", "wells", _EACH_ENTRY, key))
 
 
 @fixes("PL-08", "PL-09", "PL-10", kinds=("plate",), first=True)
@@ -55,7 +55,7 @@ def write_counts_as_integers(ome: JSONObject, facts: Facts) -> None:
     """Write ids and times of acquisitions and counts of fields as integers if they are integers in text."""
     del facts
     for key in ("id", "maximumfieldcount", "starttime", "endtime"):
-        _write_integers(ome, ("plate", "acquisitions", _EACH, key))
+        _write_integers(ome, ("plate", "acquisitions", _EACH_ENTRY, key))
     _write_integers(ome, ("plate", "field_count"))
 
 
@@ -63,7 +63,7 @@ def write_counts_as_integers(ome: JSONObject, facts: Facts) -> None:
 def write_acquisitions_as_integers(ome: JSONObject, facts: Facts) -> None:
     """Write the acquisitions of images as integers if they are integers in text."""
     del facts
-    _write_integers(ome, ("well", "images", _EACH, "acquisition"))
+    _write_integers(ome, ("well", "images", _EACH_ENTRY, "acquisition"))
 
 
 @fixes("LB-09", "LB-10", "LB-12", kinds=("label",), first=True)
@@ -71,8 +71,8 @@ def write_label_values_as_integers(ome: JSONObject, facts: Facts) -> None:
     """Write label values and the components of their colors as numbers if they are numbers in text."""
     del facts
     for key in ("colors", "properties"):
-        _write_integers(ome, ("image-label", key, _EACH, "label-value"))
-    _write_numbers(ome, ("image-label", "colors", _EACH, "rgba", _EACH))
+        _write_integers(ome, ("image-label", key, _EACH_ENTRY, "label-value"))
+    _write_numbers(ome, ("image-label", "colors", _EACH_ENTRY, "rgba", _EACH_ENTRY))
 
 
 @fixes("BF-01", kinds=("bioformats2raw", "plate"), first=True)
@@ -86,16 +86,16 @@ def write_layout_as_integer(ome: JSONObject, facts: Facts) -> None:
 def write_dataset_paths_as_text(ome: JSONObject, facts: Facts) -> None:
     """Write paths of datasets as text if they are integers, and those in their transformations."""
     del facts
-    level = ("multiscales", _EACH, "datasets", _EACH)
+    level = ("multiscales", _EACH_ENTRY, "datasets", _EACH_ENTRY)
     _write_texts(ome, (*level, "path"))
-    _write_texts(ome, (*level, "coordinateTransformations", _EACH, "input", "path"))
+    _write_texts(ome, (*level, "coordinateTransformations", _EACH_ENTRY, "input", "path"))
 
 
 @fixes("WL-01", "WL-02", kinds=("well",), first=True)
 def write_image_paths_as_text(ome: JSONObject, facts: Facts) -> None:
     """Write paths of images as text if they are integers."""
     del facts
-    _write_texts(ome, ("well", "images", _EACH, "path"))
+    _write_texts(ome, ("well", "images", _EACH_ENTRY, "path"))
 
 
 @fixes("PL-01", "PL-02", kinds=("plate",), first=True)
@@ -103,21 +103,21 @@ def write_names_as_text(ome: JSONObject, facts: Facts) -> None:
     """Write names of rows and columns as text if they are integers."""
     del facts
     for key in ("rows", "columns"):
-        _write_texts(ome, ("plate", key, _EACH, "name"))
+        _write_texts(ome, ("plate", key, _EACH_ENTRY, "name"))
 
 
 @fixes("LB-01", kinds=("labels",), first=True)
 def write_label_paths_as_text(ome: JSONObject, facts: Facts) -> None:
     """Write paths of label images as text if they are integers."""
     del facts
-    _write_texts(ome, ("labels", _EACH))
+    _write_texts(ome, ("labels", _EACH_ENTRY))
 
 
 @fixes("BF-05", kinds=("bioformats2raw",), first=True)
 def write_series_as_text(ome: JSONObject, facts: Facts) -> None:
     """Write paths of series as text if they are integers."""
     del facts
-    _write_texts(ome, ("series", _EACH))
+    _write_texts(ome, ("series", _EACH_ENTRY))
 
 
 @fixes("AX-04", kinds=("image", "scene"), first=True)
@@ -138,35 +138,35 @@ def write_names_of_units(ome: JSONObject, facts: Facts) -> None:
 # -- values in a document ---------------------------------------------------------------------------------------------
 
 
-def _slots(value: JSON, path: Sequence[str]) -> Iterator[tuple[JSON, str | int]]:
+def _owners_and_keys(value: JSON, path: Sequence[str]) -> Iterator[tuple[JSON, str | int]]:
     """Yield the object or list, and the key in it, of each value at a path in which ``*`` matches list entries."""
     first, *steps = path
     keys: list[str | int] = []
-    if first == _EACH:
+    if first == _EACH_ENTRY:
         keys = list(range(len(value))) if isinstance(value, list) else []
     elif isinstance(value, dict) and first in value:
         keys = [first]
     for key in keys:
         if steps:
-            yield from _slots(value[key], steps)
+            yield from _owners_and_keys(value[key], steps)
         else:
             yield value, key
 
 
 def _write_numbers(ome: JSONObject, path: tuple[str, ...]) -> None:
-    for owner, key in _slots(ome, path):
+    for owner, key in _owners_and_keys(ome, path):
         owner[key] = _as_number(owner[key])
 
 
 def _write_integers(ome: JSONObject, path: tuple[str, ...]) -> None:
-    for owner, key in _slots(ome, path):
+    for owner, key in _owners_and_keys(ome, path):
         number = _as_number(owner[key])
         if isinstance(owner[key], str) and isinstance(number, int):
             owner[key] = number
 
 
 def _write_texts(ome: JSONObject, path: tuple[str, ...]) -> None:
-    for owner, key in _slots(ome, path):
+    for owner, key in _owners_and_keys(ome, path):
         if isinstance(owner[key], int) and not isinstance(owner[key], bool):
             owner[key] = str(owner[key])
 

@@ -32,15 +32,18 @@ _CHUNK_BYTES = 64 << 20
 _MAPPINGS = ("layers", "obsm", "obsp", "uns", "varm", "varp")
 
 
-def _kind(name: str, version: str = "0.2.0", more: JSONObject | None = None) -> JSONObject:
-    return {"encoding-type": name, "encoding-version": version, **(more or {})}
+def _attributes(encoding: str, version: str = "0.2.0") -> JSONObject:
+    """Return the attributes that every node of an encoding has."""
+    return {"encoding-type": encoding, "encoding-version": version}
 
 
-ATTRIBUTES = _kind("anndata", "0.1.0")
+ATTRIBUTES = _attributes("anndata", "0.1.0")
 """Attributes of the group of a table."""
 
 
 class _Writer:
+    """Collects the nodes and files of a table by their path below its group."""
+
     def __init__(self, zarr_format: ZarrFormat) -> None:
         self.format = zarr_format
         self.nodes: dict[str, JSONObject | ArrayMeta] = {}
@@ -49,14 +52,14 @@ class _Writer:
     def array(self, path: str, values: NDArray[Any]) -> None:
         """Add an array of numbers or booleans."""
         rows = max(1, _CHUNK_BYTES // max(1, values.itemsize * int(np.prod(values.shape[1:]))))
-        chunks = [max(1, n) for n in (min(rows, values.shape[0]), *values.shape[1:])]
+        chunks = [max(1, length) for length in (min(rows, values.shape[0]), *values.shape[1:])]
         meta = new_array(
             values.shape,
             values.dtype,
             zarr_format=self.format,
             chunks=chunks,
             compressor="zstd",
-            attributes=_kind("array"),
+            attributes=_attributes("array"),
         )
         self.nodes[path] = meta
         coding = coding_of(meta)
@@ -66,14 +69,14 @@ class _Writer:
 
     def text(self, path: str, values: Iterable[str]) -> None:
         """Add an array of texts."""
-        meta, files = text_array(list(values), self.format, _kind("string-array"))
+        meta, files = text_array(list(values), self.format, _attributes("string-array"))
         self.nodes[path] = meta
         self.files |= {join(path, key): data for key, data in files.items()}
 
     def frame(self, path: str, index: Iterable[str], index_name: str, columns: pd.DataFrame | None) -> None:
         """Add a data frame."""
         names = [] if columns is None else list(columns.columns)
-        self.nodes[path] = _kind("dataframe", more={"_index": index_name, "column-order": names})
+        self.nodes[path] = _attributes("dataframe") | {"_index": index_name, "column-order": names}
         self.text(join(path, index_name), index)
         for name in names:
             assert columns is not None
@@ -97,23 +100,23 @@ class _Writer:
 
     def _nullable(self, path: str, values: pd.Series, is_bool: bool) -> None:
         mask = values.isna().to_numpy()
-        kind = "bool" if is_bool else values.dtype.numpy_dtype
-        self.nodes[path] = _kind("nullable-boolean" if is_bool else "nullable-integer", "0.1.0")
-        self.array(join(path, "values"), values.fillna(False if is_bool else 0).to_numpy(dtype=kind))
+        dtype = "bool" if is_bool else values.dtype.numpy_dtype
+        self.nodes[path] = _attributes("nullable-boolean" if is_bool else "nullable-integer", "0.1.0")
+        self.array(join(path, "values"), values.fillna(False if is_bool else 0).to_numpy(dtype=dtype))
         self.array(join(path, "mask"), mask)
 
     def _categories(self, path: str, values: pd.Series) -> None:
-        self.nodes[path] = _kind("categorical", more={"ordered": bool(values.cat.ordered)})
+        self.nodes[path] = _attributes("categorical") | {"ordered": bool(values.cat.ordered)}
         self.array(join(path, "codes"), values.cat.codes.to_numpy())
         categories = values.cat.categories
-        where = join(path, "categories")
+        categories_path = join(path, "categories")
         if pandas().api.types.is_numeric_dtype(categories.dtype):
-            self.array(where, categories.to_numpy())
+            self.array(categories_path, categories.to_numpy())
         else:
-            self.text(where, categories.astype(str))
+            self.text(categories_path, categories.astype(str))
 
 
-def encoded(
+def encode(
     columns: pd.DataFrame, index_key: str | None, zarr_format: ZarrFormat
 ) -> tuple[dict[str, JSONObject | ArrayMeta], dict[str, bytes]]:
     """Return the nodes and files of a table, by their path below its group."""
@@ -129,14 +132,14 @@ def encoded(
     writer.frame("obs", index, index_key or "_index", values.drop(columns=floats))
     writer.frame("var", floats, "_index", None)
     for name in _MAPPINGS:
-        writer.nodes[name] = _kind("dict", "0.1.0")
+        writer.nodes[name] = _attributes("dict", "0.1.0")
     return writer.nodes, writer.files
 
 
 # -- reading ------------------------------------------------------------------------------------------------------
 
 
-def decoded(documents: Documents, path: str, index_key: str | None) -> pd.DataFrame:
+def decode(documents: Documents, path: str, index_key: str | None) -> pd.DataFrame:
     """Read the columns of ``X`` and of ``obs``, with the index of ``obs``; raise MetadataError for other encodings."""
     reader = _Reader(documents)
     obs = reader.frame(join(path, "obs"))
@@ -154,6 +157,8 @@ def decoded(documents: Documents, path: str, index_key: str | None) -> pd.DataFr
 
 
 class _Reader:
+    """Reads the groups and arrays of a stored table."""
+
     def __init__(self, documents: Documents) -> None:
         self.documents = documents
 
@@ -177,7 +182,7 @@ class _Reader:
             raise
         except Exception as error:  # codecs raise errors of any kind
             raise DamagedDataError(
-                f"{self.documents.storage.where(path)} cannot be decoded: {clause(error)}. Restore the table from a "
+                f"{self.documents.storage.where(path)} cannot be decode: {clause(error)}. Restore the table from a "
                 "copy."
             ) from error
         if values.dtype.kind in "TUS":
@@ -243,12 +248,12 @@ class _Reader:
                 f"{self.documents.storage.where(path)} has the encoding {kind!r}, which is not supported."
             )
         shape = attributes.get("shape")
-        if not isinstance(shape, list) or len(shape) != 2 or not all(isinstance(n, int) for n in shape):
+        if not isinstance(shape, list) or len(shape) != 2 or not all(isinstance(length, int) for length in shape):
             raise MetadataError(
                 f"{self.documents.storage.where(path)} has the shape {shape!r}, which is not a number of rows and of "
                 "columns."
             )
-        rows, columns = (int(n) for n in shape if isinstance(n, int))
+        rows, columns = map(int, shape)
         data, indices, starts = (self.values(join(path, name)) for name in ("data", "indices", "indptr"))
         outer = np.repeat(np.arange(len(starts) - 1), np.diff(starts))  # rows of CSR, columns of CSC
         dense = np.zeros((rows, columns), data.dtype)

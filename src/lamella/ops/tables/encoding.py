@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 
-class Encoded(NamedTuple):
+class TableContent(NamedTuple):
     """The content of a stored table."""
 
     attributes: JSONObject
@@ -34,24 +34,24 @@ class Encoded(NamedTuple):
     """Other files, by their key below the table."""
 
 
-def encoded(
+def encode_table(
     columns: pd.DataFrame, backend: str, index_key: str | None, zarr_format: ZarrFormat, name: str
-) -> Encoded:
+) -> TableContent:
     """Return the documents and files of a table; ``columns`` includes the index."""
     check_values(columns, backend, name)
     if backend == "anndata":
-        return Encoded(anndata.ATTRIBUTES, *anndata.encoded(columns, index_key, zarr_format))
+        return TableContent(anndata.ATTRIBUTES, *anndata.encode(columns, index_key, zarr_format))
     if backend == "json":
-        return Encoded({}, {"table": {str(key): json_values(columns[key]) for key in columns.columns}}, {})
+        return TableContent({}, {"table": {str(key): json_values(columns[key]) for key in columns.columns}}, {})
     if backend == "csv":
-        return Encoded({}, {}, {"table.csv": csv_text(columns).encode("utf-8")})
+        return TableContent({}, {}, {"table.csv": csv_text(columns).encode("utf-8")})
     arrow, parquet = _arrow()
     sink = io.BytesIO()
     parquet.write_table(arrow.Table.from_pandas(columns, preserve_index=False), sink)
-    return Encoded({}, {}, {"table.parquet": sink.getvalue()})
+    return TableContent({}, {}, {"table.parquet": sink.getvalue()})
 
 
-def decoded(documents: Documents, path: str, backend: str, index_key: str | None) -> pd.DataFrame:
+def decode_table(documents: Documents, path: str, backend: str, index_key: str | None) -> pd.DataFrame:
     """Read the columns of a table; raise MetadataError for an unknown backend, and for a missing or damaged file."""
     if backend not in BACKENDS:
         raise MetadataError(
@@ -60,7 +60,7 @@ def decoded(documents: Documents, path: str, backend: str, index_key: str | None
         )
     try:
         if backend == "anndata":
-            return anndata.decoded(documents, path, index_key)
+            return anndata.decode(documents, path, index_key)
         if backend == "json":
             return pandas().DataFrame(documents.group(join(path, "table")))
         key = join(path, f"table.{backend}")

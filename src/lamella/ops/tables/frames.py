@@ -35,23 +35,24 @@ def pandas() -> Any:
     return module
 
 
-def as_frame(value: Any, name: str) -> pd.DataFrame:
+def as_frame(table: Any, name: str) -> pd.DataFrame:
     """Convert a pandas or polars DataFrame, Arrow table, AnnData, or mapping of columns to a DataFrame; else raise."""
     pd = pandas()
-    if isinstance(value, pd.DataFrame):
-        frame = value.copy(deep=False)
-    elif hasattr(value, "obs") and hasattr(value, "to_df"):  # AnnData
-        frame = value.to_df().join(value.obs)
-    elif hasattr(value, "to_pandas"):
-        frame = value.to_pandas()
-    elif not isinstance(value, Iterable) or isinstance(value, str | bytes):
-        raise WrongTypeError(f"{_what(name)}, not {value!r}.")
+    expected = f"The table {name!r} is a DataFrame, a dict of columns or a list of rows"
+    if isinstance(table, pd.DataFrame):
+        frame = table.copy(deep=False)
+    elif hasattr(table, "obs") and hasattr(table, "to_df"):  # AnnData
+        frame = table.to_df().join(table.obs)
+    elif hasattr(table, "to_pandas"):
+        frame = table.to_pandas()
+    elif not isinstance(table, Iterable) or isinstance(table, str | bytes):
+        raise WrongTypeError(f"{expected}, not {table!r}.")
     else:
         try:
-            frame = pd.DataFrame(value)
+            frame = pd.DataFrame(table)
         except (TypeError, ValueError) as error:
             raise InvalidArgumentError(
-                f"{_what(name)}, not this {type(value).__name__}: {clause(error)}."
+                f"{expected}, not this {type(table).__name__}: {clause(error)}."
             ) from error
     if isinstance(frame.index, pd.MultiIndex):
         frame = frame.reset_index()
@@ -65,10 +66,6 @@ def as_frame(value: Any, name: str) -> pd.DataFrame:
     return frame.astype(sparse) if sparse else frame
 
 
-def _what(name: str) -> str:
-    return f"The table {name!r} is a DataFrame, a dict of columns or a list of rows"
-
-
 def checked_choice(value: str, choices: tuple[str, ...], subject: str) -> str:
     """Return a value that is one of some choices; else raise an error that suggests the nearest one."""
     if value not in choices:
@@ -78,9 +75,9 @@ def checked_choice(value: str, choices: tuple[str, ...], subject: str) -> str:
     return value
 
 
-def fitted(frame: pd.DataFrame, info: TableInfo, name: str) -> tuple[pd.DataFrame, TableInfo]:
+def stored_form(frame: pd.DataFrame, info: TableInfo, name: str) -> tuple[pd.DataFrame, TableInfo]:
     """Return the columns to store, the index first, and the description with the index; raise for missing columns."""
-    if info.type not in ROI_TYPES:  # those of other programs keep their type where they are replaced
+    if info.type not in ROI_TYPES:  # a table of regions of another program may have another type, and keeps it
         checked_choice(info.type, TABLE_TYPES, "type")
     checked_choice(info.backend, BACKENDS, "backend")
     problem = region_problem(frame) if info.type in ROI_TYPES else None
@@ -105,7 +102,7 @@ def fitted(frame: pd.DataFrame, info: TableInfo, name: str) -> tuple[pd.DataFram
 
 
 def region_problem(frame: pd.DataFrame) -> str | None:
-    """Return why the rows of a table are not regions; None if they are. Missing numbers mean the whole axis."""
+    """Return why the rows of a table are not regions; None if they are. A missing number stands for the whole axis."""
     missing = [column for column in ROI_COLUMNS if column not in frame.columns]
     if missing:
         return f"has no columns {', '.join(missing)}"
@@ -191,7 +188,7 @@ def _check_exact(values: pd.Series[Any], backend: str, name: str) -> None:
     numbers = values.cat.categories.to_series() if is_category else values.dropna()
     if not pandas().api.types.is_integer_dtype(numbers.dtype) or not values.isna().any():
         return
-    if any(abs(int(end)) > 2**53 for end in (numbers.min(), numbers.max()) if len(numbers)):
+    if any(abs(int(extreme)) > 2**53 for extreme in (numbers.min(), numbers.max()) if len(numbers)):
         raise InvalidArgumentError(
             f"The column {values.name!r} of the table {name!r} has missing values and integers above 2**53, which "
             f"backend={backend!r} rounds: use {'anndata' if is_category else 'parquet'}, or fill the missing values."

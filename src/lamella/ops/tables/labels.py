@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _UNIT_BYTES = 8 << 20
 _MAX_UNMERGED = 64
-"""Number of units after which their boxes are merged."""
+"""Maximum id_index of units whose boxes are in memory before they are merged."""
 
 
 @dataclass
@@ -53,11 +53,11 @@ def bounding_boxes(
             boxes_of_units[:] = [_merged(boxes_of_units)]
 
     def boxes_in(region: Region) -> Boxes:
-        moved = tuple(
-            slice(span.start + whole.start, span.stop + whole.start)
-            for span, whole in zip(region, within, strict=True)
+        region_of_array = tuple(
+            slice(span.start + outer.start, span.stop + outer.start)
+            for span, outer in zip(region, within, strict=True)
         )
-        return _boxes_of(array, moved)
+        return _boxes_of(array, region_of_array)
 
     run(boxes_in, regions(shape, unit), workers, done=collect)
     return _merged(boxes_of_units) if boxes_of_units else _no_boxes(array.ndim, array.dtype)
@@ -73,21 +73,21 @@ def _boxes_of(array: ImageArray, region: Region) -> Boxes:
     indices = np.nonzero(block)
     if not indices[0].size:
         return _no_boxes(array.ndim, block.dtype)
-    ids, number = np.unique(block[indices], return_inverse=True)
+    ids, id_index = np.unique(block[indices], return_inverse=True)
     start = np.full((len(ids), array.ndim), np.iinfo(np.int64).max)
     stop = np.zeros_like(start)
     for axis, (coordinates, span) in enumerate(zip(indices, region, strict=True)):
-        np.minimum.at(start[:, axis], number, coordinates + span.start)
-        np.maximum.at(stop[:, axis], number, coordinates + span.start + 1)
+        np.minimum.at(start[:, axis], id_index, coordinates + span.start)
+        np.maximum.at(stop[:, axis], id_index, coordinates + span.start + 1)
     return Boxes(ids, start, stop)
 
 
 def _merged(boxes_of_units: list[Boxes]) -> Boxes:
     """Merge the boxes of several units, so that each label has one."""
-    ids, number = np.unique(np.concatenate([boxes.ids for boxes in boxes_of_units]), return_inverse=True)
+    ids, id_index = np.unique(np.concatenate([boxes.ids for boxes in boxes_of_units]), return_inverse=True)
     ndim = boxes_of_units[0].start.shape[1]
     start = np.full((len(ids), ndim), np.iinfo(np.int64).max)
     stop = np.zeros_like(start)
-    np.minimum.at(start, number, np.concatenate([boxes.start for boxes in boxes_of_units]))
-    np.maximum.at(stop, number, np.concatenate([boxes.stop for boxes in boxes_of_units]))
+    np.minimum.at(start, id_index, np.concatenate([boxes.start for boxes in boxes_of_units]))
+    np.maximum.at(stop, id_index, np.concatenate([boxes.stop for boxes in boxes_of_units]))
     return Boxes(ids, start, stop)

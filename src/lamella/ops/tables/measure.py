@@ -50,7 +50,7 @@ _POSITIONS = ("centroid", "centroid_weighted")
 
 @dataclass(frozen=True)
 class _Request:
-    """The requested measurements, and the arrays to measure."""
+    """A checked call of `measure`: the properties, and the arrays to measure."""
 
     labels: ImageArray
     image: ImageArray | None
@@ -60,7 +60,7 @@ class _Request:
     image_axes: tuple[str, ...]
     """Axis names of the image, with "c" for channels."""
     space: tuple[str, ...]
-    """Names of the space axes of the measurement."""
+    """Names of the space axes along which labels extend; without z if there is one plane."""
     channels: tuple[tuple[int, str], ...]
     """Index and name of each channel; empty without a channel axis."""
     properties: tuple[str, ...]
@@ -78,24 +78,24 @@ class _Request:
         return lengths
 
     @property
-    def loops(self) -> list[str]:
-        """Names of the axes along which each index is measured alone."""
+    def separate_axes(self) -> list[str]:
+        """Names of the axes along which each index is measured separately, such as time."""
         return [name for name in self.lengths if name not in self.space and name != "c"]
 
     def label_region(self, index: dict[str, int], box: dict[str, slice]) -> Region:
-        """Return the region of the labels at an index along the other axes."""
+        """Return the region of the labels array for a box of space axes, at an index of the separate axes."""
         indices = {**index, "c": 0}
         return tuple(
             box[name] if name in box else slice(indices[name], indices[name] + 1) for name in self.axes
         )
 
     def read_labels(self, index: dict[str, int], box: dict[str, slice]) -> NDArray[Any]:
-        """Read labels as an array with the axes of ``space``."""
+        """Read the labels of a region as an array with the axes of ``space``."""
         block = np.asarray(self.labels[self.label_region(index, box)])
         return block.reshape([box[name].stop - box[name].start for name in self.space])
 
     def read_image(self, index: dict[str, int], box: dict[str, slice]) -> NDArray[Any] | None:
-        """Read pixels, with channels along a last axis if there is a channel axis."""
+        """Read the pixels of a region, with channels along a last axis if there is a channel axis."""
         if self.image is None:
             return None
         shape = [box[name].stop - box[name].start for name in self.space]
@@ -137,7 +137,7 @@ def measure(
             tables.append(table)
             count.add(len(table["label"]))
 
-        run(partial(_measured, request, regionprops), units, workers, done=done)
+        run(partial(_measure_unit, request, regionprops), units, workers, done=done)
     return _frame(labels, request, tables)
 
 
@@ -196,16 +196,15 @@ def _request(
     _check_same_shape(labels, position, lengths, image_axes, image)
     while len(space) > 2 and lengths[space[0]] == 1:
         space = space[1:]
-    scale = dict(zip(axes, labels.get_effective_scale(label_level), strict=True))
-    origin = dict(zip(axes, labels.get_effective_translation(label_level), strict=True))
-    measured = () if channel is None else _channels(position, channels)  # also checks unused names
-    return _Request(
+    scale = dict(zip(axes, labels.get_effective_scale(label_level), strict=True)) origin = dict(zip(axes,
+    labels.get_effective_translation(label_level), strict=True)) measured_channels = () if channel is None else
+    _channels(position, channels)  # checks names also without intensities return _Request(
         labels[label_level],
         image,
         axes,
         image_axes,
         tuple(space),
-        () if image is None else measured,
+        () if image is None else measured_channels,
         tuple(name for name in dict.fromkeys(names) if name != "label"),
         tuple(scale[name] if physical else 1.0 for name in space),
         tuple(origin[name] if physical else 0.0 for name in space),
@@ -240,7 +239,7 @@ def _channels(position: Position, channels: Sequence[str | int] | None) -> tuple
     names = position.channel_names
     if channels is None:
         return tuple(enumerate(names))
-    chosen: list[Any] = (
+    requested: list[Any] = (
         items_of(channels, "The argument channels is a list of names")
         if text_of_name(channels) is None
         else [channels]
@@ -249,7 +248,7 @@ def _channels(position: Position, channels: Sequence[str | int] | None) -> tuple
         position.get_channel_index(name)
         if isinstance(name, str) or text_of_name(name) is None
         else operator.index(name)
-        for name in chosen
+        for name in requested
     ]
     outside = [index for index in indexes if not 0 <= index < len(names)]
     if outside:
@@ -260,13 +259,13 @@ def _channels(position: Position, channels: Sequence[str | int] | None) -> tuple
 def _units(
     labels: LabelImage, request: _Request, workers: Workers
 ) -> Iterator[tuple[dict[str, int], NDArray[Any], dict[str, slice]]]:
-    """Yield labels to measure together: an index along the other axes, the labels, the region that contains them."""
-    lengths, loops = request.lengths, request.loops
+    """Yield units: an index of the separate axes, labels near each other, and the box that contains them."""
+    lengths, separate_axes = request.lengths, request.separate_axes
     whole = {name: slice(0, lengths[name]) for name in request.space}
     region_of_boxes: Region | None = None
     boxes: Boxes | None = None
-    for numbers in product(*(range(lengths[name]) for name in loops)):
-        index = dict(zip(loops, numbers, strict=True))
+    for numbers in product(*(range(lengths[name]) for name in separate_axes)):
+        index = dict(zip(separate_axes, numbers, strict=True))
         region = request.label_region(index, whole)
         if region != region_of_boxes or boxes is None:
             region_of_boxes, level = region, request.labels.path.rpartition("/")[2]
@@ -276,7 +275,7 @@ def _units(
 
 
 def _batches(request: _Request, boxes: Boxes) -> Iterator[tuple[NDArray[Any], dict[str, slice]]]:
-    """Group labels that lie near each other."""
+    """Yield groups of labels that lie near each other, each with the box that contains them."""
     if not len(boxes):
         return
     axes = [request.axes.index(name) for name in request.space]
@@ -285,7 +284,7 @@ def _batches(request: _Request, boxes: Boxes) -> Iterator[tuple[NDArray[Any], di
     voxel_bytes = request.labels.dtype.itemsize + 24  # with the indices by which labels are renumbered
     if request.image is not None:
         voxel_bytes += 2 * request.image.dtype.itemsize * max(1, len(request.channels))
-    chunk = [min(n, request.labels.chunks[axis]) for n, axis in zip(shape, axes, strict=True)]
+    chunk = [min(length, request.labels.chunks[axis]) for length, axis in zip(shape, axes, strict=True)]
     tile = piece_shape(shape, chunk, voxel_bytes, _UNIT_BYTES)
     is_large = (stop - start).prod(axis=1) > prod(tile)
     _, group = np.unique(start // np.asarray(tile), axis=0, return_inverse=True)
@@ -300,18 +299,19 @@ def _batches(request: _Request, boxes: Boxes) -> Iterator[tuple[NDArray[Any], di
         yield boxes.ids[members], box
 
 
-def _measured(
+def _measure_unit(
     request: _Request, regionprops: Any, unit: tuple[dict[str, int], NDArray[Any], dict[str, slice]]
 ) -> dict[str, Any]:
-    """Measure some labels; return columns with their final names and the index along the other axes."""
+    """Measure the labels of a unit; return columns with their final names and the index of the separate axes."""
     index, ids, box = unit
     ids = np.sort(ids)
     block = request.read_labels(index, box)
+    # Renumber the labels of this unit from 1, and remove others, so that scikit-image has no table of all ids.
     row = np.minimum(np.searchsorted(ids, block), len(ids) - 1)
-    compact = np.where(ids[row] == block, row + 1, 0).astype(np.int32)
+    renumbered = np.where(ids[row] == block, row + 1, 0).astype(np.int32)
     try:
         measured = regionprops(
-            compact,
+            renumbered,
             request.read_image(index, box),
             properties=("label", *request.properties),
             spacing=request.spacing,
@@ -319,50 +319,49 @@ def _measured(
     except (NotImplementedError, ValueError) as error:
         raise InvalidArgumentError(
             f"{request.labels.node_path} cannot be measured: {clause(error)}. Some properties need two space axes, "
-            "or voxels "
-            "of one size (physical=False)."
+            "or voxels of one size (physical=False)."
         ) from error
     columns: dict[str, Any] = {**index, "label": ids[measured.pop("label") - 1]}
     starts = [box[name].start for name in request.space]
     for name, values in measured.items():
-        columns[_column(request, name)] = _moved(request, name, values, starts)
+        columns[_column(request, name)] = _in_image(request, name, values, starts)
     return columns
 
 
 def _column(request: _Request, name: str) -> str:
-    """Return the name of a column, with the names of channels and axes: "intensity_mean-DAPI", "centroid-y"."""
-    prop, *numbers = name.split("-")
-    if request.channels and _needs_intensity(prop):
+    """Return the name of a column with names instead of numbers: "intensity_mean-DAPI", "centroid-y"."""
+    property_name, *numbers = name.split("-")
+    if request.channels and _needs_intensity(property_name):
         numbers[-1] = request.channels[int(numbers[-1])][1]
-    if prop in _POSITIONS:
+    if property_name in _POSITIONS:
         numbers[0] = request.space[int(numbers[0])]
-    if prop == "bbox":
-        half, axis = divmod(int(numbers[0]), len(request.space))
-        numbers = ["stop" if half else "start", request.space[axis]]
-    return "-".join([prop, *numbers])
+    if property_name == "bbox":
+        is_stop, axis = divmod(int(numbers[0]), len(request.space))
+        numbers = ["stop" if is_stop else "start", request.space[axis]]
+    return "-".join([property_name, *numbers])
 
 
-def _moved(request: _Request, name: str, values: Any, starts: Sequence[int]) -> Any:
+def _in_image(request: _Request, name: str, values: Any, starts: Sequence[int]) -> Any:
     """Convert positions in the region to positions in the image; return other values unchanged."""
-    prop, *numbers = name.split("-")
-    if prop in _POSITIONS:
+    property_name, *numbers = name.split("-")
+    if property_name in _POSITIONS:
         axis = int(numbers[0])
         return values + starts[axis] * request.spacing[axis] + request.origin[axis]
-    if prop == "bbox":
+    if property_name == "bbox":
         return values + starts[int(numbers[0]) % len(request.space)]
     return values
 
 
 def _frame(labels: LabelImage, request: _Request, tables: list[dict[str, Any]]) -> pd.DataFrame:
     pd = pandas()
-    lengths, loops = request.lengths, request.loops
+    lengths, separate_axes = request.lengths, request.separate_axes
     if tables:
         frame = pd.concat([pd.DataFrame(table) for table in tables], ignore_index=True)
     else:
-        frame = pd.DataFrame({name: [] for name in (*loops, "label", *request.properties)})
-    frame = frame.sort_values([*loops, "label"], kind="stable")
+        frame = pd.DataFrame({name: [] for name in (*separate_axes, "label", *request.properties)})
+    frame = frame.sort_values([*separate_axes, "label"], kind="stable")
     frame["label"] = as_ids(frame["label"])
-    frame = frame.drop(columns=[name for name in loops if lengths[name] == 1]).set_index("label")
+    frame = frame.drop(columns=[name for name in separate_axes if lengths[name] == 1]).set_index("label")
     frame.attrs[DESCRIPTION] = {"type": FEATURE, "label": labels.name}
     return frame
 
@@ -384,16 +383,16 @@ def measure_store(
     """Measure the labels of a name in all images that have them; store the tables, and return row counts by path."""
     check_progress(progress)
     node = open_ome_zarr(path, mode="r+", disable_path_checking=follow_links, storage_options=storage_options)
-    chosen = {path: position for path, position in images_of(node).items() if labels in position.labels}
-    if not chosen:
+    images = {path: position for path, position in images_of(node).items() if labels in position.labels}
+    if not images:
         raise NodeNotFoundError(f"No image of {node.node_path} has labels {labels!r}.")
     rows: dict[str, int] = {}
     with (
-        logged("Measure the labels %s of %s", labels, counted(len(chosen), "image")),
+        logged("Measure the labels %s of %s", labels, counted(len(images), "image")),
         reporting(progress, "images") as report_progress,
     ):
-        count = Count(report_progress, "images", len(chosen))
-        for path_in_node, position in chosen.items():
+        count = Count(report_progress, "images", len(images))
+        for path_in_node, position in images.items():
             frame = position.labels[labels].measure(
                 properties, channels=channels, level=level, physical=physical, name=table or labels, jobs=jobs
             )

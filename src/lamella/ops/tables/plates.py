@@ -62,8 +62,8 @@ def concatenated(plate: Plate, name: str, positions: Iterable[str] | None, jobs:
         frame = tables_by_path[path]
         frame = frame if frame.index.name is None else frame.reset_index()
         well, _, field = path.rpartition("/")
-        reserved = [column for column in ("well", "field") if column in frame.columns]
-        frame = frame.rename(columns={column: f"{column}_of_table" for column in reserved})
+        own_names = [column for column in ("well", "field") if column in frame.columns]
+        frame = frame.rename(columns={column: f"{column}_of_table" for column in own_names})
         frame.insert(0, "well", well)
         frame.insert(1, "field", field)
         frame.attrs.clear()
@@ -76,24 +76,24 @@ def concatenated(plate: Plate, name: str, positions: Iterable[str] | None, jobs:
 
 
 def _exact(frame: pd.DataFrame, frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return a frame whose large integers stay exact where other frames lack their column, or have other integers.
+    """Return a frame whose integers above 2**53 stay exact when it is concatenated with the others.
 
-    Such columns become float64, which has 53 bits, unless they are of a nullable type.
+    Without a nullable type, a column that another frame lacks, or has as other integers, would become float64.
     """
     types = pandas().api.types
     exact = {}
     for name in frame.columns:
-        columns = [one[name].dropna() for one in frames if name in one.columns]
+        columns = [other[name].dropna() for other in frames if name in other.columns]
         dtypes = {getattr(column.dtype, "numpy_dtype", column.dtype) for column in columns}
         if not all(map(types.is_integer_dtype, dtypes)):
             continue
         if len(columns) == len(frames) and np.result_type(*dtypes).kind != "f":
             continue
-        ends = [int(end) for column in columns if len(column) for end in (column.min(), column.max())]
-        if not any(abs(end) > 2**53 for end in ends):
+        extremes = [int(number) for column in columns if len(column) for number in (column.min(), column.max())]
+        if not any(abs(number) > 2**53 for number in extremes):
             continue
-        if max(ends) < 2**63:
+        if max(extremes) < 2**63:
             exact[name] = "Int64"
-        elif min(ends) >= 0:  # no type has both negative numbers and these
+        elif min(extremes) >= 0:  # no type has both negative numbers and these
             exact[name] = "UInt64"
     return frame.astype(exact) if exact else frame

@@ -44,9 +44,10 @@ class Roi:
     name : str
         Its name in the table.
     bounds : dict
-        Start and end along each axis that the table names, in the unit of the axis, from the first edge of the image.
+        Start and end along each axis for which the table has columns, in the unit of the axis, from the first edge of
+        the image.
     label : int or None
-        The label that it is the region of.
+        The label whose bounding box the region is; None for other regions.
     table : str
         Name of the table.
     position : Position
@@ -152,11 +153,11 @@ def _rois_of(position: Position, table: str) -> Iterator[Roi]:
     for number, name in enumerate(frame.index):
         bounds = {}
         for axis, ratio in ratios.items():
-            first, length, _ = _COLUMNS[axis]
-            if first in frame.columns and length in frame.columns:
-                start, extent = float(frame[first].iloc[number]), float(frame[length].iloc[number])
-                if np.isfinite([start, extent]).all():
-                    bounds[axis] = (start * ratio, (start + extent) * ratio)
+            start_column, length_column, _ = _COLUMNS[axis]
+            if start_column in frame.columns and length_column in frame.columns:
+                start, length = float(frame[start_column].iloc[number]), float(frame[length_column].iloc[number])
+                if np.isfinite([start, length]).all():
+                    bounds[axis] = (start * ratio, (start + length) * ratio)
         label = ids[number]
         yield Roi(str(name), bounds, None if label is None else int(label), table, position)
 
@@ -174,28 +175,28 @@ def _ratios(position: Position) -> dict[str, float]:
 
 
 def cut_rois(position: Position, frame: pd.DataFrame, region: Mapping[str, tuple[int, int]]) -> pd.DataFrame:
-    """Return a table of regions for an image that is cut out of another one, measured from its first edge.
+    """Return a table of regions for an image that is cut out of another one, measured from the first edge of the cut.
 
-    ``region`` is start and stop in voxels of level 0 of ``position``, by axis. The regions of the table end where the
-    new image ends; those outside of it are left out. Raise InvalidArgumentError for rows that are not regions.
+    ``region`` is the cut: start and stop in voxels of level 0 of ``position``, by axis. Regions are clipped to the cut;
+    those outside of it are left out. Raise InvalidArgumentError for rows that are not regions.
     """
     if problem := region_problem(frame):
         raise InvalidArgumentError(f"The table lists no regions: it {problem}.")
-    units = _ratios(position)
+    ratios = _ratios(position)
     sizes = dict(
         zip(position.axis_names, position.get_effective_scale(position.dataset_paths[0]), strict=True)
     )
     cut, inside = frame.copy(), np.ones(len(frame), bool)
     for axis, (begin, end) in region.items():
-        first, length, _ = _COLUMNS.get(axis, ("", "", ""))
-        size = sizes[axis] / units.get(axis, 1.0)
-        if first not in cut.columns or length not in cut.columns or not size > 0:
+        start_column, length_column, _ = _COLUMNS.get(axis, ("", "", ""))
+        size = sizes[axis] / ratios.get(axis, 1.0)
+        if start_column not in cut.columns or length_column not in cut.columns or not size > 0:
             continue
-        start = cut[first].astype("float64") - begin * size
-        stop = (start + cut[length].astype("float64")).clip(upper=(end - begin) * size)
+        start = cut[start_column].astype("float64") - begin * size
+        stop = (start + cut[length_column].astype("float64")).clip(upper=(end - begin) * size)
         start = start.clip(lower=0)
         inside &= ~((stop - start) <= ROUNDING * size).to_numpy()
-        cut[first], cut[length] = start, stop - start
+        cut[start_column], cut[length_column] = start, stop - start
     return cut[inside]
 
 
@@ -203,12 +204,12 @@ def roi_frame(position: Position, rois: Mapping[str, Mapping[str, Sequence[float
     """Return a table of regions by name, from starts and ends along axes in the units of the axes."""
     ratios, extents = _ratios(position), _extents(position)
     rows: dict[str, dict[str, float]] = {}
-    text = "The argument rois maps names of regions to bounds, such as {'FOV_1': {'x': (0, 16)}}"
+    expected = "The argument rois maps names of regions to bounds, such as {'FOV_1': {'x': (0, 16)}}"
     if not isinstance(rois, Mapping):
-        raise WrongTypeError(f"{text}, not {rois!r}.")
+        raise WrongTypeError(f"{expected}, not {rois!r}.")
     for name, bounds in rois.items():
         if not isinstance(bounds, Mapping):
-            raise WrongTypeError(f"{text}; the bounds of {name!r} are {bounds!r}.")
+            raise WrongTypeError(f"{expected}; the bounds of {name!r} are {bounds!r}.")
         unknown = [axis for axis in bounds if str(axis).lower() not in ratios]
         if unknown:
             raise InvalidArgumentError(
@@ -218,12 +219,12 @@ def roi_frame(position: Position, rois: Mapping[str, Mapping[str, Sequence[float
         intervals = {str(axis).lower(): _interval(name, axis, interval) for axis, interval in bounds.items()}
         row: dict[str, float] = {}
         for axis in "xyzt":
-            first, length, _ = _COLUMNS[axis]
+            start_column, length_column, _ = _COLUMNS[axis]
             if axis == "t" and axis not in intervals:
                 continue
             start, stop = intervals.get(axis, (0.0, extents.get(axis, 1.0)))
             ratio = ratios.get(axis, 1.0)
-            row[first], row[length] = start / ratio, (stop - start) / ratio
+            row[start_column], row[length_column] = start / ratio, (stop - start) / ratio
         rows[str(name)] = row
     pd = pandas()
     columns = [*ROI_COLUMNS, *(_COLUMNS["t"][:2] if any("t_second" in row for row in rows.values()) else ())]
@@ -263,13 +264,13 @@ def label_roi_frame(image: LabelImage) -> pd.DataFrame:
     names, scale, ratios = image.axis_names, image.scale, _ratios(image)
     columns: dict[str, Any] = {}
     for axis in "xyzt":
-        first, length, _ = _COLUMNS[axis]
+        start_column, length_column, _ = _COLUMNS[axis]
         if axis in names and (axis != "t" or image.data.shape[names.index("t")] > 1):
             axis_index = names.index(axis)
             size = scale[axis_index] / ratios[axis]
-            columns[first] = boxes.start[:, axis_index] * size
-            columns[length] = (boxes.stop[:, axis_index] - boxes.start[:, axis_index]) * size
+            columns[start_column] = boxes.start[:, axis_index] * size
+            columns[length_column] = (boxes.stop[:, axis_index] - boxes.start[:, axis_index]) * size
         elif axis != "t":
-            columns[first], columns[length] = np.zeros(len(boxes.ids)), np.ones(len(boxes.ids))
+            columns[start_column], columns[length_column] = np.zeros(len(boxes.ids)), np.ones(len(boxes.ids))
     order = [*ROI_COLUMNS, *(name for name in columns if name not in ROI_COLUMNS)]
     return pd.DataFrame(columns, index=as_ids(boxes.ids).rename("label"), columns=order)

@@ -1,7 +1,8 @@
 """Write, delete and rename tables, and the list of table names. A kill leaves the old table or the new one.
 
-In a folder, `Storage.replace` replaces a table in one step. Elsewhere the new content is written under another path,
-which the list records for readers, and is copied over the old one; the next writer finishes the copy.
+On a local disk, the new folder replaces the old one in one step. Elsewhere the new content is written to a temporary
+path, which is recorded beside the list of tables, so that readers open it; then it is copied over the old content. If a
+call is killed meanwhile, the next writer finishes the copy.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from lamella.errors import (
     did_you_mean,
 )
 from lamella.ops.renaming import check_not_renamed_by_another, renamed_by_another
-from lamella.ops.tables.encoding import decoded, encoded
-from lamella.ops.tables.frames import DESCRIPTION, as_frame, checked_choice, fitted, with_index
+from lamella.ops.tables.encoding import decode_table, encode_table
+from lamella.ops.tables.frames import DESCRIPTION, as_frame, checked_choice, stored_form, with_index
 from lamella.spec.own_key import (
     COPIED,
     COPYING,
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lamella.nodes.tables import Tables
-    from lamella.ops.tables.encoding import Encoded
+    from lamella.ops.tables.encoding import TableContent
     from lamella.types import JSONObject
 
 _KIND = "The table "
@@ -67,21 +68,21 @@ def read_table(tables: Tables, name: str) -> pd.DataFrame:
     """Read a table; see :meth:`Tables.__getitem__`."""
     path = content_path(tables, name)
     info = table_info(tables.documents.group(path))
-    return with_index(decoded(tables.documents, path, info.backend, info.index_key), info)
+    return with_index(decode_table(tables.documents, path, info.backend, info.index_key), info)
 
 
 def content_path(tables: Tables, name: str) -> str:
     """Return the path of a table's content: a temporary one while the table is being replaced."""
     attributes = tables.group_attributes
     if name not in table_names(attributes):
-        raise _missing(tables, name)
-    record = _record(attributes)
+        raise _missing_table(tables, name)
+    record = _read_record(attributes)
     if record is not None and record[0] == name:
         return tables.node_path.child(record[1]).path
     return tables.node_path.child(name).path
 
 
-def _missing(tables: Tables, name: str) -> NodeNotFoundError:
+def _missing_table(tables: Tables, name: str) -> NodeNotFoundError:
     names = list(tables)
     return NodeNotFoundError(
         f"There is no table {name!r} in {tables.node_path}. The tables are: {', '.join(names) or 'none'}."
@@ -89,9 +90,9 @@ def _missing(tables: Tables, name: str) -> NodeNotFoundError:
     )
 
 
-def _record(attributes: JSONObject) -> tuple[str, str] | None:
+def _read_record(attributes: JSONObject) -> tuple[str, str] | None:
     record = read_replacing_table(attributes)
-    # The name comes from a document, and the folder is deleted: it must be a temporary one of lamella.
+    # The folder of this name will be deleted, so it has to be a temporary name of lamella, whatever the document says.
     return record if record is not None and is_private(record[1]) else None
 
 
@@ -125,15 +126,15 @@ def write_locked_table(
     """Write a table; the caller has locked the members of the image or plate."""
     documents = tables.documents
     finish_changes(tables)
-    old = _stored(tables, name)
+    old = _stored_attributes(tables, name)
     if old is not None and not overwrite:
         raise NodeExistsError(f"{tables.node_path} has a table {name!r} already: pass overwrite=True.")
-    backend = _stored_backend(tables, name, backend, is_new=old is None)
-    info = _described(frame, table_info(old) if old is not None else None, kind, label, backend)
+    backend = _choose_backend(tables, name, backend, is_new=old is None)
+    info = _describe_table(frame, table_info(old) if old is not None else None, kind, label, backend)
     _check_label(tables, name, info)
-    columns, info = fitted(frame, info, name)
-    content = encoded(columns, info.backend, info.index_key, documents.format, name)
-    others = {} if old is None else _fitted_lists(other_attributes(old), columns)
+    columns, info = stored_form(frame, info, name)
+    content = encode_table(columns, info.backend, info.index_key, documents.format, name)
+    others = {} if old is None else _without_missing_columns(other_attributes(old), columns)
     content = content._replace(attributes={**others, **content.attributes, **info.to_attributes()})
     documents.put_missing_group(tables.path, {"tables": []})
     if old is None:
@@ -142,7 +143,7 @@ def write_locked_table(
         _replace(tables, name, content)
 
 
-def _stored_backend(tables: Tables, name: str, backend: str | None, *, is_new: bool) -> str | None:
+def _choose_backend(tables: Tables, name: str, backend: str | None, *, is_new: bool) -> str | None:
     """Return the backend to write; in icechunk, which stores no plain files, anndata by default."""
     can_store = getattr(tables.documents.storage.service, "can_store", None)
     if can_store is None or can_store(join(tables.path, f"{name}/table.{backend}")):
@@ -161,7 +162,7 @@ def _check_table_name(name: str) -> None:
     check_new_name(name)
 
 
-def _stored(tables: Tables, name: str) -> JSONObject | None:
+def _stored_attributes(tables: Tables, name: str) -> JSONObject | None:
     """Return the attributes of a listed table; None without one."""
     path = tables.node_path.child(name).path
     if name not in table_names(tables.group_attributes) or tables.documents.kind(path) != "group":
@@ -169,7 +170,7 @@ def _stored(tables: Tables, name: str) -> JSONObject | None:
     return tables.documents.group(path)
 
 
-def _described(
+def _describe_table(
     frame: pd.DataFrame, old: TableInfo | None, kind: str | None, label: str | None, backend: str | None
 ) -> TableInfo:
     """Return the description of a table: from the arguments, else from the frame, else from the old table."""
@@ -198,8 +199,8 @@ def _check_label(tables: Tables, name: str, info: TableInfo) -> None:
         )
 
 
-def _fitted_lists(attributes: JSONObject, columns: pd.DataFrame) -> JSONObject:
-    """Return attributes in which the lists of columns have no columns that the table lacks."""
+def _without_missing_columns(attributes: JSONObject, columns: pd.DataFrame) -> JSONObject:
+    """Return attributes whose lists of columns (``..._columns``) name only columns of the table."""
     names = set(columns.columns)
     return {
         key: [name for name in value if name in names]
@@ -209,7 +210,7 @@ def _fitted_lists(attributes: JSONObject, columns: pd.DataFrame) -> JSONObject:
     }
 
 
-def _create(tables: Tables, name: str, content: Encoded) -> None:
+def _create(tables: Tables, name: str, content: TableContent) -> None:
     """Write a table that is not listed yet, and list it."""
     documents, path = tables.documents, tables.node_path.child(name).path
     if documents.storage.exists(path):  # remains of a killed call
@@ -223,7 +224,7 @@ def _create(tables: Tables, name: str, content: Encoded) -> None:
     _edit_list(tables, lambda names: [*names, name])
 
 
-def _replace(tables: Tables, name: str, content: Encoded) -> None:
+def _replace(tables: Tables, name: str, content: TableContent) -> None:
     documents, path = tables.documents, tables.node_path.child(name).path
     temporary = temporary_name(".tmp")
     new = tables.node_path.child(temporary).path
@@ -248,7 +249,7 @@ def _record_replacement(tables: Tables, record: tuple[str, str]) -> bool:
     stored: list[tuple[str, str] | None] = []
 
     def edit(attributes: JSONObject) -> JSONObject:
-        stored.append(_record(attributes))
+        stored.append(_read_record(attributes))
         return with_replacing_table(attributes, record) if stored[-1] is None else attributes
 
     tables.documents.edit_group(tables.path, edit)
@@ -326,7 +327,7 @@ def _delete_renamed(tables: Tables, record: RenamingRecord) -> None:
 def _finish_replacing(tables: Tables) -> None:
     """Copy the new content of a table over the old one, if the list records an unfinished replacement."""
     documents = tables.documents
-    record = _record(tables.group_attributes)
+    record = _read_record(tables.group_attributes)
     if record is None:
         return
     name, temporary = record
@@ -335,17 +336,16 @@ def _finish_replacing(tables: Tables) -> None:
         keys = documents.storage.keys_below(new)
         # The old files are not deleted first: another program may have finished, and deleted `new`.
         _copy(tables, new, path)
-        if (
-            _record(tables.group_attributes) == record
-        ):  # so no program had deleted files before `keys` were listed
-            kept = {path + key[len(new) :] for key in keys}
+        # With an unchanged record no other program has deleted files of `new` before `keys` were listed.
+        if _read_record(tables.group_attributes) == record:
+            new_keys = {path + key[len(new) :] for key in keys}
             for key in documents.storage.keys_below(path):
-                if key not in kept:
+                if key not in new_keys:
                     documents.storage.delete(key)
     documents.edit_group(
         tables.path,
         lambda attributes: (
-            with_replacing_table(attributes, None) if _record(attributes) == record else attributes
+            with_replacing_table(attributes, None) if _read_record(attributes) == record else attributes
         ),
     )
     abandon(temporary)
@@ -353,7 +353,7 @@ def _finish_replacing(tables: Tables) -> None:
         documents.delete(new)
 
 
-def _put(tables: Tables, path: str, content: Encoded) -> None:
+def _put(tables: Tables, path: str, content: TableContent) -> None:
     """Write a new table; in a store without locks the document of its group is written last."""
     documents = tables.documents
     files = ((join(path, key), data) for key, data in content.files.items())
@@ -396,10 +396,10 @@ def delete_table(tables: Tables, name: str) -> None:
         is_stored = documents.storage.exists(path)
         # A killed deletion leaves an unlisted table.
         if not is_stored and name not in table_names(tables.group_attributes):
-            raise _missing(tables, name)
+            raise _missing_table(tables, name)
         if is_stored:
             documents.storage.check_deletable(path)
-        # Also if the name was not listed: the service may have returned an old list.
+        # Even if the name was not listed: a service may have returned an old list.
         _edit_list(tables, lambda names: [listed for listed in names if listed != name])
         if is_stored:
             documents.delete(path)
@@ -415,7 +415,7 @@ def rename_table(tables: Tables, old: str, new: str) -> None:
             return
         names = table_names(tables.group_attributes)
         if old not in names:
-            raise _missing(tables, old)
+            raise _missing_table(tables, old)
         if old == new:
             return
         if new in names:
@@ -440,7 +440,7 @@ def _rename_by_copy(tables: Tables, record: RenamingRecord) -> None:
         try:
             _copy(tables, source, target)
             if copying is not None:
-                _delete_others(tables, source, target)
+                _delete_surplus_files(tables, source, target)
             _change_record(tables, copying, copied, lists=True)
         except BaseException:
             if copying is not None:
@@ -450,12 +450,12 @@ def _rename_by_copy(tables: Tables, record: RenamingRecord) -> None:
         _delete_renamed(tables, copied)
 
 
-def _delete_others(tables: Tables, path: str, copy: str) -> None:
-    """Delete the files of a copy that the table at a path does not have."""
+def _delete_surplus_files(tables: Tables, path: str, copy: str) -> None:
+    """Delete the files in a copy that the table at a path does not have."""
     storage = tables.documents.storage
-    kept = {copy + key[len(path) :] for key in storage.keys_below(path)}
+    expected = {copy + key[len(path) :] for key in storage.keys_below(path)}
     for key in storage.keys_below(copy):
-        if kept and key not in kept:
+        if expected and key not in expected:
             storage.delete(key)
 
 

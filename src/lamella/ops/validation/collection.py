@@ -1,4 +1,4 @@
-"""Walk through bioformats2raw collections and scenes, and check them (BF-02 to BF-07, CT-26)."""
+"""Visit bioformats2raw collections and scenes in an inspection, and check their members (BF-02 to BF-07, CT-26)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 XML_FILE = "METADATA.ome.xml"
 
 _PIXELS = ("BinData", "BinaryOnly", "TiffData")
-"""Elements that are not allowed in OME-XML without pixels."""
+"""Elements of OME-XML that contain or name pixels; OME-XML beside a store has ``MetadataOnly`` instead."""
 
 
 def visit_collection(inspection: Inspection, node: StoredNode) -> None:
@@ -32,17 +32,17 @@ def visit_collection(inspection: Inspection, node: StoredNode) -> None:
         inspection.check_document("ome", ome)
     # In 0.5 the folder of the OME-XML often has no document (A23), so the file is checked without it.
     series = ome.ome.get("series")
-    listed = strings(series) if isinstance(series, list) else None
+    series_paths = strings(series) if isinstance(series, list) else None
     plate = node.ome.get("plate")
-    if listed is not None:
-        images = list(dict.fromkeys(listed))
+    if series_paths is not None:
+        images = list(dict.fromkeys(series_paths))
         _visit_series(inspection, node, ome, images, version)
     elif isinstance(plate, dict):
         images = _plate_images(inspection, node, plate)
     else:
         images = _visit_numbered(inspection, node, version)
     if isinstance(plate, dict):
-        _check_series_of_plate(inspection, node, ome, plate, listed, version)
+        _check_series_of_plate(inspection, node, ome, plate, series_paths, version)
     else:
         _check_missing_plate(inspection, node, images, version)
     _check_xml(inspection, node, images, version)
@@ -72,6 +72,7 @@ def _visit_numbered(inspection: Inspection, node: StoredNode, version: str) -> l
 
 
 def _plate_images(inspection: Inspection, node: StoredNode, plate: JSONObject) -> list[str]:
+    """Return the paths of the images that a plate and its wells list."""
     images = []
     for _, entry in objects(plate.get("wells")):
         path = entry.get("path")
@@ -87,16 +88,16 @@ def _check_series_of_plate(
     node: StoredNode,
     ome: StoredNode,
     plate: JSONObject,
-    listed: list[str] | None,
+    series_paths: list[str] | None,
     version: str,
 ) -> None:
-    if listed is None:
+    if series_paths is None:
         found = "the group OME lists no series beside the plate"
         inspection.report("BF-04", node, found, "list all images in series of the group OME", version=version)
         return
     images = _plate_images(inspection, node, plate)
-    if sorted(images) != sorted(listed):
-        differing = sorted(set(images) ^ set(listed))
+    if sorted(images) != sorted(series_paths):
+        differing = sorted(set(images) ^ set(series_paths))
         found = f"the plate and series differ in {describe(differing) if differing else 'the images listed twice'}"
         remedy = "list the images of the plate"
         inspection.report("BF-04", ome, found, remedy, at=ome.location("series"), version=version)
@@ -137,7 +138,7 @@ def _check_xml(inspection: Inspection, node: StoredNode, images: list[str], vers
             "BF-03", ome_path, found, "write OME-XML with MetadataOnly", level="MUST", version=version
         )
     elements = list(children(root, "Image"))
-    difference = None
+    difference = ""
     if len(elements) != len(images):
         difference = f"{XML_FILE} has {len(elements)} images, the collection {len(images)}"
     else:
@@ -149,12 +150,13 @@ def _check_xml(inspection: Inspection, node: StoredNode, images: list[str], vers
                     f"the series, {describe(path)}, {stored[1]} x {stored[0]}"
                 )
                 break
-    if names[0] == "OME" and difference is not None:
+    if names[0] == "OME" and difference:
         remedy = "describe each image once, in the order of the series"
         inspection.report("BF-07", ome_path, difference, remedy, version=version)
 
 
 def _described_plane(element: Element) -> tuple[int, ...] | None:
+    """Return height and width of an image in the OME-XML."""
     pixels = next(children(element, "Pixels"), None)
     texts = [] if pixels is None else [pixels.get(key, "") for key in ("SizeY", "SizeX")]
     return tuple(map(int, texts)) if texts and all(text.isdecimal() for text in texts) else None
@@ -181,8 +183,8 @@ def visit_scene(inspection: Inspection, node: StoredNode) -> None:
     entries = objects(scene.get("coordinateTransformations")) if isinstance(scene, dict) else ()
     for number, entry in entries:
         for side in ("input", "output"):
-            end = entry.get(side)
-            path = end.get("path") if isinstance(end, dict) else None
+            reference = entry.get(side)
+            path = reference.get("path") if isinstance(reference, dict) else None
             if not isinstance(path, str) or not path.strip("./") or path in seen:
                 continue
             seen.add(path)

@@ -1,4 +1,4 @@
-"""Walk through plates and wells, and check them (PL-12, WL-01, PL-09, PL-10, and unlisted members)."""
+"""Visit plates and wells in an inspection, and check their members, listed or not (PL-12, PL-09, PL-10, LM-05)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def visit_plate(inspection: Inspection, node: StoredNode) -> None:
     for number, entry in objects(plate.get("wells")):
         path = entry.get("path")
         if isinstance(path, str) and path and path not in checked.fields:
-            checked.fields[path] = _visit_listed(
+            checked.fields[path] = _visit_listed_well(
                 inspection, checked, path, acquisitions, (*at, "wells", number, "path")
             )
     _visit_rows(inspection, checked, plate, acquisitions)
@@ -45,7 +45,7 @@ def visit_plate(inspection: Inspection, node: StoredNode) -> None:
     inspection.finish_group(checked)
 
 
-def _visit_listed(
+def _visit_listed_well(
     inspection: Inspection, checked: CheckedGroup, path: str, acquisitions: Collection[int], at: Location
 ) -> Fields | None:
     well = inspection.read_group(join(checked.node.path, path))
@@ -124,15 +124,15 @@ def visit_well(
         path = entry.get("path")
         if not isinstance(path, str) or not path or path in {listed_path for listed_path, _ in fields}:
             continue
-        number: JSON = entry.get("acquisition")
-        fields.append((path, int(number) if is_integer(number) else None))
+        acquisition: JSON = entry.get("acquisition")
+        fields.append((path, int(acquisition) if is_integer(acquisition) else None))
         image = inspection.read_group(join(node.path, path))
         if image.exists:
             checked.members.append(path)
             inspection.visit_image(image)
         else:
             inspection.report_missing("PL-12", node, (*at, position, "path"), "image", path, version=version)
-    _visit_unlisted(inspection, checked, fields)
+    _visit_unlisted_images(inspection, checked, fields)
     if not checked.members and not checked.unlisted and not node.unreadable:
         inspection.report(
             "PL-12", node, "the well has no images", "remove the empty group", level="SHOULD", version=version
@@ -141,7 +141,7 @@ def visit_well(
     return None if node.unreadable else fields
 
 
-def _visit_unlisted(inspection: Inspection, checked: CheckedGroup, fields: Fields) -> None:
+def _visit_unlisted_images(inspection: Inspection, checked: CheckedGroup, fields: Fields) -> None:
     node, listed = checked.node, {path for path, _ in fields}
     for name in node.members:
         if name in listed:

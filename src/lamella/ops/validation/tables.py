@@ -63,13 +63,13 @@ def _is_table(node: StoredNode) -> bool:
 def _check_list(inspection: Inspection, group: StoredNode, existing: list[str]) -> list[str]:
     """Check the list of tables; return the listed tables that exist."""
     attributes: JSONObject = group.attributes
-    value = attributes.get("tables")
+    stored = attributes.get("tables")
     listed = table_names(attributes)
     replacing = read_replacing_table(attributes)
-    if not isinstance(value, list):
-        problem = "there is no list of tables" if value is None else f"tables is {describe(value)}"
+    if not isinstance(stored, list):
+        problem = "there is no list of tables" if stored is None else f"tables is {describe(stored)}"
         inspection.report("LM-21", group.path, problem, "list the names of the tables")
-    elif len(value) > len(listed):
+    elif len(stored) > len(listed):
         inspection.report(
             "LM-21", group.path, "tables lists a name twice, or no name", "list each once", at=("tables",)
         )
@@ -84,7 +84,7 @@ def _check_list(inspection: Inspection, group: StoredNode, existing: list[str]) 
             f"there is no table {describe(name)}",
             "write it, or remove it from the list",
         )
-        at = ("tables", value.index(name) if isinstance(value, list) else 0)
+        at = ("tables", stored.index(name) if isinstance(stored, list) else 0)
         inspection.report("LM-21", group.path, found, remedy, at=at)
     for name in existing:
         if name not in listed:
@@ -130,12 +130,12 @@ def _check_table(inspection: Inspection, image: StoredNode, table: StoredNode) -
 
 def _check_regions(inspection: Inspection, table: StoredNode, info: TableInfo) -> None:
     """Check the rows of a table of regions (LM-24); a Parquet file only if pyarrow is installed."""
-    from lamella.ops.tables.encoding import decoded
+    from lamella.ops.tables.encoding import decode_table
     from lamella.ops.tables.frames import region_problem
 
     documents = Documents(inspection.reader.storage, V3.number if table.zarr_format == 3 else V2.number)
     try:
-        problem = region_problem(decoded(documents, table.path, info.backend, info.index_key))
+        problem = region_problem(decode_table(documents, table.path, info.backend, info.index_key))
     except MissingDependencyError:
         return
     except LamellaError as error:

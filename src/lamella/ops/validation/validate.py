@@ -109,10 +109,10 @@ class ValidationReport:
         return "\n".join(self.lines())
 
     def lines(self, *, level: Level | None = None) -> Iterator[str]:
-        """Yield the report as text: the verdict, then the findings below the paths of the nodes that have them.
+        """Yield the report as text: the verdict, then the findings, under the paths of the nodes that have them.
 
-        Each MUST comes before each SHOULD; findings that differ only in the node are joined. With a level, only its
-        findings are listed.
+        Broken MUSTs come before SHOULDs. Equal findings of several nodes are listed once. With a ``level``, "MUST" or
+        "SHOULD", only its findings are listed.
 
         Examples
         --------
@@ -241,14 +241,14 @@ def validate(
 def inspect(
     reader: StoreReader, root: str, progress: Progress | None, *, keep_images: bool = False
 ) -> Inspection:
-    """Check all documents from a root on, and report each finished group."""
+    """Check all documents at a root and below it; the progress counts groups."""
     count = Count(progress, "groups")
 
-    def done(checked: CheckedGroup) -> None:
+    def finish(checked: CheckedGroup) -> None:
         count.add()
         archive.add(checked)
 
-    inspection = Inspection(reader, done, keep_images=keep_images)
+    inspection = Inspection(reader, finish, keep_images=keep_images)
     archive = ArchiveCheck(inspection)
     inspection.walk(root)
     if not root:
@@ -270,24 +270,24 @@ def report_of(inspection: Inspection, name: str, *, strict: bool = False) -> Val
     )
 
 
-_PACK = "pack it again with `lamella pack`"
+_PACK_AGAIN = "pack it again with `lamella pack`"
 
 
 class ArchiveCheck:
-    """Checks the archive that contains the inspected store; other stores are not checked."""
+    """Checks the form of a ZIP archive whose content is the inspected store (LM-15 to LM-20); ignores other stores."""
 
     def __init__(self, inspection: Inspection) -> None:
         self._inspection = inspection
         self._unsharded: list[str] = []
 
     def add(self, checked: CheckedGroup) -> None:
-        """Check the arrays of a group."""
+        """Remember the arrays of a group that an archive should have with shards."""
         for array in checked.arrays.values():
             if array.meta is not None and array.meta.shards is None and prod(array.meta.grid) > 1:
                 self._unsharded.append(array.path)
 
     def finish(self) -> None:
-        """Check the archive, if all of it is the store."""
+        """Report the findings of the archive, if the store is one."""
         storage = self._inspection.reader.storage
         if not isinstance(storage, ZipStorage) or storage.path or not self._inspection.group_count:
             return
@@ -297,7 +297,7 @@ class ArchiveCheck:
         names = storage.directory.entries
         if storage.folder:
             self._report(
-                "LM-15", f"the store lies in the folder {storage.folder!r} of the archive", _PACK, level=level
+                "LM-15", f"the store lies in the folder {storage.folder!r} of the archive", _PACK_AGAIN, level=level
             )
         elif V3.group not in names:
             self._report(
@@ -331,9 +331,9 @@ class ArchiveCheck:
     def _check_form(self, storage: ZipStorage) -> None:
         deflated = sum(entry.deflated for entry in storage.directory.entries.values())
         if deflated:
-            self._report("LM-17", f"{counted(deflated, 'entry', 'entries')} compressed", _PACK)
+            self._report("LM-17", f"{counted(deflated, 'entry', 'entries')} compressed", _PACK_AGAIN)
         if not storage.directory.is_zip64:
-            self._report("LM-17", "the archive does not end as ZIP64", _PACK)
+            self._report("LM-17", "the archive does not end as ZIP64", _PACK_AGAIN)
 
     def _check_order(self, storage: ZipStorage) -> None:
         names = list(storage.directory.entries)
@@ -345,18 +345,18 @@ class ArchiveCheck:
                 self._report(
                     "LM-18",
                     f"in the {where} of the archive zarr.json documents are not first, breadth first",
-                    _PACK,
+                    _PACK_AGAIN,
                 )
 
     def _check_comment(self, ome: dict[str, Any] | None) -> None:
         version = self._inspection.version
         if ome is None:
-            self._report("LM-19", "the archive has no comment that names the version", _PACK)
+            self._report("LM-19", "the archive has no comment that names the version", _PACK_AGAIN)
         elif ome.get("version") != version:
             self._report(
                 "LM-19",
                 f"the comment of the archive names version {ome.get('version')!r}, and the store is {version!r}",
-                _PACK,
+                _PACK_AGAIN,
             )
 
     def _report(self, rule: str, found: str, remedy: str, *, level: Level | None = None) -> None:
@@ -366,8 +366,8 @@ class ArchiveCheck:
 def _ome_of(comment: bytes) -> dict[str, Any] | None:
     """Return the OME metadata in the comment of an archive; None without any."""
     try:
-        value = json.loads(comment.rstrip(b"\0"))  # drafts of the RFC asked for a NUL at the end
+        document = json.loads(comment.rstrip(b"\0"))  # drafts of the RFC asked for a NUL at the end
     except (ValueError, RecursionError):
         return None
-    ome = value.get("ome") if isinstance(value, dict) else None
+    ome = document.get("ome") if isinstance(document, dict) else None
     return ome if isinstance(ome, dict) else None

@@ -1,7 +1,8 @@
 """Walk a store for ``validate``: from any root through images, labels, plates, wells and collections.
 
-Every group is read once and checked by the rules of its version; its members are walked, listed or not. Nothing in a
-store raises an error. ``plate`` visits plates, ``collection`` collections and scenes.
+Every group is read once and checked by the rules of its version; then its members are visited, also those that no
+document lists. Damage in a store raises no error: it is a finding. The module ``plate`` visits plates and wells,
+``collection`` collections and scenes, ``tables`` tables.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from lamella.spec.rules import RULES, VERSION_TRAITS, ParentImage, check_arrays,
 from lamella.spec.rules.catalogue import OWN_RULES, own_finding
 from lamella.spec.rules.value import Value, datasets, describe, multiscales, ome_object
 from lamella.spec.versions import detect
-from lamella.store.keys import V2, V3, join
+from lamella.store.keys import V2, V3, ancestors, join
 from lamella.store.metadata.missing_document import (
     content_of,
     documents_of,
@@ -35,13 +36,13 @@ if TYPE_CHECKING:
     from lamella.store.metadata.stored_documents import NodeKind
     from lamella.types import JSON, JSONObject
 
-_DEPTH = 4
+_MAX_DEPTH = 4
 """Maximum depth of nested groups without metadata."""
 
 _CONTAINER_KEYS = {"plate", "bioformats2raw.layout", "well"}
 """Keys by which a group lists its members."""
 
-_ARRAY_RULES_OF_ALL = ("MS-04", "MS-06")
+_ARRAY_RULES_OF_ALL_VERSIONS = ("MS-04", "MS-06")
 """Rules that apply to images of any version, also of an unsupported one."""
 
 
@@ -63,7 +64,7 @@ class CheckedGroup:
 
 
 class Inspection:
-    """One walk of a store, with its findings; ``on_group`` is called with each group after its members."""
+    """One walk of a store, and its findings; ``on_group`` is called with each group when its members are checked."""
 
     def __init__(
         self,
@@ -82,9 +83,9 @@ class Inspection:
         self.copies: list[ConsolidatedCopies] = []
         self.on_group = on_group
         self.keep_images = keep_images
-        self._seen: set[str] = set()
-        self._links: set[str] = set()
-        self._counted: set[str] = set()
+        self._read_paths: set[str] = set()
+        self._reported_links: set[str] = set()
+        self._checked_paths: set[str] = set()
 
     # -- findings ------------------------------------------------------------------------------------------------
 
@@ -119,7 +120,7 @@ class Inspection:
         below: StoredNode | None = None,
         version: str | None = None,
     ) -> None:
-        """Report a member without a document that ``node`` lists; ``path`` is below ``below``, by default ``node``."""
+        """Report a listed member without a document; ``path`` is relative to ``below``, by default to ``node``."""
         found, remedy = self.describe_lost(join((below or node).path, path), node, "group") or (
             f"there is no {kind} {describe(path)}",
             f"write the {kind}, or remove it from the list",
@@ -148,8 +149,8 @@ class Inspection:
     def read_group(self, path: str) -> StoredNode:
         """Read a group, and report problems of its documents."""
         node = self.reader.group(path)
-        if path not in self._seen:
-            self._seen.add(path)
+        if path not in self._read_paths:
+            self._read_paths.add(path)
             self._report_unreadable(node)
             if node.exists:
                 self._compare_copies(node)
@@ -158,9 +159,9 @@ class Inspection:
     def read_array(self, path: str, zarr_format: int | None) -> ArrayNode:
         """Read an array, and report problems of its document."""
         array = self.reader.array(path, zarr_format)
-        if path in self._seen:
+        if path in self._read_paths:
             return array
-        self._seen.add(path)
+        self._read_paths.add(path)
         self._report_unreadable(array)
         if array.problem is not None:
             level: Level = "MUST" if array.facts is None else "SHOULD"
@@ -171,10 +172,10 @@ class Inspection:
 
     def _report_unreadable(self, node: StoredNode) -> None:
         for finding in node.findings:
-            if finding.is_link and finding.found in self._links:
+            if finding.is_link and finding.found in self._reported_links:
                 continue  # reported for a node above
             if finding.is_link:
-                self._links.add(finding.found)
+                self._reported_links.add(finding.found)
             if finding.rule == "ST-06":
                 self.report(
                     "ST-06",
@@ -258,7 +259,7 @@ class Inspection:
             self.visit_image(node, label="image-label" in ome)
         elif "labels" in ome:
             self.visit_labels(node, None)
-        elif not ome.keys() & _CONTAINER_KEYS and depth < _DEPTH:
+        elif not ome.keys() & _CONTAINER_KEYS and depth < _MAX_DEPTH:
             for name in node.members:
                 child = self.read_group(join(node.path, name))
                 if child.kind == "group" or child.unreadable or not child.exists:
@@ -292,9 +293,9 @@ class Inspection:
     def check_group(self, node: StoredNode) -> str:
         """Count a group, and check the rules for groups of any kind; return its version."""
         version = self._node_version(node)
-        if node.unreadable or node.path in self._counted:
+        if node.unreadable or node.path in self._checked_paths:
             return version
-        self._counted.add(node.path)
+        self._checked_paths.add(node.path)
         self.group_count += 1
         if version not in VERSION_TRAITS:
             found = f"the version is {version}, for which there are no rules"
@@ -343,15 +344,15 @@ class Inspection:
         self, node: StoredNode, *, label: bool = False, parent: CheckedGroup | None = None
     ) -> None:
         """Check an image or label image with its arrays and labels; once, even if it is listed several times."""
-        if node.path in self._counted:
+        if node.path in self._checked_paths:
             return
         version = self.check_group(node)
         checked = CheckedGroup("label" if label else "image", node, version)
         self.check_document("image", node)
         if label:
             self.check_document("label", node)
-        typed_ome = ome_object(node.attributes, VERSION_TRAITS[version]) if version in VERSION_TRAITS else {}
-        ome = typed_ome if "multiscales" in typed_ome else node.ome
+        ome_of_version = ome_object(node.attributes, VERSION_TRAITS[version]) if version in VERSION_TRAITS else {}
+        ome = ome_of_version if "multiscales" in ome_of_version else node.ome
         for path in _dataset_paths(ome):
             checked.arrays[path] = self.read_array(join(node.path, path), node.zarr_format)
         if not node.unreadable:
@@ -378,13 +379,16 @@ class Inspection:
             image = ParentImage(parent.node.attributes, levels)
         kind: Kind = "label" if checked.kind == "label" else "image"
         for finding in check_arrays(kind, node.attributes, rules, facts, node=node.path, parent=image):
-            if version not in VERSION_TRAITS and finding.rule not in _ARRAY_RULES_OF_ALL:
+            if version not in VERSION_TRAITS and finding.rule not in _ARRAY_RULES_OF_ALL_VERSIONS:
                 continue
             array = self._array_of(checked, finding) if finding.rule == "MS-04" else None
             if array is not None and array.exists and array.kind != "group":
                 continue  # it exists, and LM-01 or LM-07 describes the problem
-            lost = None if array is None or array.exists else self.describe_lost(array.path, node, "array")
-            self.findings.append(finding if lost is None else replace(finding, found=lost[0], remedy=lost[1]))
+            if array is not None and not array.exists:
+                found_and_remedy = self.describe_lost(array.path, node, "array")
+                if found_and_remedy is not None:
+                    finding = replace(finding, found=found_and_remedy[0], remedy=found_and_remedy[1])
+            self.findings.append(finding)
 
     def _check_keys(self, checked: CheckedGroup) -> None:
         """Check the keys of the levels' chunks; the check of pixels does this itself."""
@@ -397,10 +401,10 @@ class Inspection:
 
     def _array_of(self, checked: CheckedGroup, finding: Finding) -> ArrayNode | None:
         """Return the array whose path is at the location of a finding."""
-        value = checked.node.attributes
+        path = checked.node.attributes
         for key in finding.location:
-            value = value[key]
-        return checked.arrays.get(value)
+            path = path[key]
+        return checked.arrays.get(path)
 
     # -- labels --------------------------------------------------------------------------------------------------
 
@@ -409,8 +413,8 @@ class Inspection:
         version = self.check_group(node)
         self.check_document("labels", node)
         checked = CheckedGroup("labels", node, version)
-        value = node.ome.get("labels")
-        listed = [path for path in value if isinstance(path, str)] if isinstance(value, list) else []
+        stored = node.ome.get("labels")
+        listed = [path for path in stored if isinstance(path, str)] if isinstance(stored, list) else []
         at = node.location("labels")
         for number, path in enumerate(listed):
             if path in listed[:number]:
@@ -430,7 +434,7 @@ class Inspection:
                     node,
                     f"the label image {describe(path)} is not listed",
                     "list it",
-                    at=at if isinstance(value, list) else (),
+                    at=at if isinstance(stored, list) else (),
                     version=version,
                 )
             self.visit_image(image, label=True, parent=parent)
@@ -450,14 +454,14 @@ class Inspection:
                 continue
             if "multiscales" in child.ome or "image-label" in child.ome:
                 images.append((image_path, child))
-            elif child.kind != "array" and depth < _DEPTH:
+            elif child.kind != "array" and depth < _MAX_DEPTH:
                 images.extend(self._unlisted_images(child, image_path, listed, depth + 1))
         return images
 
     def _check_between(self, labels: StoredNode, path: str) -> None:
-        parts = path.split("/")[:-1]
-        for number in range(1, len(parts) + 1):
-            group = self.reader.group(join(labels.path, "/".join(parts[:number])))
+        """Report metadata of groups between the group of labels and a label image."""
+        for folder in ancestors(path)[1:]:
+            group = self.reader.group(join(labels.path, folder))
             if isinstance(group.attributes, dict) and "ome" in group.attributes:
                 found = "a group between labels and a label image has metadata"
                 self.report("LB-06", group, found, "remove them", at=("ome",))
@@ -487,21 +491,24 @@ _V3_KEYS = ("node_type", "attributes", "shape", "data_type", "dimension_names")
 
 
 class ConsolidatedCopies:
-    """The consolidated metadata of a group: copies of documents by path; ``stale`` describes the first that differs."""
+    """The consolidated metadata of a group: copies of the documents below it.
+
+    The walk compares each node that it reads; `finish` compares the others. ``stale`` describes the first difference.
+    """
 
     def __init__(self, path: str, zarr_format: int, entries: dict[str, JSON]) -> None:
         self.path = path
         self.stale = ""
         self._format = zarr_format
         self._entries = entries
-        self._seen: set[str] = set()
+        self._compared_paths: set[str] = set()
 
     def compare(self, node: StoredNode) -> None:
         """Compare the copies of one node below the group with its documents."""
         prefix = f"{self.path}/" if self.path else ""
-        if not node.path.startswith(prefix) or node.path == self.path or node.path in self._seen:
+        if not node.path.startswith(prefix) or node.path == self.path or node.path in self._compared_paths:
             return
-        self._seen.add(node.path)
+        self._compared_paths.add(node.path)
         relative = node.path[len(prefix) :]
         files = (V3.group,) if self._format == 3 else tuple(node.documents)
         for file in files:
@@ -519,7 +526,7 @@ class ConsolidatedCopies:
         for key in self._entries:
             relative = key if self._format == 3 else key.rpartition("/")[0]
             path = join(self.path, relative)
-            if self.stale or path in self._seen or not relative:
+            if self.stale or path in self._compared_paths or not relative:
                 continue
             node: StoredNode = reader.array(path, self._format)
             if not node.exists:
@@ -538,10 +545,11 @@ def _is_equal(zarr_format: int, copy: JSON, document: JSONObject) -> bool:
     if zarr_format == 2:
         # zarr-python adds the key "consolidated_metadata" to the copies of groups.
         return {key: value for key, value in copy.items() if key != "consolidated_metadata"} == document
-    return all(_value(copy, key) == _value(document, key) for key in _V3_KEYS)
+    return all(_v3_field(copy, key) == _v3_field(document, key) for key in _V3_KEYS)
 
 
-def _value(document: JSONObject, key: str) -> JSON:
+def _v3_field(document: JSONObject, key: str) -> JSON:
+    """Return the value of a key; missing attributes are equal to empty ones."""
     value = document.get(key)
     return {} if key == "attributes" and value is None else value
 
@@ -556,7 +564,8 @@ def copies_of(node: StoredNode) -> ConsolidatedCopies | None:
     if not isinstance(entries, dict):
         return None
     copies = ConsolidatedCopies(node.path, node.zarr_format or 2, entries)
-    own = entries.get(V2.attributes)
-    if node.zarr_format == 2 and own is not None and own != node.documents.get(V2.attributes, {}):
+    own_attributes = entries.get(V2.attributes)
+    stored_attributes = node.documents.get(V2.attributes, {})
+    if node.zarr_format == 2 and own_attributes not in (None, stored_attributes):
         copies.stale = f"{V2.attributes} of the group itself differs"
     return copies
