@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import lamella.ops.repair.repair  # noqa: F401 (with all fixes)
 from lamella.ops.repair.fixes import FIXES, Facts, apply_fixes
-from lamella.ops.repair.images import dtype_range, as_scale_and_translation
+from lamella.ops.repair.images import as_scale_and_translation, dtype_range
 from lamella.spec.rules import RULES, VERSION_TRAITS, check_attributes
 
 JSON = st.recursive(

@@ -221,7 +221,9 @@ def _update_list(old: list[Any], new: list[Any]) -> list[Any]:
     by_name = dict(zip(old_names, old, strict=True))
     if len(old) == len(new) and (missing := by_name.keys() - names):  # renamed
         pairs = zip(names, old_names, old, strict=True)
-        by_name |= {name: item for name, old_name, item in pairs if old_name in missing and name not in by_name}
+        by_name |= {
+            name: item for name, old_name, item in pairs if old_name in missing and name not in by_name
+        }
     return [_update(by_name.get(name), item) for name, item in zip(names, new, strict=True)]
 
 

@@ -121,7 +121,9 @@ class CoordinateGraph:
         if image.coordinate_transformations:
             field_of_view = Vertex(systems.field_of_view, path)
             self._axes[field_of_view] = list(image.axes)
-            self._add_transformation(intrinsic, field_of_view, _as_transformation(image.coordinate_transformations))
+            self._add_transformation(
+                intrinsic, field_of_view, _as_transformation(image.coordinate_transformations)
+            )
         self._add_transformations(systems.coordinate_transformations, path)
 
     @property

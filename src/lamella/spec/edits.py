@@ -156,7 +156,8 @@ def remove_level(meta: ImagesMeta, path: str) -> ImagesMeta:
         return edited
     from_removed: list[JSON] = [name for name in levels_from_removed(details) if name != path]
     transforms = [level.coordinate_transformations for level in datasets[max(0, index - 1) : index + 1]]
-    if index and transforms[0] != transforms[1]:  # an array as large as the level before it is no step of the pyramid
+    # An array as large as the level before it is no step of the pyramid.
+    if index and transforms[0] != transforms[1]:
         from_removed += [level.path for level in datasets[index + 1 : index + 2]]
     scales.metadata = {name: value for name, value in details.items() if name != _FROM_REMOVED}
     if from_removed:
@@ -339,7 +340,9 @@ def _rescale_levels(scales: MultiScaleMeta, target: DatasetMeta, axis: int, new_
         else:
             scale[axis] = _resize(scale[axis], old_size, new_size)
         translation[axis] = origin + _resize(translation[axis] - origin, old_size, new_size)
-        level.coordinate_transformations = _replace_transforms(level.coordinate_transformations, scale, translation)
+        level.coordinate_transformations = _replace_transforms(
+            level.coordinate_transformations, scale, translation
+        )
 
 
 def _replace_transforms(
@@ -440,7 +443,9 @@ def append_channel(meta: ImagesMeta, name: str, window: WindowDict | None = None
     _check_new_channel_name(edited, name)
     color = new_colors([*channel_names(edited), name])[-1]
     omero.channels.append(
-        channel_meta(name, len(omero.channels), None if window is None else _check_window(window, name), color)
+        channel_meta(
+            name, len(omero.channels), None if window is None else _check_window(window, name), color
+        )
     )
     return edited
 

@@ -39,9 +39,7 @@ def multiply(first: Matrix, second: Matrix) -> Matrix:
     columns = len(first[0]) if first else 1
     product = []
     for row in second:
-        numbers = [
-            _dot(row[:-1], [first_row[column] for first_row in first]) for column in range(columns)
-        ]
+        numbers = [_dot(row[:-1], [first_row[column] for first_row in first]) for column in range(columns)]
         numbers[-1] += row[-1]
         product.append(numbers)
     return product

@@ -87,7 +87,9 @@ def fill_missing_sizes(meta: ImagesMeta, ome_image: OMEImage) -> ImagesMeta:
         return meta
     meta = meta.copied()
     image = meta.multiscales[0]
-    factors = [ome_image.scale[indices[index]] if index in indices else 1.0 for index in range(len(image.axes))]
+    factors = [
+        ome_image.scale[indices[index]] if index in indices else 1.0 for index in range(len(image.axes))
+    ]
     physical = TransformationMeta(type="scale", scale=factors)
     for index, name in indices.items():
         image.axes[index].unit = ome_image.units.get(name)
@@ -241,7 +243,9 @@ def _parse_time(text: str) -> datetime:
 def _channel_names(channel: Element) -> list[str | None]:
     """Return the name of a channel, once for each sample: an RGB channel is three on the channel axis."""
     samples, name = count_samples(channel), channel.get("Name") or None
-    return [name] * samples if samples == 1 or name is None else [f"{name} {sample}" for sample in range(samples)]
+    if samples == 1 or name is None:
+        return [name] * samples
+    return [f"{name} {sample}" for sample in range(samples)]
 
 
 def count_samples(channel: Element) -> int:

@@ -136,7 +136,7 @@ def with_renaming_record(attributes: JSONObject, record: RenamingRecord | None) 
 def read_swapped(attributes: JSONObject) -> list[list[str]]:
     """Return the old and the new path of each well that the last swap of names renamed."""
     record = own_record(attributes, _SWAPPED)
-    return record if isinstance(record, list) else []  # its items are not checked: callers only compare the list
+    return record if isinstance(record, list) else []  # its items are not checked, but only compared
 
 
 def with_swapped(attributes: JSONObject, wells: list[list[str]] | None) -> JSONObject:
@@ -276,6 +276,7 @@ def apply_difference(attributes: JSONObject, changes: JSONObject) -> JSONObject:
         old = result.get(key)
         if key in _COMPARED_INSIDE and isinstance(old, dict) and isinstance(new, dict):
             merged = {**old, **new}
-            new = {name: value for name, value in merged.items() if value is not None} or None
-        result[key] = new
+            result[key] = {name: value for name, value in merged.items() if value is not None} or None
+        else:
+            result[key] = new
     return {key: value for key, value in result.items() if value is not None or key not in changes}

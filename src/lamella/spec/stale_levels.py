@@ -217,7 +217,9 @@ def _without_index(regions: Sequence[Bounds], axis: int, index: int) -> list[Bou
         first = start[axis] - (start[axis] > index)
         last = stop[axis] - (stop[axis] > index)
         if first < last:
-            moved.append(((*start[:axis], first, *start[axis + 1 :]), (*stop[:axis], last, *stop[axis + 1 :])))
+            moved.append(
+                ((*start[:axis], first, *start[axis + 1 :]), (*stop[:axis], last, *stop[axis + 1 :]))
+            )
     return moved
 
 

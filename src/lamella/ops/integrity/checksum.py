@@ -331,7 +331,9 @@ def compare(
         if progress is not None:
             progress.add(result.size)
 
-    skipped = _compute_digests(storage, path, sorted(present & expected.keys()), collect, workers, journal, expected)
+    skipped = _compute_digests(
+        storage, path, sorted(present & expected.keys()), collect, workers, journal, expected
+    )
     return Comparison(
         len(sizes),
         sum(sizes),
@@ -427,5 +429,4 @@ def fingerprint(storage: Storage, key: str) -> Fingerprint | None:
     """Return the fingerprint of a file, to be read *before* its bytes; None without a file, or if it is too recent."""
     current = storage.fingerprint(key)
     times = current and times_of(current)
-    is_recent = bool(times) and time.time_ns() - max(times) < _SETTLED_NS
-    return None if is_recent else current
+    return None if times and time.time_ns() - max(times) < _SETTLED_NS else current

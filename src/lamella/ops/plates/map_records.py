@@ -35,7 +35,9 @@ def without_records(attributes: JSONObject) -> JSONObject:
         return attributes
     dropped = {_MAP, "stale_levels", "stream"}
     kept = {key: value for key, value in own.items() if key not in dropped}
-    return {key: kept if key == OWN_KEY else value for key, value in attributes.items() if key != OWN_KEY or kept}
+    return {
+        key: kept if key == OWN_KEY else value for key, value in attributes.items() if key != OWN_KEY or kept
+    }
 
 
 def _write_record(position: Position, name: str, record: JSONObject) -> None:

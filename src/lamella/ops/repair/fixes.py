@@ -121,7 +121,6 @@ def distinct(entries: JSON) -> Iterator[JSON]:
     first_of_path: dict[str, JSON] = {}
     for entry in entries if isinstance(entries, list) else ():
         path = entry.get("path") if isinstance(entry, dict) else None
-        if not isinstance(path, str) or first_of_path.setdefault(path, entry) is entry:
-            yield entry
-        elif entry != first_of_path[path]:
+        first = first_of_path.setdefault(path, entry) if isinstance(path, str) else entry
+        if first is entry or first != entry:
             yield entry

@@ -163,14 +163,20 @@ def write_byte_colors(ome: JSONObject, facts: Facts) -> None:
     values = [numbers(entry.get("rgba")) for entry in entries]
     components = [component for rgba in values if rgba is not None for component in rgba]
     # All colors of a label image have one scale: if a component is 0.5 and none is above 1, a component of 1 is 255.
-    are_fractions = any(0 < value < 1 for value in components) and all(0 <= value <= 1 for value in components)
+    are_fractions = any(0 < value < 1 for value in components) and all(
+        0 <= value <= 1 for value in components
+    )
     for entry, rgba in zip(entries, values, strict=True):
         if rgba is None or len(rgba) not in (3, 4):
             continue
         factor = 255 if are_fractions else 1
         new = [min(255, max(0, round(value * factor))) for value in rgba]
         new += [255] * (4 - len(new))
-        if len(rgba) != 4 or are_fractions or not all(is_integer(value) and 0 <= value <= 255 for value in rgba):
+        if (
+            len(rgba) != 4
+            or are_fractions
+            or not all(is_integer(value) and 0 <= value <= 255 for value in rgba)
+        ):
             entry["rgba"] = new
 
 

@@ -104,8 +104,10 @@ def _plan_index(storage: Storage, path: str, name: str | None, replace_damaged: 
     new = index.version.with_ome(
         plate,
         {
-            **index.version.ome(plate), "plate": _plate_part(old, fields, _name_of_store(name) if name else
-            storage.title or "plate", index.version),
+            **index.version.ome(plate),
+            "plate": _plate_part(
+                old, fields, _name_of_store(name) if name else storage.title or "plate", index.version
+            ),
         },
     )
     _add_if_changed(index, path, reader.group(path), new)

@@ -248,7 +248,11 @@ class _Reader:
                 f"{self.documents.storage.where(path)} has the encoding {kind!r}, which is not supported."
             )
         shape = attributes.get("shape")
-        if not isinstance(shape, list) or len(shape) != 2 or not all(isinstance(length, int) for length in shape):
+        if (
+            not isinstance(shape, list)
+            or len(shape) != 2
+            or not all(isinstance(length, int) for length in shape)
+        ):
             raise MetadataError(
                 f"{self.documents.storage.where(path)} has the shape {shape!r}, which is not a number of rows and of "
                 "columns."

@@ -42,7 +42,9 @@ def encode_table(
     if backend == "anndata":
         return TableContent(anndata.ATTRIBUTES, *anndata.encode(columns, index_key, zarr_format))
     if backend == "json":
-        return TableContent({}, {"table": {str(key): json_values(columns[key]) for key in columns.columns}}, {})
+        return TableContent(
+            {}, {"table": {str(key): json_values(columns[key]) for key in columns.columns}}, {}
+        )
     if backend == "csv":
         return TableContent({}, {}, {"table.csv": csv_text(columns).encode("utf-8")})
     arrow, parquet = _arrow()

@@ -77,7 +77,7 @@ def checked_choice(value: str, choices: tuple[str, ...], subject: str) -> str:
 
 def stored_form(frame: pd.DataFrame, info: TableInfo, name: str) -> tuple[pd.DataFrame, TableInfo]:
     """Return the columns to store, the index first, and the description with the index; raise for missing columns."""
-    if info.type not in ROI_TYPES:  # a table of regions of another program may have another type, and keeps it
+    if info.type not in ROI_TYPES:  # other programs have further types of regions, which stay
         checked_choice(info.type, TABLE_TYPES, "type")
     checked_choice(info.backend, BACKENDS, "backend")
     problem = region_problem(frame) if info.type in ROI_TYPES else None

@@ -196,9 +196,11 @@ def _request(
     _check_same_shape(labels, position, lengths, image_axes, image)
     while len(space) > 2 and lengths[space[0]] == 1:
         space = space[1:]
-    scale = dict(zip(axes, labels.get_effective_scale(label_level), strict=True)) origin = dict(zip(axes,
-    labels.get_effective_translation(label_level), strict=True)) measured_channels = () if channel is None else
-    _channels(position, channels)  # checks names also without intensities return _Request(
+    scale = dict(zip(axes, labels.get_effective_scale(label_level), strict=True))
+    origin = dict(zip(axes, labels.get_effective_translation(label_level), strict=True))
+    # Names of channels are checked even if no intensities are measured.
+    measured_channels = () if channel is None else _channels(position, channels)
+    return _Request(
         labels[label_level],
         image,
         axes,

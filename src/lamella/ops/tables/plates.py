@@ -89,7 +89,9 @@ def _exact(frame: pd.DataFrame, frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
             continue
         if len(columns) == len(frames) and np.result_type(*dtypes).kind != "f":
             continue
-        extremes = [int(number) for column in columns if len(column) for number in (column.min(), column.max())]
+        extremes = [
+            int(number) for column in columns if len(column) for number in (column.min(), column.max())
+        ]
         if not any(abs(number) > 2**53 for number in extremes):
             continue
         if max(extremes) < 2**63:

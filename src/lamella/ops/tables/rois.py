@@ -155,7 +155,8 @@ def _rois_of(position: Position, table: str) -> Iterator[Roi]:
         for axis, ratio in ratios.items():
             start_column, length_column, _ = _COLUMNS[axis]
             if start_column in frame.columns and length_column in frame.columns:
-                start, length = float(frame[start_column].iloc[number]), float(frame[length_column].iloc[number])
+                start = float(frame[start_column].iloc[number])
+                length = float(frame[length_column].iloc[number])
                 if np.isfinite([start, length]).all():
                     bounds[axis] = (start * ratio, (start + length) * ratio)
         label = ids[number]

@@ -297,7 +297,10 @@ class ArchiveCheck:
         names = storage.directory.entries
         if storage.folder:
             self._report(
-                "LM-15", f"the store lies in the folder {storage.folder!r} of the archive", _PACK_AGAIN, level=level
+                "LM-15",
+                f"the store lies in the folder {storage.folder!r} of the archive",
+                _PACK_AGAIN,
+                level=level,
             )
         elif V3.group not in names:
             self._report(

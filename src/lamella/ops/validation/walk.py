@@ -351,7 +351,9 @@ class Inspection:
         self.check_document("image", node)
         if label:
             self.check_document("label", node)
-        ome_of_version = ome_object(node.attributes, VERSION_TRAITS[version]) if version in VERSION_TRAITS else {}
+        ome_of_version = (
+            ome_object(node.attributes, VERSION_TRAITS[version]) if version in VERSION_TRAITS else {}
+        )
         ome = ome_of_version if "multiscales" in ome_of_version else node.ome
         for path in _dataset_paths(ome):
             checked.arrays[path] = self.read_array(join(node.path, path), node.zarr_format)
@@ -384,11 +386,12 @@ class Inspection:
             array = self._array_of(checked, finding) if finding.rule == "MS-04" else None
             if array is not None and array.exists and array.kind != "group":
                 continue  # it exists, and LM-01 or LM-07 describes the problem
-            if array is not None and not array.exists:
-                found_and_remedy = self.describe_lost(array.path, node, "array")
-                if found_and_remedy is not None:
-                    finding = replace(finding, found=found_and_remedy[0], remedy=found_and_remedy[1])
-            self.findings.append(finding)
+            lost = None if array is None or array.exists else self.describe_lost(array.path, node, "array")
+            if lost is None:
+                self.findings.append(finding)
+            else:
+                found, remedy = lost
+                self.findings.append(replace(finding, found=found, remedy=remedy))
 
     def _check_keys(self, checked: CheckedGroup) -> None:
         """Check the keys of the levels' chunks; the check of pixels does this itself."""

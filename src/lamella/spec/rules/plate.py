@@ -107,7 +107,8 @@ def _check_wells(plate: Value) -> Findings:
             # Opening a plate checks all its wells, often thousands. This quick check accepts a well whose path and
             # indices agree; the others are checked rule by rule below.
             row, column, path = raw.get("rowIndex"), raw.get("columnIndex"), raw.get("path")
-            row_name = rows.get(row) if row.__class__ is int else None  # a dict finds True and 1.0 as the key 1
+            # Only integers: a dict finds True and 1.0 as the key 1.
+            row_name = rows.get(row) if row.__class__ is int else None
             column_name = columns.get(column) if column.__class__ is int else None
             if row_name and column_name and path == f"{row_name}/{column_name}" and path not in seen:
                 seen.add(path)

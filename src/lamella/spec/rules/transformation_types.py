@@ -164,7 +164,9 @@ def _check_bijection(entry: Value, ends: Ends) -> AxisCount:
             continue
         nested = entry[key]
         outputs = yield from _check_nested(nested, nested_ends)
-        nested_ends = Ends(outputs if nested_ends.outputs is None else nested_ends.outputs, nested_ends.inputs)
+        nested_ends = Ends(
+            outputs if nested_ends.outputs is None else nested_ends.outputs, nested_ends.inputs
+        )
         kind = nested.raw.get("type") if isinstance(nested.raw, dict) else None
         if isinstance(kind, str) and kind in _CLOSED_FORM:
             found = f"{key} is of type {describe(kind)}, whose inverse is known"
@@ -317,7 +319,9 @@ def _simpler_type(matrix: Matrix) -> str:
         return ""
     linear = [row[:size] for row in matrix]
     has_translation = any(row[size] != 0 for row in matrix)
-    is_diagonal = not any(linear[row][column] for row in range(size) for column in range(size) if row != column)
+    is_diagonal = not any(
+        linear[row][column] for row in range(size) for column in range(size) if row != column
+    )
     if is_diagonal and all(linear[axis][axis] == 1 for axis in range(size)):
         return "a translation" if has_translation else "the identity"
     if is_diagonal:

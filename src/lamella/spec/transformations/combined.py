@@ -1,5 +1,4 @@
-"""Transformations that consist of others; `compose` and `as_affine` to combine them; `parse_transformation` to read
-one.
+"""Transformations that consist of others, and functions to combine several into one and to read any of the 12 types.
 
 A transformation of an unknown type, or with unfit parameters, is kept unchanged in its document
 (``OtherTransformation``): it must not prevent an image from being opened.

@@ -150,8 +150,9 @@ def _fill_wells(plate: JSONObject) -> None:
     for number, well in enumerate(plate["wells"]):
         if not isinstance(well, dict) or not isinstance(well.get("path"), str):
             continue
-        row_and_column = well["path"].strip("/").split("/") for key, index, name in (("rows", "rowIndex",
-        row_and_column[0]), ("columns", "columnIndex", row_and_column[-1])):
+        row_and_column = well["path"].strip("/").split("/")
+        keys = ("rows", "rowIndex", row_and_column[0]), ("columns", "columnIndex", row_and_column[-1])
+        for key, index, name in keys:
             if index in well:
                 continue
             if name not in names[key]:

@@ -135,7 +135,9 @@ def encode_plain_image(scales: JSONObject, old: JSONObject | None, index: int, v
         return
     unsupported = unsupported_systems(systems)
     if unsupported:
-        raise MetadataError(f"OME-NGFF {version} has no {', no '.join(unsupported)}: remove them or write 0.6.")
+        raise MetadataError(
+            f"OME-NGFF {version} has no {', no '.join(unsupported)}: remove them or write 0.6."
+        )
 
 
 def unsupported_content(meta: MetaModel) -> list[str]:
