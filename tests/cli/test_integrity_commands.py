@@ -82,7 +82,7 @@ def test_what_was_interrupted_is_finished_by_the_same_command(film, tmp_path, mo
     monkeypatch.setattr("lamella.ops.integrity.checksum._SETTLED_NS", 0)
     from lamella.ops.integrity import checksum, verify
 
-    module, name = (verify, "decode") if command == "verify" else (checksum, "_sum")
+    module, name = (verify, "decode") if command == "verify" else (checksum, "_compute_digest")
     options = ("--record", tmp_path / "found") if command == "verify" else ("-o", tmp_path / "sums")
     work, read = getattr(module, name), []
 
