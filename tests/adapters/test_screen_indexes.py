@@ -99,7 +99,7 @@ def test_a_cellvoyager_index_states_sizes_channels_times_and_steps() -> None:
 
 def test_an_imagexpress_plate_is_read_from_htd_and_metaseries() -> None:
     screen = parse_imagexpress(str(SCREENS / "imagexpress" / "plate"), description)
-    assert (screen.name, screen.pixel_size, screen.plane_shape, screen.unlisted) == (
+    assert (screen.name, screen.pixel_size, screen.plane_shape, screen.missing) == (
         "9987",
         (1.3672, 1.3672),
         (256, 256),
@@ -151,7 +151,7 @@ def test_wells_that_the_htd_selects_and_that_have_no_file_are_missing(tmp_path: 
     htd = tmp_path / "plate" / "9987.HTD"
     htd.write_bytes(htd.read_bytes().replace(b'"WellsSelection1", FALSE', b'"WellsSelection1", TRUE'))
     screen = parse_imagexpress(str(tmp_path / "plate"), description)
-    assert screen.unlisted == ("A01 field 1, channel 1",)
+    assert screen.missing == ("A01 field 1, channel 1",)
 
 
 def test_planes_that_a_field_lacks_are_gaps_and_two_in_one_place_are_refused() -> None:

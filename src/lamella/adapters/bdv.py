@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.adapters.described import described, missing_note
+from lamella.adapters.descriptions import describe_image, missing_note
 from lamella.adapters.hdf5 import HDF5File
 from lamella.errors import MetadataError, SourceError, clause
 from lamella.ops.conversion.handles import HandleReader
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from lamella.types import Array
 
 _SETUPS = "SequenceDescription/ViewSetups/ViewSetup"
-_PARTS = ("tile", "angle", "illumination")
-"""Attributes of a setup that make images of their own."""
+_VIEW_ATTRIBUTES = ("tile", "angle", "illumination")
+"""Attributes of a setup whose values together (`_Setup.view`) make an image of their own: (0, 90, 0)."""
 
 
 class BdvReader(HandleReader):
@@ -64,11 +64,11 @@ class BdvReader(HandleReader):
         return [OriginalMetadata("bdv.xml", handle.text)]
 
     def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
-        part = handle.images[image]
+        setups = handle.images[image]
         time, channel, z = index
-        name = f"t{handle.times[time]:05d}/s{part[channel].number:02d}/0/cells"
-        plane: Array | None = handle.data.read_plane(name, z, rows, part[0].size[0])
-        # BigDataViewer writes unsigned pixels as signed ones.
+        name = f"t{handle.times[time]:05d}/s{setups[channel].number:02d}/0/cells"
+        plane: Array | None = handle.hdf5.read_plane(name, z, rows, setups[0].size[0])
+        # BigDataViewer stores pixels of type uint16 as int16.
         return plane if plane is None or plane.dtype != np.int16 else plane.view(np.uint16)
 
 
@@ -90,7 +90,7 @@ class _Setup:
     number: int
     name: str
     channel: int
-    part: tuple[int, ...]
+    view: tuple[int, ...]
     size: tuple[int, ...]
     voxel: tuple[float, ...]
     unit: str | None
@@ -119,36 +119,36 @@ class _File:
         base = self.root.findtext("BasePath") or "."
         self.path = os.path.normpath(os.path.join(os.path.dirname(index), base, name))
         self.times = _times(self.root, index)
-        self.images = self._group()
-        self.data = HDF5File(self.path)
+        self.images = self._group_setups()
+        self.hdf5 = HDF5File(self.path)
 
     def close(self) -> None:
         """Close the HDF5 file."""
-        self.data.close()
+        self.hdf5.close()
 
-    def _group(self) -> list[_Image]:
+    def _group_setups(self) -> list[_Image]:
         images: dict[tuple[object, ...], _Image] = {}
         for element in self.root.findall(_SETUPS):
             setup = _read_setup(element, self.index)
-            images.setdefault((setup.part, setup.size), []).append(setup)
+            images.setdefault((setup.view, setup.size), []).append(setup)
         return [images[key] for key in sorted(images, key=repr)]
 
     def describe(self, image: _Image) -> ImageDescription:
         """Describe an image."""
         first = image[0]
         names = [[f"t{time:05d}/s{setup.number:02d}/0/cells" for setup in image] for time in self.times]
-        coefficients = [self.data.root[name] for row in names for name in row if name in self.data.root]
-        if not coefficients:
+        volumes = [self.hdf5.root[name] for frame in names for name in frame if name in self.hdf5.root]
+        if not volumes:
             raise SourceError(f"{self.path} has no pixels of the view setup {first.number}.")
         shape = tuple(reversed(first.size))
-        if any(data.shape != shape for data in coefficients):
+        if any(volume.shape != shape for volume in volumes):
             raise SourceError(
-                f"{self.path} is damaged: its index states the size {shape}, its pixels are {coefficients[0].shape}."
+                f"{self.path} is damaged: its index states the size {shape}, its pixels are {volumes[0].shape}."
             )
-        missing = len(self.times) * len(image) - len(coefficients)
+        missing = len(self.times) * len(image) - len(volumes)
         stage, notes = _stage(self.root, self.times[0], first)
-        dtype = coefficients[0].dtype.newbyteorder("=")
-        return described(
+        dtype = volumes[0].dtype.newbyteorder("=")
+        return describe_image(
             self.index,
             (len(self.times), len(image), *shape),
             np.uint16 if dtype == np.int16 else dtype,
@@ -159,16 +159,16 @@ class _File:
             notes=(*notes, *missing_note(missing, "volume")),
             title=self._title(first) if len(self.images) > 1 else first.name,
             stage=stage,
-            band_rows=coefficients[0].chunks[1] if coefficients[0].chunks else 1,
+            band_rows=volumes[0].chunks[1] if volumes[0].chunks else 1,
         )
 
     def _title(self, setup: _Setup) -> str:
         """Return the attributes in which the images differ: "tile 0, angle 90"."""
-        parts = [image[0].part for image in self.images]
+        views = [image[0].view for image in self.images]
         return ", ".join(
-            f"{word} {self._name(word, setup.part[at])}"
-            for at, word in enumerate(_PARTS)
-            if len({part[at] for part in parts}) > 1
+            f"{attribute} {self._name(attribute, setup.view[position])}"
+            for position, attribute in enumerate(_VIEW_ATTRIBUTES)
+            if len({view[position] for view in views}) > 1
         )
 
     def _name(self, attribute: str, number: int) -> str:
@@ -185,18 +185,18 @@ def _read_setup(element: Element, index: str) -> _Setup:
     try:
         size = tuple(int(word) for word in (element.findtext("size") or "").split())
         voxel = tuple(float(word) for word in (element.findtext("voxelSize/size") or "").split())
-        identity = int(element.findtext("id") or "")
+        identifier = int(element.findtext("id") or "")
     except ValueError as error:
         raise SourceError(
-            f"{index} is damaged: a view setup has no numbers where it must ({error})."
+            f"{index} is damaged: a view setup has text where a number is expected ({error})."
         ) from error
     if len(size) != 3:
         raise SourceError(f"{index} has a view setup without the size of its image.")
     return _Setup(
-        number=identity,
+        number=identifier,
         name=element.findtext("name") or "",
         channel=number("channel"),
-        part=tuple(number(name) for name in _PARTS),
+        view=tuple(number(name) for name in _VIEW_ATTRIBUTES),
         size=size,
         voxel=voxel,
         unit=unit_name(element.findtext("voxelSize/unit") or ""),
@@ -221,10 +221,10 @@ def _times(root: Element, index: str) -> list[int]:
 
 
 def _stage(root: Element, time: int, setup: _Setup) -> tuple[dict[str, float], tuple[str, ...]]:
-    """Return the position of the first voxel from the registration of a view, unless it also turns or shears."""
+    """Return the position of the first voxel from the registration of a view, or a note if it is more than a shift."""
     path = f"ViewRegistrations/ViewRegistration[@timepoint='{time}'][@setup='{setup.number}']/ViewTransform/affine"
     matrix = np.eye(4)
-    for element in root.findall(path):  # the last one is applied first
+    for element in root.findall(path):  # the last transformation of the list is applied first
         matrix = matrix @ np.vstack(
             [np.array((element.text or "").split(), float).reshape(3, 4), [0, 0, 0, 1]]
         )

@@ -1,4 +1,4 @@
-"""Read what no reader of lamella reads, with the library ``bioio`` and the plugins for it that are installed."""
+"""Read other formats with the library ``bioio`` and its installed plugins; used if no other reader claims a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from lamella.adapters.described import described, sample_channels, size
+from lamella.adapters.descriptions import describe_image, positive_or_none, sample_channels
 from lamella.errors import one_line
 from lamella.log import log
 from lamella.ops.conversion.handles import SampleReader
@@ -38,18 +38,16 @@ class BioioReader(SampleReader):
             return False
         from bioio import BioImage
 
-        warnings = logging.getLogger("bioio.bio_image")
-        was_disabled, warnings.disabled = (
-            warnings.disabled,
-            True,
-        )  # it warns of each plugin that does not read the file
+        logger = logging.getLogger("bioio.bio_image")
+        was_disabled = logger.disabled
+        logger.disabled = True  # it warns about each plugin that does not read the file
         try:
             BioImage.determine_plugin(path)
         except Exception as error:  # no plugin reads it, or the one that tried failed
             log.debug("No plugin of bioio reads %s: %s", path, one_line(error))
             return False
         finally:
-            warnings.disabled = was_disabled
+            logger.disabled = was_disabled
         return True
 
     def open_handle(self, path: str) -> Any:
@@ -61,7 +59,7 @@ class BioioReader(SampleReader):
         return [_describe(handle, path, scene) for scene in range(len(handle.scenes))]
 
     def original(self, handle: Any) -> Sequence[OriginalMetadata]:
-        """Return the OME-XML that the plugin makes, if it does."""
+        """Return the OME-XML of the plugin, if it writes one."""
         with suppress(NotImplementedError):
             return [OriginalMetadata("METADATA.ome.xml", handle.ome_metadata.to_xml())]
         return []
@@ -71,11 +69,11 @@ class BioioReader(SampleReader):
     ) -> list[Array | None]:
         handle.set_scene(image)
         samples = _length(handle, "S")
-        time, channel, z = indices[0]
+        time, first_channel, z = indices[0]
         axes = "YXS" if "S" in handle.dims.order else "YX"
-        plane = handle.get_image_dask_data(axes, T=time, C=channel // samples, Z=z)[rows]
+        plane = handle.get_image_dask_data(axes, T=time, C=first_channel // samples, Z=z)[rows]
         pixels = plane.compute(scheduler="synchronous").reshape(*plane.shape[:2], samples)
-        return [pixels[..., c % samples] for _, c, _ in indices]
+        return [pixels[..., channel % samples] for _, channel, _ in indices]
 
     def close_handle(self, handle: Any) -> None:
         """Close nothing: bioio opens the file for each read."""
@@ -91,12 +89,12 @@ def _describe(image: Any, path: str, scene: int) -> ImageDescription:
     shape = (*(_length(image, axis) for axis in "TCZYX"),)
     plugin = type(image.reader).__module__.partition(".")[0]
     notes = [f"it was read by {plugin}"]
-    scale, units, is_stated = _sizes(image)
-    if scale and not is_stated:
+    scale, units, has_units = _sizes(image)
+    if scale and not has_units:
         notes.append("it states no unit: micrometers were used")
     standard = image.standard_metadata
     moment = standard.imaging_datetime
-    return described(
+    return describe_image(
         path,
         (shape[0], channels * samples, *shape[2:]),
         image.dtype,
@@ -114,22 +112,22 @@ def _describe(image: Any, path: str, scene: int) -> ImageDescription:
 
 
 def _sizes(image: Any) -> tuple[dict[str, float], dict[str, str | None], bool]:
-    """Return steps and units, and whether all units of lengths are stated."""
+    """Return steps and units, and whether the file states the units of all lengths."""
     scale: dict[str, float] = {}
     units: dict[str, str | None] = {}
-    is_stated = True
+    has_units = True
     for axis in "xyz":
-        step = size(getattr(image.physical_pixel_sizes, axis.upper()))
+        step = positive_or_none(getattr(image.physical_pixel_sizes, axis.upper()))
         if step is None:
             continue
         unit = unit_name(str(getattr(image.dimension_properties, axis.upper()).unit or ""))
-        is_stated = is_stated and unit is not None
+        has_units = has_units and unit is not None
         scale[axis], units[axis] = step, unit or "micrometer"
     interval = image.time_interval
-    seconds = size(interval.total_seconds() if hasattr(interval, "total_seconds") else interval)
+    seconds = positive_or_none(interval.total_seconds() if hasattr(interval, "total_seconds") else interval)
     if seconds is not None:
         scale["t"] = seconds
-    return scale, units, is_stated
+    return scale, units, has_units
 
 
 def _channels(image: Any, count: int, samples: int) -> tuple[SourceChannel, ...]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from lamella.adapters.czi_metadata import CziMetadata
-from lamella.adapters.described import described, missing_note
+from lamella.adapters.descriptions import describe_image, missing_note
 from lamella.adapters.formats import ENDINGS
 from lamella.errors import SourceError
 from lamella.ops.conversion.handles import SampleReader
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from lamella.types import Array
 
 _PLANES = "TCZ"
-"""Dimensions that number the planes of an image; further ones (phase, illumination, view) make images of their own."""
+"""Dimensions that number the planes of an image; each index along others (phase, view) becomes an image."""
 
-_RAW = 1000
-"""Compressions from here on are those of a camera, whose bytes czifile cannot decode."""
+_CAMERA_CODEC = 1000
+"""Compressions from this number on are those of a camera, whose bytes czifile cannot decode."""
 
 
 class CziReader(SampleReader):
@@ -69,44 +69,51 @@ class CziReader(SampleReader):
 
     def read_into(self, handle: Any, image: int, index: tuple[int, ...], rows: slice, out: Array) -> bool:
         """Fill an array with rows of one plane that is one subblock of raw pixels."""
-        offset = handle.images[image].find_raw(handle.file, index, rows, out)
+        offset = handle.images[image].raw_offset(handle.file, index, rows, out)
         if offset is None:
             return False
-        handle.fill(out, offset)
+        handle.read_raw_into(out, offset)
         return True
 
     def read_planes(
         self, handle: Any, image: int, indices: Sequence[tuple[int, ...]], rows: slice
     ) -> list[Array | None]:
-        part = handle.images[image]
-        time, channel, z = indices[0]
-        pixels = part.read(handle.file, (time, channel // part.samples, z), rows)
-        return [None if pixels is None else pixels[..., c % part.samples] for _, c, _ in indices]
+        czi = handle.images[image]
+        time, first_channel, z = indices[0]
+        pixels = czi.read(handle.file, (time, first_channel // czi.samples, z), rows)
+        return [None if pixels is None else pixels[..., channel % czi.samples] for _, channel, _ in indices]
 
 
 class CziTilesReader(CziReader):
-    """Zeiss CZI, each tile of a mosaic as an image; used when named only."""
+    """Zeiss CZI, each tile of a mosaic as an image; used only when the user names this format."""
 
     name = "czi-tiles"
     title = "Zeiss CZI, each tile of a mosaic as an image"
     by_tile = True
 
     def claims(self, path: str) -> bool:
-        """Claim nothing: a mosaic is one image by default."""
+        """Return False: by default a mosaic is one image."""
         return False
 
 
 @dataclass
 class _Image:
-    """The subblocks of one image, by time, channel and z; ``box`` is x, y, width, height in pixels of the file."""
+    """The subblocks of one image.
+
+    A mosaic of 2 x 1 tiles of 100 x 80 pixels has two subblocks for each plane, and the box (0, 0, 200, 80).
+    """
 
     scene: int | None
     label: str
-    view: Any
+    """What distinguishes the image from others of its scene: "tile 3, H 1"."""
+    czi_image: Any
+    """The image of czifile with all subblocks."""
     box: tuple[int, int, int, int]
+    """x, y, width and height in pixels of the file."""
     sizes: Mapping[str, int]
     samples: int
     planes: dict[tuple[int, ...], list[Any]] = field(default_factory=dict)
+    """The directory entries of the subblocks of each plane, by time, channel and z."""
 
     def read(self, file: Any, plane: tuple[int, ...], rows: slice) -> Array | None:
         """Read rows of a plane with all samples; None without subblocks."""
@@ -117,21 +124,21 @@ class _Image:
         entries = self._entries(plane, first, height)
         if not entries:
             return None
-        if len(entries) == 1 and self._is_plain(entries[0], first, height):
+        if len(entries) == 1 and self._has_rows_unchanged(entries[0], first, height):
             tile: Array = entries[0].read_segment_data(file).data(copy=False)
             start = first - _top(entries[0])
             return tile.reshape(-1, width, self.samples)[start : start + height]
-        part = czifile.CziImage(
-            file, entries, squeeze=False, roi=(left, first, width, height), pixeltype=self.view.pixeltype
+        region = czifile.CziImage(
+            file, entries, squeeze=False, roi=(left, first, width, height), pixeltype=self.czi_image.pixeltype
         )
-        pixels: Array = part.asarray(maxworkers=1)
+        pixels: Array = region.asarray(maxworkers=1)
         return pixels.reshape(height, width, self.samples)
 
-    def find_raw(self, file: Any, plane: tuple[int, ...], rows: slice, out: Array) -> int | None:
-        """Return where rows of a plane begin in the file; None unless ``out`` can be filled with its bytes."""
+    def raw_offset(self, file: Any, plane: tuple[int, ...], rows: slice, out: Array) -> int | None:
+        """Return the offset of rows of a plane in the file; None if their bytes are not the pixels of ``out``."""
         first, height = self.box[1] + rows.start, rows.stop - rows.start
         entries = self._entries(plane, first, height)
-        if self.samples != 1 or len(entries) != 1 or not self._is_plain(entries[0], first, height):
+        if self.samples != 1 or len(entries) != 1 or not self._has_rows_unchanged(entries[0], first, height):
             return None
         (entry,) = entries
         if int(entry.compression) or out.dtype != entry.pixel_type.dtype or not out.flags.c_contiguous:
@@ -146,8 +153,8 @@ class _Image:
         """Return the subblocks with rows of a plane."""
         return tuple(entry for entry in self.planes.get(plane, ()) if _overlaps(entry, first, first + height))
 
-    def _is_plain(self, entry: Any, first: int, height: int) -> bool:
-        """Return whether a subblock has whole rows from ``first`` on as they are, not scaled nor converted."""
+    def _has_rows_unchanged(self, entry: Any, first: int, height: int) -> bool:
+        """Return whether a subblock contains these rows over the full width, and not scaled or of another type."""
         start, length = (
             dict(zip(entry.dims, numbers, strict=True)) for numbers in (entry.start, entry.shape)
         )
@@ -156,8 +163,8 @@ class _Image:
             and start["Y"] <= first
             and first + height <= start["Y"] + length["Y"]
             and entry.stored_shape == entry.shape
-            and entry.pixel_type == self.view.pixeltype
-            and int(entry.compression) < _RAW
+            and entry.pixel_type == self.czi_image.pixeltype
+            and int(entry.compression) < _CAMERA_CODEC
         )
 
 
@@ -167,16 +174,16 @@ class _File:
     def __init__(self, file: Any, by_tile: bool) -> None:
         self.file = file
         self._by_tile = by_tile
-        self._raw: Any = None
+        self._stream: Any = None
 
-    def fill(self, out: Array, offset: int) -> None:
-        """Fill a contiguous array with bytes of the file: czifile would read them into an array of its own."""
-        if self._raw is None:
-            self._raw = open(self.file.filepath, "rb", buffering=0)  # noqa: SIM115 (closed with the file)
-        self._raw.seek(offset)
+    def read_raw_into(self, out: Array, offset: int) -> None:
+        """Fill a contiguous array with bytes of the file, which czifile cannot do without a copy."""
+        if self._stream is None:
+            self._stream = open(self.file.filepath, "rb", buffering=0)  # noqa: SIM115 (closed with the file)
+        self._stream.seek(offset)
         memory = out.reshape(-1).view(np.uint8).data
         while memory:
-            count = self._raw.readinto(memory)
+            count = self._stream.readinto(memory)
             if not count:
                 raise SourceError(
                     f"{self.file.filepath} ends within a subblock: it was truncated. {COPY_AGAIN}"
@@ -186,15 +193,15 @@ class _File:
     @cached_property
     def images(self) -> list[_Image]:
         """The images of all scenes."""
-        return [image for scene in self.file.scenes for image in self._of_scene(scene)]
+        return [image for scene in self.file.scenes for image in self._scene_images(scene)]
 
     def close(self) -> None:
-        if self._raw is not None:
-            self._raw.close()
+        if self._stream is not None:
+            self._stream.close()
         self.file.close()
 
     def check_complete(self) -> None:
-        """Raise SourceError for a file that ends before its last subblock does."""
+        """Raise SourceError for a file that ends before the end of its last subblock or of its directory."""
         entries = self.file.subblock_directory
         if not self.file.header.directory_position or not entries:
             raise SourceError(
@@ -216,10 +223,10 @@ class _File:
         """The times of frames; None without."""
         return self.file.timestamps if self.file.header.attachment_directory_position else None
 
-    def _of_scene(self, scene: int) -> Iterator[_Image]:
-        view = self.file.scenes[scene]
-        entries = view.directory_entries
-        number = None if view.scene_indices is None else scene
+    def _scene_images(self, scene: int) -> Iterator[_Image]:
+        czi_image = self.file.scenes[scene]
+        entries = czi_image.directory_entries
+        number = None if czi_image.scene_indices is None else scene
         tiles = sorted({entry.mosaic_index for entry in entries}) if self._by_tile else [-1]
         for tile in tiles:
             own = [entry for entry in entries if not self._by_tile or entry.mosaic_index == tile]
@@ -241,28 +248,30 @@ def _split(file: Any, scene: int | None, label: str, entries: list[Any]) -> Iter
         raise SourceError(
             f"{file.filepath} has subblocks of several planes, which cannot be read one at a time."
         )
-    values = [sorted({start.get(name, 0) for start in starts}) for name in others]
-    for combination in product(*values):
-        at = dict(zip(others, combination, strict=True))
+    indices = [sorted({start.get(name, 0) for start in starts}) for name in others]
+    for combination in product(*indices):
+        fixed = dict(zip(others, combination, strict=True))
         own = [
             (start, entry)
             for start, entry in zip(starts, entries, strict=True)
-            if all(start.get(name, 0) == value for name, value in at.items())
+            if all(start.get(name, 0) == index for name, index in fixed.items())
         ]
         if not own:
             continue
         names = [
-            f"{name} {value}" for (name, value), each in zip(at.items(), values, strict=True) if len(each) > 1
+            f"{name} {index}"
+            for (name, index), all_indices in zip(fixed.items(), indices, strict=True)
+            if len(all_indices) > 1
         ]
-        view = czifile.CziImage(file, tuple(entry for _, entry in own), squeeze=False)
+        czi_image = czifile.CziImage(file, tuple(entry for _, entry in own), squeeze=False)
         first = {name: min(start.get(name, 0) for start, _ in own) for name in _PLANES}
         image = _Image(
             scene,
             ", ".join([label, *names] if label else names),
-            view,
-            view.bbox,
-            view.sizes,
-            view.sizes["S"],
+            czi_image,
+            czi_image.bbox,
+            czi_image.sizes,
+            czi_image.sizes["S"],
         )
         for start, entry in own:
             image.planes.setdefault(tuple(start.get(name, 0) - first[name] for name in _PLANES), []).append(
@@ -277,19 +286,19 @@ def _top(entry: Any) -> int:
 
 
 def _overlaps(entry: Any, first: int, stop: int) -> bool:
-    at = entry.dims.index("Y")
-    return bool(entry.start[at] < stop and entry.start[at] + entry.shape[at] > first)
+    top = _top(entry)
+    return bool(top < stop and top + entry.shape[entry.dims.index("Y")] > first)
 
 
 def _describe(
     file: _File, metadata: CziMetadata, image: _Image, path: str, fields: Counter[tuple[str, str]]
 ) -> ImageDescription:
-    """Describe an image; ``fields`` counts those of each well."""
+    """Describe an image; ``fields`` is the number of fields of each well so far."""
     frames = image.sizes.get("T", 1)
     channels = image.sizes.get("C", 1)
     _, _, width, height = image.box
     sizes = (frames, channels * image.samples, image.sizes.get("Z", 1), height, width)
-    start = dict(zip(image.view.dims, image.view.start, strict=True))
+    start = dict(zip(image.czi_image.dims, image.czi_image.start, strict=True))
     times = metadata.times(file.timestamps, start.get("T", 0), frames)
     scale = metadata.scale(times)
     missing = math.prod(sizes[:3]) // image.samples - len(image.planes)
@@ -299,10 +308,10 @@ def _describe(
     if scene.well is not None:
         well = (*scene.well, str(fields[scene.well]))
         fields[scene.well] += 1
-    return described(
+    return describe_image(
         path,
         sizes,
-        image.view.dtype,
+        image.czi_image.dtype,
         scale=scale,
         channels=metadata.channels(start.get("C", 0), channels, image.samples),
         notes=missing_note(missing, "plane"),

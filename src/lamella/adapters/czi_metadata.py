@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from lamella.adapters.described import sample_channels, size
+from lamella.adapters.descriptions import positive_or_none, sample_channels
 from lamella.ops.conversion.source import Objective, SourceChannel
 
 if TYPE_CHECKING:
@@ -30,25 +30,27 @@ class CziScene:
     well: tuple[str, str] | None = None
     centre: tuple[float, float] | None = None
 
-    def stage(self, box: Box, scale: dict[str, float], whole: Box, is_one_of_many: bool) -> dict[str, float]:
-        """Return the position of the first pixel of a box of the scene, whose whole box is ``whole``.
+    def stage(
+        self, box: Box, scale: dict[str, float], scene_box: Box, is_one_of_many: bool
+    ) -> dict[str, float]:
+        """Return the stage position of the first pixel of an image, ``box``, of the scene.
 
-        Without a stated centre, the positions of several images relate to the first pixel of the file.
+        Without the centre of the scene, positions of several images are relative to the origin of the file.
         """
         if not {"x", "y"} <= set(scale):
             return {}
         stage: dict[str, float] = {}
-        for axis, at in (("x", 0), ("y", 1)):
+        for number, axis in enumerate("xy"):
             if self.centre is not None:
-                pixels = box[at] - whole[at] - (whole[at + 2] - 1) / 2
-                stage[axis] = self.centre[at] + pixels * scale[axis]
+                pixels = box[number] - scene_box[number] - (scene_box[number + 2] - 1) / 2
+                stage[axis] = self.centre[number] + pixels * scale[axis]
             elif is_one_of_many:
-                stage[axis] = box[at] * scale[axis]
+                stage[axis] = box[number] * scale[axis]
         return stage
 
 
 class CziMetadata:
-    """What the XML of a file states; nothing for a file without."""
+    """The metadata in the XML of a file; without XML every value is unknown."""
 
     def __init__(self, root: Element | None) -> None:
         self._root = root
@@ -56,30 +58,33 @@ class CziMetadata:
 
     def scale(self, times: tuple[float, ...]) -> dict[str, float]:
         """Return the pixel sizes in micrometers, and the time step in seconds unless several times are known."""
-        scale = {"t": None if len(times) > 1 else size(self._interval())}
-        for element in self._all("Metadata/Scaling/Items/Distance"):
+        scale = {"t": None if len(times) > 1 else positive_or_none(self._interval())}
+        for element in self._find_all("Metadata/Scaling/Items/Distance"):
             axis = element.get("Id", "").lower()
             if axis in ("x", "y", "z"):
-                scale[axis] = size(_number(element.findtext("Value"), 6)) or scale.get(axis)
+                scale[axis] = positive_or_none(_number(element.findtext("Value"), 6)) or scale.get(axis)
         return {axis: step for axis, step in scale.items() if step is not None}
 
     def channels(self, first: int, count: int, samples: int) -> tuple[SourceChannel, ...]:
-        """Return the channels from an index on; one for each sample of a colour image."""
+        """Return ``count`` channels from index ``first`` on, or all samples of a colour image."""
         if samples >= 3:
             names = [channel.label for channel in self._channels(first, count)]
             return sample_channels(samples, [""] if count == 1 else names)
         return tuple(self._channels(first, count))
 
     def scene(self, number: int | None) -> CziScene:
-        """Return what is stated of a scene."""
+        """Return a scene by its number; None is the only scene of a file without numbers."""
         return self._scenes.get(0 if number is None else number, CziScene())
 
     def times(self, stamps: Any, first: int, count: int) -> tuple[float, ...]:
-        """Return the times of frames in seconds from the time stamps of the file, empty without one for each."""
+        """Return the times of frames in seconds from the time stamps of the file; empty if a frame has none.
+
+        Time stamps are seconds, or days since 1899-12-30 if they are near the day of the acquisition.
+        """
         if stamps is None or len(stamps) < first + count:
             return ()
         seconds = [float(stamp) for stamp in stamps[first : first + count]]
-        day = self._day()
+        day = self._acquisition_day()
         if day is not None and all(abs(stamp - day) < 2 for stamp in seconds):  # OLE dates
             seconds = [(stamp - seconds[0]) * 86400 for stamp in seconds]
         return tuple(seconds)
@@ -96,7 +101,7 @@ class CziMetadata:
     @property
     def objective(self) -> Objective | None:
         """The first objective."""
-        for element in self._all("Metadata/Information/Instrument/Objectives/Objective"):
+        for element in self._find_all("Metadata/Information/Instrument/Objectives/Objective"):
             name = element.get("Name") or element.findtext("Manufacturer/Model") or ""
             return Objective(
                 name, _number(element.findtext("NominalMagnification")), _number(element.findtext("LensNA"))
@@ -104,18 +109,24 @@ class CziMetadata:
         return None
 
     def _channels(self, first: int, count: int) -> list[SourceChannel]:
-        stated = self._all(f"{_IMAGE}/Dimensions/Channels/Channel")
-        display = {each.get("Id"): each for each in self._all("Metadata/DisplaySetting/Channels/Channel")}
+        elements = self._find_all(f"{_IMAGE}/Dimensions/Channels/Channel")
+        display = {
+            element.get("Id"): element
+            for element in self._find_all("Metadata/DisplaySetting/Channels/Channel")
+        }
         channels = []
         for number in range(first, first + count):
-            element = stated[number] if number < len(stated) else None
-            identity = f"Channel:{number}" if element is None else element.get("Id")
-            channels.append(_channel([each for each in (element, display.get(identity)) if each is not None]))
+            element = elements[number] if number < len(elements) else None
+            identifier = f"Channel:{number}" if element is None else element.get("Id")
+            descriptions = (element, display.get(identifier))
+            channels.append(
+                _channel([description for description in descriptions if description is not None])
+            )
         return channels
 
     def _read_scenes(self) -> dict[int, CziScene]:
         scenes: dict[int, CziScene] = {}
-        for number, element in enumerate(self._all(f"{_IMAGE}/Dimensions/S/Scenes/Scene")):
+        for number, element in enumerate(self._find_all(f"{_IMAGE}/Dimensions/S/Scenes/Scene")):
             match = _WELL.fullmatch(element.findtext("ArrayName") or "")
             well = None if match is None else (match[1], match[2])
             index = element.get("Index", "")
@@ -129,17 +140,17 @@ class CziMetadata:
         return scenes
 
     def _interval(self) -> float | None:
-        element = next(iter(self._all(f"{_IMAGE}/Dimensions/T/Positions/Interval")), None)
+        element = next(iter(self._find_all(f"{_IMAGE}/Dimensions/T/Positions/Interval")), None)
         return None if element is None else _number(element.findtext("Increment"))
 
-    def _day(self) -> float | None:
+    def _acquisition_day(self) -> float | None:
         try:
             moment = datetime.fromisoformat(self.acquired[:19])
         except ValueError:
             return None
         return moment.toordinal() - datetime(1970, 1, 1).toordinal() + _OLE_DAYS
 
-    def _all(self, path: str) -> list[Element]:
+    def _find_all(self, path: str) -> list[Element]:
         return [] if self._root is None else self._root.findall(path)
 
     def _text(self, path: str) -> str:
@@ -147,12 +158,16 @@ class CziMetadata:
 
 
 def _channel(elements: list[Element]) -> SourceChannel:
-    """Return a channel from its descriptions; the first one that states a value counts."""
+    """Return a channel from its elements; of each value, the first element that states it counts."""
 
     def text(*paths: str) -> str:
-        return next((text for path in paths for each in elements if (text := each.findtext(path))), "")
+        return next(
+            (child for path in paths for element in elements if (child := element.findtext(path))), ""
+        )
 
-    label = next((name for each in elements if (name := each.get("Name"))), "") or text("DyeName", "Fluor")
+    label = next((name for element in elements if (name := element.get("Name"))), "") or text(
+        "DyeName", "Fluor"
+    )
     color = text("Color").lstrip("#")
     exposure = _number(text("ExposureTime"), -9)  # nanoseconds
     return SourceChannel(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.adapters.described import described, size
+from lamella.adapters.descriptions import describe_image, positive_or_none
 from lamella.adapters.formats import ENDINGS
 from lamella.adapters.original import json_text
 from lamella.errors import SourceError
@@ -33,10 +33,10 @@ def is_deltavision(path: str) -> bool:
         return False
 
 
-def single(number: float) -> float:
-    """Return the shortest number that is the same in 32 bit, in which the file has it.
+def shortest_float32(number: float) -> float:
+    """Return the number with the fewest digits that rounds to the same float32, the type in the file.
 
-    >>> single(0.13262000679969788)
+    >>> shortest_float32(0.13262000679969788)
     0.13262
     """
     return float(str(np.float32(number)))
@@ -55,7 +55,7 @@ class DeltaVisionReader(HandleReader):
         return head[96:98] in _MAGIC
 
     def claims(self, path: str) -> bool:
-        """Return whether a file is named as DeltaVision, or is one by the name of MRC."""
+        """Return whether a file has an ending of DeltaVision, or the ending of MRC and the header of DeltaVision."""
         return super().claims(path) or (path.lower().endswith(".mrc") and is_deltavision(path))
 
     def open_handle(self, path: str) -> Any:
@@ -74,11 +74,11 @@ class DeltaVisionReader(HandleReader):
         first = frames[0] if frames else None
         stage = [] if first is None else [first.stageXCoord, first.stageYCoord, first.stageZCoord]
         return [
-            described(
+            describe_image(
                 path,
                 tuple(sizes[axis] for axis in "TCZYX"),
                 handle.dtype,
-                scale=dict(zip("xyz", map(single, handle.voxel_size), strict=True)),
+                scale=dict(zip("xyz", map(shortest_float32, handle.voxel_size), strict=True)),
                 channels=tuple(_channel(handle, frames, number) for number in range(sizes["C"])),
                 stage=dict(zip("xyz", map(float, stage), strict=False)) if any(stage) else {},
                 times=_times(handle, frames),
@@ -90,13 +90,13 @@ class DeltaVisionReader(HandleReader):
         return [OriginalMetadata("dv.json", json_text(handle.metadata["header"]))]
 
     def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
-        at = dict(zip("TCZ", index, strict=True))
-        plane: Array = handle.data[tuple(at[axis] for axis in handle.axes[:3])]
+        indices = dict(zip("TCZ", index, strict=True))
+        plane: Array = handle.data[tuple(indices[axis] for axis in handle.axes[:3])]
         return plane[rows]
 
 
 def _frames(file: Any) -> list[Any]:
-    """Return what the extended header states of each plane, in the order of the file; nothing in an unknown layout."""
+    """Return the record of each plane in the extended header, in the order of the file; none for an unknown layout."""
     header = file.hdr
     size = 4 * (header.n_ints + header.n_floats)
     if (
@@ -111,27 +111,29 @@ def _frames(file: Any) -> list[Any]:
     return [file.ext_hdr.frame(number) for number in range(header.n_sections)]
 
 
-def _number(file: Any, at: dict[str, int]) -> int:
+def _frame_number(file: Any, indices: dict[str, int]) -> int:
     number = 0
     for axis in file.axes[:3]:
-        number = number * file.sizes[axis] + at.get(axis, 0)
+        number = number * file.sizes[axis] + indices.get(axis, 0)
     return number
 
 
 def _times(file: Any, frames: list[Any]) -> tuple[float, ...]:
     times = tuple(
-        float(frames[_number(file, {"T": t})].timeStampSeconds) for t in range(file.sizes["T"]) if frames
+        float(frames[_frame_number(file, {"T": t})].timeStampSeconds)
+        for t in range(file.sizes["T"])
+        if frames
     )
     return times if any(times) else ()
 
 
 def _channel(file: Any, frames: list[Any], number: int) -> SourceChannel:
-    """Return a channel; it has no name but its wavelength."""
-    wave = float(getattr(file.hdr, f"wave{number + 1}", 0))
-    frame = frames[_number(file, {"C": number})] if frames else None
+    """Return a channel, which is named by its wavelength: the file states no other name."""
+    wavelength = float(getattr(file.hdr, f"wave{number + 1}", 0))
+    frame = frames[_frame_number(file, {"C": number})] if frames else None
     return SourceChannel(
-        label=f"{wave:g}" if wave > 0 else "",
-        emission=wave if wave > 0 else None,
-        excitation=None if frame is None else size(frame.exWavelen),
-        exposure=None if frame is None else size(frame.expTime),
+        label=f"{wavelength:g}" if wavelength > 0 else "",
+        emission=wavelength if wavelength > 0 else None,
+        excitation=None if frame is None else positive_or_none(frame.exWavelen),
+        exposure=None if frame is None else positive_or_none(frame.expTime),
     )

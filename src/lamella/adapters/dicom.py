@@ -1,6 +1,6 @@
 """Read slides in DICOM with the library ``wsidicom``: the finest level of each pyramid.
 
-The original metadata are not kept, because they name the patient.
+The original metadata are not stored, because they name the patient.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.adapters.described import described, sample_channels
+from lamella.adapters.descriptions import describe_image, sample_channels
 from lamella.adapters.formats import ENDINGS
 from lamella.errors import SourceError
 from lamella.ops.conversion.handles import SampleReader
@@ -37,7 +37,7 @@ class DicomReader(SampleReader):
         return name.lower().endswith(self.endings)
 
     def claims(self, path: str) -> bool:
-        """Return whether a file is named as DICOM, or a folder has such files."""
+        """Return whether a path is a file with the ending of DICOM, or a folder with such a file."""
         if not os.path.isdir(path):
             return super().claims(path)
         return any(name.lower().endswith(self.endings) for name in os.listdir(path))
@@ -53,7 +53,7 @@ class DicomReader(SampleReader):
     def describe(self, handle: Any, path: str) -> Sequence[ImageDescription]:
         for number, pyramid in enumerate(handle.pyramids):
             level = pyramid.base_level
-            handle.read_region(  # the last tile, which a truncated file lacks
+            handle.read_region(  # raises for a truncated file, which lacks the last tile
                 (level.size.width - 1, level.size.height - 1), 0, (1, 1), z=level.focal_planes[-1],
                 path=level.optical_paths[-1], pyramid=number, threads=1, as_array=True,
             )  # fmt: skip
@@ -64,18 +64,18 @@ class DicomReader(SampleReader):
     ) -> list[Array | None]:
         level = handle.pyramids[image].base_level
         samples = level.default_instance.image_data.samples_per_pixel
-        _, channel, z = indices[0]
+        _, first_channel, z = indices[0]
         pixels = handle.read_region(
             (0, rows.start),
             0,
             (level.size.width, rows.stop - rows.start),
             z=level.focal_planes[z],
-            path=level.optical_paths[channel // samples],
+            path=level.optical_paths[first_channel // samples],
             pyramid=image,
             threads=1,
             as_array=True,
         ).reshape(rows.stop - rows.start, level.size.width, samples)
-        return [pixels[..., c % samples] for _, c, _ in indices]
+        return [pixels[..., channel % samples] for _, channel, _ in indices]
 
 
 def _describe(slide: Any, path: str, number: int) -> ImageDescription:
@@ -89,11 +89,11 @@ def _describe(slide: Any, path: str, number: int) -> ImageDescription:
         if not np.allclose(steps, steps[0]):
             notes = ("its focal planes are not evenly spaced: their mean distance was used",)
         scale["z"] = steps.mean()
-    names = [""] if len(paths) == 1 else [str(each) for each in paths]
+    names = [""] if len(paths) == 1 else list(map(str, paths))
     files = tuple(sorted(str(file) for file in slide.files))
     if not files:
         raise SourceError(f"{path} has no DICOM slide.")
-    return described(
+    return describe_image(
         os.path.normpath(path),
         (1, len(paths) * samples, len(planes), level.size.height, level.size.width),
         data.dtype,

@@ -39,8 +39,7 @@ _BUILT_IN = {
     "tiff": "lamella.adapters.tiff.reader:TiffReader",
     "bioio": "lamella.adapters.bioio:BioioReader",
 }
-"""Readers of lamella, in the order in which they are asked whether they claim a path."""
-
+"""The class of each reader of lamella, in the order in which they are asked whether they claim a path."""
 
 ENDINGS: dict[str, tuple[str, ...]] = {
     "nd2": (".nd2",),
@@ -56,7 +55,7 @@ ENDINGS: dict[str, tuple[str, ...]] = {
     "companion": (".companion.ome",),
     "tiff": (".tif", ".tiff", ".tf2", ".tf8", ".btf", ".stk", ".lsm"),
 }
-"""Endings of file names by reader, here so that the reader of a file is found without loading all the others."""
+"""Endings of file names by reader; they are in this module, so that only the reader of a file must be imported."""
 
 _FOLDERS = ("bdv", "dicom", "operetta", "imagexpress", "cellvoyager", "tiff")
 """The readers of lamella that claim folders."""
@@ -72,14 +71,14 @@ def readers() -> dict[str, Reader]:
     >>> readers()["nd2"].endings
     ('.nd2',)
     """
-    names = [*_BUILT_IN, *(name for name in _points() if name not in _BUILT_IN)]
+    names = [*_BUILT_IN, *(name for name in _entry_points() if name not in _BUILT_IN)]
     return {name: reader for name in names if (reader := _reader(name)) is not None}
 
 
 @cache
-def _points() -> dict[str, EntryPoint]:
+def _entry_points() -> dict[str, EntryPoint]:
     """Return the entry points of readers of other packages by name."""
-    from importlib.metadata import entry_points  # loads thirty modules, e.g. of mail
+    from importlib.metadata import entry_points  # imports thirty modules
 
     return {point.name: point for point in entry_points(group=GROUP)}
 
@@ -87,7 +86,7 @@ def _points() -> dict[str, EntryPoint]:
 @cache
 def _reader(name: str) -> Reader | None:
     """Load a reader; return None for a reader of another package that cannot be loaded."""
-    point = _points().get(name)
+    point = _entry_points().get(name)
     if point is not None:
         try:
             reader = point.load()()
@@ -110,8 +109,8 @@ def _reader(name: str) -> Reader | None:
     return reader_class()
 
 
-def _likely(path: str) -> list[Reader]:
-    """Return readers of which the first that claims a path is the first of all; only they are loaded."""
+def _likely_readers(path: str) -> list[Reader]:
+    """Load the readers of a path's ending or, for a folder, those that claim folders; in the order of `readers`."""
     if os.path.isdir(path):
         names: Sequence[str] = _FOLDERS
     else:
@@ -122,7 +121,7 @@ def _likely(path: str) -> list[Reader]:
 def choose_formats(format: str | Reader | None = None) -> Formats:
     """Return all formats, or the one that the user chose; raise InvalidArgumentError for an unknown name."""
     if format is None:
-        return Formats(lambda: list(readers().values()), likely=_likely)
+        return Formats(lambda: list(readers().values()), likely=_likely_readers)
     if isinstance(format, Reader):
         return Formats([format], is_chosen=True)
     reader = _reader(format) if isinstance(format, str) else None

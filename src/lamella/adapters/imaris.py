@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from lamella.adapters.described import described, missing_note, size
+from lamella.adapters.descriptions import describe_image, missing_note, positive_or_none
 from lamella.adapters.formats import ENDINGS
 from lamella.adapters.hdf5 import HDF5File
 from lamella.adapters.original import json_text
@@ -43,9 +43,9 @@ class ImarisReader(HandleReader):
         return [_describe(handle, path)]
 
     def original(self, handle: Any) -> Sequence[OriginalMetadata]:
-        info: dict[str, Any] = {}
-        handle.root["DataSetInfo"].visititems(lambda name, node: info.update({name: _attributes(node)}))
-        return [OriginalMetadata("imaris.json", json_text(info))]
+        sections: dict[str, Any] = {}
+        handle.root["DataSetInfo"].visititems(lambda name, node: sections.update({name: _attributes(node)}))
+        return [OriginalMetadata("imaris.json", json_text(sections))]
 
     def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
         """Read rows of one plane; the file stores more columns than the image has."""
@@ -57,7 +57,7 @@ class ImarisReader(HandleReader):
 
 
 def _attributes(node: Any) -> dict[str, str]:
-    """Return the attributes of a node, which are arrays of single letters, as text."""
+    """Return the attributes of a node as text; Imaris writes texts as arrays of single letters."""
     texts: dict[str, str] = {}
     for name, value in node.attrs.items():
         if getattr(value, "dtype", None) is not None and value.dtype.kind == "S" and value.ndim:
@@ -70,14 +70,11 @@ def _attributes(node: Any) -> dict[str, str]:
 def _describe(file: HDF5File, path: str) -> ImageDescription:
     info = file.root["DataSetInfo"]
     image = _attributes(info["Image"])
-    names = [
-        _numbers(file.root[_FINEST], "TimePoint"),
-        _numbers(file.root[f"{_FINEST}/TimePoint 0"], "Channel"),
-    ]
-    times, channels = (max(numbers) + 1 for numbers in names)
+    times = max(_numbers(file.root[_FINEST], "TimePoint")) + 1
+    channels = max(_numbers(file.root[f"{_FINEST}/TimePoint 0"], "Channel")) + 1
     lengths = {axis: int(image[axis.upper()]) for axis in "zyx"}
     data = file.root[f"{_FINEST}/TimePoint 0/Channel 0/Data"]
-    if any(length > stored for length, stored in zip(lengths.values(), data.shape, strict=True)):
+    if any(length > actual for length, actual in zip(lengths.values(), data.shape, strict=True)):
         raise SourceError(
             f"{path} is damaged: it states the size {tuple(lengths.values())}, its pixels are {data.shape}. "
             f"{COPY_AGAIN}"
@@ -94,7 +91,7 @@ def _describe(file: HDF5File, path: str) -> ImageDescription:
         for time in range(times)
         for channel in range(channels)
     )
-    return described(
+    return describe_image(
         path,
         (times, channels, *lengths.values()),
         data.dtype,
@@ -120,11 +117,13 @@ def _channel(info: Any, number: int) -> SourceChannel:
     values = _attributes(info[f"Channel {number}"]) if f"Channel {number}" in info else {}
     color = _floats(values.get("Color", ""), 3)
     window = _floats(values.get("ColorRange", ""), 2)
-    waves = [_floats(values.get(f"LSM{word}Wavelength", ""), 1) for word in ("Excitation", "Emission")]
-    excitation, emission = (size(wave[0]) if wave else None for wave in waves)
+    wavelengths = [_floats(values.get(f"LSM{word}Wavelength", ""), 1) for word in ("Excitation", "Emission")]
+    excitation, emission = (positive_or_none(numbers[0]) if numbers else None for numbers in wavelengths)
     return SourceChannel(
         label=values.get("Name", ""),
-        color="".join(f"{round(255 * min(1, max(0, part))):02X}" for part in color) if color else None,
+        color="".join(f"{round(255 * min(1, max(0, component))):02X}" for component in color)
+        if color
+        else None,
         window=(window[0], window[1]) if window else None,
         excitation=excitation,
         emission=emission,
@@ -132,7 +131,7 @@ def _channel(info: Any, number: int) -> SourceChannel:
 
 
 def _floats(text: str, count: int) -> list[float]:
-    """Return the numbers of a text, nothing unless there are as many as expected."""
+    """Return the ``count`` numbers of a text; an empty list if the text has another number of them."""
     try:
         numbers = [float(word) for word in text.split()]
     except ValueError:
@@ -141,7 +140,7 @@ def _floats(text: str, count: int) -> list[float]:
 
 
 def _times(values: dict[str, str], count: int) -> tuple[float, ...]:
-    """Return the seconds of the time points after the first; nothing unless all are stated."""
+    """Return the seconds of the time points after the first; an empty tuple if the time of any is missing."""
     try:
         moments = [
             datetime.fromisoformat(values[f"TimePoint{number + 1}"].strip()) for number in range(count)

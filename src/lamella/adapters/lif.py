@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.adapters.described import described, named_color, number, sample_channels
+from lamella.adapters.descriptions import describe_image, named_color, parse_number, sample_channels
 from lamella.adapters.formats import ENDINGS
 from lamella.errors import SourceError
 from lamella.ops.conversion.handles import SampleReader
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from lamella.types import Array
 
 _IMAGE = "./Data/Image/ImageDescription"
-_NUMBERS = {"x": "1", "y": "2", "z": "3", "t": "4"}
-"""Axis, and the DimID of its dimension."""
-_OTHERS = {
+_DIMENSION_IDS = {"x": "1", "y": "2", "z": "3", "t": "4"}
+"""The DimID of the dimension of each axis."""
+_SPLIT_DIMENSIONS = {
     "A": "rotation",
     "N": "slice",
     "Q": "slice",
@@ -40,7 +40,7 @@ _OTHERS = {
     "L": "loop",
     "λ": "wavelength",
 }
-"""Dimensions of Leica that make images of their own."""
+"""Dimensions of Leica that OME-NGFF lacks, with their names: each index along them becomes an image."""
 
 
 class LifReader(SampleReader):
@@ -62,10 +62,10 @@ class LifReader(SampleReader):
         return _File(liffile.LifFile(path), path)
 
     def describe(self, handle: Any, path: str) -> Sequence[ImageDescription]:
-        """Describe all images but those of photon arrival times."""
+        """Describe all images except those of photon arrival times."""
         return [
-            _describe(part, path, handle.notes if number == 0 else ())
-            for number, part in enumerate(handle.parts)
+            _describe(split, path, handle.notes if number == 0 else ())
+            for number, split in enumerate(handle.split_images)
         ]
 
     def original(self, handle: Any) -> Sequence[OriginalMetadata]:
@@ -74,15 +74,15 @@ class LifReader(SampleReader):
     def read_planes(
         self, handle: Any, image: int, indices: Sequence[tuple[int, ...]], rows: slice
     ) -> list[Array | None]:
-        part = handle.parts[image]
-        time, channel, z = indices[0]
-        frame = part.read({"T": time, part.channel_axis: channel // part.samples, "Z": z})
-        return [frame[rows, :, c % part.samples] for _, c, _ in indices]
+        split = handle.split_images[image]
+        time, first_channel, z = indices[0]
+        frame = split.read({"T": time, split.channel_axis: first_channel // split.samples, "Z": z})
+        return [frame[rows, :, channel % split.samples] for _, channel, _ in indices]
 
 
 @dataclass(frozen=True)
-class _Part:
-    """An image of the file, at fixed indices of the dimensions that make images of their own."""
+class _SplitImage:
+    """An image of the file at fixed indices of its `_SPLIT_DIMENSIONS`: {"M": 3} is the fourth tile of a mosaic."""
 
     image: Any
     fixed: Mapping[str, int]
@@ -102,15 +102,15 @@ class _Part:
 
     def read(self, index: Mapping[str, int]) -> Array:
         """Read a frame, with its samples last."""
-        at = {axis: n for axis, n in {**index, **self.fixed}.items() if axis in self.sizes}
+        indices = {axis: number for axis, number in {**index, **self.fixed}.items() if axis in self.sizes}
         axes = ("Y", "X", "S")
         if self.image.frames.frame_dims in (axes, axes[:2]):
-            frame = self.image.frame(**at)
+            frame = self.image.frame(**indices)
         else:  # the pixels of a plane are not neighbours in the file
             pixels = self.image.asarray(out="memmap")
-            frame = pixels[tuple(at.get(axis, slice(None)) for axis in self.image.dims)]
-            left = [axis for axis in self.image.dims if axis not in at]
-            frame = frame.transpose([left.index(axis) for axis in axes if axis in left])
+            frame = pixels[tuple(indices.get(axis, slice(None)) for axis in self.image.dims)]
+            remaining = [axis for axis in self.image.dims if axis not in indices]
+            frame = frame.transpose([remaining.index(axis) for axis in axes if axis in remaining])
         return np.asarray(frame).reshape(self.sizes.get("Y", 1), self.sizes.get("X", 1), self.samples)
 
 
@@ -122,29 +122,33 @@ class _File:
         self._path = path
 
     @cached_property
-    def parts(self) -> list[_Part]:
-        """The images but those of photon arrival times."""
-        return [part for image in self.file.images if not image.is_flim for part in self._split(image)]
+    def split_images(self) -> list[_SplitImage]:
+        """All images except those of photon arrival times, each split along its `_SPLIT_DIMENSIONS`."""
+        return [split for image in self.file.images if not image.is_flim for split in self._split(image)]
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Which images are left out."""
+        """The note about images of photon arrival times, which are left out."""
         count = sum(bool(image.is_flim) for image in self.file.images)
         return (f"{count} of its images are photon arrival times (FLIM) and were left out",) if count else ()
 
     def close(self) -> None:
         self.file.close()
 
-    def _split(self, image: Any) -> Iterator[_Part]:
+    def _split(self, image: Any) -> Iterator[_SplitImage]:
         self._check(image)
         sizes = image.sizes
-        others = [axis for axis in sizes if axis in _OTHERS and not (axis == "λ" and sizes.get("C", 1) == 1)]
-        for indices in product(*(range(sizes[axis]) for axis in others)):
-            yield _Part(image, dict(zip(others, indices, strict=True)))
+        axes = [
+            axis
+            for axis in sizes
+            if axis in _SPLIT_DIMENSIONS and not (axis == "λ" and sizes.get("C", 1) == 1)
+        ]
+        for indices in product(*(range(sizes[axis]) for axis in axes)):
+            yield _SplitImage(image, dict(zip(axes, indices, strict=True)))
 
     def _check(self, image: Any) -> None:
         """Raise for an image whose pixels are not in the file, or whose dimensions are unknown."""
-        unknown = set(image.sizes) - set("TCZYXS") - set(_OTHERS)
+        unknown = set(image.sizes) - set("TCZYXS") - set(_SPLIT_DIMENSIONS)
         if unknown:
             raise SourceError(
                 f"{self._path} has the image {image.path!r} with the dimensions {''.join(image.sizes)}: "
@@ -164,50 +168,49 @@ class _File:
             )
 
 
-def _describe(part: _Part, path: str, notes: tuple[str, ...]) -> ImageDescription:
-    image, sizes = part.image, part.sizes
-    channels = sizes.get(part.channel_axis, 1)
+def _describe(split: _SplitImage, path: str, notes: tuple[str, ...]) -> ImageDescription:
+    image, sizes = split.image, split.sizes
+    channels = sizes.get(split.channel_axis, 1)
     frames = sizes.get("T", 1)
-    shape = (frames, channels * part.samples, sizes.get("Z", 1), sizes.get("Y", 1), sizes.get("X", 1))
+    shape = (frames, channels * split.samples, sizes.get("Z", 1), sizes.get("Y", 1), sizes.get("X", 1))
     scale, units = _sizes(image)
     stamps = image.timestamps
-    names = [f"{_OTHERS[axis]} {index}" for axis, index in part.fixed.items()]
-    return described(
+    names = [f"{_SPLIT_DIMENSIONS[axis]} {index}" for axis, index in split.fixed.items()]
+    return describe_image(
         path,
         shape,
         image.dtype,
         files=_files(image, path),
         scale=scale,
         units=units,
-        channels=_channels(part, channels),
+        channels=_channels(split, channels),
         notes=notes,
         title=" ".join([image.path, *names]),
-        stage=_stage(image, part.fixed.get("M", 0)),
+        stage=_stage(image, split.fixed.get("M", 0)),
         times=_times(stamps, frames, image.dims),
         acquired="" if stamps is None or not len(stamps) else str(stamps[0]),
         objective=_objective(image),
         band_rows=shape[-2],
-        channels_together=part.samples,
-        is_rgb=part.samples >= 3 and channels == 1,
+        channels_together=split.samples,
+        is_rgb=split.samples >= 3 and channels == 1,
     )
 
 
 def _files(image: Any, path: str) -> tuple[str, ...]:
-    """Return the files of an image: the path, the file that it refers to, and the files with the pixels."""
+    """Return the files of an image: the path, the file that the path refers to, and the files with the pixels."""
     parent = image.parent
-    own = (
-        [path] if not parent.filepath or os.path.samefile(parent.filepath, path) else [path, parent.filepath]
-    )
+    is_in_path = not parent.filepath or os.path.samefile(parent.filepath, path)
+    own = [path] if is_in_path else [path, parent.filepath]
     pixels = [os.path.join(parent.dirname, frame.file) for frame in image.memory_block.frames]
     return tuple(dict.fromkeys([*own, *(file for file in pixels if os.path.exists(file))]))
 
 
 def _sizes(image: Any) -> tuple[dict[str, float], dict[str, str | None]]:
-    """Return steps and units; the file states the length from the first sample to the last."""
+    """Return steps and units: the file states the length from the first to the last sample, 9 steps for 10 samples."""
     scale: dict[str, float] = {}
     units: dict[str, str | None] = {}
-    for axis, identity in _NUMBERS.items():
-        element = image.xml_element.find(f"{_IMAGE}/Dimensions/DimensionDescription[@DimID='{identity}']")
+    for axis, number in _DIMENSION_IDS.items():
+        element = image.xml_element.find(f"{_IMAGE}/Dimensions/DimensionDescription[@DimID='{number}']")
         if element is None:
             continue
         count = int(element.get("NumberOfElements", "1"))
@@ -219,22 +222,22 @@ def _sizes(image: Any) -> tuple[dict[str, float], dict[str, str | None]]:
     return scale, units
 
 
-def _channels(part: _Part, count: int) -> tuple[SourceChannel, ...]:
-    image = part.image
-    if part.samples >= 3:
-        return sample_channels(part.samples, [""] * count)
-    names = [str(name).removeprefix("Leica/") for name in image.coords.get(part.channel_axis, ())]
-    if part.channel_axis == "λ":
+def _channels(split: _SplitImage, count: int) -> tuple[SourceChannel, ...]:
+    image = split.image
+    if split.samples >= 3:
+        return sample_channels(split.samples, [""] * count)
+    names = [str(name).removeprefix("Leica/") for name in image.coords.get(split.channel_axis, ())]
+    if split.channel_axis == "λ":
         names = [f"{float(name) * 1e9:.0f} nm" for name in names]
     elements = sorted(
         image.xml_element.findall(f"{_IMAGE}/Channels/ChannelDescription"),
-        key=lambda each: int(each.get("BytesInc")),
+        key=lambda element: int(element.get("BytesInc")),
     )
     channels = []
-    for at in range(count):
-        element = elements[at] if at < len(elements) else None
+    for number in range(count):
+        element = elements[number] if number < len(elements) else None
         dye = None if element is None else element.findtext("ChannelProperty[Key='DyeName']/Value")
-        label = names[at] if at < len(names) else (dye or "").removeprefix("Leica/")
+        label = names[number] if number < len(names) else (dye or "").removeprefix("Leica/")
         channels.append(
             SourceChannel(label, None if element is None else named_color(element.get("LUTName", "")))
         )
@@ -242,11 +245,13 @@ def _channels(part: _Part, count: int) -> tuple[SourceChannel, ...]:
 
 
 def _times(stamps: Any, frames: int, dims: Sequence[str]) -> tuple[float, ...]:
-    """Return the time of each frame in seconds after the first, from the time stamps of its planes."""
+    """Return the time of element frame in seconds after the first, from the time stamps of its planes."""
     if stamps is None or not len(stamps) or len(stamps) % frames or (frames > 1 and dims[0] != "T"):
         return ()
-    first = stamps[:: len(stamps) // frames]
-    return tuple(float(stamp) for stamp in (first - first[0]).astype(np.float64) / 1000)
+    first_of_frames = stamps[:: len(stamps) // frames]
+    return tuple(
+        float(seconds) for seconds in (first_of_frames - first_of_frames[0]).astype(np.float64) / 1000
+    )
 
 
 def _stage(image: Any, tile: int) -> dict[str, float]:
@@ -260,6 +265,6 @@ def _stage(image: Any, tile: int) -> dict[str, float]:
 def _objective(image: Any) -> Objective | None:
     for element in image.xml_element.iter():
         if "ObjectiveName" in element.attrib:
-            numbers = [number(element.get(key)) for key in ("Magnification", "NumericalAperture")]
+            numbers = [parse_number(element.get(key)) for key in ("Magnification", "NumericalAperture")]
             return Objective(element.get("ObjectiveName", "").strip(), *numbers)
     return None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from lamella.adapters.described import number
-from lamella.adapters.screens.screen import micrometres, pair
+from lamella.adapters.descriptions import parse_number
+from lamella.adapters.screens.screen import micrometres, yx_or_none
 from lamella.adapters.tiff.metadata import TiffMetadata
 from lamella.errors import MetadataError
 from lamella.ops.conversion.source import Objective, SourceChannel
@@ -29,7 +29,7 @@ def parse_metaseries(text: str) -> Properties:
     """
     try:
         root = parse_xml(text.strip("\0 \r\n\t"))
-    except MetadataError:  # saved again by another program
+    except MetadataError:  # another program saved the file with a text of its own
         return {}
     return {
         element.attrib["id"]: element.attrib.get("value", "")
@@ -44,25 +44,25 @@ def read_metaseries(text: str, shape: tuple[int, int]) -> TiffMetadata:
     size = pixel_size(values)
     channel = SourceChannel(
         values.get("_IllumSetting_") or "",
-        emission=number(values.get("wavelength")) or None,
+        emission=parse_number(values.get("wavelength")) or None,
         exposure=exposure(values),
     )
     return TiffMetadata(
         {} if size is None else dict(zip("yx", size, strict=True)),
         {} if size is None else {"y": "micrometer", "x": "micrometer"},
         (channel,),
-        stage=corner(stage_position(values), shape, size),
-        acquired=moment(values) or "",
+        stage=first_voxel(stage_position(values), shape, size),
+        acquired=acquisition_time(values) or "",
         objective=objective(values),
     )
 
 
-def corner(
+def first_voxel(
     centre: Mapping[str, float | None], shape: tuple[int, int], size: tuple[float, float] | None
 ) -> dict[str, float]:
-    """Return the position of the first voxel from that of the centre of the image; empty if it is unknown.
+    """Return the position of the first voxel of an image from that of its centre; empty if the centre is unknown.
 
-    >>> corner({"x": 100.0, "y": 50.0, "z": None}, (20, 40), (0.5, 0.5))
+    >>> first_voxel({"x": 100.0, "y": 50.0, "z": None}, (20, 40), (0.5, 0.5))
     {'y': 45.0, 'x': 90.0}
     """
     y, x, z = centre.get("y"), centre.get("x"), centre.get("z")
@@ -74,11 +74,11 @@ def corner(
 
 def stage_position(values: Mapping[str, str]) -> dict[str, float | None]:
     """Return the position of the centre of the image in micrometres."""
-    height = number(values.get("stage-position-z")) or number(values.get("z-position"))
+    height = parse_number(values.get("stage-position-z")) or parse_number(values.get("z-position"))
     return {
         "z": height,
-        "y": number(values.get("stage-position-y")),
-        "x": number(values.get("stage-position-x")),
+        "y": parse_number(values.get("stage-position-y")),
+        "x": parse_number(values.get("stage-position-x")),
     }
 
 
@@ -92,7 +92,7 @@ def objective(values: Mapping[str, str]) -> Objective | None:
     """Return the objective, whose name begins with its magnification."""
     name = values.get("_MagSetting_", "")
     magnification = re.match(r"(\d+(?:\.\d+)?)[xX]\b", name)
-    aperture = number(values.get("_MagNA_")) or None
+    aperture = parse_number(values.get("_MagNA_")) or None
     return Objective(name, float(magnification[1]) if magnification else None, aperture) if name else None
 
 
@@ -101,10 +101,12 @@ def pixel_size(values: Mapping[str, str]) -> tuple[float, float] | None:
     if values.get("spatial-calibration-state", "on") != "on":
         return None
     unit = values.get("spatial-calibration-units")
-    return pair(micrometres(number(values.get(f"spatial-calibration-{axis}")), unit) for axis in "yx")
+    return yx_or_none(
+        micrometres(parse_number(values.get(f"spatial-calibration-{axis}")), unit) for axis in "yx"
+    )
 
 
-def moment(values: Mapping[str, str]) -> str | None:
+def acquisition_time(values: Mapping[str, str]) -> str | None:
     """Return the time of a plane in ISO 8601, in the local time of the instrument."""
     match = _STAMP.fullmatch(values.get("acquisition-time-local", ""))
     return f"{match[1]}-{match[2]}-{match[3]}T{match[4]}" if match else None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lamella.adapters.deltavision import is_deltavision, single
-from lamella.adapters.described import described
+from lamella.adapters.deltavision import is_deltavision, shortest_float32
+from lamella.adapters.descriptions import describe_image
 from lamella.adapters.formats import ENDINGS
 from lamella.adapters.original import json_text
 from lamella.ops.conversion.handles import HandleReader
@@ -31,7 +31,7 @@ class MrcReader(HandleReader):
         return head[208:212] == b"MAP "
 
     def claims(self, path: str) -> bool:
-        """Return whether a file is named as MRC and not DeltaVision."""
+        """Return whether a file has an ending of MRC and is not a DeltaVision file."""
         return super().claims(path) and not is_deltavision(path)
 
     def open_handle(self, path: str) -> Any:
@@ -42,7 +42,7 @@ class MrcReader(HandleReader):
     def describe(self, handle: Any, path: str) -> Sequence[ImageDescription]:
         """Describe the image: a plane, a stack, a volume, or a stack of volumes (time)."""
         shape = handle.data.shape
-        voxel = [single(handle.voxel_size[axis]) for axis in ("x", "y", "z")]
+        voxel = [shortest_float32(handle.voxel_size[axis]) for axis in ("x", "y", "z")]
         order = [int(handle.header[name]) for name in ("mapc", "mapr", "maps")]
         if sorted(order) != [1, 2, 3]:
             order = [1, 2, 3]
@@ -57,7 +57,7 @@ class MrcReader(HandleReader):
             del scale["z"]
             notes = (*notes, "its planes are a stack of images, not a volume: the z step is unknown")
         return [
-            described(
+            describe_image(
                 path,
                 shape,
                 handle.data.dtype,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.adapters.described import described, sample_channels
+from lamella.adapters.descriptions import describe_image, sample_channels
 from lamella.adapters.formats import ENDINGS
 from lamella.adapters.original import json_text
 from lamella.errors import SourceError, counted
@@ -29,7 +29,7 @@ _UNIX_EPOCH = 2440587.5
 
 
 class ND2Reader(SampleReader):
-    """Nikon ND2; the frames of a file have all channels, and are numbered along its loops (time, position, z)."""
+    """Nikon ND2: each frame has all channels, and frames are numbered along the loops of time, position and z."""
 
     name = "nd2"
     title = "Nikon ND2"
@@ -51,7 +51,10 @@ class ND2Reader(SampleReader):
         loops = _loops(handle)
         events = {} if handle.is_legacy else handle.events(orient="list")
         points = [
-            each for loop in handle.experiment if loop.type == "XYPosLoop" for each in loop.parameters.points
+            point
+            for loop in handle.experiment
+            if loop.type == "XYPosLoop"
+            for point in loop.parameters.points
         ]
         return [
             _describe(handle, path, sizes, loops, events, points, position)
@@ -59,13 +62,13 @@ class ND2Reader(SampleReader):
         ]
 
     def original(self, handle: Any) -> Sequence[OriginalMetadata]:
-        parts = {
+        sections = {
             "attributes": handle.attributes,
             "experiment": handle.experiment,
             "metadata": handle.metadata,
             "text_info": handle.text_info,
         }
-        return [OriginalMetadata("nd2.json", json_text(parts))]
+        return [OriginalMetadata("nd2.json", json_text(sections))]
 
     def read_planes(
         self, handle: Any, image: int, indices: Sequence[tuple[int, ...]], rows: slice
@@ -82,7 +85,7 @@ class ND2Reader(SampleReader):
         samples = handle.components_per_channel
         channels = attributes.channelCount or 1
         frame = frame.reshape(channels, attributes.heightPx, attributes.widthPx, samples)
-        return [frame[c // samples, rows, :, c % samples] for _, c, _ in indices]
+        return [frame[channel // samples, rows, :, channel % samples] for _, channel, _ in indices]
 
 
 def _loops(file: Any) -> dict[str, int]:
@@ -108,8 +111,8 @@ def _sizes(file: Any, path: str) -> dict[str, int]:
     }
 
 
-def _parts(file: Any) -> list[Any]:
-    """Return what the file states of each channel; nothing for JPEG 2000 files of before 2010."""
+def _channel_records(file: Any) -> list[Any]:
+    """Return the metadata of each channel; an empty list for the JPEG 2000 files that were written before 2010."""
     return list(getattr(file.metadata, "channels", None) or ())
 
 
@@ -123,7 +126,7 @@ def _describe(
     position: int,
 ) -> ImageDescription:
     voxel = file.voxel_size()
-    first = next(iter(_parts(file)), None)
+    first = next(iter(_channel_records(file)), None)
     lengths = tuple(loops.values())
     frames = [
         int(np.ravel_multi_index(tuple({"T": t, "P": position, "Z": 0}[axis] for axis in loops), lengths))
@@ -140,7 +143,7 @@ def _describe(
     point = points[position] if position < len(points) else None
     missing = max(0, math.prod(lengths) - file.attributes.sequenceCount)
     notes = (f"{counted(missing, 'frame')} missing at its end, written as zeros",) if missing else ()
-    image = described(
+    image = describe_image(
         path,
         tuple(sizes.values()),
         file.dtype,
@@ -161,8 +164,8 @@ def _describe(
 
 
 def _channels(file: Any, events: dict[str, Any]) -> tuple[SourceChannel, ...]:
-    """Return the channels; three for one that has the samples of a colour image."""
-    channels = _parts(file)
+    """Return the channels; a colour image has three, its samples."""
+    channels = _channel_records(file)
     if file.is_rgb:
         return sample_channels(3, [""] * len(channels), file.attributes.bitsPerComponentSignificant)
     exposures = set(events.get("Camera 1 Exposure Time [ms]", ()))
@@ -180,7 +183,7 @@ def _channels(file: Any, events: dict[str, Any]) -> tuple[SourceChannel, ...]:
 
 
 def _times(events: dict[str, Any], frames: list[int]) -> tuple[float, ...]:
-    """Return the times of frames in seconds, empty if the file has not all of them."""
+    """Return the times of frames in seconds; an empty tuple if the time of any frame is missing."""
     seconds = {
         int(number): float(time)
         for number, time in zip(events.get("Index", ()), events.get("Time [s]", ()), strict=False)
@@ -192,7 +195,7 @@ def _times(events: dict[str, Any], frames: list[int]) -> tuple[float, ...]:
 
 
 def _planned_interval(file: Any) -> float | None:
-    """Return the time between frames as planned."""
+    """Return the planned time between frames in seconds."""
     for loop in file.experiment:
         if loop.type == "TimeLoop" and is_size(loop.parameters.periodMs):
             return float(loop.parameters.periodMs) / 1000

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.adapters.described import described, missing_note, size
+from lamella.adapters.descriptions import describe_image, missing_note, positive_or_none
 from lamella.adapters.formats import ENDINGS
 from lamella.adapters.original import json_text
 from lamella.errors import SourceError
@@ -89,7 +89,7 @@ class _File:
         self.file.close()
 
     def _list_planes(self) -> dict[tuple[int, ...], str]:
-        """Return the names of the planes; of several groups of names, those of the largest one."""
+        """Return the names of the planes by (t, c, z); those of the most frequent prefix, as previews have another."""
         groups: dict[str, dict[tuple[int, ...], str]] = {}
         for name in self.file.glob("*.tif"):
             match = _PLANE.search(name)
@@ -98,7 +98,9 @@ class _File:
             numbers = {axis: int(number) - 1 for axis, number in re.findall(r"([A-Z])(\d+)", match[1])}
             index = tuple(numbers.pop(axis, 0) for axis in "TCZ")
             sizes = tuple(self.sizes.get(axis, 1) for axis in "TCZ")
-            if not any(numbers.values()) and all(0 <= n < size for n, size in zip(index, sizes, strict=True)):
+            if not any(numbers.values()) and all(
+                0 <= position < size for position, size in zip(index, sizes, strict=True)
+            ):
                 groups.setdefault(name[: match.start()], {}).setdefault(index, name)
         if not groups:
             raise SourceError(
@@ -116,7 +118,7 @@ def _describe(file: _File, path: str) -> ImageDescription:
     missing = shape[0] * shape[1] * shape[2] - len(file.planes)
     scale, units = _sizes(file)
     date = str(file.settings("Acquisition Parameters Common").get("ImageCaputreDate", "")).strip("'\" ")
-    return described(
+    return describe_image(
         path,
         shape,
         first.dtype,
@@ -145,7 +147,7 @@ def _files(file: _File, path: str) -> tuple[str, ...]:
 
 
 def _sizes(file: _File) -> tuple[dict[str, float], dict[str, str | None]]:
-    """Return the pixel sizes as stated, and the steps of z and t."""
+    """Return pixel sizes, the steps of z and t, and their units."""
     scale: dict[str, float] = {}
     units: dict[str, str | None] = {}
     reference = file.settings("Reference Image Parameter")
@@ -169,7 +171,8 @@ def _sizes(file: _File) -> tuple[dict[str, float], dict[str, str | None]]:
 def _channel(file: _File, number: int) -> SourceChannel:
     settings = file.settings(f"Channel {number} Parameters")
     excitation, emission = (
-        size(float(settings.get(f"{word}Wavelength", 0) or 0)) for word in ("Excitation", "Emission")
+        positive_or_none(float(settings.get(f"{word}Wavelength", 0) or 0))
+        for word in ("Excitation", "Emission")
     )
     names = [str(settings.get(key, "")).strip("'\" ") for key in ("DyeName", "CH Name")]
     label = next((name for name in names if name not in ("", "None")), "")
@@ -177,11 +180,11 @@ def _channel(file: _File, number: int) -> SourceChannel:
 
 
 def _color(file: _File, number: int) -> str | None:
-    """Return the colour of the brightest pixels: the last entry (blue, green, red, unused) of the look-up table."""
+    """Return the colour of the brightest pixels: the last bytes (blue, green, red, unused) of the table."""
     name = next((name for name in file.file.glob(f"*LUT{number}.lut")), None)
     if name is None:
         return None
     with file.file.open_file(name) as stream:
         table = stream.read()
-    entry = np.frombuffer(table[-4:], np.uint8)
-    return None if len(entry) < 4 else "".join(f"{value:02X}" for value in entry[2::-1])
+    blue_green_red = np.frombuffer(table[-4:], np.uint8)[:3]
+    return None if len(table) < 4 else "".join(f"{component:02X}" for component in blue_green_red[::-1])

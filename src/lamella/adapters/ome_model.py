@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ome_types import OME
 
 _GREEK_MU = re.compile(rb"""(Unit\s*=\s*["'])(?:\xce\xbc|&#956;|&#x0*3bc;)""", re.IGNORECASE)
-"""The Greek letter mu in a unit; the schema has the micro sign (U+00B5), which looks the same."""
+"""The Greek letter mu in a unit; the schema requires the micro sign (U+00B5), which looks the same."""
 
 
 def load_ome_types() -> ModuleType:
@@ -91,7 +91,7 @@ def _parse_quietly(ome_types: ModuleType, data: bytes) -> object:
 
 
 def _parse(ome_types: ModuleType, data: bytes) -> object:
-    """Parse OME-XML; values that the schema writes in another way are read, such as BigEndian="True"."""
+    """Parse OME-XML, also with values in a spelling that the schema forbids, such as BigEndian="True"."""
     from xsdata.exceptions import ParserError
     from xsdata.formats.dataclass.parsers.config import ParserConfig
 
@@ -99,7 +99,8 @@ def _parse(ome_types: ModuleType, data: bytes) -> object:
     try:
         return ome_types.from_xml(data, validate=False, parser_kwargs={"config": strict})
     except ParserError as error:
-        # xsdata warns of each such value. The filters belong to all threads: only these documents replace them.
+        # xsdata warns about each such value. Filters of warnings are shared by all threads, so they are replaced only
+        # for these documents, not for every one.
         with warnings.catch_warnings(), suppress(ValueError):
             warnings.simplefilter("ignore")
             return ome_types.from_xml(data, validate=False)

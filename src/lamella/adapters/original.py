@@ -1,4 +1,4 @@
-"""Convert the metadata that a library parsed to JSON."""
+"""Write metadata that a library parsed as JSON."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def json_text(value: Any) -> str:
-    """Return metadata as JSON text: numpy values as lists, unknown objects and bytes as their text.
+def json_text(metadata: Any) -> str:
+    """Return metadata as JSON: numpy arrays become lists; bytes and objects of other classes become text.
 
     >>> json_text({"step": 0.5, "laser": {488}, b"raw": b"abc"})
     '{"step": 0.5, "laser": [488], "raw": "abc"}'
     """
-    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=True, default=str)
+    return json.dumps(_plain(metadata), ensure_ascii=False, allow_nan=True, default=str)
 
 
 def _plain(value: Any) -> Any:

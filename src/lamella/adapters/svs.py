@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from lamella.adapters.described import number, size
+from lamella.adapters.descriptions import parse_number, positive_or_none
 from lamella.adapters.formats import ENDINGS
 from lamella.adapters.tiff.file import open_file
 from lamella.adapters.tiff.reader import TiffSource, open_tiff
@@ -24,7 +24,7 @@ _SLIDE = "Baseline"
 
 
 class SvsReader(Reader):
-    """Aperio SVS; the format ``tiff`` reads the further images, too."""
+    """Aperio SVS; the format ``tiff`` also reads the thumbnail, the label and the macro image."""
 
     name = "svs"
     title = "Aperio SVS slide"
@@ -43,10 +43,10 @@ class SvsReader(Reader):
             raise SourceError(f"{path} is not a slide of Aperio: convert it as TIFF (--format tiff).")
         source = open_tiff(path)[names.index(_SLIDE)]
         assert isinstance(source, TiffSource)
-        description = _described(
+        description = _with_aperio_fields(
             source.description, _fields(text), [name for name in names if name != _SLIDE]
         )
-        return Container([source.described(description)], [OriginalMetadata("aperio.txt", text)])
+        return Container([source.with_description(description)], [OriginalMetadata("aperio.txt", text)])
 
 
 def _fields(text: str) -> dict[str, str]:
@@ -59,9 +59,11 @@ def _fields(text: str) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _described(image: ImageDescription, fields: Mapping[str, str], others: list[str]) -> ImageDescription:
+def _with_aperio_fields(
+    image: ImageDescription, fields: Mapping[str, str], others: list[str]
+) -> ImageDescription:
     """Add the pixel size, the objective and the time of the scan to a description."""
-    step, magnification = (size(number(fields.get(key))) for key in ("MPP", "AppMag"))
+    step, magnification = (positive_or_none(parse_number(fields.get(key))) for key in ("MPP", "AppMag"))
     scale = {} if step is None else {"y": step, "x": step}
     notes = image.notes
     if others:

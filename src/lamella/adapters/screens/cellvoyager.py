@@ -10,16 +10,16 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from lamella.adapters.described import number
+from lamella.adapters.descriptions import parse_number
 from lamella.adapters.screens.index_files import attributes, elements
 from lamella.adapters.screens.screen import (
     Screen,
     ScreenPlane,
     file_beside,
-    pair,
     plane_shape,
     seconds_between,
-    whole,
+    whole_number,
+    yx_or_none,
 )
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.source import Objective, SourceChannel
@@ -66,7 +66,9 @@ def parse_cellvoyager(index: str) -> Screen:
         index_files=(index, *(file for file in (detail_file, settings_file) if file)),
         planes=planes,
         channels={channel: _channel(channel, settings.get(str(channel), {})) for channel in used},
-        pixel_size=pair(number(first.get(f"{word}PixelDimension")) for word in ("Vertical", "Horizontal")),
+        pixel_size=yx_or_none(
+            parse_number(first.get(f"{word}PixelDimension")) for word in ("Vertical", "Horizontal")
+        ),
         plane_shape=plane_shape(first, "VerticalPixels", "HorizontalPixels"),
         date=start or None,
         objective=_objective(settings.get(str(used[0]), {})),
@@ -75,7 +77,7 @@ def parse_cellvoyager(index: str) -> Screen:
 
 
 def _detail(index: str, notes: list[str]) -> tuple[dict[str, str], dict[str, dict[str, str]], str | None]:
-    """Read the attributes of the measurement and of its channels."""
+    """Read the attributes of the measurement, and of each channel; return also the path of their file."""
     path = os.path.join(os.path.dirname(index), _DETAIL)
     if not os.path.isfile(path):
         notes.append(f"{_DETAIL} is missing, so pixel sizes are unknown")
@@ -94,7 +96,7 @@ def _detail(index: str, notes: list[str]) -> tuple[dict[str, str], dict[str, dic
 def _settings(
     index: str, detail: Mapping[str, str], notes: list[str]
 ) -> tuple[dict[str, dict[str, str]], str | None]:
-    """Read the attributes of the channels from the settings that the details name."""
+    """Read the attributes of each channel from the ``.mes`` file that the details name; return also its path."""
     name = detail.get("MeasurementSettingFileName")
     path = file_beside(index, name) if name else None
     if path is None or not os.path.isfile(path):
@@ -105,19 +107,19 @@ def _settings(
 
 
 def _plane(index: str, values: Mapping[str, str], name: str, start: str) -> ScreenPlane:
-    row, column, field, channel = (whole(index, name, values, key) for key in _NUMBERS)
-    y = number(values.get("Y"))
+    row, column, field, channel = (whole_number(index, name, values, key) for key in _NUMBERS)
+    y = parse_number(values.get("Y"))
     return ScreenPlane(
         file=file_beside(index, name),
         row=standard_row(row - 1),
         column=f"{column:02}",
         field=str(field),
         channel=channel,
-        z=whole(index, name, values, "ZIndex", "1"),
-        t=whole(index, name, values, "TimePoint", "1"),
-        x=number(values.get("X")),
-        y=None if y is None else 0.0 - y,  # the stage's y points up the image
-        height=number(values.get("Z")),
+        z=whole_number(index, name, values, "ZIndex", "1"),
+        t=whole_number(index, name, values, "TimePoint", "1"),
+        x=parse_number(values.get("X")),
+        y=None if y is None else 0.0 - y,  # the y axis of the stage points to the top of the image
+        height=parse_number(values.get("Z")),
         seconds=seconds_between(start, values.get("Time")),
     )
 
@@ -125,16 +127,16 @@ def _plane(index: str, values: Mapping[str, str], name: str, start: str) -> Scre
 def _channel(channel: int, settings: Mapping[str, str]) -> SourceChannel:
     acquisition = settings.get("Acquisition", "")
     colour, band = _ARGB.fullmatch(settings.get("Color", "")), _BAND_PASS.match(acquisition)
-    exposure = number(settings.get("ExposureTime"))
+    exposure = parse_number(settings.get("ExposureTime"))
     return SourceChannel(
         settings.get("Fluorophore") or acquisition or f"channel {channel}",
         color=colour[1].upper() if colour else None,
-        excitation=number(settings.get("Target")),
+        excitation=parse_number(settings.get("Target")),
         emission=float(band[1]) if band else None,
         exposure=None if exposure is None else exposure / 1000,
     )
 
 
 def _objective(settings: Mapping[str, str]) -> Objective | None:
-    name, magnification = settings.get("Objective", ""), number(settings.get("Magnification"))
+    name, magnification = settings.get("Objective", ""), parse_number(settings.get("Magnification"))
     return Objective(name, magnification) if name or magnification else None

@@ -1,8 +1,8 @@
 """Parse the folder of an ImageXpress (MetaXpress) to a `Screen`: ``.HTD``, ``TimePoint_N/ZStep_M``, MetaSeries TIFF.
 
-Names of files state well, site and wavelength, names of folders time point and z step. The ``.HTD`` file lists the
-expected wavelengths, wells and sites. The MetaSeries XML in each TIFF has pixel size, stage position and time; only a
-few files are opened to read it: one plane per field and time point, one per channel, and one stack.
+Well, site and wavelength are in the names of the files, time point and z step in those of folders. The ``.HTD`` file
+lists the expected wavelengths, wells and sites. The MetaSeries XML in a TIFF has pixel size, stage position and time;
+to save time it is read from a few files: one plane of each field and time point, one of each channel, and one stack.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lamella.adapters.described import number
+from lamella.adapters.descriptions import parse_number
 from lamella.adapters.metaseries import (
     Properties,
+    acquisition_time,
     exposure,
-    moment,
     objective,
     parse_metaseries,
     pixel_size,
     stage_position,
 )
 from lamella.adapters.screens.index_files import read_keys
-from lamella.adapters.screens.screen import Screen, ScreenPlane, listed, plane_shape, seconds_between
+from lamella.adapters.screens.screen import Screen, ScreenPlane, join_first, plane_shape, seconds_between
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.source import COPY_AGAIN, SourceChannel
 from lamella.spec.plate_names import standard_row
@@ -44,7 +44,7 @@ _FILE = re.compile(
 )
 
 ReadDescription = Callable[[str], str]
-"""Returns the text of the first image description of a TIFF file."""
+"""A function that returns the ImageDescription of the first page of a TIFF file."""
 
 
 @dataclass(frozen=True)
@@ -61,26 +61,26 @@ class _Htd:
         """List the rows and columns of the selected wells."""
         return [
             (standard_row(row - 1), f"{column:02}")
-            for row in range(1, int(number(self.first("YWells")) or 0) + 1)
-            for column, chosen in enumerate(self.values.get(f"WellsSelection{row}", ()), 1)
-            if chosen.upper() == "TRUE"
+            for row in range(1, int(parse_number(self.first("YWells")) or 0) + 1)
+            for column, is_selected in enumerate(self.values.get(f"WellsSelection{row}", ()), 1)
+            if is_selected.upper() == "TRUE"
         ]
 
     def sites(self) -> list[str]:
         """List the numbers of the selected sites."""
-        columns = int(number(self.first("XSites")) or 1)
+        columns = int(parse_number(self.first("XSites")) or 1)
         if self.first("Sites").upper() != "TRUE":
             return ["1"]
         return [
             str((row - 1) * columns + column)
-            for row in range(1, int(number(self.first("YSites")) or 1) + 1)
-            for column, chosen in enumerate(self.values.get(f"SiteSelection{row}", ()), 1)
-            if chosen.upper() == "TRUE"
+            for row in range(1, int(parse_number(self.first("YSites")) or 1) + 1)
+            for column, is_selected in enumerate(self.values.get(f"SiteSelection{row}", ()), 1)
+            if is_selected.upper() == "TRUE"
         ]
 
     def waves(self) -> dict[int, str]:
         """Return the names of the collected wavelengths by number."""
-        count = int(number(self.first("NWavelengths")) or 1)
+        count = int(parse_number(self.first("NWavelengths")) or 1)
         return {
             wave: self.first(f"WaveName{wave}")
             for wave in range(1, count + 1)
@@ -99,7 +99,7 @@ def parse_imagexpress(folder: str, read_description: ReadDescription) -> Screen:
         )
     planes.sort(key=lambda plane: (len(plane.row), plane.path, plane.t, plane.channel, plane.z))
 
-    def properties(plane: ScreenPlane) -> Properties:
+    def read_properties(plane: ScreenPlane) -> Properties:
         return parse_metaseries(read_description(plane.file))
 
     by_channel: dict[int, Properties] = {}
@@ -120,14 +120,14 @@ def parse_imagexpress(folder: str, read_description: ReadDescription) -> Screen:
         name=os.path.splitext(os.path.basename(htd.path))[0] if htd else _plate_of(planes[0].file),
         origin=htd.path if htd else folder,
         index_files=(htd.path,) if htd else (),
-        planes=tuple(_with_positions(planes, properties)),
+        planes=tuple(_with_positions(planes, read_properties)),
         channels={wave: _channel(wave, names.get(wave, ""), by_channel[wave]) for wave in sorted(by_channel)},
         pixel_size=pixel_size(first),
         plane_shape=plane_shape(first, "pixel-size-y", "pixel-size-x"),
-        date=moment(first),
+        date=acquisition_time(first),
         objective=objective(first),
         notes=tuple(notes),
-        unlisted=tuple(_missing(htd, planes)) if htd else (),
+        missing=tuple(_missing(htd, planes)) if htd else (),
         originals=tuple(originals.items()),
     )
 
@@ -146,7 +146,7 @@ def _find_htd(folder: str) -> _Htd | None:
         return None
     if len(names) > 1:
         raise SourceError(
-            f"{folder} contains {len(names)} plates ({listed(names)}): convert them one by one."
+            f"{folder} contains {len(names)} plates ({join_first(names)}): convert them one by one."
         )
     path = os.path.join(folder, names[0])
     values = read_keys(path)
@@ -175,14 +175,14 @@ def _list_planes(folder: str) -> Iterable[ScreenPlane]:
                     )
 
 
-def _subfolders(folder: str, pattern: re.Pattern[str], outside: int) -> list[tuple[str, int]]:
-    """List a folder itself with the number ``outside``, and its subfolders that match with theirs."""
+def _subfolders(folder: str, pattern: re.Pattern[str], own_number: int) -> list[tuple[str, int]]:
+    """List a folder with the number ``own_number``, then its subfolders TimePoint_N or ZStep_N with N, sorted by N."""
     inner = [
         (path, int(match[1]))
         for name in os.listdir(folder)
         if (match := pattern.fullmatch(name)) and os.path.isdir(path := os.path.join(folder, name))
     ]
-    return [(folder, outside), *sorted(inner, key=lambda item: item[1])]
+    return [(folder, own_number), *sorted(inner, key=lambda subfolder: subfolder[1])]
 
 
 def _choose_stacks(planes: list[ScreenPlane], notes: list[str]) -> list[ScreenPlane]:
@@ -191,33 +191,33 @@ def _choose_stacks(planes: list[ScreenPlane], notes: list[str]) -> list[ScreenPl
     if not steps:
         return [replace(plane, z=1) for plane in planes]
     stacked = {plane.channel for plane in planes if plane.z}
-    unstacked = [plane for plane in planes if plane.z or plane.channel not in stacked]
-    if len(unstacked) < len(planes):
-        left_out = counted(len(planes) - len(unstacked), "projection")
+    remaining = [plane for plane in planes if plane.z or plane.channel not in stacked]
+    if len(remaining) < len(planes):
+        left_out = counted(len(planes) - len(remaining), "projection")
         notes.append(f"{left_out} along z left out, of channels with z-stacks")
-    alone = sorted({plane.channel for plane in unstacked} - stacked)
-    if alone:
-        names = ", ".join(f"w{channel}" for channel in alone)
+    only_projected = sorted({plane.channel for plane in remaining} - stacked)
+    if only_projected:
+        names = ", ".join(f"w{channel}" for channel in only_projected)
         notes.append(f"{names} have projections only, which are stored at the first z step")
-    return [plane if plane.z else replace(plane, z=min(steps)) for plane in unstacked]
+    return [plane if plane.z else replace(plane, z=min(steps)) for plane in remaining]
 
 
 def _with_positions(
-    planes: Sequence[ScreenPlane], properties: Callable[[ScreenPlane], Properties]
+    planes: Sequence[ScreenPlane], read_properties: Callable[[ScreenPlane], Properties]
 ) -> Iterable[ScreenPlane]:
-    """Add stage positions and times: of the first plane of each field and time point, and of all z of one stack."""
-    read: dict[ScreenPlane, Properties] = {}
+    """Add stage positions and times to the first plane of each field and time point, and to all planes of one stack."""
+    properties: dict[ScreenPlane, Properties] = {}
     seen: set[tuple[str, int]] = set()
     stack = (planes[0].path, planes[0].t, max(planes, key=lambda plane: plane.z).channel)
     for plane in planes:
         key = plane.path, plane.t
         if key not in seen or (*key, plane.channel) == stack:
-            read[plane] = properties(plane)
+            properties[plane] = read_properties(plane)
         seen.add(key)
-    moments = {plane: moment(values) for plane, values in read.items()}
+    moments = {plane: acquisition_time(values) for plane, values in properties.items()}
     start = min((moment for moment in moments.values() if moment), default=None)
     for plane in planes:
-        values = read.get(plane)
+        values = properties.get(plane)
         if values is None:
             yield plane
             continue
@@ -239,7 +239,7 @@ def _missing(htd: _Htd, planes: Sequence[ScreenPlane]) -> Iterable[str]:
 def _channel(wave: int, name: str, values: Mapping[str, str]) -> SourceChannel:
     return SourceChannel(
         name or values.get("_IllumSetting_") or values.get("image-name") or f"w{wave}",
-        emission=number(values.get("wavelength")) or None,
+        emission=parse_number(values.get("wavelength")) or None,
         exposure=exposure(values),
     )
 

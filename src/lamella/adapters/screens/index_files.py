@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 
-_DEEPEST = 50
-"""Levels of elements; the indexes have five."""
+_MAX_DEPTH = 50
+"""Maximum number of nested elements; the indexes of instruments have five."""
 
-_PROLOG_BYTES = 1 << 16
+_BLOCK_BYTES = 1 << 16
 
 
 class _RootReachedError(Exception):
@@ -26,10 +26,10 @@ class _RootReachedError(Exception):
 
 
 def elements(path: str, names: Collection[str]) -> Iterator[Element]:
-    """Yield the elements with some names (without namespace) in the order of their ends, and forget them afterwards.
+    """Yield the elements with one of these names (without namespace) as their end tags are read.
 
-    The root is yielded last if it is among them, without its children. Raise SourceError for a file that cannot be
-    read, is not complete XML, or declares a document type.
+    Each is emptied afterwards, to save memory; so the root, which comes last, has lost its children. Raise SourceError
+    for a file that cannot be read, is not complete XML, or declares a document type.
     """
     try:
         with open(path, "rb") as file:
@@ -39,8 +39,8 @@ def elements(path: str, names: Collection[str]) -> Iterator[Element]:
             for event, element in ElementTree.iterparse(file, events=("start", "end")):
                 if event == "start":
                     stack.append(element)
-                    if len(stack) > _DEEPEST:
-                        raise SourceError(f"{path} has elements nested more than {_DEEPEST} deep.")
+                    if len(stack) > _MAX_DEPTH:
+                        raise SourceError(f"{path} has elements nested more than {_MAX_DEPTH} deep.")
                     continue
                 stack.pop()
                 if local_name(element.tag) in names:
@@ -71,7 +71,7 @@ def _check_prolog(path: str, file: IO[bytes]) -> None:
     parser.StartDoctypeDeclHandler = refuse
     parser.StartElementHandler = stop
     try:
-        while block := file.read(_PROLOG_BYTES):
+        while block := file.read(_BLOCK_BYTES):
             parser.Parse(block, False)
         parser.Parse(b"", True)
     except _RootReachedError:

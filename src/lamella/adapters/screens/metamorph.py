@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lamella.adapters.described import number
+from lamella.adapters.descriptions import parse_number
 from lamella.adapters.formats import ENDINGS
 from lamella.adapters.screens.index_files import read_keys
 from lamella.adapters.screens.screen import seconds_between
@@ -43,7 +43,7 @@ class _Wave:
 
 @dataclass(frozen=True)
 class _Index:
-    """An ``.nd`` file; ``stages`` is empty if the files have no stage in their names, ``times`` is 0 without times."""
+    """An ``.nd`` file; ``stages`` is empty and ``times`` is 0 if the names of the files contain no stage or no time."""
 
     path: str
     stages: tuple[str, ...]
@@ -53,13 +53,14 @@ class _Index:
     z_steps: int
     z_step: float | None
     collected: Mapping[int, frozenset[int]]
+    """The times at which a wave was recorded, by its number; waves that are missing here were recorded at all times."""
 
     @property
     def name(self) -> str:
         return os.path.splitext(os.path.basename(self.path))[0]
 
     def expected(self) -> list[tuple[int, int]]:
-        """List the numbers of wave and time that each stage has files of, from 1."""
+        """List (wave, time) of each file that a stage must have, counted from 1."""
         return [
             (wave, time)
             for time in range(1, max(1, self.times) + 1)
@@ -69,7 +70,7 @@ class _Index:
 
 
 Files = dict[tuple[int, int, int], str]
-"""Files by number of stage, wave and time; 1 for what names do not have."""
+"""Files by number of stage, wave and time; a number that the names of files lack is 1."""
 
 
 class MetaMorphReader(Reader):
@@ -96,15 +97,15 @@ class MetaMorphReader(Reader):
         notes += ["wells and fields were read from the names of stages"] if wells else []
         sources = []
         for stage in range(1, max(1, len(index.stages)) + 1):
-            own = {(wave, time): file for (at, wave, time), file in files.items() if at == stage}
+            own_files = {(wave, time): file for (own, wave, time), file in files.items() if own == stage}
             description = replace(
-                _describe(index, stage, own, depths, sample),
+                _describe(index, stage, own_files, depths, sample),
                 notes=tuple(notes),
                 well=wells[stage - 1] if wells else None,
                 plate=index.name if wells else "",
             )
-            notes = []
-            by_index = {(time - 1, wave - 1, 0): file for (wave, time), file in own.items()}
+            notes = []  # only the first image reports them
+            by_index = {(time - 1, wave - 1, 0): file for (wave, time), file in own_files.items()}
             sources.append(StackSource(description, by_index, depths))
         with open(path, encoding="latin-1") as stream:
             return Container(sources, [OriginalMetadata(os.path.basename(path), stream.read())])
@@ -127,9 +128,9 @@ class StackSource(FieldSource):
 
     def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
         """Read one plane, or some rows of it; a channel without z has its only plane at the first z."""
-        at = dict(zip(self._description.axes, index, strict=False))
-        channel, z = at.get("c", 0), at.get("z", 0)
-        file = self._files.get((at.get("t", 0), channel, 0))
+        indices = dict(zip(self._description.axes, index, strict=False))
+        channel, z = indices.get("c", 0), indices.get("z", 0)
+        file = self._files.get((indices.get("t", 0), channel, 0))
         if file is None or z >= self._depths[channel]:
             return None
         source = self._source(file)
@@ -138,7 +139,9 @@ class StackSource(FieldSource):
             raise SourceError(
                 f"{file} has {counted(planes, 'plane')}, but the other files of its wave have {self._depths[channel]}."
             )
-        return source.read_plane(tuple(z if n > 1 else 0 for n in source.description.shape[:-2]), rows)
+        return source.read_plane(
+            tuple(z if length > 1 else 0 for length in source.description.shape[:-2]), rows
+        )
 
     def open_file(self, file: str) -> PlaneSource:
         return _open_stack(file)
@@ -147,7 +150,7 @@ class StackSource(FieldSource):
 def _open_stack(file: str) -> PlaneSource:
     images = open_tiff(file, is_read_next=True)
     if len(images) > 1 or sum(length > 1 for length in images[0].description.shape[:-2]) > 1:
-        raise SourceError(f"{file} has more than a z series, which is what files of MetaMorph have.")
+        raise SourceError(f"{file} is not a file of MetaMorph: it has more than one z series.")
     return images[0]
 
 
@@ -163,29 +166,29 @@ def _parse(path: str) -> _Index:
         return text(key).upper() == "TRUE"
 
     def count(key: str) -> int:
-        value = number(text(key))
-        if value is None or value < 1 or value != int(value):
+        number = parse_number(text(key))
+        if number is None or number < 1 or number != int(number):
             raise SourceError(f"{path} has {key} {text(key)!r}, which is not a number of files.")
-        return int(value)
+        return int(number)
 
     has_waves, has_z = is_on("DoWave"), is_on("DoZSeries")
     waves = [_Wave("", has_z)]
     if has_waves:
         waves = [
-            _Wave(text(f"WaveName{n}"), has_z and text(f"WaveDoZ{n}").upper() != "FALSE")
-            for n in range(1, count("NWavelengths") + 1)
+            _Wave(text(f"WaveName{number}"), has_z and text(f"WaveDoZ{number}").upper() != "FALSE")
+            for number in range(1, count("NWavelengths") + 1)
         ]
     collected = {
-        n: frozenset(int(value) for value in keys[key] if value.isdecimal())
-        for n in range(1, len(waves) + 1)
-        if keys.get(key := f"WavePointsCollected{n}")
+        number: frozenset(int(time) for time in keys[key] if time.isdecimal())
+        for number in range(1, len(waves) + 1)
+        if keys.get(key := f"WavePointsCollected{number}")
     }
     stages = range(1, count("NStagePositions") + 1) if is_on("DoStage") else ()
-    # Where the decimal mark is a comma, the number has one too.
-    step = number(".".join(keys.get("ZStepSize", ())))
+    # The fields of a line are separated by commas: a number with a decimal comma ("0,5") arrives as two fields.
+    step = parse_number(".".join(keys.get("ZStepSize", ())))
     return _Index(
         path,
-        tuple(text(f"Stage{n}") for n in stages),
+        tuple(text(f"Stage{number}") for number in stages),
         tuple(waves),
         has_waves,
         count("NTimePoints") if is_on("DoTimelapse") else 0,
@@ -196,11 +199,14 @@ def _parse(path: str) -> _Index:
 
 
 def _find_files(index: _Index) -> Files:
-    """Find the files in the folder of an index by their names; those that the index does not count are left out."""
-    wave = r"_w(?P<wave>\d+).*?" if index.has_waves else ""
-    stage = r"_s(?P<stage>\d+)" if index.stages else ""
-    time = r"_t(?P<time>\d+)" if index.times else ""
-    pattern = re.compile(re.escape(index.name) + wave + stage + time + _ENDING, re.IGNORECASE)
+    """Find the files of an index in its folder by their names, without stages, waves and times beyond its counts."""
+    wave_pattern = r"_w(?P<wave>\d+).*?" if index.has_waves else ""
+    stage_pattern = r"_s(?P<stage>\d+)" if index.stages else ""
+    time_pattern = r"_t(?P<time>\d+)" if index.times else ""
+    pattern = re.compile(
+        re.escape(index.name) + wave_pattern + stage_pattern + time_pattern + _ENDING, re.IGNORECASE
+    )
+    expected = set(index.expected())
     folder = os.path.dirname(os.path.abspath(index.path))
     files: Files = {}
     for name in sorted(os.listdir(folder)):
@@ -208,42 +214,42 @@ def _find_files(index: _Index) -> Files:
         if match is None:
             continue
         groups = match.groupdict()
-        at = (int(groups.get("stage") or 1), int(groups.get("wave") or 1), int(groups.get("time") or 1))
-        if at[0] > max(1, len(index.stages)) or (at[1], at[2]) not in index.expected():
+        stage, wave, time = (int(groups.get(key) or 1) for key in ("stage", "wave", "time"))
+        if stage > max(1, len(index.stages)) or (wave, time) not in expected:
             continue
-        other = files.setdefault(at, os.path.join(os.path.dirname(index.path), name))
+        other = files.setdefault((stage, wave, time), os.path.join(os.path.dirname(index.path), name))
         if os.path.basename(other) != name:
             raise SourceError(
-                f"{index.path} has two files of wave {at[1]}, stage {at[0]}, time {at[2]}: "
+                f"{index.path} has two files of wave {wave}, stage {stage}, time {time}: "
                 f"{os.path.basename(other)} and {name}."
             )
     return files
 
 
 def _depths(index: _Index, files: Files) -> tuple[list[int], ImageDescription]:
-    """Return the number of planes in the files of each wave, by one file each, and the description of the first."""
+    """Return the number of planes of the first file of each wave, and the description of the first of all."""
     samples = []
     for wave in range(1, len(index.waves) + 1):
-        file = next((files[at] for at in sorted(files) if at[1] == wave), None)
+        file = next((files[key] for key in sorted(files) if key[1] == wave), None)
         if file is not None:
             image = _open_stack(file)
             image.close()
         samples.append(None if file is None else image.description)
-    first = next(each for each in samples if each is not None)
+    first = next(sample for sample in samples if sample is not None)
     depths = [
-        each.plane_count if each is not None else index.z_steps if wave.has_z else 1
-        for each, wave in zip(samples, index.waves, strict=True)
+        sample.plane_count if sample is not None else index.z_steps if wave.has_z else 1
+        for sample, wave in zip(samples, index.waves, strict=True)
     ]
     return depths, first
 
 
 def _z_notes(index: _Index, depths: Sequence[int]) -> list[str]:
-    """Return notes about waves whose z series are not what the index states."""
+    """Return notes about waves whose number of z steps differs from that of the index."""
     notes = []
-    for n, (wave, depth) in enumerate(zip(index.waves, depths, strict=True), 1):
+    for number, (wave, depth) in enumerate(zip(index.waves, depths, strict=True), 1):
         if wave.has_z and depth != index.z_steps:
-            notes.append(f"the index states {index.z_steps} z steps, the files of wave {n} have {depth}")
-    flat = [f"w{n}" for n, depth in enumerate(depths, 1) if depth == 1 < max(depths)]
+            notes.append(f"the index states {index.z_steps} z steps, the files of wave {number} have {depth}")
+    flat = [f"w{number}" for number, depth in enumerate(depths, 1) if depth == 1 < max(depths)]
     if flat:
         verb = "has a single plane, which stands" if len(flat) == 1 else "have single planes, which stand"
         notes.append(f"{', '.join(flat)} {verb} at the first z step; the other z steps are zeros")
@@ -257,7 +263,7 @@ def _describe(
     depths: Sequence[int],
     sample: ImageDescription,
 ) -> ImageDescription:
-    """Describe a stage by the index and by its first wave at each time; ``sample`` is of any file."""
+    """Describe a stage by the index and by its first wave at each time; shape and type are those of ``sample``."""
     by_time: dict[int, ImageDescription] = {}
     by_wave: dict[int, ImageDescription] = {}
     for (wave, time), file in sorted(files.items()):
@@ -275,8 +281,8 @@ def _describe(
     if index.z_step is not None:
         scale["z"], units["z"] = index.z_step, "micrometer"
     start = first.acquired
-    times = [seconds_between(start, by_time[time].acquired) for time in sorted(by_time)]
-    known = tuple(each for each in times if each is not None)
+    seconds = [seconds_between(start, by_time[time].acquired) for time in sorted(by_time)]
+    times = tuple(second for second in seconds if second is not None)
     missing = tuple(
         f"stage {stage}, wave {wave}, time {time} (a file named after {index.path})"
         for wave, time in index.expected()
@@ -290,11 +296,11 @@ def _describe(
         shape=tuple(sizes[axis] for axis in axes),
         dtype=sample.dtype,
         scale=scale,
-        units={**units, "t": "second"} if lengths["t"] > 1 and len(known) > 1 else units,
-        channels=tuple(_channel(wave, by_wave.get(n)) for n, wave in enumerate(index.waves, 1)),
+        units={**units, "t": "second"} if lengths["t"] > 1 and len(times) > 1 else units,
+        channels=tuple(_channel(wave, by_wave.get(number)) for number, wave in enumerate(index.waves, 1)),
         title=name,
         stage=first.stage if by_time else {},
-        times=known if len(known) == lengths["t"] > 1 else (),
+        times=times if len(times) == lengths["t"] > 1 else (),
         acquired=start if by_time else "",
         objective=first.objective,
         band_rows=sample.band_rows,
@@ -322,6 +328,6 @@ def _wells(stages: Sequence[str]) -> list[tuple[str, str, str]]:
         well = match[1].upper(), f"{int(match[2]):02}"
         counts[well] = counts.get(well, 0) + 1
         wells.append((*well, match[3] or str(counts[well])))
-    # P1, P2 and so on are rather positions than the last row of a plate of 384 wells.
+    # P1, P2 and so on are more likely positions than wells of the last row of a plate with 384 wells.
     is_plate = len(set(wells)) == len(wells) and {row for row, _, _ in wells} != {"P"}
     return wells if is_plate else []

@@ -1,7 +1,7 @@
 """Parse ``Index.idx.xml`` and ``Index.xml`` of Opera Phenix and Operetta (Harmony): to a `Screen`.
 
-The index states sizes, not the TIFF files: their resolution is that of the camera. Newer versions of Harmony describe
-channels once, in the entries of a map, instead of in every image.
+Pixel sizes are read from the index, because the TIFF files state those of the camera, without the objective. Newer
+versions of Harmony describe each channel once, in an ``Entry`` element, instead of in every ``Image``.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from lamella.adapters.described import number
+from lamella.adapters.descriptions import parse_number
 from lamella.adapters.screens.index_files import attributes, elements, local_name, texts
 from lamella.adapters.screens.screen import (
     Screen,
     ScreenPlane,
     file_beside,
-    listed,
+    join_first,
     micrometres,
-    pair,
     plane_shape,
     seconds_between,
-    whole,
+    whole_number,
+    yx_or_none,
 )
 from lamella.errors import SourceError, counted
 from lamella.ops.conversion.source import Objective, SourceChannel
@@ -67,17 +67,18 @@ def parse_opera(index: str) -> Screen:
         index_files=(index,),
         planes=tuple(_plane(index, image, start, units) for image in merged),
         channels={
-            whole(index, image["URL"], image, "ChannelID"): _channel(image) for image in reversed(merged)
+            whole_number(index, image["URL"], image, "ChannelID"): _channel(image)
+            for image in reversed(merged)
         },
-        pixel_size=pair(
-            micrometres(number(first.get(name)), units.get(name, "m"))
+        pixel_size=yx_or_none(
+            micrometres(parse_number(first.get(name)), units.get(name, "m"))
             for name in ("ImageResolutionY", "ImageResolutionX")
         ),
         plane_shape=plane_shape(first, "ImageSizeY", "ImageSizeX"),
         date=start,
         objective=_objective(first),
         notes=(
-            (f"the instrument marks {counted(len(failed), 'image')} as not in order: {listed(failed)}",)
+            (f"the instrument marks {counted(len(failed), 'image')} as not in order: {join_first(failed)}",)
             if failed
             else ()
         ),
@@ -85,15 +86,15 @@ def parse_opera(index: str) -> Screen:
 
 
 def _units(element: Element) -> dict[str, str]:
-    """Return the units of the children, as texts like "m"."""
+    """Return the units of the children of an element by their names: {"PositionX": "m"}."""
     return {local_name(child.tag): child.attrib["Unit"] for child in element if "Unit" in child.attrib}
 
 
 def _plane(index: str, image: Mapping[str, str], start: str | None, units: Mapping[str, str]) -> ScreenPlane:
     url = image["URL"]
-    row, column, field, channel = (whole(index, url, image, name) for name in _NUMBERS)
+    row, column, field, channel = (whole_number(index, url, image, name) for name in _NUMBERS)
     x, y, height = (
-        micrometres(number(image.get(name)), units.get(name, "m"))
+        micrometres(parse_number(image.get(name)), units.get(name, "m"))
         for name in ("PositionX", "PositionY", "PositionZ")
     )
     return ScreenPlane(
@@ -102,26 +103,29 @@ def _plane(index: str, image: Mapping[str, str], start: str | None, units: Mappi
         column=f"{column:02}",
         field=str(field),
         channel=channel,
-        z=whole(index, url, image, "PlaneID", "1"),
-        t=whole(index, url, image, "TimepointID", "0"),
+        z=whole_number(index, url, image, "PlaneID", "1"),
+        t=whole_number(index, url, image, "TimepointID", "0"),
         x=x,
-        y=None if y is None else 0.0 - y,  # the stage's y points up the image
+        y=None if y is None else 0.0 - y,  # the y axis of the stage points to the top of the image
         height=height,
         seconds=seconds_between(start, image.get("AbsTime"))
         if image.get("AbsTime")
-        else number(image.get("MeasurementTimeOffset")),
+        else parse_number(image.get("MeasurementTimeOffset")),
     )
 
 
 def _channel(image: Mapping[str, str]) -> SourceChannel:
     return SourceChannel(
         image.get("ChannelName") or f"channel {image.get('ChannelID')}",
-        excitation=number(image.get("MainExcitationWavelength")) or None,
-        emission=number(image.get("MainEmissionWavelength")) or None,
-        exposure=number(image.get("ExposureTime")),
+        excitation=parse_number(image.get("MainExcitationWavelength")) or None,
+        emission=parse_number(image.get("MainEmissionWavelength")) or None,
+        exposure=parse_number(image.get("ExposureTime")),
     )
 
 
 def _objective(image: Mapping[str, str]) -> Objective | None:
-    magnification, aperture = number(image.get("ObjectiveMagnification")), number(image.get("ObjectiveNA"))
+    magnification, aperture = (
+        parse_number(image.get("ObjectiveMagnification")),
+        parse_number(image.get("ObjectiveNA")),
+    )
     return Objective("", magnification, aperture) if magnification else None

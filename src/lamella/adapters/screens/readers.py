@@ -11,13 +11,13 @@ import os
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from lamella.adapters.metaseries import corner
+from lamella.adapters.metaseries import first_voxel
 from lamella.adapters.screens.cellvoyager import INDEX_ENDING as VOYAGER_ENDING
 from lamella.adapters.screens.cellvoyager import parse_cellvoyager
 from lamella.adapters.screens.imagexpress import INDEX_ENDING as HTD_ENDING
 from lamella.adapters.screens.imagexpress import contains_steps, parse_imagexpress
 from lamella.adapters.screens.opera import INDEX_NAMES, parse_opera
-from lamella.adapters.screens.screen import arrange, listed
+from lamella.adapters.screens.screen import arrange, join_first
 from lamella.adapters.screens.source import FieldSource, existing_files, open_plane
 from lamella.adapters.tiff.file import open_file
 from lamella.errors import SourceError, counted
@@ -36,7 +36,7 @@ _IMAGE_ENDINGS = (".tif", ".tiff")
 
 
 class ScreenReader(Reader):
-    """A reader of a screen by its index; ``index_endings`` are endings of the index file's name in lower case."""
+    """A reader of a screen by its index, whose name ends with one of ``index_endings`` (in lower case)."""
 
     extra = "tiff"
     libraries = ("tifffile", "imagecodecs")
@@ -55,7 +55,7 @@ class ScreenReader(Reader):
         return sorted(os.path.join(folder, name) for name in os.listdir(folder) if self.may_claim_file(name))
 
     def find_indexes(self, path: str) -> list[str]:
-        """List the indexes of a path: itself, in the folder, or in folders below, but not below one with an index."""
+        """List the index at a path, or those in a folder and below; folders below an index are not searched."""
         if not os.path.isdir(path):
             return [path] if self.may_claim_file(path) and os.path.isfile(path) else []
         folders, all_indexes = [path], list[str]()
@@ -79,7 +79,7 @@ class ScreenReader(Reader):
             raise SourceError(f"{path} has no index of {self.title}.")
         if len(indexes) > 1:
             raise SourceError(
-                f"{path} contains {len(indexes)} plates ({listed(indexes)}): convert them one by one."
+                f"{path} contains {len(indexes)} plates ({join_first(indexes)}): convert them one by one."
             )
         screen = self.parse(indexes[0])
         sources, originals = list(_fields(screen, arrange(screen))), list(_originals(screen))
@@ -135,7 +135,7 @@ def _tiff_description(file: str) -> str:
 
 
 def _inner_folders(folder: str) -> list[str]:
-    """List the folders in a folder; none if it has images itself."""
+    """List the folders in a folder; none if the folder itself contains images."""
     with os.scandir(folder) as entries:
         visible = [entry for entry in entries if not entry.name.startswith(".")]
     if any(entry.name.lower().endswith(_IMAGE_ENDINGS) for entry in visible):
@@ -144,7 +144,7 @@ def _inner_folders(folder: str) -> list[str]:
 
 
 def _fields(screen: Screen, grid: ScreenGrid) -> Iterator[FieldSource]:
-    """Yield a source per field, after one image was opened for the shape and type of all."""
+    """Yield a source for each field; shape and type of all fields are those of one image, which is opened."""
     existing = existing_files(plane.file for plane in screen.planes)
     sample = next((plane.file for plane in screen.planes if plane.file in existing), None)
     if sample is None:
@@ -155,19 +155,19 @@ def _fields(screen: Screen, grid: ScreenGrid) -> Iterator[FieldSource]:
     opened = open_plane(sample)
     opened.close()
     notes = _notes(screen, grid, opened.description)
-    unlisted = screen.unlisted
+    missing_of_screen = screen.missing
     for field in grid.fields:
         missing = tuple(
             f"{plane.index}: {plane.file}" for plane in field.planes.values() if plane.file not in existing
         )
         description = _describe(
-            screen, grid, field, opened.description, existing, notes, (*missing, *unlisted)
+            screen, grid, field, opened.description, existing, notes, (*missing, *missing_of_screen)
         )
         yield FieldSource(
             description,
             {index: plane.file for index, plane in field.planes.items() if plane.file in existing},
         )
-        notes, unlisted = (), ()  # the first field has those of the whole screen
+        notes, missing_of_screen = (), ()  # only the first field reports those of the whole screen
 
 
 def _notes(screen: Screen, grid: ScreenGrid, sample: ImageDescription) -> tuple[str, ...]:
@@ -176,16 +176,18 @@ def _notes(screen: Screen, grid: ScreenGrid, sample: ImageDescription) -> tuple[
     if screen.pixel_size is None:
         notes.append("the pixel size is unknown")
     if screen.plane_shape is not None and screen.plane_shape != sample.plane_shape:
-        stated = " x ".join(map(str, screen.plane_shape))
-        actual = " x ".join(map(str, sample.plane_shape))
-        notes.append(f"the index states {stated} pixels, its images have {actual}: check the pixel size")
+        size_in_index = " x ".join(map(str, screen.plane_shape))
+        actual_size = " x ".join(map(str, sample.plane_shape))
+        notes.append(
+            f"the index states {size_in_index} pixels, its images have {actual_size}: check the pixel size"
+        )
     if len(grid.heights) > 1 and grid.z_step is None:
         notes.append("the step along z is unknown")
     if grid.gaps:
         planes = (
             "1 plane that other fields have is" if len(grid.gaps) == 1 else f"{len(grid.gaps)} planes are"
         )
-        notes.append(f"{planes} not in the index of a field, so zeros: {listed(grid.gaps)}")
+        notes.append(f"{planes} not in the index of a field, so zeros: {join_first(grid.gaps)}")
     return tuple(notes)
 
 
@@ -218,7 +220,9 @@ def _describe(
         notes=notes,
         well=(row, column, number),
         plate=screen.name,
-        stage=corner({"x": first.x, "y": first.y, "z": first.height}, sample.plane_shape, screen.pixel_size),
+        stage=first_voxel(
+            {"x": first.x, "y": first.y, "z": first.height}, sample.plane_shape, screen.pixel_size
+        ),
         times=times if count_t > 1 and len(times) == count_t else (),
         acquired=screen.date or "",
         objective=screen.objective,
@@ -228,7 +232,7 @@ def _describe(
 
 
 def _originals(screen: Screen) -> Iterator[OriginalMetadata]:
-    """Yield the files of the index that are not too large, and what the images themselves state."""
+    """Yield the texts of the index files that are not too large, and the metadata that images contain."""
     for path in screen.index_files:
         if os.path.getsize(path) <= MAX_ORIGINAL_BYTES:
             with open(path, encoding="utf-8-sig", errors="replace") as file:

@@ -13,7 +13,7 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
-from lamella.adapters.described import number
+from lamella.adapters.descriptions import parse_number
 from lamella.errors import SourceError, counted
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lamella.ops.conversion.source import Objective, SourceChannel
 
-_SHOWN = 5
+_MAX_LISTED = 5
 """Maximum number of files that a message lists."""
 
 _MICROMETRES = {"m": 1e6, "mm": 1e3, "um": 1.0, "\u00b5m": 1.0, "\u03bcm": 1.0, "micron": 1.0, "nm": 1e-3}
@@ -74,8 +74,8 @@ class Screen:
     """Start of the measurement in ISO 8601."""
     objective: Objective | None = None
     notes: tuple[str, ...] = ()
-    unlisted: tuple[str, ...] = ()
-    """Planes that the index expects without naming their files."""
+    missing: tuple[str, ...] = ()
+    """Planes that the index expects and that have no file, as texts: "B03 field 1, channel 2"."""
     originals: tuple[tuple[str, str], ...] = ()
     """Other original metadata: the name to store it by, and its text."""
 
@@ -87,6 +87,7 @@ class ScreenField:
     path: str
     planes: Mapping[tuple[int, int, int], ScreenPlane]
     times: tuple[float | None, ...] = ()
+    """Seconds of each t since the start of the measurement."""
 
     @property
     def first(self) -> ScreenPlane:
@@ -105,6 +106,7 @@ class ScreenGrid:
     z_step: float | None = None
     time_step: float | None = None
     gaps: tuple[str, ...] = ()
+    """Planes that a field lacks and other fields have, as texts for messages."""
 
     @property
     def lengths(self) -> tuple[int, int, int]:
@@ -119,20 +121,23 @@ def arrange(screen: Screen) -> ScreenGrid:
     times, channels, heights = (
         tuple(sorted({getattr(plane, name) for plane in screen.planes})) for name in ("t", "channel", "z")
     )
-    indices = [{number: i for i, number in enumerate(numbers)} for numbers in (times, channels, heights)]
+    t_index, channel_index, z_index = (
+        {number: index for index, number in enumerate(numbers)} for numbers in (times, channels, heights)
+    )
     by_path: dict[str, dict[tuple[int, int, int], ScreenPlane]] = {}
-    twice: list[tuple[ScreenPlane, ScreenPlane]] = []
+    duplicates: list[tuple[ScreenPlane, ScreenPlane]] = []
     for plane in screen.planes:
         planes = by_path.setdefault(plane.path, {})
-        index = indices[0][plane.t], indices[1][plane.channel], indices[2][plane.z]
+        index = t_index[plane.t], channel_index[plane.channel], z_index[plane.z]
         other = planes.setdefault(index, plane)
         if other is not plane:
-            twice.append((other, plane))
-    if twice:
+            duplicates.append((other, plane))
+    if duplicates:
         raise SourceError(
-            f"{screen.origin} lists {counted(len(twice), 'plane')} twice: "
-            + listed(
-                f"{a.index} in {os.path.basename(a.file)} and {os.path.basename(b.file)}" for a, b in twice
+            f"{screen.origin} lists {counted(len(duplicates), 'plane')} twice: "
+            + join_first(
+                f"{plane.index} in {os.path.basename(plane.file)} and {os.path.basename(other.file)}"
+                for plane, other in duplicates
             )
             + "."
         )
@@ -181,7 +186,10 @@ def _heights(fields: Sequence[ScreenField]) -> list[list[float | None]]:
 
 
 def _step(lines: Iterable[Sequence[float | None]]) -> float | None:
-    """Return the usual distance of neighbours along some lines of values; None without neighbours, or if it is 0."""
+    """Return the usual distance of neighbours in lines of heights or times; None without neighbours, or if it is 0.
+
+    That is the most frequent distance if more than half of all are equal to it, otherwise the median.
+    """
     steps = Counter(
         round(after - before, 6)
         for line in lines
@@ -190,8 +198,8 @@ def _step(lines: Iterable[Sequence[float | None]]) -> float | None:
     )
     if not steps:
         return None
-    step, times = steps.most_common(1)[0]
-    if len(steps) > 1 and 2 * times <= steps.total():
+    step, count = steps.most_common(1)[0]
+    if len(steps) > 1 and 2 * count <= steps.total():
         step = round(median(steps.elements()), 6)
     return abs(step) or None
 
@@ -206,20 +214,20 @@ def micrometres(value: float | None, unit: str | None) -> float | None:
     return None if value is None or factor is None else round(value * factor, 9)
 
 
-def pair(numbers: Iterable[float | None]) -> tuple[float, float] | None:
-    """Return two numbers, (y, x); None if one is missing or 0."""
+def yx_or_none(numbers: Iterable[float | None]) -> tuple[float, float] | None:
+    """Return two numbers as (y, x); None if one of them is missing or 0."""
     y, x = numbers
     return (y, x) if y and x else None
 
 
 def plane_shape(values: Mapping[str, str], *keys: str) -> tuple[int, int] | None:
     """Return the height and width of the images in pixels from two keys; None if the index lacks them."""
-    lengths = pair(number(values.get(key)) for key in keys)
+    lengths = yx_or_none(parse_number(values.get(key)) for key in keys)
     return None if lengths is None else (int(lengths[0]), int(lengths[1]))
 
 
-def whole(index: str, file: str, values: Mapping[str, str], key: str, default: str = "") -> int:
-    """Return a number that an index states of a file; raise SourceError for another text."""
+def whole_number(index: str, file: str, values: Mapping[str, str], key: str, default: str = "") -> int:
+    """Return a whole number from the attributes of a file in an index; raise SourceError for any other text."""
     text = values.get(key, default)
     try:
         return int(text)
@@ -237,15 +245,15 @@ def seconds_between(start: str | None, moment: str | None) -> float | None:
 
 
 def file_beside(index: str, name: str) -> str:
-    """Return the path of a file that an index names, beside the index or below; raise SourceError for other places."""
+    """Return the path of a file that an index names; raise SourceError unless it is in the index's folder or below."""
     parts = name.replace("\\", "/").split("/")
     if not name.strip() or ".." in parts or not parts[0] or ":" in parts[0]:
         raise SourceError(f"{index} names the image {name!r}, which is not beside it.")
     return os.path.join(os.path.dirname(index), *parts)
 
 
-def listed(items: Iterable[str]) -> str:
+def join_first(items: Iterable[str]) -> str:
     """Join the first items for a message, with the number of others."""
     texts = list(items)
-    others = len(texts) - _SHOWN
-    return "; ".join(texts[:_SHOWN]) + (f"; and {others} more" if others > 0 else "")
+    others = len(texts) - _MAX_LISTED
+    return "; ".join(texts[:_MAX_LISTED]) + (f"; and {others} more" if others > 0 else "")

@@ -31,7 +31,7 @@ class FieldSource:
         self._reset()
 
     def _reset(self) -> None:
-        # A thread that still reads a closed file opens it again: closing is always safe.
+        # A source may be closed while another thread reads from it: that thread then opens the file again.
         self._open: LastUsed[str, PlaneSource] = LastUsed(_OPEN_FILES, close=lambda source: source.close())
 
     def __getstate__(self) -> tuple[ImageDescription, Mapping[tuple[int, int, int], str]]:
@@ -70,10 +70,10 @@ class FieldSource:
         expected, actual = self._description, source.description
         if (actual.plane_shape, actual.dtype) != (expected.plane_shape, expected.dtype):
             raise SourceError(
-                f"{file} has {_kind(actual)}, but the other images of the screen have {_kind(expected)}: an image must "
-                "have one shape and one type."
+                f"{file} has {_shape_and_type(actual)}, but the other images of the screen have "
+                f"{_shape_and_type(expected)}: an image must have one shape and one type."
             )
-        return self._open.put(file, source)  # another thread may have opened it too: both may read
+        return self._open.put(file, source)  # another thread may have opened the file too; both sources work
 
 
 def open_plane(file: str) -> PlaneSource:
@@ -85,7 +85,7 @@ def open_plane(file: str) -> PlaneSource:
     return images[0]
 
 
-def _kind(description: ImageDescription) -> str:
+def _shape_and_type(description: ImageDescription) -> str:
     height, width = description.plane_shape
     return f"{height} x {width} pixels of type {description.dtype}"
 

@@ -19,11 +19,12 @@ _MEANINGS = {
 """Letters of ``tifffile`` for axes without a name in OME-NGFF."""
 
 _UNNAMED = "IQ"
+"""Letters of ``tifffile`` for axes whose name the file does not state."""
 
 
 @dataclass(frozen=True)
 class AxisPlan:
-    """The axes of an image (letters of "tczyx" in that order), and their origin in the file."""
+    """The axes of an image (letters of "tczyx" in that order), and the axes of the file that each comes from."""
 
     axes: str
     shape: Shape
@@ -31,26 +32,28 @@ class AxisPlan:
     """For each axis of the image the axes of the file that form it, slowest first."""
     file_shape: Shape
     notes: tuple[str, ...] = field(default=())
-    """Guesses, for the user."""
+    """Notes for the user about meanings of axes that were guessed."""
 
     def file_index(self, index: tuple[int, ...]) -> list[int]:
-        """Return the index along each axis of the file of a plane of the image; 0 along y and x.
+        """Return the index of a plane of the image along each axis of the file; 0 along y and x.
 
         >>> plan_axes("CYXS", (2, 8, 9, 3), "a.tif").file_index((4,))
         [1, 0, 0, 1]
         """
         file_index = [0] * len(self.file_shape)
-        for number, file_axes in zip(index, self.file_axes, strict=False):
+        for image_index, file_axes in zip(index, self.file_axes, strict=False):
+            remaining = image_index
             for axis in reversed(file_axes):
-                number, file_index[axis] = divmod(number, self.file_shape[axis])  # noqa: PLW2901
+                remaining, file_index[axis] = divmod(remaining, self.file_shape[axis])
         return file_index
 
 
 def plan_axes(letters: str, shape: Shape, where: str, *, named: bool = False) -> AxisPlan:
     """Map the axes of a file (letters and lengths) to those of an image; messages call the file ``where``.
 
-    ``named`` means that the format names every axis, so that ``Q`` is a name that ``tifffile`` does not know. Raise
-    SourceError for a missing y or x axis, an axis of length 0, one with another meaning, or too many without a name.
+    ``named`` means that the format names every axis: ``Q`` is then an axis whose name ``tifffile`` does not know, and
+    no axis without a name. Raise SourceError without y or x, for an axis of length 0 or with a meaning that OME-NGFF
+    lacks, and for more axes without a name than can be guessed.
 
     >>> plan_axes("IYX", (10, 8, 9), "a.tif").axes
     'zyx'

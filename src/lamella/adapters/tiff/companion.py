@@ -32,34 +32,34 @@ def open_set(tifffile: ModuleType, path: str, *, is_partial: bool = False) -> An
         return _open_companion(tifffile, path)
     file = tifffile.TiffFile(path)
     try:
-        owner = _metadata_file(path, file)
-        if owner is None or (is_partial and not os.path.isfile(owner)):
+        metadata_file = _metadata_file(path, file)
+        if metadata_file is None or (is_partial and not os.path.isfile(metadata_file)):
             return file
-        if not os.path.isfile(owner):
+        if not os.path.isfile(metadata_file):
             raise SourceError(
-                f"{path} is one file of a set that {owner} describes, which does not exist: put it into the same "
-                "folder, or pass --take-what-is-there to convert the planes of this file without it."
+                f"{path} is one file of a set that {metadata_file} describes, which does not exist: put it into the "
+                "same folder, or pass --take-what-is-there to convert the planes of this file without it."
             )
-        whole = (
-            _open_companion(tifffile, owner)
-            if owner.lower().endswith(COMPANION_ENDING)
-            else tifffile.TiffFile(owner)
+        file_of_set = (
+            _open_companion(tifffile, metadata_file)
+            if metadata_file.lower().endswith(COMPANION_ENDING)
+            else tifffile.TiffFile(metadata_file)
         )
     except BaseException:
         file.close()
         raise
     file.close()
-    return whole
+    return file_of_set
 
 
 def _metadata_file(path: str, file: Any) -> str | None:
-    """Return the file with the complete OME-XML that a TIFF names; None if it has its own."""
+    """Return the file with the complete OME-XML that a TIFF names; None if the TIFF itself contains it."""
     if not (file.is_ome and file.ome_metadata and "BinaryOnly" in file.ome_metadata):
         return None
     try:
         root = parse_xml(file.ome_metadata)
     except MetadataError:
-        return None  # reported where the XML is read
+        return None  # the error is raised by the function that reads the metadata
     name = next((element.get("MetadataFile", "") for element in children(root, "BinaryOnly")), "")
     if not name or name.lower() == os.path.basename(path).lower():
         return None
@@ -81,11 +81,11 @@ def _open_companion(tifffile: ModuleType, path: str) -> Any:
         raise SourceError(f"{path} is not complete OME-XML, it may be truncated: {clause(error)}.") from error
     if root.tag.rpartition("}")[2] != "OME":
         raise SourceError(f"{path} is not OME-XML: its root element is {short_repr(root.tag)}.")
-    names = list(dict.fromkeys(name for name in _files_of(root) if name))
+    names = list(dict.fromkeys(name for name in _file_names(root) if name))
     if not names:
         raise SourceError(f"{path} names no TIFF file with the planes of its images.")
     folder = os.path.dirname(path)
-    # A name with a folder is refused when the file is checked, before any other is opened.
+    # `check_names` refuses a set that names a file outside of the folder, before any file is read.
     in_folder = [name for name in names if os.path.basename(name.replace("\\", "/")) == name]
     first = next((name for name in in_folder if os.path.isfile(os.path.join(folder, name))), None)
     if first is None:
@@ -96,7 +96,7 @@ def _open_companion(tifffile: ModuleType, path: str) -> Any:
     return tifffile.TiffFile(os.path.join(folder, first), omexml=xml.strip(), **disabled)
 
 
-def _files_of(root: Element) -> Iterator[str]:
+def _file_names(root: Element) -> Iterator[str]:
     for image in children(root, "Image"):
         for pixels in children(image, "Pixels"):
             for data in children(pixels, "TiffData"):

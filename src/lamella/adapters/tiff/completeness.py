@@ -1,7 +1,7 @@
 """Check that a TIFF file is complete: ``tifffile`` reads a truncated file as one with fewer pages, and only logs it.
 
-Compared are the chain of pages, the description, and the planes in metadata; ``pages.check_sizes`` checks the bytes of
-the pages.
+A file is complete if its chain of pages ends with a last page, if the description of the first page is in the file, and
+if there are as many planes as its metadata state. ``pages.check_sizes`` checks that the bytes of the pages are there.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def check_names(path: str, file: Any) -> None:
     The file may come from an attacker, and the conversion would publish pixels of the files that it names. Links within
     the folder are followed.
     """
-    for origin, name in _named(file):
+    for origin, name in _named_files(file):
         if name.startswith(("/", "\\")) or _DRIVE.match(name) or ".." in _SEPARATORS.split(name):
             raise SourceError(
                 f"{path} is not read: its {origin} names {short_repr(name)}, which is not in the same folder. Put the "
@@ -51,25 +51,25 @@ def check_names(path: str, file: Any) -> None:
             )
 
 
-def _named(file: Any) -> Iterator[tuple[str, str]]:
-    """Yield the names of other files, each with its location in the metadata."""
+def _named_files(file: Any) -> Iterator[tuple[str, str]]:
+    """Yield the metadata that name another file ("OME-XML"), each with the name."""
     root = ome_root(file)
     if root is not None:
         own_uuid = root.get("UUID")
         for element in root.iter():
-            # A former path of the file itself is not opened.
+            # The name beside the file's own UUID is a former name of the file, which is not opened.
             if element.tag.endswith("UUID") and (own_uuid is None or element.text != own_uuid):
                 yield "OME-XML", element.get("FileName", "")
     index = os.path.join(file.filehandle.dirname, "NDTiff.index")
     if file.is_ndtiff and os.path.isfile(index):
         from tifffile.tifffile import read_ndtiff_index
 
-        for entry in read_ndtiff_index(index):
-            yield "NDTiff.index", entry[1]
+        for _, name, *_ in read_ndtiff_index(index):
+            yield "NDTiff.index", name
 
 
 def missing_parts(file: Any) -> Iterator[str]:
-    """Yield one line for each missing part."""
+    """Yield a sentence without full stop for everything that an open file lacks."""
     yield from _missing_description(file)
     if file.is_ome and file.ome_metadata:
         yield from _missing_of_ome(file)
@@ -108,9 +108,9 @@ def _missing_of_ndtiff(file: Any) -> Iterator[str]:
         if end > (size := os.path.getsize(path)):
             yield f"NDTiff.index needs {end} bytes of {name}, and the file has {size}"
             continue
-        with open(path, "rb") as data:
-            data.seek(end)
-            if data.read(64).strip(b"\0"):  # after a crash of the instrument a file ends with zeros
+        with open(path, "rb") as stream:
+            stream.seek(end)
+            if stream.read(64).strip(b"\0"):  # after a crash of the instrument a file ends with zeros
                 yield f"NDTiff.index ends before the last plane of {name}"
 
 
@@ -132,18 +132,18 @@ def _missing_description(file: Any) -> Iterator[str]:
                 yield f"its metadata should be at byte {offset} of {file.filehandle.size}"
 
 
-def _unpack(file: Any, position: int, form: str) -> tuple[Any, ...]:
+def _unpack(file: Any, position: int, layout: str) -> tuple[Any, ...]:
     file.filehandle.seek(position)
-    return struct.unpack(form, file.filehandle.read(struct.calcsize(form)))
+    return struct.unpack(layout, file.filehandle.read(struct.calcsize(layout)))
 
 
 def _missing_of_shaped(file: Any) -> Iterator[str]:
     """Compare the shapes that tifffile wrote into the description of a series with those of its pages."""
     shaped = [series for series in file.series if series.kind == "shaped"]
-    stated = file.shaped_metadata or ()
-    if len(shaped) != len(stated):
+    descriptions = file.shaped_metadata or ()
+    if len(shaped) != len(descriptions):
         return
-    for series, metadata in zip(shaped, stated, strict=True):
+    for series, metadata in zip(shaped, descriptions, strict=True):
         shape = tuple(metadata["shape"])
         if math.prod(shape) > math.prod(series.shape):
             yield f"its metadata say that its shape is {shape}, its pages make up {tuple(series.shape)}"
@@ -151,21 +151,21 @@ def _missing_of_shaped(file: Any) -> Iterator[str]:
 
 def _missing_of_imagej(file: Any) -> Iterator[str]:
     """Compare the number of images that ImageJ wrote with the planes of all series."""
-    stated = file.imagej_metadata.get("images", 1)
+    images = file.imagej_metadata.get("images", 1)
     # Samples count as planes, because some writers count them: a complete file must not be refused.
     planes = sum(
-        math.prod(n for n, axis in zip(series.shape, series.axes, strict=True) if axis not in "YX")
+        math.prod(length for length, axis in zip(series.shape, series.axes, strict=True) if axis not in "YX")
         for series in file.series
     )
-    if isinstance(stated, int) and stated > planes:
-        yield f"its metadata promise {stated} images, it has {planes}"
+    if isinstance(images, int) and images > planes:
+        yield f"its metadata promise {images} images, it has {planes}"
 
 
 def _missing_of_ome(file: Any) -> Iterator[str]:
     """Check that the files that the OME-XML names exist, and contain the planes that it places in them."""
     root = ome_root(file)
     if root is None:
-        return  # tifffile lists the pages without metadata
+        return  # tifffile then lists the pages of the file, without the metadata
     all_pixels = [pixels for image in children(root, "Image") for pixels in children(image, "Pixels")]
     for name in _files(root, all_pixels):
         if name.lower() != file.filename.lower() and not os.path.isfile(
@@ -174,15 +174,15 @@ def _missing_of_ome(file: Any) -> Iterator[str]:
             yield f"its OME-XML names the file {name}, which does not exist"
     if any(series.kind != "ome" for series in file.series):
         return
-    stated = sum(len(_planes(pixels)) for pixels in all_pixels)
-    count = sum(page is not None for series in file.series for page in series)
-    if stated > count:
-        yield f"its OME-XML promises {stated} planes, {count} are there"
+    promised = sum(len(_planes(pixels)) for pixels in all_pixels)
+    existing = sum(page is not None for series in file.series for page in series)
+    if promised > existing:
+        yield f"its OME-XML promises {promised} planes, {existing} are there"
 
 
 def _files(root: Element, all_pixels: list[Element]) -> Iterator[str]:
     """Yield the names of the other files with planes, each once."""
-    # A renamed file has its old name beside its UUID.
+    # The name beside the file's own UUID is the name that it had before it was renamed.
     seen = {root.get("UUID")}
     for pixels in all_pixels:
         for data in children(pixels, "TiffData"):
@@ -210,7 +210,7 @@ def _planes(pixels: Element) -> set[int]:
     planes: set[int] = set()
     for data in children(pixels, "TiffData"):
         start = {axis: int(data.get(f"First{axis}", 0)) for axis in order}
-        # When ImageJ crops an image, it keeps the elements of the whole one: those outside do not count.
+        # When ImageJ crops an image, it does not remove the elements of planes outside: they do not count.
         if any(start[axis] >= lengths[axis] for axis in order):
             continue
         number, step = 0, 1

@@ -26,9 +26,9 @@ _DAMAGE = (
     "failed to read",
     "discontiguous",
 )
-"""Parts of log messages of tifffile about incomplete results."""
+"""Words in the log messages of tifffile that report damage."""
 
-_NO_FILE = re.compile(r"failed to read '(.+)', raised FileNotFoundError")
+_MISSING_FILE = re.compile(r"failed to read '(.+)', raised FileNotFoundError")
 
 
 def load_tifffile() -> ModuleType:
@@ -69,7 +69,7 @@ def _listening() -> Iterator[list[str]]:
 
 @contextmanager
 def open_file(path: str, *, is_partial: bool = False, damage: list[str] | None = None) -> Iterator[Any]:
-    """Yield an open TIFF file with its list of series, which is that of the whole set if others belong to it.
+    """Yield an open TIFF file with its list of series; that of the whole set if the file is one of a set.
 
     With ``is_partial``, damage that tifffile logs is not an error, and its messages are added to ``damage``.
     """
@@ -120,19 +120,19 @@ def _check_file(path: str) -> None:
 def _check_messages(path: str, messages: list[str]) -> None:
     for message in messages:
         if _is_damage(message):
-            if no_file := _NO_FILE.search(message):
+            if missing := _MISSING_FILE.search(message):
                 raise SourceError(
-                    f"{path} is damaged or incomplete: its OME-XML names the file {no_file[1]}, which does not "
+                    f"{path} is damaged or incomplete: its OME-XML names the file {missing[1]}, which does not "
                     "exist. Put all files of the set into one folder."
                 )
             raise SourceError(f"{path} is damaged or incomplete: {_reason(message)}. {COPY_AGAIN}")
 
 
 def _is_damage(message: str) -> bool:
-    return any(part in message for part in _DAMAGE)
+    return any(words in message for words in _DAMAGE)
 
 
 def _reason(message: str) -> str:
-    """Return a message of tifffile without the object with which it begins."""
+    """Return a message of tifffile without the object at its start ("<tifffile.TiffFile 'a.tif'> ...")."""
     reason = message.partition(">")[2].strip() if message.startswith("<") else message
     return " ".join((reason or message).split())[:160]

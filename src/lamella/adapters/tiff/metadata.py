@@ -1,7 +1,7 @@
 """The metadata of an image in a TIFF, and pixel sizes from the tags XResolution and YResolution.
 
 Many programs write the resolution of a printer into these tags (300 dots per inch), which must not become a pixel size:
-see `_LARGEST` and `_DOTS_PER_INCH`.
+see `is_for_print`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class TiffMetadata:
     scale: dict[str, float] = field(default_factory=dict)
     units: dict[str, str | None] = field(default_factory=dict)
     channels: tuple[SourceChannel, ...] = ()
-    """May be fewer than the image has."""
+    """Empty or fewer than the image has, where the metadata do not describe all."""
     well: tuple[str, str, str] | None = None
     notes: tuple[str, ...] = ()
-    """Reports of unreadable metadata."""
+    """Sentences without full stop for the user, about metadata that were not used."""
     title: str = ""
     plate: str = ""
     acquisition: int | None = None
@@ -44,14 +44,14 @@ _UNITS = {2: "inch", 3: "centimeter", 4: "millimeter", 5: "micrometer"}
 _MICROMETERS = {"centimeter": 10_000.0, "millimeter": 1_000.0}
 """Micrometers in units that both microscopes and printers use."""
 
-_LARGEST = 100.0
-"""Pixels of this size or larger, in micrometers, are those of a printer."""
+_LARGEST_PIXEL = 100.0
+"""Pixels of this size or larger, in micrometers, are dots of a printer."""
 
 _DOTS_PER_INCH = (300, 350, 360, 400, 600, 720, 1200, 2400)
 """Resolutions of printers with smaller dots, also when rounded to whole numbers per centimeter."""
 
-_CAMERA_SIZES = ("PerkinElmer", "Revvity")
-"""Makers of Opera Phenix and Operetta."""
+_MAKERS_OF_SCREENS = ("PerkinElmer", "Revvity")
+"""Makers of Opera Phenix and Operetta, whose TIFF files state the pixel size of the camera."""
 
 _CAMERA_NOTE = (
     "its pixel size of {:.4g} micrometers is that of the camera, without the objective, and was not used: convert the "
@@ -62,24 +62,24 @@ _CAMERA_NOTE = (
 def read_resolution(tags: Any) -> TiffMetadata:
     """Return pixel sizes in micrometers from the resolution tags, or a note if the tags are meant for a printer."""
     ratios = read_ratios(tags)
-    unit = _UNITS.get(_code(tags))
+    unit = _UNITS.get(_unit_code(tags))
     if unit is None or not ratios:
         return TiffMetadata()
     if any(is_for_print(count, unit) for count in ratios.values()):
         return TiffMetadata(notes=(print_note(ratios, unit),))
     length = _MICROMETERS.get(unit, 1.0)
-    if str(tags.valueof("Make")).startswith(_CAMERA_SIZES):
+    if str(tags.valueof("Make")).startswith(_MAKERS_OF_SCREENS):
         size = length / next(iter(ratios.values()))
         return TiffMetadata(notes=(_CAMERA_NOTE.format(size),))
     scale = {axis: length / count for axis, count in ratios.items()}
     return TiffMetadata(scale, dict.fromkeys(scale, "micrometer"))
 
 
-def _code(tags: Any) -> int:
-    """Return the number of the ResolutionUnit tag; a file without the tag counts in inches."""
-    value = tags.valueof("ResolutionUnit")
+def _unit_code(tags: Any) -> int:
+    """Return the number of the ResolutionUnit tag: 2 (inch) without the tag, 1 (no unit) for an unreadable one."""
+    code = tags.valueof("ResolutionUnit")
     try:
-        return 2 if value is None else int(value)
+        return 2 if code is None else int(code)
     except (TypeError, ValueError):
         return 1
 
@@ -98,7 +98,8 @@ def is_for_print(count: float, unit: str) -> bool:
     if length is None:
         return False
     per_inch = count * 25_400 / length
-    return length / count >= _LARGEST or any(abs(per_inch / dots - 1) < 0.002 for dots in _DOTS_PER_INCH)
+    is_rounded_dpi = any(abs(per_inch / dots - 1) < 0.002 for dots in _DOTS_PER_INCH)
+    return length / count >= _LARGEST_PIXEL or is_rounded_dpi
 
 
 def print_note(ratios: Mapping[str, float], unit: str) -> str:

@@ -28,43 +28,48 @@ if TYPE_CHECKING:
 
     from lamella.types import JSONObject
 
-KINDS = ("mmstack", "ndtiff")
+MICROMANAGER_KINDS = ("mmstack", "ndtiff")
 """Kinds of series of tifffile that this module describes."""
 
 _POSITION_AXES = {"mmstack": "RJK", "ndtiff": "RJK", "lsm": "PM"}
 """Letters of tifffile for positions, and for columns, rows or tiles of a mosaic, by kind of series."""
 
 _PLANE_TAG = 51123
+"""Code of the tag with the JSON of a plane."""
+
 _UNREADABLE = (KeyError, IndexError, TypeError, ValueError, RecursionError, OSError, struct.error)
 """Errors of the tag and the JSON of a plane that is damaged or has none."""
 
-_NAMES = {"R": "position", "J": "column", "K": "row", "C": "channel"}
+_AXIS_NAMES = {"R": "position", "J": "column", "K": "row", "C": "channel"}
 _SITE = re.compile(r"([A-P])0?(\d{1,2})-Site_(\d+)")
-"""The label of a position that Micro-Manager's generator of well plates makes: A1-Site_0."""
+"""The label that Micro-Manager's generator of well plates writes for a position: A1-Site_0."""
 
-Fixed = tuple[tuple[int, int], ...]
-"""Axes of a series along which it has several images, by number, each with the index of an image."""
+FixedAxes = tuple[tuple[int, int], ...]
+"""One image of a series: the numbers of the axes of positions, each with the index of the image.
+
+((0, 2),) is the third image along the first axis of the series; () is the only image of a series without such axes.
+"""
 
 
-def positions_of(series: Any) -> list[Fixed]:
-    """Return the images of a series that have a plane, by their indices along the axes of positions."""
+def list_images(series: Any) -> list[FixedAxes]:
+    """Return the images of a series that have at least one plane."""
     letters = _POSITION_AXES.get(series.kind, "")
     axes = [number for number, letter in enumerate(series.axes) if letter in letters]
     if not axes:
         return [()]
-    outer = _outer(series)
+    outer = _page_axis_lengths(series)
     images = []
     for index in product(*(range(outer[axis]) for axis in axes)):
         fixed = tuple(zip(axes, index, strict=True))
-        if any(series.pages[int(number)] is not None for number in numbers_at(outer, fixed).flat):
+        if any(series.pages[int(number)] is not None for number in page_numbers(outer, fixed).flat):
             images.append(fixed)
     return images
 
 
-def numbers_at(outer: Sequence[int], fixed: Fixed) -> np.ndarray[Any, np.dtype[np.int64]]:
+def page_numbers(outer: Sequence[int], fixed: FixedAxes) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return the numbers of the pages of an image, as an array with the outer axes that are not fixed.
 
-    >>> numbers_at((2, 3), ((0, 1),))
+    >>> page_numbers((2, 3), ((0, 1),))
     array([3, 4, 5])
     """
     numbers = np.arange(prod(outer)).reshape(outer)
@@ -72,44 +77,45 @@ def numbers_at(outer: Sequence[int], fixed: Fixed) -> np.ndarray[Any, np.dtype[n
     return numbers[tuple(fixed_index.get(axis, slice(None)) for axis in range(len(outer)))]
 
 
-def _outer(series: Any) -> tuple[int, ...]:
-    return tuple(int(n) for n in series.shape[: len(series.axes) - len(series.keyframe.axes)])
+def _page_axis_lengths(series: Any) -> tuple[int, ...]:
+    """Return the lengths of the axes that count pages."""
+    return tuple(int(length) for length in series.shape[: len(series.axes) - len(series.keyframe.axes)])
 
 
-def read_micromanager(file: Any, series: Any, images: Sequence[Fixed]) -> list[TiffMetadata]:
+def read_micromanager(file: Any, series: Any, images: Sequence[FixedAxes]) -> list[TiffMetadata]:
     """Return the metadata of the images of a series."""
     metadata = file.micromanager_metadata or {}
     summary = metadata.get("Summary") or {}
     display = metadata.get("DisplaySettings")
-    planes = _Index(file, series) if series.kind == "ndtiff" else _Tags(file, series)
+    planes = _IndexedPlanes(file, series) if series.kind == "ndtiff" else _TaggedPlanes(file, series)
     channels = _channels(summary, display if isinstance(display, list) else [], series, planes)
     described = [_image(summary, series, planes, channels, fixed) for fixed in images]
-    planned, stored = summary.get("Frames"), dict(zip(series.axes, series.shape, strict=True)).get("T", 1)
-    if series.kind == "mmstack" and isinstance(planned, int) and planned > stored:
-        note = f"{planned} time points were planned, and {stored} were recorded"
+    planned, recorded = summary.get("Frames"), dict(zip(series.axes, series.shape, strict=True)).get("T", 1)
+    if series.kind == "mmstack" and isinstance(planned, int) and planned > recorded:
+        note = f"{planned} time points were planned, and {recorded} were recorded"
         described[0] = replace(described[0], notes=(*described[0].notes, note))
     return _with_wells(described)
 
 
-def summary_of(file: Any) -> str:
+def summary_json(file: Any) -> str:
     """Return the summary of a file as JSON; empty without one."""
     summary = (file.micromanager_metadata or {}).get("Summary")
     return json.dumps(summary, indent=1) if summary else ""
 
 
 @dataclass
-class _Tags:
+class _TaggedPlanes:
     """The JSON of each plane in a tag of its page."""
 
     file: Any
     series: Any
 
     def labels(self, letter: str) -> list[str]:
-        """Return nothing: the names along an axis are in the summary."""
+        """Return no names: those of positions and channels are in the summary."""
         del letter
         return []
 
-    def plane(self, number: int) -> JSONObject:
+    def read_json(self, number: int) -> JSONObject:
         """Read the JSON of a page; empty if the page is missing or has none."""
         from tifffile import TiffFileError
 
@@ -117,7 +123,7 @@ class _Tags:
         if page is None:
             return {}
         handle = page.parent.filehandle
-        was_closed = handle.closed  # as all but the first file of a stack are
+        was_closed = handle.closed  # of the files of a stack, tifffile leaves only the first open
         try:
             if was_closed:
                 handle.open()
@@ -130,8 +136,8 @@ class _Tags:
                 handle.close()
 
 
-class _Index:
-    """The JSON of each plane in an NDTiff, found by its index."""
+class _IndexedPlanes:
+    """The JSON of each plane of an NDTiff, at the offset that its index lists."""
 
     def __init__(self, file: Any, series: Any) -> None:
         from tifffile.tifffile import read_ndtiff_index
@@ -144,15 +150,15 @@ class _Index:
             os.path.join(self._folder, "NDTiff.index")
         ):
             self._locations[name, offset] = meta_offset, meta_size
-            for axis, value in axes.items():
-                if isinstance(value, str) and value not in self._labels.setdefault(axis, []):
-                    self._labels[axis].append(value)
+            for axis, label in axes.items():
+                if isinstance(label, str) and label not in self._labels.setdefault(axis, []):
+                    self._labels[axis].append(label)
 
     def labels(self, letter: str) -> list[str]:
-        """Return the names along an axis, which tifffile numbers by their first use."""
-        return self._labels.get(_NAMES[letter], [])
+        """Return the names along an axis, in the order of their first use, which is that of tifffile's indices."""
+        return self._labels.get(_AXIS_NAMES[letter], [])
 
-    def plane(self, number: int) -> JSONObject:
+    def read_json(self, number: int) -> JSONObject:
         """Read the JSON of a plane; empty if it is missing or damaged."""
         page = self._series.pages[number]
         if page is None:
@@ -170,70 +176,76 @@ class _Index:
 def _image(
     summary: JSONObject,
     series: Any,
-    planes: _Tags | _Index,
+    planes: _TaggedPlanes | _IndexedPlanes,
     channels: tuple[SourceChannel, ...],
-    fixed: Fixed,
+    fixed: FixedAxes,
 ) -> TiffMetadata:
-    outer = _outer(series)
+    outer = _page_axis_lengths(series)
     letters = series.axes[: len(outer)]
-    first = planes.plane(_first(series, numbers_at(outer, fixed)))
-    pixel = _value(first, "PixelSizeUm", "PixelSize_um") or _value(summary, "PixelSize_um")
+    first = planes.read_json(_first_existing(series, page_numbers(outer, fixed)))
+    pixel = _number(first, "PixelSizeUm", "PixelSize_um") or _number(summary, "PixelSize_um")
     sizes = {
-        "z": abs(_value(summary, "z-step_um") or 0.0),
+        "z": abs(_number(summary, "z-step_um") or 0.0),
         "y": pixel or 0.0,
         "x": pixel or 0.0,
-        "t": (_value(summary, "Interval_ms") or 0.0) / 1000,
+        "t": (_number(summary, "Interval_ms") or 0.0) / 1000,
     }
     scale = {axis: size for axis, size in sizes.items() if is_size(size)}
-    label = _label(summary, series, planes, first, fixed)
+
     stage = {
-        axis: _value(first, f"{axis.upper()}PositionUm", f"{axis.upper()}Position_um_Intended")
+        axis: _number(first, f"{axis.upper()}PositionUm", f"{axis.upper()}Position_um_Intended")
         for axis in "xyz"
     }
     coordinates = {axis: value for axis, value in stage.items() if value is not None}
-    times = []
+    milliseconds = []
     if "T" in letters:
-        frame = letters.index("T")
-        for index in range(outer[frame]):
-            number = _first(series, numbers_at(outer, tuple(sorted((*fixed, (frame, index))))))
-            times.append(_value(planes.plane(number), "ElapsedTime-ms"))
+        time_axis = letters.index("T")
+        for frame in range(outer[time_axis]):
+            number = _first_existing(series, page_numbers(outer, tuple(sorted((*fixed, (time_axis, frame))))))
+            milliseconds.append(_number(planes.read_json(number), "ElapsedTime-ms"))
     return TiffMetadata(
         scale,
         {axis: "second" if axis == "t" else "micrometer" for axis in scale},
         channels,
-        title=label,
+        title=_label(summary, series, planes, first, fixed),
         stage=coordinates,
-        times=tuple(time / 1000 for time in times if time is not None) if None not in times else (),
+        times=tuple(time / 1000 for time in milliseconds if time is not None)
+        if None not in milliseconds
+        else (),
         acquired=_date(first.get("ReceivedTime"), summary.get("StartTime"), summary.get("DateAndTime")),
     )
 
 
-def _first(series: Any, numbers: np.ndarray[Any, Any]) -> int:
-    """Return the number of the first of some pages that exists."""
-    return next((int(n) for n in numbers.flat if series.pages[int(n)] is not None), int(numbers.flat[0]))
+def _first_existing(series: Any, numbers: np.ndarray[Any, Any]) -> int:
+    """Return the first of these page numbers whose page exists; the first number if none does."""
+    existing = (int(number) for number in numbers.flat if series.pages[int(number)] is not None)
+    return next(existing, int(numbers.flat[0]))
 
 
-def _label(summary: JSONObject, series: Any, planes: _Tags | _Index, first: JSONObject, fixed: Fixed) -> str:
+def _label(
+    summary: JSONObject,
+    series: Any,
+    planes: _TaggedPlanes | _IndexedPlanes,
+    first: JSONObject,
+    fixed: FixedAxes,
+) -> str:
     """Return the name of a position: its label, or row and column of the mosaic."""
     indices = {series.axes[axis]: index for axis, index in fixed}
     if "J" in indices or "K" in indices:
-        return " ".join(f"{_NAMES[letter]} {indices[letter]}" for letter in "KJ" if letter in indices)
+        return " ".join(f"{_AXIS_NAMES[letter]} {indices[letter]}" for letter in "KJ" if letter in indices)
     labels, position = planes.labels("R"), indices.get("R")
     if labels and position is not None:
         return labels[position]
-    stated = summary.get("StagePositions")
-    entry = (
-        stated[position]
-        if isinstance(stated, list) and position is not None and position < len(stated)
-        else None
-    )
-    if isinstance(entry, dict):
-        return str(entry.get("Label", ""))
+    positions = summary.get("StagePositions")
+    if isinstance(positions, list) and position is not None and position < len(positions):
+        described = positions[position]
+        if isinstance(described, dict):
+            return str(described.get("Label", ""))
     return str(first.get("PositionName") or "")
 
 
 def _with_wells(images: list[TiffMetadata]) -> list[TiffMetadata]:
-    """Add wells if every label names one, as Micro-Manager's generator of well plates does."""
+    """Add wells and fields if the labels of all images are those of Micro-Manager's generator of well plates."""
     sites = [_SITE.fullmatch(image.title) for image in images]
     if not all(sites):
         return images
@@ -246,9 +258,9 @@ def _with_wells(images: list[TiffMetadata]) -> list[TiffMetadata]:
 
 
 def _channels(
-    summary: JSONObject, display: Sequence[Any], series: Any, planes: _Tags | _Index
+    summary: JSONObject, display: Sequence[Any], series: Any, planes: _TaggedPlanes | _IndexedPlanes
 ) -> tuple[SourceChannel, ...]:
-    outer = _outer(series)
+    outer = _page_axis_lengths(series)
     letters = series.axes[: len(outer)]
     count = outer[letters.index("C")] if "C" in letters else 1
     names = planes.labels("C") or summary.get("ChNames") or []
@@ -258,15 +270,15 @@ def _channels(
     channels = []
     for number, name in enumerate(names[:count]):
         fixed = ((letters.index("C"), number),) if "C" in letters else ()
-        first = planes.plane(_first(series, numbers_at(outer, fixed)))
-        shown = next(
-            (entry for entry in display if isinstance(entry, dict) and entry.get("Name") == name), {}
+        first = planes.read_json(_first_existing(series, page_numbers(outer, fixed)))
+        settings = next(
+            (channel for channel in display if isinstance(channel, dict) and channel.get("Name") == name), {}
         )
-        color = shown.get(
+        color = settings.get(
             "Color", colors[number] if isinstance(colors, list) and number < len(colors) else None
         )
-        low, high = _value(shown, "Min"), _value(shown, "Max")
-        exposure = _value(first, "Exposure-ms", "Exposure")
+        low, high = _number(settings, "Min"), _number(settings, "Max")
+        exposure = _number(first, "Exposure-ms", "Exposure")
         channels.append(
             SourceChannel(
                 name or ("" if count == 1 else str(first.get("Channel") or "")),
@@ -278,13 +290,13 @@ def _channels(
     return tuple(channels)
 
 
-def _value(facts: Mapping[str, Any], *names: str) -> float | None:
-    """Return the first finite number of some names; None without any."""
-    for name in names:
+def _number(facts: Mapping[str, Any], *keys: str) -> float | None:
+    """Return the first finite number under one of these keys; None without any."""
+    for key in keys:
         with suppress(TypeError, ValueError):
-            value = float(facts[name]) if name in facts else None
-            if value is not None and isfinite(value):
-                return value
+            number = float(facts[key]) if key in facts else None
+            if number is not None and isfinite(number):
+                return number
     return None
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from lamella.adapters.described import number
+from lamella.adapters.descriptions import parse_number
 from lamella.adapters.tiff.metadata import TiffMetadata
 from lamella.errors import MetadataError, SourceError, clause
 from lamella.ops.conversion.source import Objective, SourceChannel
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 _NO_COLOR = -(1 << 31)
-
+"""The colour that old versions of Bio-Formats wrote for "no colour"."""
 
 _ROOTS: WeakKeyDictionary[Any, Element | None] = WeakKeyDictionary()
+"""The parsed OME-XML of open files."""
 
 
 def ome_root(file: Any) -> Element | None:
@@ -57,7 +58,8 @@ def read_ome(root: Element | None) -> list[TiffMetadata]:
             title=image.get("Name") or "",
             acquired=next((date.text or "" for date in children(image, "AcquisitionDate")), "").strip(),
             objective=next(
-                (objectives.get(entry.get("ID", "")) for entry in children(image, "ObjectiveSettings")), None
+                (objectives.get(settings.get("ID", "")) for settings in children(image, "ObjectiveSettings")),
+                None,
             ),
         )
         for image in children(root, "Image")
@@ -72,7 +74,7 @@ def _metadata_of_pixels(pixels: Element) -> TiffMetadata:
     except MetadataError as error:
         sizes, notes = {}, (f"its physical sizes were not read: {clause(error)}",)
     times = _frame_times(pixels)
-    frames = range(int(number(pixels.get("SizeT")) or 0))
+    frames = range(int(parse_number(pixels.get("SizeT")) or 0))
     if "t" not in sizes and len(times) > 1:
         first, last = min(times), max(times)
         interval = (times[last] - times[first]) / (last - first)
@@ -94,7 +96,7 @@ def _metadata_of_pixels(pixels: Element) -> TiffMetadata:
 def _channels(pixels: Element) -> tuple[SourceChannel, ...]:
     exposures: dict[int, float] = {}
     for plane in children(pixels, "Plane"):
-        exposure = number(plane.get("ExposureTime"))
+        exposure = parse_number(plane.get("ExposureTime"))
         if exposure is not None and (plane.get("TheC") or "").isdecimal():
             ratio = unit_ratio(unit_name(plane.get("ExposureTimeUnit", "s")), "second")
             exposures.setdefault(int(plane.get("TheC", "")), exposure * ratio)
@@ -126,22 +128,22 @@ def _stage(pixels: Element, units: Mapping[str, str | None]) -> dict[str, float]
     if not planes:
         return {}
     first = min(planes, key=lambda plane: [plane.get(axis, "") for axis in ("TheT", "TheZ", "TheC")])
-    values = {}
+    position = {}
     for axis in "zyx":
         name = f"Position{axis.upper()}"
         if first.get(f"{name}Unit") == pixels.get(f"PhysicalSize{axis.upper()}Unit", "µm") == "pixel":
             # `lamella.export` writes the unit "pixel" for an image without units: its numbers need no conversion.
-            values[axis] = number(first.get(name))
+            position[axis] = parse_number(first.get(name))
         else:
-            values[axis] = _length(first, name, "reference frame", units.get(axis) or "micrometer")
-    return {axis: value for axis, value in values.items() if value is not None}
+            position[axis] = _length(first, name, "reference frame", units.get(axis) or "micrometer")
+    return {axis: length for axis, length in position.items() if length is not None}
 
 
 def _length(element: Element, attribute: str, default_unit: str, unit: str) -> float | None:
-    """Return a length in a unit; None if it is missing or its own unit is not a length ("reference frame")."""
-    value = number(element.get(attribute))
-    stated = unit_name(element.get(f"{attribute}Unit", default_unit), "space")
-    return None if value is None or stated is None else value * unit_ratio(stated, unit)
+    """Convert a length in the XML to ``unit``; None if it is missing or has no unit of length ("reference frame")."""
+    length = parse_number(element.get(attribute))
+    own_unit = unit_name(element.get(f"{attribute}Unit", default_unit), "space")
+    return None if length is None or own_unit is None else length * unit_ratio(own_unit, unit)
 
 
 def _objectives(root: Element) -> dict[str, Objective]:
@@ -149,8 +151,8 @@ def _objectives(root: Element) -> dict[str, Objective]:
     return {
         element.get("ID", ""): Objective(
             element.get("Model") or "",
-            number(element.get("NominalMagnification")),
-            number(element.get("LensNA")),
+            parse_number(element.get("NominalMagnification")),
+            parse_number(element.get("LensNA")),
         )
         for instrument in children(root, "Instrument")
         for element in children(instrument, "Objective")
@@ -164,18 +166,17 @@ def _color(text: str | None) -> str | None:
     ('FF0000', 'FFFFFF', '00FF00', None)
     """
     try:
-        value = int(text or "")
+        rgba = int(text or "")
     except ValueError:
         return None
-    # Old versions of Bio-Formats wrote the smallest integer for "no colour".
-    return None if value == _NO_COLOR else f"{(value & 0xFFFFFFFF) >> 8:06X}"
+    return None if rgba == _NO_COLOR else f"{(rgba & 0xFFFFFFFF) >> 8:06X}"
 
 
 def _frame_times(pixels: Element) -> dict[int, float]:
     """Return the time of the first plane of each frame, in seconds."""
     times: dict[int, float] = {}
     for plane in children(pixels, "Plane"):
-        time, frame = number(plane.get("DeltaT")), plane.get("TheT") or ""
+        time, frame = parse_number(plane.get("DeltaT")), plane.get("TheT") or ""
         if time is not None and frame.isdecimal():
             time *= unit_ratio(unit_name(plane.get("DeltaTUnit", "s")), "second")
             times[int(frame)] = min(time, times.get(int(frame), time))
@@ -202,7 +203,8 @@ def _wells(root: Element) -> dict[str, tuple[str, str, str]]:
 def _acquisitions(root: Element) -> dict[str, tuple[int | None, str]]:
     """Return number and name of the acquisition by image ID, for the only plate of the XML.
 
-    If the plate has one acquisition and no wells, all images belong to it: `lamella.export` writes a single field so.
+    If the plate has one acquisition and no wells, all images belong to the acquisition: `lamella.export` writes a
+    single field of a plate in this form.
     """
     plates = list(children(root, "Plate"))
     if len(plates) != 1:

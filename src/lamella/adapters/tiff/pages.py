@@ -1,4 +1,8 @@
-"""Read and decode rows of planes of a TIFF page, from the strips and tiles with these rows."""
+"""Read rows of planes of a TIFF page, by decoding only the strips and tiles that contain these rows.
+
+``shaped`` of tifffile's pages is (separate samples, depth, rows, columns, samples of each pixel): (1, 1, 512, 512, 3)
+for a colour image whose pixels are stored as red, green, blue.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +39,7 @@ class PageBytes:
     offsets: tuple[int, ...]
     counts: tuple[int, ...]
     frame: Any
-    """The tifffile page that decodes the bytes."""
+    """The page of tifffile whose decoder reads the bytes; pages of one layout share it."""
     tables: bytes | None = None
     """JPEG tables."""
 
@@ -48,7 +52,7 @@ class PageBytes:
 
 
 def list_pages(series: Any, *, is_partial: bool = False) -> list[PageBytes | None]:
-    """Return the pages of a series; None for missing pages, with ``is_partial`` also beyond the end of the file."""
+    """Return the pages of a series; None for missing ones, and with ``is_partial`` for those that the file lacks."""
     pages = _listed_pages(series)
     if not is_partial:
         return pages
@@ -60,10 +64,12 @@ def list_pages(series: Any, *, is_partial: bool = False) -> list[PageBytes | Non
 def _listed_pages(series: Any) -> list[PageBytes | None]:
     frame = series.keyframe
     if series.dataoffset is not None and frame.is_final:
-        # One run of bytes: also stacks of ImageJ beyond 4 GiB, whose file lists only the first page.
+        # The pixels of all pages are one run of bytes. ImageJ lists only the first page of stacks beyond 4 GiB.
         path, size = _path(frame), frame.nbytes
         count = _planes_per_page(series)
-        return [PageBytes(path, (series.dataoffset + i * size,), (size,), frame) for i in range(count)]
+        return [
+            PageBytes(path, (series.dataoffset + number * size,), (size,), frame) for number in range(count)
+        ]
     return [None if page is None else _page_bytes(page) for page in series]
 
 
@@ -76,10 +82,12 @@ def _page_bytes(page: Any) -> PageBytes:
     if frame.is_final:
         return PageBytes(_path(page), (int(page.dataoffsets[0]),), (int(frame.nbytes),), frame)
     tables = page.jpegtables if frame.compression in _JPEG else None
-    pairs = list(zip(page.dataoffsets, page.databytecounts, strict=False))
-    return PageBytes(
-        _path(page), tuple(int(o) for o, _ in pairs), tuple(int(n) for _, n in pairs), frame, tables
-    )
+    segments = [
+        (int(offset), int(count))
+        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)
+    ]
+    offsets = tuple(offset for offset, _ in segments)
+    return PageBytes(_path(page), offsets, tuple(count for _, count in segments), frame, tables)
 
 
 def _path(page: Any) -> str:
@@ -108,25 +116,25 @@ class FilePool:
 
     def read(self, path: str, offset: int, count: int) -> bytes:
         """Read bytes of a file; raise SourceError for a file that cannot be opened or ends early."""
-        with self._reported(path):
-            data = self._opened(path).read(offset, count)
+        with self._report_errors(path):
+            data = self._open_file(path).read(offset, count)
         _check_length(path, offset, count, len(data))
         return data
 
     def read_into(self, path: str, offset: int, out: Array) -> None:
         """Fill a contiguous array with bytes of a file; raise SourceError as `read` does."""
-        with self._reported(path):
-            count = self._opened(path).read_into(offset, out)
+        with self._report_errors(path):
+            count = self._open_file(path).read_into(offset, out)
         _check_length(path, offset, out.nbytes, count)
 
     @contextmanager
-    def _reported(self, path: str) -> Iterator[None]:
+    def _report_errors(self, path: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             raise SourceError(f"{path} cannot be read: {error.strerror or error}.") from error
 
-    def _opened(self, path: str) -> _OpenFile:
+    def _open_file(self, path: str) -> _OpenFile:
         return self._files.get_or_make(path, lambda: _OpenFile(path))
 
     def close(self) -> None:
@@ -183,7 +191,7 @@ class _OpenFile:
 
 @dataclass(frozen=True)
 class PlaneInPage:
-    """A plane of a page with several planes, because its pixels have samples or depth."""
+    """The number of a plane in a page with several planes: its sample (red is 0) and its depth (z)."""
 
     sample: int = 0
     depth: int = 0
@@ -204,11 +212,11 @@ def read_samples(page: PageBytes, planes: Sequence[PlaneInPage], rows: slice, fi
         raise
     except ImportError as error:
         raise MissingDependencyError(
-            f"{page.file} cannot be decoded: {_line(error)}. Install what is missing."
+            f"{page.file} cannot be decoded: {_first_line(error)}. Install what is missing."
         ) from error
     except Exception as error:  # codecs raise any error, without the name of the file
         raise SourceError(
-            f"{page.file} is damaged: a strip or tile cannot be decoded ({_line(error)}). {COPY_AGAIN}"
+            f"{page.file} is damaged: a strip or tile cannot be decoded ({_first_line(error)}). {COPY_AGAIN}"
         ) from error
 
 
@@ -218,33 +226,34 @@ def read_raw_into(page: PageBytes, plane: PlaneInPage, rows: slice, files: FileP
     if not (frame.is_final and hasattr(os, "preadv") and out.flags.c_contiguous):
         return False
     _, _, _, width, samples = frame.shaped
-    is_same = out.dtype == _stored(frame) and out.shape == (rows.stop - rows.start, width) and samples == 1
-    if is_same:
+    shape = rows.stop - rows.start, width
+    needs_no_conversion = out.dtype == _stored_dtype(frame) and out.shape == shape and samples == 1
+    if needs_no_conversion:
         files.read_into(page.file, _offset(page, plane, rows), out)
-    return is_same
+    return needs_no_conversion
 
 
-def _stored(frame: Any) -> np.dtype[Any]:
-    stored: np.dtype[Any] = frame.dtype.newbyteorder(frame.parent.byteorder)
-    return stored
+def _stored_dtype(frame: Any) -> np.dtype[Any]:
+    dtype: np.dtype[Any] = frame.dtype.newbyteorder(frame.parent.byteorder)
+    return dtype
 
 
 def _offset(page: PageBytes, plane: PlaneInPage, rows: slice) -> int:
     """Return the offset in the file of rows of a plane, for a page with raw pixels."""
     separate, depth, length, width, samples = page.frame.shaped
-    first = plane.sample if separate > 1 else 0
-    row: int = ((first * depth + plane.depth) * length + rows.start) * width * samples
-    return page.offsets[0] + row * int(page.frame.dtype.itemsize)
+    sample = plane.sample if separate > 1 else 0
+    first_row = (sample * depth + plane.depth) * length + rows.start
+    return page.offsets[0] + int(first_row * width * samples) * int(page.frame.dtype.itemsize)
 
 
 def _raw_rows(page: PageBytes, planes: Sequence[PlaneInPage], rows: slice, files: FilePool) -> list[Array]:
     """Return rows of a page with raw pixels."""
     frame = page.frame
     separate, _, _, width, samples = frame.shaped
-    stored = _stored(frame)
+    dtype = _stored_dtype(frame)
     count = (rows.stop - rows.start) * width * samples
-    data = files.read(page.file, _offset(page, planes[0], rows), count * stored.itemsize)
-    pixels = np.frombuffer(data, dtype=stored).reshape(rows.stop - rows.start, width, samples)
+    data = files.read(page.file, _offset(page, planes[0], rows), count * dtype.itemsize)
+    pixels = np.frombuffer(data, dtype=dtype).reshape(rows.stop - rows.start, width, samples)
     return [
         pixels[:, :, plane.sample if separate == 1 else 0].astype(frame.dtype, copy=False) for plane in planes
     ]
@@ -266,7 +275,7 @@ def _decoded_rows(
                 f"{page.file} is damaged: it lists {len(page.offsets)} strips or tiles where its size needs more. "
                 f"{COPY_AGAIN}"
             )
-        # Without offset or bytes: in a sparse file such a tile is background.
+        # A tile of a sparse file has no offset or no bytes if it is background.
         is_missing = not page.offsets[number] or not page.counts[number]
         data = None if is_missing else files.read(page.file, page.offsets[number], page.counts[number])
         segment, (_, first_depth, y, x, _), _ = frame.decode(data, number, **options)
@@ -286,6 +295,7 @@ def _segments(page: PageBytes, plane: PlaneInPage, rows: slice) -> Iterator[int]
     """Yield the numbers of the strips or tiles that contain some rows of a plane."""
     frame = page.frame
     separate, depth, length, width, _ = frame.shaped
+    # A layer is what the strips or tiles are numbered in: one sample (if stored separately) at one or several depths.
     layer = plane.sample if separate > 1 else 0
     if frame.is_tiled:
         height, columns = frame.tilelength, -(-width // frame.tilewidth)
@@ -300,7 +310,7 @@ def _segments(page: PageBytes, plane: PlaneInPage, rows: slice) -> Iterator[int]
         yield from range(start, start + columns)
 
 
-def _line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """Return the first line of an error's text, or its class for an empty text."""
     text = str(error).strip().splitlines()
     return text[0][:160] if text else type(error).__name__

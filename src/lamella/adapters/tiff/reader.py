@@ -20,12 +20,12 @@ from lamella.adapters.tiff.completeness import check_complete, missing_parts
 from lamella.adapters.tiff.file import open_file
 from lamella.adapters.tiff.metadata import TiffMetadata, read_resolution
 from lamella.adapters.tiff.micromanager import (
-    KINDS,
-    Fixed,
-    numbers_at,
-    positions_of,
+    MICROMANAGER_KINDS,
+    FixedAxes,
+    list_images,
+    page_numbers,
     read_micromanager,
-    summary_of,
+    summary_json,
 )
 from lamella.adapters.tiff.ome import ome_root, read_ome
 from lamella.adapters.tiff.pages import (
@@ -70,52 +70,53 @@ _MAX_SEGMENTS = 64
 def open_tiff(path: StrPath, *, is_read_next: bool = False, is_partial: bool = False) -> Container:
     """Describe the images (series) of a TIFF file, in its order; no pixels are read and the file is closed again.
 
-    A short list of pages stays in memory, so that reading does not parse the file again; with ``is_read_next`` also a
-    long list, until the source is closed. With ``is_partial``, pages without bytes are missing planes. Raise
-    SourceError for a file that is not TIFF, is damaged or truncated, or has unsupported axes or pixels.
+    A short list of pages (`_MAX_SEGMENTS`) stays in memory, so that reading does not parse the file again; with
+    ``is_read_next`` also a long list, until the source is closed. With ``is_partial``, planes whose bytes the file
+    lacks are missing; without it they raise. Raise SourceError for a file that is not TIFF, is damaged or truncated,
+    or has unsupported axes or pixels.
     """
-    name = local_path(path, "a file to convert")
-    if not is_partial and (container := _open_by_template(name)) is not None:
+    local = local_path(path, "a file to convert")
+    if not is_partial and (container := _describe_by_template(local)) is not None:
         return container
-    key = file_key(name)
+    key = file_key(local)
     damage: list[str] = []
-    with open_file(name, is_partial=is_partial, damage=damage) as file:
+    with open_file(local, is_partial=is_partial, damage=damage) as file:
         if not is_partial:
-            check_complete(name, file)
+            check_complete(local, file)
         images = [
-            (n, fixed)
-            for n, series in enumerate(file.series)
-            for fixed in positions_of(series)
+            (number, fixed)
+            for number, series in enumerate(file.series)
+            for fixed in list_images(series)
             if not _is_thumbnail(series)
         ]
-        metadata = _metadata_of_images(file, images)
+        metadata = _read_metadata(file, images)
         if is_partial:
             missing = list(missing_parts(file)) or damage[:1]
             notes = tuple(f"it is incomplete: {part}" for part in missing)
             metadata[0] = replace(metadata[0], notes=(*metadata[0].notes, *notes))
         pages = [list_pages(series, is_partial=is_partial) for series in file.series]
         described = [
-            _describe(name, file, image, own_metadata, pages[image[0]], len(images), is_partial)
+            _describe(local, file, image, own_metadata, pages[image[0]], len(images), is_partial)
             for image, own_metadata in zip(images, metadata, strict=True)
         ]
         if len(images) > 1:
-            PAGES.put(file_key(name), _with_decoders(pages))
+            PAGES.put(file_key(local), _with_decoders(pages))
         elif is_read_next:
             _with_decoders(pages)
-        original, own_file = _original(file), str(file.filehandle.path)
-        short = _short_list(pages[0], own_file) if len(images) == 1 else None
-        if short is not None and not is_partial:
-            put_template(key, file, *described[0], short, original)
+        original, own_file = _original_metadata(file), str(file.filehandle.path)
+        compact = _compact_pages(pages[0], own_file) if len(images) == 1 else None
+        if compact is not None and not is_partial:
+            put_template(key, file, *described[0], compact, original)
     sources = [TiffSource(description, layout) for description, layout in described]
-    if short is not None:
-        sources[0].keep_pages(key, own_file, short)
+    if compact is not None:
+        sources[0].cache_pages(key, own_file, compact)
     elif is_read_next and len(images) == 1:
         sources[0].keep_until_closed(pages[0])
     return Container(sources, original)
 
 
-def _open_by_template(path: str) -> Container | None:
-    """Describe a file that differs from one parsed before in pixels only; None if it must be parsed."""
+def _describe_by_template(path: str) -> Container | None:
+    """Describe a file that differs only in its pixels from one that was parsed before; None if it must be parsed."""
     template_and_key = find_template(path)
     if template_and_key is None:
         return None
@@ -124,13 +125,13 @@ def _open_by_template(path: str) -> Container | None:
     own_file = path if own_file == path else own_file  # one text in memory, not two
     description = replace(template.description, name=os.path.basename(path), files=(own_file,))
     source = TiffSource(description, replace(template.layout, path=path))
-    source.keep_pages(key, own_file, template.pages)
+    source.cache_pages(key, own_file, template.pages)
     return Container([source], template.original)
 
 
-def _original(file: Any) -> list[OriginalMetadata]:
+def _original_metadata(file: Any) -> list[OriginalMetadata]:
     """Return the OME-XML of a file, and the summary of Micro-Manager."""
-    summary = summary_of(file) if any(series.kind in KINDS for series in file.series) else ""
+    summary = summary_json(file) if any(series.kind in MICROMANAGER_KINDS for series in file.series) else ""
     texts = {"METADATA.ome.xml": file.is_ome and file.ome_metadata, "micromanager.json": summary}
     texts |= vendor_json(file)
     return [OriginalMetadata(name, text) for name, text in texts.items() if text]
@@ -150,13 +151,13 @@ class TiffReader(Reader):
 
     def claims(self, path: str) -> bool:
         """Return whether a file has one of the endings, or is the index of an NDTiff, or a folder contains one."""
-        return super().claims(path) or _ndtiff_in(path) is not None
+        return super().claims(path) or _first_ndtiff(path) is not None
 
     def open(self, path: str) -> Container:
-        return open_tiff(_ndtiff_in(path) or path)
+        return open_tiff(_first_ndtiff(path) or path)
 
     def open_what_is_there(self, path: str) -> Container:
-        return open_tiff(_ndtiff_in(path) or path, is_partial=True)
+        return open_tiff(_first_ndtiff(path) or path, is_partial=True)
 
 
 class CompanionReader(TiffReader):
@@ -176,8 +177,8 @@ class CompanionReader(TiffReader):
         return path.lower().endswith(self.endings) and os.path.isfile(path)
 
 
-def _ndtiff_in(folder: str) -> str | None:
-    """Return the first file of an NDTiff by its folder or index; if each level has a folder, of the finest level."""
+def _first_ndtiff(folder: str) -> str | None:
+    """Return the first TIFF of an NDTiff, given its folder or index; of several levels, the first of the finest."""
     if os.path.basename(folder) == _NDTIFF_INDEX:
         folder = os.path.dirname(folder)
     if not os.path.isdir(folder):
@@ -205,7 +206,7 @@ class TiffSource:
         self._lock = threading.Lock()
         self._files = FilePool()
         self._pages: list[PageBytes | None] | None = None
-        self._short: tuple[FileKey, str, list[PageBytes | None]] | None = None
+        self._cached: tuple[FileKey, str, list[PageBytes | None]] | None = None
 
     def __getstate__(self) -> tuple[ImageDescription, SeriesLayout]:
         return self._description, self._layout
@@ -214,10 +215,10 @@ class TiffSource:
         self._description, self._layout = state
         self._reset()
 
-    def described(self, description: ImageDescription) -> TiffSource:
-        """Return the same image with another description, from a reader with more metadata than the TIFF tags."""
+    def with_description(self, description: ImageDescription) -> TiffSource:
+        """Return the same image with a description from a reader that knows more metadata than the TIFF tags."""
         source = TiffSource(description, self._layout)
-        source._short = self._short
+        source._cached = self._cached
         return source
 
     def __repr__(self) -> str:
@@ -231,13 +232,13 @@ class TiffSource:
     def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
         if rows is None:
             rows = slice(0, self._description.plane_shape[0])
-        number, plane = self._layout.find(index)
-        page = self._load_pages()[number]
+        page_number, plane = self._layout.find(index)
+        page = self._load_pages()[page_number]
         return None if page is None else read_samples(page, [plane], rows, self._files)[0]
 
     def read_into(self, index: tuple[int, ...], rows: slice, out: Array) -> bool:
-        number, plane = self._layout.find(index)
-        page = self._load_pages()[number]
+        page_number, plane = self._layout.find(index)
+        page = self._load_pages()[page_number]
         if page is None:
             return False
         if not read_raw_into(page, plane, rows, self._files, out):
@@ -259,22 +260,22 @@ class TiffSource:
         """Close the files of the source; a later read opens them again."""
         self._files.close()
         with self._lock:
-            self._pages = None  # the lists of pages of thousands of sources would fill the memory
+            self._pages = None  # lists of pages of thousands of sources would exhaust the memory
 
-    def keep_pages(self, key: FileKey, own_file: str, short: list[PageBytes | None]) -> None:
-        """Use a short list of pages, which are in one file, as long as the file is unchanged."""
-        self._short = key, own_file, short
+    def cache_pages(self, key: FileKey, own_file: str, compact: list[PageBytes | None]) -> None:
+        """Read by these pages, which are all in one file, as long as `file_key` of the file is ``key``."""
+        self._cached = key, own_file, compact
 
     def keep_until_closed(self, pages: list[PageBytes | None]) -> None:
-        """Use pages that were just parsed, until the source is closed."""
+        """Read by pages that were just parsed, until the source is closed."""
         self._pages = pages
 
     def _load_pages(self) -> list[PageBytes | None]:
         path, number = self._layout.path, self._layout.series
         with self._lock:
-            if self._pages is None and self._short is not None and self._short[0] == file_key(path):
-                _, own_file, short = self._short
-                self._pages = [page and replace(page, file=own_file) for page in short]
+            if self._pages is None and self._cached is not None and self._cached[0] == file_key(path):
+                _, own_file, compact = self._cached
+                self._pages = [page and replace(page, file=own_file) for page in compact]
             elif self._pages is None and self._layout.is_shared:
                 key, is_partial = file_key(path), self._layout.is_partial
                 self._pages = PAGES.get_or_make(key, lambda: _parse_pages(path, is_partial))[number]
@@ -283,17 +284,20 @@ class TiffSource:
             return self._pages
 
 
-def _short_list(pages: list[PageBytes | None], own_file: str) -> list[PageBytes | None] | None:
-    """Return pages in a form of little memory, for thousands of files; None for many pages, or pages of other files."""
+def _compact_pages(pages: list[PageBytes | None], own_file: str) -> list[PageBytes | None] | None:
+    """Return pages that share their frames, to save memory for thousands of files.
+
+    None for more than `_MAX_SEGMENTS` strips and tiles, for pages in other files, and for frames that cannot be shared.
+    """
     if sum(1 if page is None else len(page.offsets) for page in pages) > _MAX_SEGMENTS:
         return None
-    short: list[PageBytes | None] = []
+    compact: list[PageBytes | None] = []
     for page in pages:
         frame = None if page is None else shared_frame(page.frame)
         if page is not None and (frame is None or page.file != own_file):
             return None
-        short.append(None if page is None else replace(page, frame=frame))
-    return short
+        compact.append(None if page is None else replace(page, frame=frame))
+    return compact
 
 
 def _parse_pages(path: str, is_partial: bool) -> list[list[PageBytes | None]]:
@@ -313,7 +317,11 @@ def _with_decoders(images: list[list[PageBytes | None]]) -> list[list[PageBytes 
 
 @dataclass(frozen=True)
 class SeriesLayout:
-    """The location of the planes of an image in the pages of a file."""
+    """The location of the planes of an image in the pages of a file.
+
+    For a series TZCYX of shape (5, 1, 2, 8, 9) with pages YX, the plane (t=3, c=1) of the image "tcyx" has the index
+    (3, 0, 1) in the file, which is page 3 * 1 * 2 + 0 * 2 + 1 = 7.
+    """
 
     path: str
     series: int
@@ -325,8 +333,8 @@ class SeriesLayout:
     """Letters of the axes within a page."""
     is_shared: bool
     """Whether the file has several images, whose pages are cached together."""
-    fixed: Fixed = ()
-    """Axes along which a series has several images, each with the index of this image."""
+    fixed: FixedAxes = ()
+    """The axes of positions, each with the index of this image."""
     is_partial: bool = False
 
     def find(self, index: tuple[int, ...]) -> tuple[int, PlaneInPage]:
@@ -335,8 +343,8 @@ class SeriesLayout:
         for axis, fixed_index in self.fixed:
             file_index.insert(axis, fixed_index)
         number = 0
-        for length, index_along_axis in zip(self.outer, file_index, strict=False):
-            number = number * length + index_along_axis
+        for length, position in zip(self.outer, file_index, strict=False):
+            number = number * length + position
         inner = dict(zip(self.page_axes, file_index[len(self.outer) :], strict=True))
         return number, PlaneInPage(sample=inner.get("S", 0), depth=inner.get("Z", 0))
 
@@ -344,13 +352,13 @@ class SeriesLayout:
 def _describe(
     path: str,
     file: Any,
-    image: tuple[int, Fixed],
+    image: tuple[int, FixedAxes],
     metadata: TiffMetadata,
     pages: list[PageBytes | None],
-    count: int,
+    image_count: int,
     is_partial: bool,
 ) -> tuple[ImageDescription, SeriesLayout]:
-    """Describe one of ``count`` images, given as number of the series and `Fixed`; check that its pages exist."""
+    """Describe an image, given as number of its series and `FixedAxes`; check that its pages exist."""
     number, fixed = image
     series = file.series[number]
     image_name = path if len(file.series) == 1 else f"{path} (image {number})"
@@ -360,24 +368,24 @@ def _describe(
         )
     plan = _plan(series, image_name, fixed)
     page_axes = series.keyframe.axes
-    outer = tuple(int(n) for n in series.shape[: len(series.axes) - len(page_axes)])
-    axes = _axes_of(series)
+    outer = tuple(int(length) for length in series.shape[: len(series.axes) - len(page_axes)])
+    axes = _series_axes(series)
     if not axes.endswith(page_axes) or not set(page_axes) <= set("SZYX"):
         raise SourceError(
             f"{image_name} stores {series.axes} in pages of {page_axes}: only pages of planes "
             "(YX, with samples S or depth Z) can be read one at a time."
         )
-    layout = SeriesLayout(path, number, plan, outer, page_axes, count > 1, fixed, is_partial)
+    layout = SeriesLayout(path, number, plan, outer, page_axes, image_count > 1, fixed, is_partial)
     if len(pages) < math.prod(outer):
         raise SourceError(
             f"{image_name} is damaged or incomplete: its shape {tuple(series.shape)} ({series.axes}) needs "
             f"{math.prod(outer)} pages, it has {len(pages)}. {COPY_AGAIN}"
         )
     if fixed:
-        pages = [pages[int(n)] for n in numbers_at(outer, fixed).flat]
+        pages = [pages[int(page_number)] for page_number in page_numbers(outer, fixed).flat]
     check_sizes(pages)
     facts = vars(metadata) | {
-        "channels": _channels(metadata.channels, series, _length_of(plan, "c")),
+        "channels": _channels(metadata.channels, series, _axis_length(plan, "c")),
         "notes": (*metadata.notes, *plan.notes, *_missing_notes(pages), *display_notes(series.keyframe)),
         "title": metadata.title or (series.name if series.kind == "ome" else ""),
     }
@@ -402,7 +410,7 @@ def _channels(described: Sequence[SourceChannel], series: Any, count: int) -> tu
     return merge_channels(described, series.keyframe, count)
 
 
-def _axes_of(series: Any) -> str:
+def _series_axes(series: Any) -> str:
     """Return the letters of the axes of a series; the pages of LSM have their channels as samples."""
     axes, page_axes = str(series.axes), str(series.keyframe.axes)
     is_lsm = series.kind == "lsm" and axes[-len(page_axes) :] == page_axes.replace("S", "C")
@@ -410,7 +418,7 @@ def _axes_of(series: Any) -> str:
 
 
 def _is_thumbnail(series: Any) -> bool:
-    """Return whether a series has the small copies of the images of LSM."""
+    """Return whether a series contains the small copies that LSM stores beside its images."""
     return series.kind == "lsm" and bool(series.keyframe.is_reduced)
 
 
@@ -420,18 +428,18 @@ def _missing_notes(pages: Sequence[PageBytes | None]) -> list[str]:
     return [f"{missing} of its {counted(len(pages), 'plane')} {words} written as zeros"] if missing else []
 
 
-def _plan(series: Any, image_name: str, fixed: Fixed = ()) -> AxisPlan:
+def _plan(series: Any, image_name: str, fixed: FixedAxes = ()) -> AxisPlan:
     free = [axis for axis in range(len(series.axes)) if axis not in dict(fixed)]
-    # NDTiff and OME-TIFF name every axis: tifffile does not know the name of an axis that it calls "other".
+    # NDTiff and OME-TIFF name every axis, so the letter Q (tifffile's "other") is a name that tifffile does not know.
     return plan_axes(
-        "".join(_axes_of(series)[axis] for axis in free),
+        "".join(_series_axes(series)[axis] for axis in free),
         tuple(int(series.shape[axis]) for axis in free),
         image_name,
         named=series.kind in ("ndtiff", "ome"),
     )
 
 
-def _length_of(plan: AxisPlan, axis: str) -> int:
+def _axis_length(plan: AxisPlan, axis: str) -> int:
     return plan.shape[plan.axes.index(axis)] if axis in plan.axes else 1
 
 
@@ -448,18 +456,17 @@ def _channels_together(page: Any) -> int:
     return int(samples) if separate == 1 else 1
 
 
-def _metadata_of_images(file: Any, images: Sequence[tuple[int, Fixed]]) -> list[TiffMetadata]:
+def _read_metadata(file: Any, images: Sequence[tuple[int, FixedAxes]]) -> list[TiffMetadata]:
     """Return the metadata of each image of an open file: of Micro-Manager, OME-XML, ImageJ, a vendor, or plain tags."""
     count = len(file.series)
-    if count == 1 and file.series[0].kind in KINDS:
+    if count == 1 and file.series[0].kind in MICROMANAGER_KINDS:
         return read_micromanager(file, file.series[0], [fixed for _, fixed in images])
     first = file.pages.first
     if file.is_ome and file.ome_metadata:
         described = read_ome(ome_root(file))
         if len(described) == count and all(series.kind == "ome" for series in file.series):
             return _with_unused_pages(described, file, "its OME-XML describes")
-        note = "its OME-XML does not describe its pages and was not used"
-        return [TiffMetadata(notes=(note,))] * count
+        return [TiffMetadata(notes=("its OME-XML does not describe its pages and was not used",))] * count
     if file.is_imagej and file.imagej_metadata and count == 1:
         plan = _plan(file.series[0], str(file.filehandle.path))
         imagej = read_imagej(file.imagej_metadata, first.tags, plan)
@@ -468,16 +475,16 @@ def _metadata_of_images(file: Any, images: Sequence[tuple[int, Fixed]]) -> list[
     return vendor or [read_resolution(file.series[number].keyframe.tags) for number, _ in images]
 
 
-def _with_unused_pages(images: list[TiffMetadata], file: Any, by: str) -> list[TiffMetadata]:
+def _with_unused_pages(images: list[TiffMetadata], file: Any, described_by: str) -> list[TiffMetadata]:
     """Add a note to the first image if the file has pages that belong to no image."""
     used = {
         page.offset for series in file.series for page in series if page is not None and page.parent is file
     }
-    if not used:  # tifffile lists the pages of files with a companion as those of another object
+    if not used:  # with a companion file, the pages of the series belong to other TiffFile objects
         return images
     unused = len(file.pages) - len(used)
     if unused <= 0:
         return images
     pages = "1 page was" if unused == 1 else f"{unused} pages were"
-    note = f"{pages} left out, which come in addition to those that {by}"
+    note = f"{pages} left out, which come in addition to those that {described_by}"
     return [replace(images[0], notes=(*images[0].notes, note)), *images[1:]]

@@ -17,8 +17,8 @@ _GRAY, _RGB, _PALETTE, _SEPARATED, _YCBCR = (0, 1), 2, 3, 5, 6
 _LAB = (8, 9, 10)
 """Values of the tag PhotometricInterpretation."""
 
-_KEEPS_YCBCR = {1, 5, 8, 32773, 32946, 34925, 50000}
-"""Compressions that keep YCbCr (none, LZW, deflate, ...); image formats such as JPEG decode it to RGB."""
+_LOSSLESS_CODECS = {1, 5, 8, 32773, 32946, 34925, 50000}
+"""Compressions after which YCbCr is still YCbCr (none, LZW, deflate, ...); a JPEG is decoded to RGB."""
 
 _ALPHA = (1, 2)
 """Values of the tag ExtraSamples for opacity."""
@@ -27,7 +27,7 @@ _CMYK_INKS = 1
 
 
 def samples_of(page: Any) -> list[SourceChannel]:
-    """Describe the samples of the pixels of a key frame; without names if the page does not name them."""
+    """Describe the samples of the pixels of a page as channels; without names if the page does not name them."""
     count = max(int(page.shaped[0]), int(page.shaped[4]))
     if count == 1:
         return [SourceChannel("", ramp_color(page))]
@@ -42,8 +42,8 @@ def samples_of(page: Any) -> list[SourceChannel]:
 def is_rgb(page: Any) -> bool:
     """Return whether the first three samples of a page, as it is decoded, are red, green and blue."""
     count = max(int(page.shaped[0]), int(page.shaped[4])) - len(page.extrasamples or ())
-    decoded = page.photometric == _YCBCR and page.compression not in _KEEPS_YCBCR
-    return count == 3 and (page.photometric == _RGB or decoded)
+    is_decoded_to_rgb = page.photometric == _YCBCR and page.compression not in _LOSSLESS_CODECS
+    return count == 3 and (page.photometric == _RGB or is_decoded_to_rgb)
 
 
 def _color_samples(page: Any, count: int) -> list[tuple[str, str | None]]:
@@ -74,14 +74,13 @@ def _whole_range(page: Any) -> tuple[float, float]:
 
 def ramp_color(page: Any) -> str | None:
     """Return the colour of a palette that is a ramp from black to one colour, as ImageJ stores lookup tables."""
-    # A palette has 16-bit values.
     if page.photometric != _PALETTE or page.colormap is None:
         return None
-    return lut_color(np.asarray(page.colormap) >> 8)
+    return lut_color(np.asarray(page.colormap) >> 8)  # a palette has 16-bit values
 
 
 def display_notes(page: Any) -> tuple[str, ...]:
-    """Return the lost display settings of a page: a table of colours that is not a ramp, small values as white."""
+    """Return notes on display settings that are lost: a palette that is not a ramp, small values shown as white."""
     if page.photometric == _PALETTE and page.colormap is not None and ramp_color(page) is None:
         return ("its palette of colours was not applied: the pixels are its indices",)
     if page.photometric == _WHITE_IS_ZERO:
@@ -101,11 +100,11 @@ def lut_color(lut: Any) -> str | None:
     top = table[:, -1]
     if not top.any() or np.abs(table - np.outer(top, np.linspace(0, 1, table.shape[1]))).max() > 1:
         return None
-    return "".join(f"{int(value):02X}" for value in top)
+    return "".join(f"{int(component):02X}" for component in top)
 
 
 def merge_channels(described: Sequence[SourceChannel], page: Any, count: int) -> tuple[SourceChannel, ...]:
-    """Return the ``count`` channels of an image: those of its metadata, completed by the samples of a key frame.
+    """Return the ``count`` channels of an image: those of its metadata, completed by the samples of a page.
 
     ``described`` has one entry for each channel, or one for all samples of each pixel.
     """

@@ -1,7 +1,9 @@
-"""Avoid parsing TIFF files again: cache pages, and describe files that differ from a parsed one in pixels only.
+"""Avoid parsing TIFF files again: cache pages, and describe files that differ only in their pixels by a template.
 
-A template is a parsed file with all its bytes except the pixels. It describes files with the same size and bytes. Only
-files that depend on no other, with their pixels in one run of uncompressed bytes, become templates.
+A folder often has thousands of files from one camera. If the first is 2,097,418 bytes long, with pixels at bytes 8 to
+2,097,160, then a file of the same length with the same 8 bytes before and 258 bytes after the pixels has the same
+description: it need not be parsed. Only files that refer to no other file, and whose pixels are one run of uncompressed
+bytes, become templates.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 _MAX_TEMPLATES = 8
-"""Maximum number of templates: most folders have few kinds of files, or as many kinds as files."""
+"""Maximum number of templates: the files of most folders have a few layouts, or each file has its own."""
 
 _MAX_BYTES = 1 << 14
 """Maximum number of bytes outside of the pixels of a template."""
@@ -30,7 +32,7 @@ _MAX_FILES = 4
 """Maximum number of files with cached pages: a list of pages may be long."""
 
 _MAX_FRAMES = 64
-"""Maximum number of kinds of pages; pages of one kind are described by one of them."""
+"""Maximum number of frames that `shared_frame` remembers."""
 
 _PLAIN_CODECS = {1, 5, 8, 32773, 32946, 34925, 50000}
 """Compressions without parameters in other tags: none, LZW, deflate, PackBits, LZMA, Zstandard."""
@@ -98,16 +100,16 @@ def find_template(path: str) -> tuple[Template, FileKey] | None:
 
 
 def put_template(key: FileKey, file: Any, description: Any, layout: Any, pages: Pages, original: Any) -> None:
-    """Add an open file that was parsed, if it can be a template; ``key`` is that of the file before parsing."""
+    """Remember an open file as a template, if it can be one and has not changed since ``key``, taken before parsing."""
     span = _pixels_of(file, description, pages)
     if span is None:
         return
     path, size, *_ = key
     start, end = span
-    with open(path, "rb") as data:
-        head = data.read(start)
-        data.seek(end)
-        tail = data.read()
+    with open(path, "rb") as stream:
+        head = stream.read(start)
+        stream.seek(end)
+        tail = stream.read()
     if file_key(path) == key and len(head) + (end - start) + len(tail) == size:
         template = Template(size, start, end, head, tail, description, layout, pages, tuple(original))
         TEMPLATES.put(template.key, template)
@@ -144,14 +146,14 @@ def _pixels_of(file: Any, description: ImageDescription, pages: Sequence[Any]) -
     size = file.filehandle.size
     name = description.name
     is_small = start + size - end <= _MAX_BYTES
-    is_named = any(name in text for text in (description.title, *description.notes))
-    return (start, end) if is_small and start > 0 and not is_named else None
+    contains_name = any(name in text for text in (description.title, *description.notes))
+    return (start, end) if is_small and start > 0 and not contains_name else None
 
 
 def shared_frame(frame: Any) -> Any | None:
-    """Return one shared page for all pages that are decoded in the same way, to save memory for thousands of files.
+    """Return the first page of tifffile that is decoded in the same way, to save memory for thousands of files.
 
-    None if the decoder of a page may depend on more than the layout of its pixels.
+    None if the decoder of the page may depend on more than the layout of its pixels.
     """
     if frame.compression not in _PLAIN_CODECS:
         return None
@@ -163,9 +165,9 @@ def shared_frame(frame: Any) -> Any | None:
 
 
 def file_key(path: str) -> FileKey:
-    """Return the key of a file; an impossible one if there is none."""
+    """Return the key of a file; one that no file has if it does not exist."""
     try:
         stat = os.stat(path)
     except OSError:
-        return path, -1, -1, -1  # opening the file raises the error
+        return path, -1, -1, -1  # the caller opens the file, which raises the error
     return path, stat.st_size, stat.st_mtime_ns, stat.st_ino

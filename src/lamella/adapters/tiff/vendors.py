@@ -1,7 +1,7 @@
 """Read metadata from the tags of STK, LSM, ScanImage, FEI and Zeiss SEM, MetaSeries and ImageJ.
 
-``tifffile`` parses the tags (``stk_metadata``, ``lsm_metadata``, ...). An older version may lack some values, or the
-property itself: then they are unknown.
+``tifffile`` parses the tags (``stk_metadata``, ``lsm_metadata``, ...). An older version of it may lack some values, or
+the property itself; the metadata is then empty.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.adapters.described import named_color
-from lamella.adapters.metaseries import corner, read_metaseries
+from lamella.adapters.descriptions import named_color
+from lamella.adapters.metaseries import first_voxel, read_metaseries
 from lamella.adapters.original import json_text
 from lamella.adapters.tiff.metadata import TiffMetadata, is_for_print, print_note, read_ratios
 from lamella.adapters.tiff.samples import lut_color
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lamella.adapters.tiff.axes import AxisPlan
-    from lamella.adapters.tiff.micromanager import Fixed
+    from lamella.adapters.tiff.micromanager import FixedAxes
 
 
 _KINDS = ("stk", "lsm", "scanimage", "fei", "sem")
@@ -34,15 +34,15 @@ _KINDS = ("stk", "lsm", "scanimage", "fei", "sem")
 
 _EXPOSURE = re.compile(r"Exposure:\s*([\d.]+)\s*(ms|s)\b")
 _MAGNIFICATION = re.compile(r"(\d+(?:\.\d+)?)x(?:/(\d+(?:\.\d+)?))?", re.IGNORECASE)
-_BULKY = ("InputLut", "OutputLut")
+_LOOKUP_TABLES = ("InputLut", "OutputLut")
+"""Values of LSM that are too large to be stored as JSON."""
 
 
-def read_vendor(file: Any, images: Sequence[tuple[int, Fixed]]) -> list[TiffMetadata] | None:
-    """Return the metadata of each image of an open file by the tags of its microscope; None without such tags."""
-    facts = vendor_facts(file)
-    kinds = {"stk": _stk, "lsm": _lsm, "scanimage": _scanimage, "fei": _fei, "sem": _sem}
-    for kind, values in facts.items():
-        return [kinds[kind](values, file.series[number], fixed) for number, fixed in images]
+def read_vendor(file: Any, images: Sequence[tuple[int, FixedAxes]]) -> list[TiffMetadata] | None:
+    """Return the metadata of each image of an open file from the tags of its microscope; None without such tags."""
+    readers = {"stk": _stk, "lsm": _lsm, "scanimage": _scanimage, "fei": _fei, "sem": _sem}
+    for kind, values in vendor_tags(file).items():
+        return [readers[kind](values, file.series[number], fixed) for number, fixed in images]
     page = file.pages.first
     if getattr(page, "is_metaseries", False):
         shape = int(page.imagelength), int(page.imagewidth)
@@ -50,8 +50,8 @@ def read_vendor(file: Any, images: Sequence[tuple[int, Fixed]]) -> list[TiffMeta
     return None
 
 
-def vendor_facts(file: Any) -> dict[str, Mapping[str, Any]]:
-    """Return the values that tifffile parsed from the tags of one microscope, by its kind; empty without any."""
+def vendor_tags(file: Any) -> dict[str, Mapping[str, Any]]:
+    """Return the values that tifffile parsed from the tags of one microscope, by its kind ("lsm"); empty without."""
     for kind in _KINDS:
         try:
             values = getattr(file, f"{kind}_metadata", None)
@@ -68,13 +68,13 @@ def vendor_facts(file: Any) -> dict[str, Mapping[str, Any]]:
 def vendor_json(file: Any) -> dict[str, str]:
     """Return the parsed tags as JSON, by the name of the file to store them in."""
     return {
-        f"{kind}.json": json_text({key: value for key, value in values.items() if key not in _BULKY})
-        for kind, values in vendor_facts(file).items()
+        f"{kind}.json": json_text({key: value for key, value in values.items() if key not in _LOOKUP_TABLES})
+        for kind, values in vendor_tags(file).items()
     }
 
 
 def _settings(text: str) -> dict[str, Any]:
-    """Parse the settings of ScanImage in the tag Software, where files that are not BigTIFF have them."""
+    """Parse the settings of ScanImage in the tag Software, where classic TIFF files (not BigTIFF) store them."""
     import tifffile
 
     parsed: dict[str, Any] = tifffile.matlabstr2py(text)
@@ -86,10 +86,10 @@ def _plane_shape(series: Any) -> tuple[int, int]:
     return int(sizes["Y"]), int(sizes["X"])
 
 
-def _numbers(value: Any) -> list[float]:
-    """Return the values of an array; empty without one, or if one is not finite."""
+def _numbers(values: Any) -> list[float]:
+    """Return the numbers of an array or list; empty if any of them is not a finite number."""
     try:
-        numbers = [float(item) for item in np.ravel(value)]
+        numbers = [float(number) for number in np.ravel(values)]
     except (TypeError, ValueError):
         return []
     return numbers if all(map(isfinite, numbers)) else []
@@ -120,7 +120,7 @@ def _stk(values: Mapping[str, Any], series: Any, *_: Any) -> TiffMetadata:
     stage = {}
     if len(position) > 1 and unit == "micrometer" and "x" in scale:
         centre = {"x": position[0], "y": position[1], "z": heights[0] if heights else None}
-        stage = corner(centre, _plane_shape(series), (scale["y"], scale["x"]))
+        stage = first_voxel(centre, _plane_shape(series), (scale["y"], scale["x"]))
     dates = values.get("DatetimeCreated")
     moments = np.asarray([] if dates is None else dates, "datetime64[ms]")
     times = tuple(float((moment - moments[0]) / np.timedelta64(1, "s")) for moment in moments)
@@ -137,21 +137,21 @@ def _stk(values: Mapping[str, Any], series: Any, *_: Any) -> TiffMetadata:
 
 
 def _stk_channel(values: Mapping[str, Any]) -> SourceChannel:
-    """Return the channel of a stack, whose planes have one wavelength."""
+    """Return the only channel of a stack; its emission only if all planes have the same wavelength."""
     planes = values.get("PlaneProperty") or []
     names = {plane.get("value") for plane in planes if plane.get("name") == "_IllumSetting_"}
-    waves = set(_numbers(values.get("Wavelengths")))
+    wavelengths = set(_numbers(values.get("Wavelengths")))
     text = next(iter(values.get("PlaneDescriptions") or [""]))
     exposure = _EXPOSURE.search(str(text))
     return SourceChannel(
         str(names.pop()) if len(names) == 1 else "",
-        emission=(waves.pop() or None) if len(waves) == 1 else None,
+        emission=(wavelengths.pop() or None) if len(wavelengths) == 1 else None,
         exposure=None if exposure is None else float(exposure[1]) / (1000 if exposure[2] == "ms" else 1),
     )
 
 
-def _lsm(values: Mapping[str, Any], series: Any, fixed: Fixed) -> TiffMetadata:
-    """Read the structure of Zeiss LSM; lengths in it are metres."""
+def _lsm(values: Mapping[str, Any], series: Any, fixed: FixedAxes) -> TiffMetadata:
+    """Read the tag of Zeiss LSM, whose lengths are in metres."""
     micrometres = {axis: 1e6 * float(values.get(f"VoxelSize{axis.upper()}") or 0) for axis in "zyx"}
     scale = {axis: round(size, 9) for axis, size in micrometres.items() if is_size(size)}
     interval = float(values.get("TimeIntervall") or 0)
@@ -166,7 +166,7 @@ def _lsm(values: Mapping[str, Any], series: Any, fixed: Fixed) -> TiffMetadata:
     stage = {}
     if position is not None and {"y", "x"} <= set(scale):
         centre = {"x": float(position[0]), "y": float(position[1]), "z": float(position[2])}
-        stage = corner(centre, _plane_shape(series), (scale["y"], scale["x"]))
+        stage = first_voxel(centre, _plane_shape(series), (scale["y"], scale["x"]))
     # A file of several positions has the time stamps of all of them.
     frames = tuple(round(time - times[0], 9) for time in times) if len(times) == _length(series, "T") else ()
     lens = str(scan.get("Objective") or "").strip()
@@ -189,8 +189,8 @@ def _lsm(values: Mapping[str, Any], series: Any, fixed: Fixed) -> TiffMetadata:
 
 
 def _lsm_channels(values: Mapping[str, Any]) -> tuple[SourceChannel, ...]:
-    stored = values.get("ChannelColors") or {}
-    colors, names = stored.get("Colors") or [], stored.get("ColorNames") or []
+    lists = values.get("ChannelColors") or {}
+    colors, names = lists.get("Colors") or [], lists.get("ColorNames") or []
     count = int(values.get("DimensionChannels") or 0)
     if len(colors) != count or len(names) != count:
         return ()
@@ -242,7 +242,7 @@ def _scanimage(values: Mapping[str, Any], series: Any, *_: Any) -> TiffMetadata:
 
 def _scanimage_channels(values: Mapping[str, Any]) -> tuple[SourceChannel, ...]:
     names, colors = (values.get(f"SI.hChannels.{key}") or [] for key in ("channelName", "channelMergeColor"))
-    # tifffile has the only value of a list without the list.
+    # For a list of one value, tifffile returns the value alone.
     names, colors = ([texts] if isinstance(texts, str) else list(texts) for texts in (names, colors))
     channels = []
     for number in _numbers(values.get("SI.hChannels.channelSave")):
@@ -284,8 +284,8 @@ def read_imagej(imagej: Mapping[str, Any], tags: Any, plan: AxisPlan) -> TiffMet
     unit_of_print = None
     for axis, count in per_unit.items():
         axis_unit = unit_name(_text(imagej.get(f"{axis}unit"))) or unit
-        # Without a unit ImageJ counts pixels, whatever the resolution tags are. Units of print come from files that
-        # ImageJ opened, with the resolution for a printer.
+        # Without a unit ImageJ counts pixels, whatever the resolution tags are. A resolution for printing comes from
+        # the file that was opened with ImageJ.
         if axis_unit is not None and is_for_print(count, axis_unit):
             unit_of_print = axis_unit
         elif axis_unit is not None:
@@ -318,7 +318,7 @@ def _text(value: object) -> str | None:
 def _channels(imagej: Mapping[str, Any], plan: AxisPlan) -> tuple[SourceChannel, ...]:
     count = plan.shape[plan.axes.index("c")] if "c" in plan.axes else 1
     labels = _labels(_listed(imagej.get("Labels"), str), plan, count)
-    # In grayscale mode one table is for all channels.
+    # In grayscale mode ImageJ shows all channels by one lookup table.
     colors = [lut_color(lut) for lut in _listed(imagej.get("LUTs"), np.ndarray)]
     if (imagej.get("mode") == "grayscale" and count > 1) or len(colors) != count:
         colors = [None] * count
@@ -329,7 +329,7 @@ def _channels(imagej: Mapping[str, Any], plan: AxisPlan) -> tuple[SourceChannel,
 
 
 def _listed(value: object, single: type) -> list[Any]:
-    """Return a list: ``tifffile`` leaves out the list around one label or one lookup table."""
+    """Return a list of labels, tables or numbers; for a list of one, ``tifffile`` returns that one alone."""
     if isinstance(value, single):
         return [value]
     return list(value) if isinstance(value, list | tuple) else []

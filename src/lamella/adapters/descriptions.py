@@ -1,4 +1,4 @@
-"""Describe the images of a file with the units and defaults that the readers of single files share."""
+"""Describe the images of a file: the default units and axes, and the parsers that several readers share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 
-def described(
+def describe_image(
     path: str,
     shape: Shape,
     dtype: Any,
@@ -31,7 +31,8 @@ def described(
 ) -> ImageDescription:
     """Describe an image of a file, with axes "tczyx" unless they are among ``facts``.
 
-    Steps that are not positive numbers are left out. Several times have their mean distance as time step.
+    Steps that are not positive numbers are left out. With several times, the time step is their mean distance:
+    1.0 second for (0.0, 0.9, 2.0).
     """
     sizes = {axis: float(size) for axis, size in scale.items() if size is not None and is_size(size)}
     all_units = {**UNITS, **units}
@@ -55,9 +56,9 @@ def missing_note(count: int, noun: str) -> tuple[str, ...]:
 def sample_channels(
     samples: int, names: Iterable[str] = ("",), bits: int | None = None
 ) -> tuple[SourceChannel, ...]:
-    """Return the channels of colour images, one for each sample; ``names`` are those of the images.
+    """Return a channel for each sample of each colour image in ``names``, which are prefixes of the labels.
 
-    ``bits`` are those that the samples use, if there are fewer than the pixel type has.
+    ``bits`` is the number of bits that the samples use, if it is less than that of the pixel type.
 
     >>> [channel.label for channel in sample_channels(3)]
     ['Red', 'Green', 'Blue']
@@ -70,7 +71,7 @@ def sample_channels(
     )
 
 
-def number(text: str | None) -> float | None:
+def parse_number(text: str | None) -> float | None:
     """Read a finite number; None for anything else."""
     try:
         value = float(text or "")
@@ -80,7 +81,7 @@ def number(text: str | None) -> float | None:
 
 
 def named_color(name: str) -> str | None:
-    """Return the colour of a look-up table by its name.
+    """Return the colour of a look-up table by its name; None if the name is not a colour.
 
     >>> named_color("Green"), named_color("Gray"), named_color("Glow (O&U)")
     ('00FF00', 'FFFFFF', None)
@@ -92,6 +93,6 @@ def named_color(name: str) -> str | None:
         return None
 
 
-def size(value: Any) -> float | None:
-    """Return a number that is positive and finite; None for another, or none."""
+def positive_or_none(value: Any) -> float | None:
+    """Return a number that is positive and finite; None for any other number."""
     return float(value) if value is not None and is_size(value) else None
