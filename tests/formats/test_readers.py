@@ -169,7 +169,7 @@ def test_an_image_that_cannot_be_stored_is_refused_by_its_description(
 
 
 def _forget_readers() -> None:
-    for cached in (formats.readers, formats._points, formats._reader):
+    for cached in (formats.readers, formats._entry_points, formats._reader):
         cached.cache_clear()
 
 

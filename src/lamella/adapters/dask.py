@@ -1,6 +1,6 @@
 """Read arrays as dask arrays, and write blocks of dask arrays, in any thread, process or machine.
 
-A task has the location of an array (`ArrayReader`, `ArrayWriter`), which a worker opens again.
+A task of dask contains the location of an array (`ArrayReader`, `ArrayWriter`), which a worker opens again.
 """
 
 from __future__ import annotations
@@ -27,11 +27,10 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 BLOCK_BYTES = 64 * 2**20
-"""Maximum raw size of the blocks of a dask array that join several shards along the axes of space."""
+"""Maximum raw size of a block of several shards that are neighbours along z, y and x."""
 
 SMALL_BLOCK_BYTES = 8 * 2**20
-"""Maximum raw size of blocks that join times and channels: reading one timepoint reads its whole block."""
-
+"""Maximum raw size of a block of several times or channels: reading one time point reads its whole block."""
 
 MAX_BLOCKS = 10_000_000
 """Maximum number of blocks of a dask array: its list of blocks would need gigabytes."""
@@ -48,11 +47,11 @@ def dask_array(image: ImageArray) -> dask.array.Array:
 
     reader = ArrayReader.of(image)
     documents, path = reader.stored.documents, reader.stored.path
-    blocks = tuple(max(1, n) for n in block_shape(image))
-    count = prod(-(-n // b) for n, b in zip(image.shape, blocks, strict=True))
+    block = tuple(max(1, length) for length in block_shape(image))
+    count = prod(-(-length // size) for length, size in zip(image.shape, block, strict=True))
     if count > MAX_BLOCKS:
         raise TooLargeError(
-            f"{image!r} of {documents.location(path)} would be {count} blocks of {blocks}, and a dask array of more "
+            f"{image!r} of {documents.location(path)} would be {count} blocks of {block}, and a dask array of more "
             f"than {MAX_BLOCKS} cannot be handled. Read regions of it, or rechunk it; its document may be damaged."
         )
     image.warn_unfinished()
@@ -64,30 +63,30 @@ def dask_array(image: ImageArray) -> dask.array.Array:
         path,
         documents.array_stamp(path),
     )
-    token = tokenize(identity, image.shape, image.dtype.str, blocks)
-    # Inlined: a reader is small, and a separate task would have to be sent to each worker first.
+    token = tokenize(identity, image.shape, image.dtype.str, block)
     return dask.array.from_array(
         reader,
-        chunks=blocks,
+        chunks=block,
         name=f"lamella-{token}",
         asarray=True,
         fancy=False,
-        inline_array=True,
+        inline_array=True,  # the reader is small; as a task of its own it would have to be sent to each worker first
         meta=np.empty((0,) * image.ndim, image.dtype),
     )
 
 
 def block_shape(image: ImageArray) -> Shape:
-    """Return the shape of the regions in which an array is best read or written: multiples of its shards or chunks.
+    """Return the shape of the regions in which an array is best read or written: whole shards, or chunks.
 
-    They are up to 64 MiB along the axes of space, and join times and channels only below 8 MiB. Without axes, all
-    dimensions but the last three count as times and channels.
+    A block has as many neighbouring shards along z, y and x as fit into 64 MiB, and several times and channels only if
+    it stays below 8 MiB: (1, 1, 16, 1024, 1024) for uint16 chunks of (1, 1, 1, 1024, 1024) and 16 planes. Without axes,
+    all dimensions but the last three count as times and channels.
     """
     axes = image.axes
     space = space_axes(axes) if axes and len(axes) == image.ndim else tuple(range(image.ndim))[-3:]
     others = [axis for axis in range(image.ndim) if axis not in space]
     unit = image.write_unit
-    block = [min(n, max(1, length)) for n, length in zip(unit, image.shape, strict=True)]
+    block = [min(size, max(1, length)) for size, length in zip(unit, image.shape, strict=True)]
     for axes_to_join, max_bytes in ((space, BLOCK_BYTES), (others, SMALL_BLOCK_BYTES)):
         for axis in reversed(axes_to_join):
             count = max_bytes // (prod(block) * image.dtype.itemsize)
@@ -121,8 +120,8 @@ class ArrayReader:
 class ArrayWriter:
     """Writes regions of a source into an array; pickles as the array's location.
 
-    ``indices`` has per axis the index in the array of each index of the source, ascending; None if they are equal.
-    ``exact`` refuses values that the array's data type would change, such as fractions in integers.
+    ``indices`` has for each axis the index in the array of each index of the source, ascending, such as (0, 2, 3); None
+    if they are equal. ``exact`` refuses values that the array's data type would change, such as fractions in integers.
     """
 
     def __init__(
@@ -144,8 +143,8 @@ class ArrayWriter:
     def __setitem__(self, region: Region, block: NDArray[Any]) -> None:
         runs = [_runs(span, indices) for span, indices in zip(region, self.indices, strict=True)]
         for run in product(*runs):
-            target = tuple(target_span for _, target_span in run)
-            pixels = block[tuple(source_span for source_span, _ in run)]
+            target = tuple(array_span for _, array_span in run)
+            pixels = block[tuple(block_span for block_span, _ in run)]
             if self.exact:
                 self._check(target, pixels)
             self.stored.write(target, pixels)
@@ -163,7 +162,9 @@ class ArrayWriter:
 
 
 def _runs(span: slice, indices: Sequence[int] | None) -> list[tuple[slice, slice]]:
-    """Split a span of the source into runs that are adjacent in the array, as (span of the block, span of the array).
+    """Split a span of the source into runs of neighbours in the array, as (span of the block, span of the array).
+
+    Source indices 1, 2, 3 are written to the array's indices 2, 3 and 7, in two runs:
 
     >>> _runs(slice(1, 4), (0, 2, 3, 7))
     [(slice(0, 2, None), slice(2, 4, None)), (slice(2, 3, None), slice(7, 8, None))]
@@ -174,7 +175,9 @@ def _runs(span: slice, indices: Sequence[int] | None) -> list[tuple[slice, slice
         start = indices.start + span.start
         return [(slice(0, span.stop - span.start), slice(start, start + span.stop - span.start))]
     targets = indices[span.start : span.stop]
-    starts = [i for i, target in enumerate(targets) if i == 0 or target != targets[i - 1] + 1]
+    starts = [
+        number for number, target in enumerate(targets) if number == 0 or target != targets[number - 1] + 1
+    ]
     return [
         (slice(start, stop), slice(targets[start], targets[stop - 1] + 1))
         for start, stop in zip(starts, [*starts[1:], len(targets)], strict=True)

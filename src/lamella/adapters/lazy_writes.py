@@ -1,6 +1,7 @@
-"""Write data that are not in memory block by block, with few blocks in memory at a time.
+"""Write lazy data, such as a dask array, block by block, with few blocks in memory at a time.
 
-The blocks are those of the array, so no two of them share a file. After an error the region of the write is marked as
+A block is a region of whole shards (or chunks) of the array, so no two blocks share a file: data written to columns 3
+to 10 of an array with blocks of 4 columns are split at 4 and 8. After an error the region of the write is marked as
 unfinished (`lamella.nodes.level_writes`).
 """
 
@@ -50,7 +51,7 @@ def write_lazy(array: ImageArray, selection: Selection, data: Any) -> None:
 
 
 def append_lazy(array: ImageArray, data: Any, axis: int) -> Shape:
-    """Append lazy data along an axis; the longer shape is published when all of them are stored."""
+    """Append lazy data along an axis; the new shape is written when all data are stored."""
     stored = StoredArray(array.node_path.store_handle.documents, array.path)
     stored.appended_shape(data.shape, axis)
     axis %= array.ndim
@@ -62,7 +63,7 @@ def append_lazy(array: ImageArray, data: Any, axis: int) -> Shape:
     with growing(stored, grow, is_overwritten=True) as larger:
         shape = larger.meta.shape
         start = shape[axis] - data.shape[axis]
-        indices = [range(start, shape[axis]) if i == axis else None for i in range(array.ndim)]
+        indices = [range(start, shape[axis]) if each == axis else None for each in range(array.ndim)]
         write_blocks(array, larger, source, indices)
     return shape
 
@@ -77,14 +78,14 @@ def _write_bounds(array: ImageArray, bounds: Bounds, source: _Broadcast) -> None
 
 @contextmanager
 def computed_beside(array: ImageArray, data: Any) -> Iterator[ImageArray]:
-    """Compute data that read from an array into a temporary array beside it."""
+    """Yield a temporary array beside an array, with data that are computed from that array."""
     documents = array.node_path.store_handle.documents
     beside = array.node_path.parent.child(temporary_name(".tmp"))
     meta = new_array(
         data.shape,
         data.dtype,
         zarr_format=documents.format,
-        chunks=[max(1, min(n, length)) for n, length in zip(array.write_unit, data.shape, strict=True)],
+        chunks=[max(1, min(unit, length)) for unit, length in zip(array.write_unit, data.shape, strict=True)],
     )
     documents.put_array(beside.path, meta, is_new=True)
     try:
@@ -109,8 +110,8 @@ def write_blocks(
     ``stored`` is the same array, with its future shape if it grows. ``indices`` and ``exact`` are as in `ArrayWriter`.
     """
     writer = ArrayWriter(stored, indices, exact)
-    lengths = _aligned(data.shape, indices, block_shape(array))
-    lazy = data.dask() if isinstance(data, _Broadcast) else _of_dask(data)
+    lengths = _block_lengths(data.shape, indices, block_shape(array))
+    lazy = data.dask() if isinstance(data, _Broadcast) else _dask_or_none(data)
     if lazy is not None:
         import dask.array
 
@@ -125,22 +126,24 @@ def write_blocks(
 
 
 def around(shape: Shape, indices: Sequence[Sequence[int] | None]) -> Bounds | None:
-    """Return the smallest region of an array around the written indices; None for an axis means all of it."""
-    ends = [
-        (0, n) if written is None else (min(written, default=0), max(written, default=-1) + 1)
-        for n, written in zip(shape, indices, strict=True)
+    """Return the smallest region of an array that contains the written indices; None if nothing is written.
+
+    ``indices`` has the written indices of each axis, or None for the whole axis.
+    """
+    spans = [
+        (0, length) if written is None else (min(written, default=0), max(written, default=-1) + 1)
+        for length, written in zip(shape, indices, strict=True)
     ]
-    return (
-        (tuple(start for start, _ in ends), tuple(stop for _, stop in ends))
-        if all(start < stop for start, stop in ends)
-        else None
-    )
+    if any(start >= stop for start, stop in spans):
+        return None
+    return tuple(start for start, _ in spans), tuple(stop for _, stop in spans)
 
 
 class _Broadcast:
     """Lazy data with all axes of the region to which they are written.
 
-    ``shape`` is the shape of the broadcast data; ``region_shape`` also has the axes of integer indices.
+    For ``array[3, :, :] = row`` with a row of 5 columns and an array of 4 rows, ``shape`` is (4, 5), and
+    ``region_shape``, which also has the axes of integer indices, is (1, 4, 5).
     """
 
     def __init__(self, source: Any, shape: Shape, region_shape: Shape) -> None:
@@ -150,21 +153,22 @@ class _Broadcast:
     @classmethod
     def to(cls, data: Any, selection: Selection, array_name: str) -> _Broadcast:
         """Broadcast data to a selection; raise InvalidArgumentError if they do not fit."""
-        shape, result = tuple(map(int, data.shape)), selection.result_shape
-        extra = max(0, len(shape) - len(result))
+        shape, selected = tuple(map(int, data.shape)), selection.result_shape
+        extra = max(0, len(shape) - len(selected))
         try:
-            fits = set(shape[:extra]) <= {1} and np.broadcast_shapes(shape[extra:], result) == result
+            fits = set(shape[:extra]) <= {1} and np.broadcast_shapes(shape[extra:], selected) == selected
         except ValueError:
             fits = False
         if not fits:
             raise InvalidArgumentError(
-                f"Cannot write to array {array_name}: data of shape {shape} does not fit a selection of shape {result}."
+                f"Cannot write to array {array_name}: data of shape {shape} does not fit a selection of shape "
+                f"{selected}."
             )
-        return cls(data[(0,) * extra] if extra else data, result, selection.shape)
+        return cls(data[(0,) * extra] if extra else data, selected, selection.shape)
 
     def dask(self) -> Any:
         """Return the data as a dask array; None for data of other libraries."""
-        source = _of_dask(self._source)
+        source = _dask_or_none(self._source)
         if source is None:
             return None
         import dask.array
@@ -195,24 +199,26 @@ class _Broadcast:
         return axes
 
 
-def _of_dask(data: Any) -> Any:
-    """Return data that are a dask array, or the dask array in an xarray object; else None. Nothing is imported."""
+def _dask_or_none(data: Any) -> Any:
+    """Return a dask array, or that in an xarray object; None for other data. Neither library is imported."""
     inner = getattr(getattr(data, "variable", data), "_data", data)
     return inner if hasattr(inner, "__dask_graph__") and hasattr(inner, "rechunk") else None
 
 
-def _aligned(
+def _block_lengths(
     shape: Shape, indices: Sequence[Sequence[int] | None], block: Shape
 ) -> tuple[tuple[int, ...], ...]:
     """Split data along each axis where the array's blocks end; return the lengths along each axis.
 
-    >>> _aligned((3, 5), [(0, 3, 4), None], (2, 4))
+    Rows 0, 3 and 4 of an array with blocks of 2 rows are in blocks 0, 1 and 2, so the three rows are split:
+
+    >>> _block_lengths((3, 5), [(0, 3, 4), None], (2, 4))
     ((1, 1, 1), (4, 1))
     """
     lengths = []
     for length, written, size in zip(shape, indices, block, strict=True):
         blocks = [index // size for index in (range(length) if written is None else written)]
-        ends = [i for i in range(1, length) if blocks[i] != blocks[i - 1]]
+        ends = [index for index in range(1, length) if blocks[index] != blocks[index - 1]]
         lengths.append(tuple(stop - start for start, stop in zip([0, *ends], [*ends, length], strict=True)))
     return tuple(lengths)
 

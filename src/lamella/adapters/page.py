@@ -41,7 +41,7 @@ _LARGER = {"nanometer": "micrometer", "micrometer": "millimeter", "millimeter": 
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of a legend: a name with a swatch in a colour of six hex digits; None is for labels of many colours."""
+    """An entry of a legend: a name, and the colour of its swatch as six hex digits; None for label images."""
 
     name: str
     color: str | None
@@ -95,12 +95,12 @@ class Page:
     def text(
         self, x: float, y: float, words: str, size: int, *, color: Color = TEXT, anchor: str = "lm"
     ) -> None:
-        """Draw one line of text; ``anchor`` selects which of its points is at (x, y), as in Pillow."""
+        """Draw one line of text at (x, y); ``anchor`` is that of Pillow: "lm" is the middle of the left end."""
         drawn = words.replace("μ", _MICRO).replace(_MICRO, "u")
         self._draw.text((x, y), drawn, font=font(size), fill=color, anchor=anchor)
         if _MICRO not in words.replace("μ", _MICRO):
             return
-        # Pillow's own font has no micro sign: a u whose left stem goes down.
+        # Pillow's own font has no micro sign: it is drawn as a u with a longer left stem.
         left = x - {"l": 0.0, "m": 0.5, "r": 1.0}[anchor[0]] * font(size).getlength(drawn)
         baseline = self._draw.textbbox((0, y), "x", font=font(size), anchor=f"l{anchor[1]}")[3]
         stem = _stem(size)
@@ -128,7 +128,7 @@ class Page:
             self.text(swatch.right + 6, middle, label, size, color=FAINT)
 
     def scale_bar(self, box: Box, unit_per_pixel: float, unit: str, size: int, longest: float) -> None:
-        """Draw a bar of a round length along the bottom right of a box, its length written above it."""
+        """Draw a bar at the bottom right of a box, with its length above: a round one of at most ``longest`` pixels."""
         length = round_length(unit_per_pixel * longest)
         pixels = max(1, round(length / unit_per_pixel))
         while length >= 1000 and unit in _LARGER:
@@ -140,12 +140,12 @@ class Page:
 
 @functools.lru_cache(maxsize=16)
 def _stem(size: int) -> Any:
-    """Return the part of a micro sign below the line, as a mask: the left stem of the letter u, continued."""
+    """Return a mask of the stem of a micro sign below the baseline: the left stem of the letter u, continued."""
     mask = font(size).getmask("u")
-    top = [mask.getpixel((column, 0)) for column in range(mask.size[0])]
-    dark = next((column for column, value in enumerate(top) if column and not value), len(top))
+    top_row = [mask.getpixel((column, 0)) for column in range(mask.size[0])]
+    width = next((column for column, opacity in enumerate(top_row) if column and not opacity), len(top_row))
     height = max(2, round(size * 0.22))
-    return pillow()[0].frombytes("L", (dark, height), bytes(top[:dark]) * height)
+    return pillow()[0].frombytes("L", (width, height), bytes(top_row[:width]) * height)
 
 
 def text_width(words: str, size: int) -> int:
@@ -167,28 +167,28 @@ def elided(words: str, width: int, size: int) -> str:
 def legend_boxes(
     left: int, top: int, right: int, entries: Sequence[Entry], size: int
 ) -> list[tuple[Box, Entry]]:
-    """Lay out swatches with names along lines; skip entries without a name."""
+    """Return the box of each entry of a legend, in lines from left to right; entries without a name are left out."""
     boxes = []
-    x, line = left, size + 8
+    x, line_height = left, size + 8
     for entry in entries:
         if not entry.name:
             continue
         width = min(_SWATCH + 6 + text_width(entry.name, size), right - left)
         if x > left and x + width > right:
-            x, top = left, top + line
-        boxes.append((Box(x, top, x + width, top + line), entry))
+            x, top = left, top + line_height
+        boxes.append((Box(x, top, x + width, top + line_height), entry))
         x += width + _SPACE
     return boxes
 
 
-def round_length(most: float) -> float:
+def round_length(longest: float) -> float:
     """Return the largest of 1, 2 or 5 times a power of ten that is not above a length.
 
-    >>> [round_length(value) for value in (0.3, 7, 99)]
+    >>> [round_length(length) for length in (0.3, 7, 99)]
     [0.2, 5.0, 50.0]
     """
-    power = 10.0 ** math.floor(math.log10(most))
-    return max(step for step in (power, 2 * power, 5 * power) if step <= most)
+    power = 10.0 ** math.floor(math.log10(longest))
+    return max(length for length in (power, 2 * power, 5 * power) if length <= longest)
 
 
 def resized(picture: FieldPicture, side: int | Box) -> NDArray[np.uint8]:

@@ -66,10 +66,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 IMAGE_SIDE = 512
-FIELD_SIDE, PLATE_SIDE_LEAST, PLATE_SIDE_MOST = 150, 512, 2048
+FIELD_SIDE, MIN_PLATE_SIDE, MAX_PLATE_SIDE = 150, 512, 2048
 _MARGIN, _TITLE, _SMALL = 20, 15, 13
-_NARROWEST = 280
-_SHORTEST_BAR = 60
+"""Margin of a page, and sizes of the fonts of titles and of other texts, in pixels."""
+
+_MIN_WIDTH = 280
+_MIN_BAR = 60
 LARGEST_SIDE = 16384
 """Maximum length of the larger side of a picture, in pixels."""
 
@@ -78,8 +80,8 @@ LARGEST_SIDE = 16384
 class FieldProblem:
     """A field that is not drawn as requested, and the reason.
 
-    ``is_crossed_out`` is whether it is not drawn at all; else its labels are missing, or its pixels did not count for
-    the contrast of the plate.
+    A field with ``is_crossed_out`` is not drawn at all. Any other is drawn, but without its labels, or it could not be
+    read when the contrast of the plate was computed.
     """
 
     path: str
@@ -100,9 +102,7 @@ def write_preview(
     jobs: int | None = None,
     progress: Progress | bool | None = None,
 ) -> list[FieldProblem]:
-    """Draw an image, plate, row, well or collection into a PNG file, as :meth:`Plate.preview` draws a picture.
-
-    Return the fields that are crossed out, drawn without the requested labels, or not read for the contrast.
+    """Draw an image, plate, row, well or collection to a PNG file, and return the fields with a problem.
 
     >>> write_preview(position, tmp / "a.png")
     []
@@ -151,13 +151,13 @@ def image_page(position: Position, options: PreviewOptions, size: int | None = N
     picture = field_picture(position, channels, options, min(size, LARGEST_SIDE))
     pixels = resized(picture, min(size, LARGEST_SIDE))
     height, width = pixels.shape[:2]
-    content_width = max(width, _NARROWEST)
+    content_width = max(width, _MIN_WIDTH)
     entries = _legend([] if picture.opacity == 1.0 else channels, options.label)
     right = _MARGIN + content_width
     top = _MARGIN + height + 14
     bar = 0 if picture.physical_width is None else width // 4 + 24
-    lines = legend_boxes(_MARGIN, top + _TITLE + 10, right - bar, entries, _SMALL)
-    bottom = lines[-1][0].bottom if lines else top + _TITLE + 6
+    boxes = legend_boxes(_MARGIN, top + _TITLE + 10, right - bar, entries, _SMALL)
+    bottom = boxes[-1][0].bottom if boxes else top + _TITLE + 6
     page = Page(bottom + _MARGIN - 4, content_width + 2 * _MARGIN)
     box = Box(_MARGIN, _MARGIN, right, _MARGIN + height).inside(height, width)
     page.paste(pixels, box)
@@ -193,12 +193,12 @@ def plate_page(
     aspect = _field_aspect(plan)
     grid = field_grid(plan.max_fields, aspect)
     longest = FIELD_SIDE * max(len(plan.rows) * grid[0], len(plan.columns) * grid[1])
-    side = size or min(max(longest, PLATE_SIDE_LEAST), PLATE_SIDE_MOST)
+    side = size or min(max(longest, MIN_PLATE_SIDE), MAX_PLATE_SIDE)
     montage = layout(plan, aspect, side)
     room = max(montage.field_height, montage.field_width)
     workers = workers.waiting_for(node.documents.storage, _plane_bytes(plan, room))
     unread: dict[int, LamellaError] = {}
-    chosen = plate_channels(
+    plate_colors = plate_channels(
         plan.tiles,
         options,
         room,
@@ -206,24 +206,24 @@ def plate_page(
         workers,
         lambda position, error: unread.setdefault(id(position), error),
     )
-    channels = drawn_colors(chosen)
+    channels = drawn_colors(plate_colors)
     entries = _legend(channels, options.label)
-    footer = Box(montage.left, montage.height - 4, max(montage.width, montage.left + _NARROWEST) - _MARGIN, 0)
-    bar = max(montage.field_width // 2, _SHORTEST_BAR)
+    footer = Box(montage.left, montage.height - 4, max(montage.width, montage.left + _MIN_WIDTH) - _MARGIN, 0)
+    bar = max(montage.field_width // 2, _MIN_BAR)
     right = footer.right - bar - 24
-    lines = legend_boxes(footer.left, footer.top + _TITLE + 10, right, entries, _SMALL)
-    bottom = lines[-1][0].bottom if lines else footer.top + _TITLE + 10
+    boxes = legend_boxes(footer.left, footer.top + _TITLE + 10, right, entries, _SMALL)
+    bottom = boxes[-1][0].bottom if boxes else footer.top + _TITLE + 10
     page = Page(bottom + _MARGIN, footer.right + _MARGIN)
     _draw_empty(page, plan, montage)
     progress.expect(len(plan.tiles))
     problems, scale = _draw_tiles(
         page, plan, montage, lambda tile: _tile_picture(tile, channels, options, room), workers, progress
     )
-    name, count = elided(plan.name, (right - footer.left) * 2 // 3, _TITLE), _count(plan)
+    name = elided(plan.name, (right - footer.left) * 2 // 3, _TITLE)
     page.text(footer.left, footer.top + _TITLE // 2, name, _TITLE)
-    after = footer.left + text_width(name, _TITLE) + 12
-    words = elided(count, right - after, _SMALL)
-    page.text(after, footer.top + _TITLE // 2 + 1, words, _SMALL, color=FAINT)
+    counts_left = footer.left + text_width(name, _TITLE) + 12
+    counts = elided(_counts(plan), right - counts_left, _SMALL)
+    page.text(counts_left, footer.top + _TITLE // 2 + 1, counts, _SMALL, color=FAINT)
     page.legend(footer.left, footer.top + _TITLE + 10, right, entries, _SMALL)
     if scale is not None:
         bar_box = Box(footer.left, footer.top, footer.right, footer.top + _SMALL + 12)
@@ -234,7 +234,7 @@ def plate_page(
 def _with_unread(
     problems: Sequence[FieldProblem], plan: PlatePlan, unread: Mapping[int, LamellaError]
 ) -> list[FieldProblem]:
-    """Add the fields that were drawn, although they could not be read for the contrast, in the order of the plate."""
+    """Add the fields that were drawn, but not read when the contrast was computed; in the order of the plate."""
     by_path = {problem.path: problem for problem in problems}
     for tile in plan.tiles:
         error = unread.get(id(tile.node))
@@ -252,12 +252,11 @@ def layout(plan: PlatePlan, aspect: float, side: int) -> Montage:
     field_rows, field_columns = field_grid(plan.max_fields, aspect)
     rows, columns = max(1, len(plan.rows)), max(1, len(plan.columns))
     gap = 3 if side / max(rows, columns) < 60 else 6
-    high, wide = rows * field_rows * aspect, columns * field_columns * 1.0
-    height, width = fit(high, wide, side)
+    height, width = fit(rows * field_rows * aspect, columns * field_columns * 1.0, side)
     field_height = max(4, (height - gap * (rows - 1)) // (rows * field_rows))
     field_width = max(4, (width - gap * (columns - 1)) // (columns * field_columns))
-    label = _label_size(field_height * field_rows, field_width * field_columns)
-    names = max((text_width(name, label) for name in plan.rows), default=0)
+    label_size = _label_size(field_height * field_rows, field_width * field_columns)
+    name_width = max((text_width(name, label_size) for name in plan.rows), default=0)
     return Montage(
         rows=rows,
         columns=columns,
@@ -265,7 +264,7 @@ def layout(plan: PlatePlan, aspect: float, side: int) -> Montage:
         field_columns=field_columns,
         field_height=field_height,
         field_width=field_width,
-        left=_MARGIN + (min(names, 120) + 10 if names else 0),
+        left=_MARGIN + (min(name_width, 120) + 10 if name_width else 0),
         top=_MARGIN + (24 if any(plan.columns) else 0),
         margin=_MARGIN,
         gap=gap,
@@ -277,12 +276,12 @@ def _label_size(height: int, width: int) -> int:
 
 
 def _field_aspect(plan: PlatePlan) -> float:
-    """Return height by width of the first readable field, within 1:3."""
-    return min(max(_of_first(plan, _aspect) or 1.0, 1 / 3), 3.0)
+    """Return height divided by width of the first field that can be read, from 1/3 to 3."""
+    return min(max(_measure_first(plan, _aspect) or 1.0, 1 / 3), 3.0)
 
 
-def _of_first(plan: PlatePlan, measure: Callable[[Position], T]) -> T | None:
-    """Return what is measured of the first field that can be read; None if no field can be read."""
+def _measure_first(plan: PlatePlan, measure: Callable[[Position], T]) -> T | None:
+    """Return the result of ``measure`` for the first field that can be read; None if no field can be read."""
     for tile in plan.tiles:
         with suppress(LamellaError):
             if isinstance(tile.node, Position):
@@ -291,14 +290,14 @@ def _of_first(plan: PlatePlan, measure: Callable[[Position], T]) -> T | None:
 
 
 def _plane_bytes(plan: PlatePlan, room: int) -> int:
-    """Return the bytes of the planes that are read for the first field that can be read, as decoded numbers."""
+    """Return the memory in bytes that the planes of a field need, by the first field that can be read."""
 
     def nbytes(position: Position) -> int:
         _, array = level_for(position, room)
         axes = PlaneAxes.of(position.axes, array.ndim)
         return 8 * len(position.channel_names) * axes.height(array.shape) * axes.width(array.shape)
 
-    return _of_first(plan, nbytes) or 0
+    return _measure_first(plan, nbytes) or 0
 
 
 def _aspect(position: Position) -> float:
@@ -308,7 +307,8 @@ def _aspect(position: Position) -> float:
     return pixels * pixel_aspect(position, level, axes, array.ndim)
 
 
-def _count(plan: PlatePlan) -> str:
+def _counts(plan: PlatePlan) -> str:
+    """Return the numbers of wells and fields as a text."""
     wells, fields = len(plan.wells), plan.fields
     if fields is None:
         return f"{counted(wells, 'well')}, the first field of each"
@@ -365,11 +365,11 @@ def _draw_tiles(
             errors[tile.path] = error
             return tile, None, FieldProblem(tile.path, clause(error)), None
 
-    def put(
-        done: tuple[Tile, NDArray[Any] | None, FieldProblem | None, tuple[float, str] | None],
+    def paste(
+        rendered: tuple[Tile, NDArray[Any] | None, FieldProblem | None, tuple[float, str] | None],
     ) -> None:
         progress.add()
-        tile, pixels, problem, scale = done
+        tile, pixels, problem, scale = rendered
         box = _box(montage, tile)
         if problem is not None:
             problems[tile.path] = problem
@@ -380,12 +380,14 @@ def _draw_tiles(
         page.fill(box, BACKGROUND)
         page.paste(pixels, box.inside(*pixels.shape[:2]))
 
-    run(render, plan.tiles, workers, done=put)
+    run(render, plan.tiles, workers, done=paste)
     if plan.tiles and not scales:
         first = problems[plan.tiles[0].path]
         error = errors[first.path]
-        kind = next((one for one in (AccessError, StorageError) if isinstance(error, one)), MetadataError)
-        raise kind(f"No field of {plan.name} can be drawn. {first.path}: {first.error}.") from error
+        error_type = next(
+            (kind for kind in (AccessError, StorageError) if isinstance(error, kind)), MetadataError
+        )
+        raise error_type(f"No field of {plan.name} can be drawn. {first.path}: {first.error}.") from error
     return [problems[tile.path] for tile in plan.tiles if tile.path in problems], _common_scale(scales)
 
 
@@ -394,8 +396,8 @@ def _common_scale(scales: Sequence[tuple[float, str] | None]) -> tuple[float, st
     if not scales or scales[0] is None:
         return None
     size, unit = scales[0]
-    same = all(scale and scale[1] == unit and abs(scale[0] / size - 1) <= 0.01 for scale in scales)
-    return scales[0] if same else None
+    are_equal = all(scale and scale[1] == unit and abs(scale[0] / size - 1) <= 0.01 for scale in scales)
+    return scales[0] if are_equal else None
 
 
 def _is_unwritten(tile: Tile) -> bool:
@@ -414,7 +416,7 @@ def _box(montage: Montage, tile: Tile) -> Box:
 def _tile_picture(
     tile: Tile, channels: Sequence[ShownChannel], options: PreviewOptions, room: int
 ) -> tuple[FieldPicture, FieldProblem | None]:
-    """Return the picture of a field; a field without the labels is drawn without them, and reported."""
+    """Return the picture of a field; if it lacks the requested labels, without them and with a problem."""
     if not isinstance(tile.node, Position):
         raise tile.node
     if options.label is None or options.label in tile.node.labels:

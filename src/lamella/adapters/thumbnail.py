@@ -1,4 +1,7 @@
-"""Draw small pictures for notebooks, where that is quick: what is read is known before it is read."""
+"""Draw small pictures for notebooks, if that is quick: the chunks to read are counted before anything is read.
+
+``near`` is a store in files of this machine, ``far`` any other (S3, a web server, an archive).
+"""
 
 from __future__ import annotations
 
@@ -29,13 +32,13 @@ _WELL_SIDE, _PLATE_SIDE = 64, 640
 """Pixels along a well, and limit of the larger side of a plate."""
 
 _NEAR_BYTES, _FAR_BYTES = 256 << 20, 4 << 20
-"""Limits of decoded bytes, for files of this machine, and for other stores."""
+"""Maximum number of decoded bytes of a near store and of a far one."""
 
 _FAR_CHUNKS = 64
-"""Limit of the chunks that are read from a store that is not of this machine: each is a request or two."""
+"""Maximum number of chunks that are read from a far store, with one or two requests each."""
 
 _NEAR_WELLS, _FAR_WELLS = 96, 24
-"""Limits of wells; each is drawn by its first field."""
+"""Maximum number of wells of a near store and of a far one; only the first field of each is drawn."""
 
 
 def thumbnail(node: NGFFNode) -> bytes | None:
@@ -54,8 +57,8 @@ def _page(node: NGFFNode) -> Page | None:
         name = next(iter(node), None)
         return None if name is None else _page(node[name])
     if isinstance(node, Position):
-        far = isinstance(node.documents.storage, FlatStorage)
-        if not node.dataset_paths or not _is_quick(node, far, 1, _SIDE):
+        is_far = isinstance(node.documents.storage, FlatStorage)
+        if not node.dataset_paths or not _is_quick(node, is_far, 1, _SIDE):
             return None
         return image_page(node, PreviewOptions(), _SIDE)
     return _plate(node) if isinstance(node, Plate) else None
@@ -63,22 +66,22 @@ def _page(node: NGFFNode) -> Page | None:
 
 def _plate(plate: Plate) -> Page | None:
     """Draw the first field of each well."""
-    far = isinstance(plate.documents.storage, FlatStorage)
+    is_far = isinstance(plate.documents.storage, FlatStorage)
     wells = len(plate.document.shared_model.wells)
-    if not 0 < wells <= (_FAR_WELLS if far else _NEAR_WELLS):
+    if not 0 < wells <= (_FAR_WELLS if is_far else _NEAR_WELLS):
         return None
     longest = max(len(plate.document.shared_model.columns), len(plate.document.shared_model.rows), 1)
     side = max(_SIDE, min(_WELL_SIDE * longest, _PLATE_SIDE))
     nodes = (field.node for field in walk(plate, max_fields=1))
     first = next((node for node in nodes if isinstance(node, Position) and node.dataset_paths), None)
-    if first is None or not _is_quick(first, far, wells, side // longest):
+    if first is None or not _is_quick(first, is_far, wells, side // longest):
         return None
     options, count = PreviewOptions(), Count(None, "fields")
     page, problems = plate_page(plate, options, side, Workers(), count, max_fields=1)
     return page if all(problem.is_crossed_out for problem in problems) else None
 
 
-def _is_quick(position: Position, far: bool, images: int, side: int) -> bool:
+def _is_quick(position: Position, is_far: bool, images: int, side: int) -> bool:
     """Return whether images like this one are drawn within the limits."""
     plane = plane_of(position, PreviewOptions(), side)
     channels = (
@@ -86,7 +89,7 @@ def _is_quick(position: Position, far: bool, images: int, side: int) -> bool:
     )
     chunks = images * channels * _chunks(plane)
     nbytes = chunks * math.prod(plane.array.chunks) * plane.array.dtype.itemsize
-    return nbytes <= (_FAR_BYTES if far else _NEAR_BYTES) and (not far or chunks <= _FAR_CHUNKS)
+    return nbytes <= (_FAR_BYTES if is_far else _NEAR_BYTES) and (not is_far or chunks <= _FAR_CHUNKS)
 
 
 def _chunks(plane: Plane) -> int:

@@ -1,4 +1,8 @@
-"""``export``: write images and plates as files for other programs. A file appears when it is complete."""
+"""``export``: write images and plates as files for other programs.
+
+Each file is written under a temporary name and renamed when it is complete. A journal beside the files lists the
+finished ones, so that the same call resumes after an interruption.
+"""
 
 from __future__ import annotations
 
@@ -140,13 +144,13 @@ def export(
     sources: Sequence[NGFFNode | StrPath | Store] = [source] if is_single else source  # type: ignore[list-item, assignment]
     arguments = {"level": level, "channels": channels, "z": z, "t": t, "region": region}
     with ExitStack() as opened:
-        images = [image for item in sources for image in _named_images(item, opened)]
+        images = [image for each_source in sources for image in _named_images(each_source, opened)]
         is_one_image = is_single and len(images) == 1
         is_file = is_one_image and isinstance(images[0][1], Position) and not os.path.isdir(path)
         if not is_file:
             _check_folder(path, images)
-        is_path_of_image = is_file or (is_one_image and isinstance(images[0][1], Plate))
-        targets = [path] if is_path_of_image else _targets(images, path, format)
+        is_path_of_source = is_file or (is_one_image and isinstance(images[0][1], Plate))
+        targets = [path] if is_path_of_source else _target_paths(images, path, format)
         units = list(_units([image for _, image in images], targets, format, arguments, labels))
         workers.check_reach(*(unit.position.documents.storage for unit in units))
         with logged("Export %s to %s", counted(len(images), "image"), path):
@@ -157,20 +161,20 @@ def export(
 def _named_images(
     source: NGFFNode | StrPath | Store, opened: ExitStack
 ) -> list[tuple[str, Plate | Position]]:
-    """Open a source; return the image or plate, or the images of a collection, each with a name for its file."""
+    """Open a source and return its images, each with a name for the file; a plate counts as one image."""
     node = source
     if isinstance(source, str | os.PathLike) or is_store(source):
         node = opened.enter_context(open_ome_zarr(source))
     if not isinstance(node, Plate | Position | Collection):
-        raise WrongTypeError(_not_exported(node))
+        raise WrongTypeError(_unsupported_message(node))
     name = re.sub(r"(\.ome)?\.(zarr|ozx|zip)$", "", os.path.basename(str(node.node_path).rstrip("/")))
     if isinstance(node, Collection):
         return [(f"{name}_{path}", image) for path, image in node.positions()]
     return [(name, node)]
 
 
-def _not_exported(source: object) -> str:
-    """Return why a row or a well, or an object that is no node, is not exported."""
+def _unsupported_message(source: object) -> str:
+    """Return the message for a row, a well, or an object that is not a node: none of them is exported."""
     subject = f"{source!r} cannot be exported"
     if isinstance(source, NGFFNode):
         subject = (
@@ -180,7 +184,7 @@ def _not_exported(source: object) -> str:
 
 
 def _ending_of(path: str) -> str:
-    """Return the ending of a path that states a format; empty without one."""
+    """Return the ending of a path if it is one of `ENDINGS`; empty otherwise."""
     return next((ending for ending in ENDINGS if path.lower().endswith(ending)), "")
 
 
@@ -200,8 +204,10 @@ def _check_folder(path: str, images: Sequence[tuple[str, Plate | Position]]) -> 
         )
 
 
-def _targets(images: Sequence[tuple[str, Plate | Position]], folder: str, format: str | None) -> list[str]:
-    """Return the file of each image, and the folder of each plate, in a folder."""
+def _target_paths(
+    images: Sequence[tuple[str, Plate | Position]], folder: str, format: str | None
+) -> list[str]:
+    """Return the paths in a folder: a file for each image, and a folder for each plate."""
     ending = next((ending for ending, name in ENDINGS.items() if name == format), ".ome.tif")
     return [os.path.join(folder, name if isinstance(node, Plate) else name + ending) for name, node in images]
 
@@ -285,8 +291,8 @@ def _tiffs_of(
     else:
         folder = path
         fields = list(node.positions())
-        filled = [(path, field) for path, field in fields if field.dataset_paths]
-        images = [("", _field_name(path), field) for path, field in filled or fields]
+        with_image = [(path, field) for path, field in fields if field.dataset_paths]
+        images = [("", _field_name(path), field) for path, field in with_image or fields]
     origins = _origins(node) if isinstance(node, Plate) else {}
     for name, stem, position in images:
         origin = origins.get(position.path)
@@ -299,11 +305,11 @@ def _tiffs_of(
                 for number, channel in zip(selection.channels, selection.names(), strict=True)
             ]
         for label in _label_names(position, labels):
-            part = replace(_selection_of_label(position.labels[label], selection), plate=origin)
-            selections.append((f"{stem}_{plain_name(label)}_labels{ending}", part))
-        for file, part in selections:
-            check(part)
-            yield ExportedFile(part, folder, file, format)
+            of_label = replace(_selection_of_label(position.labels[label], selection), plate=origin)
+            selections.append((f"{stem}_{plain_name(label)}_labels{ending}", of_label))
+        for file_name, file_selection in selections:
+            check(file_selection)
+            yield ExportedFile(file_selection, folder, file_name, format)
 
 
 def _origins(plate: Plate) -> dict[str, PlateOrigin]:
@@ -369,7 +375,7 @@ def _label_names(position: Position, labels: bool | Sequence[str]) -> list[str]:
 
 
 def _selection_of_label(label: LabelImage, selection: Selection) -> Selection:
-    """Select the same part of a label image, along the axes that it has."""
+    """Return the selection of a label image that covers the same region as that of its image."""
     image = selection.position
     return Selection.of(
         label,
@@ -387,7 +393,7 @@ def _write(
     workers: Workers,
     progress: Progress | bool | None,
 ) -> None:
-    """Write the files that a killed call has not written: the journal is beside the file, or in the folder."""
+    """Write the files that the journal does not list as finished; the journal is beside the file, or in the folder."""
     journal_path = os.path.join(path, _JOURNAL)
     if is_file:
         journal_path = os.path.join(units[0].folder, private_name(units[0].name, ".export"))
@@ -405,7 +411,7 @@ def _write(
             _refuse_existing(units, overwrite)
         count = Count(report, subject, sum(unit.size for unit in units))
         with Journal(LocalFile(journal_path), head) as journal:
-            if is_file:  # in this thread, with the progress within each file
+            if is_file:  # in this thread, so that progress is reported within each file
                 _write_here([replace(unit, done=count.add) for unit in units], job, journal)
                 count.finish()
             else:

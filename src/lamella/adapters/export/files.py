@@ -66,7 +66,7 @@ class ExportedFile:
 
     @property
     def settings(self) -> list[Any]:
-        """Everything but pixels that the file depends on."""
+        """Everything that the content of the file depends on, except pixels."""
         source = self.source
         if isinstance(source, Frames):
             return [self.name, self.format, *source.settings]
@@ -77,7 +77,7 @@ class ExportedFile:
         return [self.name, self.format, *parts]
 
     def reads(self) -> Files:
-        """Return the files with the pixels: of all channels from the first to the last exported one."""
+        """Return the files of the pixels, for all channels between the first and the last exported one."""
         source = self.source
         if isinstance(source, Frames):
             arrays = [image[path].stored for image in source.images for path in image.dataset_paths]
@@ -85,7 +85,7 @@ class ExportedFile:
             return Files(files[0].storage, files[0].keys, tuple(files[1:]))
         stored = source.position[source.level].stored
         axis = PlaneAxes.of(source.position.axes, stored.meta.ndim).channel
-        region = [slice(0, n) for n in stored.meta.shape]
+        region = [slice(0, length) for length in stored.meta.shape]
         if axis is not None:
             region[axis] = slice(min(source.channels), max(source.channels) + 1)
         return files_of(stored, tuple(region))
@@ -114,9 +114,9 @@ def write_file(path: str, write: Callable[[IO[bytes]], None]) -> None:
             target.commit()
         finally:
             target.discard()
-    except LamellaError:  # of the source, such as damaged pixels
+    except LamellaError:  # an error of the source, such as damaged pixels
         raise
     except OSError as error:
-        # numpy writes arrays without the reason why the system refused.
+        # An OSError of numpy lacks the reason of the system.
         reason = error.strerror or f"{error}; the disk may be full"
         raise StorageError(f"Cannot write {path}: {reason}.", error.errno) from error

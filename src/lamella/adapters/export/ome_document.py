@@ -32,6 +32,7 @@ _TYPES = {
 """OME's names of data types that differ from numpy's."""
 
 _PLANES = "planes"
+"""Text of the comment that stands for the elements of the planes until the document is a text."""
 
 _NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -49,18 +50,18 @@ def ome_document(selection: Selection) -> bytes:
     )
     if selection.plate is not None:
         _add_plate(root, selection.plate)
-    stored = selection.facts()
-    objective = _objective(stored)
+    image_attributes = selection.facts()
+    objective = _objective(image_attributes)
     if objective:
         instrument = _add(root, "Instrument", ID="Instrument:0")
         _add(instrument, "Objective", ID="Objective:0:0", **objective)
     image = _add(root, "Image", ID="Image:0", Name=image_name(selection))
-    if date := _date(own_record(stored, "acquired")):
+    if date := _date(own_record(image_attributes, "acquired")):
         _add(image, "AcquisitionDate").text = date
     if objective:
         _add(image, "InstrumentRef", ID="Instrument:0")
         _add(image, "ObjectiveSettings", ID="Objective:0:0")
-    planes = _add_pixels(image, selection, stored)
+    planes = _add_pixels(image, selection, image_attributes)
     text = ElementTree.tostring(root, encoding="unicode").replace(f"<!--{_PLANES}-->", planes)
     identifier = f' UUID="urn:uuid:{uuid5(NAMESPACE_OID, text)}"'
     return f'<?xml version="1.0" encoding="UTF-8"?><OME{identifier}{text.removeprefix("<OME")}'.encode()
@@ -73,7 +74,7 @@ def image_name(selection: Selection) -> str:
 
 
 def _add(parent: Element, name: str, **attributes: object) -> Element:
-    """Add an element; attributes that are None are left out, as are characters that XML cannot have."""
+    """Add an element, without attributes that are None; characters that XML forbids are replaced."""
     texts = {key: _text(value) for key, value in attributes.items() if value is not None}
     return ElementTree.SubElement(parent, name, texts)
 
@@ -83,14 +84,14 @@ def _text(value: object) -> str:
 
 
 def _add_plate(root: Element, origin: PlateOrigin) -> None:
-    """Name the plate and the acquisition. The wells are in the names of the files: see the layout "lamella"."""
+    """Add the names of the plate and the acquisition; the well of the image is in the name of its file."""
     plate = _add(root, "Plate", ID="Plate:0", Name=origin.name or None)
     acquisition = origin.acquisition
     if acquisition is not None:
         _add(plate, "PlateAcquisition", ID=f"PlateAcquisition:{acquisition.id}", Name=acquisition.name)
 
 
-def _add_pixels(image: Element, selection: Selection, stored: JSONObject) -> str:
+def _add_pixels(image: Element, selection: Selection, image_attributes: JSONObject) -> str:
     """Add the pixels with a comment in place of the planes; return the elements of the planes."""
     sizes, shifts, units = selection.geometry()
     t, c, z, y, x = selection.shape(selection.level)
@@ -101,16 +102,16 @@ def _add_pixels(image: Element, selection: Selection, stored: JSONObject) -> str
         if _is_size(sizes[axis]):
             attributes[f"PhysicalSize{axis.upper()}"] = float(sizes[axis])
             attributes[f"PhysicalSize{axis.upper()}Unit"] = symbol
-    clock = unit_symbol(units.get("t"))
-    if clock is not None and _is_size(sizes["t"]):
-        attributes |= {"TimeIncrement": float(sizes["t"]), "TimeIncrementUnit": clock}
+    time_unit = unit_symbol(units.get("t"))
+    if time_unit is not None and _is_size(sizes["t"]):
+        attributes |= {"TimeIncrement": float(sizes["t"]), "TimeIncrementUnit": time_unit}
     color_name = selection.color_name
     samples = 1 if color_name is None else c
     order = "XYZCT" if samples == 1 else "XYCZT"
     pixels = _add(
         image, "Pixels", ID="Pixels:0", DimensionOrder=order, Type=_TYPES.get(dtype, dtype), **attributes
     )
-    channels = _channel_facts(selection, stored)
+    channels = _channel_facts(selection, image_attributes)
     if color_name is not None:
         channels = [{key: value for key, value in channels[0].items() if key not in ("Name", "Color")}]
         channels[0] |= {"Name": color_name} if color_name else {}
@@ -118,22 +119,24 @@ def _add_pixels(image: Element, selection: Selection, stored: JSONObject) -> str
         facts = {key: value for key, value in channel.items() if key != "ExposureTime"}
         _add(pixels, "Channel", ID=f"Channel:0:{number}", SamplesPerPixel=samples, **facts)
     _add(pixels, "TiffData", IFD=0, PlaneCount=t * len(channels) * z)
-    places: dict[str, object] = {}
+    position: dict[str, object] = {}
     if any(shifts[axis] for axis in symbols):
-        places |= {f"Position{axis.upper()}": float(shifts[axis]) for axis in symbols}
-        places |= {f"Position{axis.upper()}Unit": symbol for axis, symbol in symbols.items()}
-    times = selection.times() if clock is not None else []
+        position |= {f"Position{axis.upper()}": float(shifts[axis]) for axis in symbols}
+        position |= {f"Position{axis.upper()}Unit": symbol for axis, symbol in symbols.items()}
+    times = selection.times() if time_unit is not None else []
     pixels.append(ElementTree.Comment(_PLANES))
     lines = []
     for frame, number in product(range(t), range(len(channels))):
-        facts = dict(places)
+        facts = dict(position)
         if times:
-            facts |= {"DeltaT": float(times[frame]), "DeltaTUnit": clock}
+            facts |= {"DeltaT": float(times[frame]), "DeltaTUnit": time_unit}
         if "ExposureTime" in channels[number]:
             facts["ExposureTime"] = channels[number]["ExposureTime"]
         if facts:  # one element of a tree for each of 100,000 planes would need 100 MB
-            rest = "".join(f' {name}="{_text(value)}"' for name, value in facts.items())
-            lines += [f'<Plane TheZ="{plane}" TheT="{frame}" TheC="{number}"{rest}/>' for plane in range(z)]
+            facts_text = "".join(f' {name}="{_text(value)}"' for name, value in facts.items())
+            lines += [
+                f'<Plane TheZ="{plane}" TheT="{frame}" TheC="{number}"{facts_text}/>' for plane in range(z)
+            ]
     return "".join(lines)
 
 

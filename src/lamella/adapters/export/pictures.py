@@ -36,35 +36,35 @@ if TYPE_CHECKING:
     Done = Callable[[float], None]
 
 FORMATS = ("png", "gif", "mp4")
-_MAX_PIXELS = 16384
+_MAX_SIDE = 16384
 _FRAMES_PER_SECOND = 10
 _REPEAT = b"!\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"
 """Extension of a GIF: repeat without an end."""
 
 
 class Frames:
-    """The pictures of an image, RGB of uint8 (Y, X, 3): one if ``still``, else along t, or along z without t."""
+    """The pictures of an image as RGB of uint8 (Y, X, 3): one if ``still``, else one for each t, or else each z."""
 
     def __init__(self, position: Position, options: PreviewOptions, *, still: bool) -> None:
         self.position = position
         axes, shape = PlaneAxes.of(position.axes, position.data.ndim), position.data.shape
-        along = {"t": axes.time, "z": None if options.z is not None else axes.z}
-        moving = [name for name, axis in along.items() if axis is not None and shape[axis] > 1]
+        candidates = {"t": axes.time, "z": None if options.z is not None else axes.z}
+        moving = [name for name, axis in candidates.items() if axis is not None and shape[axis] > 1]
         if options.t is not None and "t" in moving:
             moving.remove("t")
         self._side = max(plane_of(position, options, 1).shape)
-        if self._side > _MAX_PIXELS:
+        if self._side > _MAX_SIDE:
             raise InvalidArgumentError(
-                f"A picture has at most {_MAX_PIXELS} pixels along a side, and this one {self._side}: choose a lower "
+                f"A picture has at most {_MAX_SIDE} pixels along a side, and this one {self._side}: choose a lower "
                 "level or a region."
             )
         self._options = [options]
         if not still and moving:
-            axis = along[moving[0]]
+            axis = candidates[moving[0]]
             assert axis is not None
-            self._options = [replace(options, **{moving[0]: n}) for n in range(shape[axis])]  # type: ignore[arg-type]
-        chosen = choose_channels(all_channels(position), options.channels, str(position.node_path))
-        self._drawn = drawn_colors(chosen)
+            self._options = [replace(options, **{moving[0]: index}) for index in range(shape[axis])]  # type: ignore[arg-type]
+        channels = choose_channels(all_channels(position), options.channels, str(position.node_path))
+        self._drawn = drawn_colors(channels)
 
     def __len__(self) -> int:
         return len(self._options)
@@ -77,7 +77,7 @@ class Frames:
 
     @property
     def settings(self) -> list[Any]:
-        """What the pictures depend on besides pixels."""
+        """Everything that the pictures depend on, except pixels."""
         return [repr(self._options), repr(self._drawn)]
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
@@ -86,7 +86,7 @@ class Frames:
             yield resized(field_picture(self.position, channels, options, self._side), self._side)
 
     def _channels(self) -> list[Any]:
-        """Return the channels with one contrast for all frames."""
+        """Return the channels with windows for all frames; a missing one is computed from the middle frame."""
         middle = self._options[len(self._options) // 2]
         names = [channel.name for channel in self._drawn]
         planes = channel_planes(self.position, names, middle, self._side)
@@ -115,8 +115,8 @@ def write_gif(frames: Frames, file: IO[bytes], done: Done) -> None:
         if number == 0:
             file.write(b"GIF89a" + struct.pack("<HHBBB", *picture.size, 0, 0, 0) + _REPEAT)
         duration = 1000 // _FRAMES_PER_SECOND
-        for part in GifImagePlugin.getdata(picture, duration=duration, include_color_table=True):
-            file.write(part)
+        for block in GifImagePlugin.getdata(picture, duration=duration, include_color_table=True):
+            file.write(block)
         done(1)
     file.write(b";")
 
@@ -130,7 +130,7 @@ def write_mp4(frames: Frames, file: IO[bytes], done: Done) -> None:
         )
     pictures = iter(frames)
     first = next(pictures)
-    height, width = (n // 2 * 2 or 2 for n in first.shape[:2])  # the codec needs even lengths
+    height, width = (length // 2 * 2 or 2 for length in first.shape[:2])  # the codec needs even lengths
     arguments = [
         *(program, "-loglevel", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"),
         *("-s", f"{width}x{height}", "-r", str(_FRAMES_PER_SECOND), "-i", "-"),
@@ -143,7 +143,7 @@ def write_mp4(frames: Frames, file: IO[bytes], done: Done) -> None:
         assert process.stdin is not None
         try:
             for frame in chain([first], pictures):
-                process.stdin.write(_fitted(frame, height, width))
+                process.stdin.write(_even_sized(frame, height, width))
                 done(1)
         except BrokenPipeError:
             pass  # ffmpeg ended, and its message is raised below
@@ -155,9 +155,11 @@ def write_mp4(frames: Frames, file: IO[bytes], done: Done) -> None:
             raise StorageError(f"Cannot write {file.name}: ffmpeg ended with {text or process.returncode}.")
 
 
-def _fitted(frame: NDArray[np.uint8], height: int, width: int) -> bytes:
-    """Return the bytes of a frame of even lengths: an odd last row or column is left out."""
-    padding = [(0, max(0, n - m)) for n, m in zip((height, width), frame.shape[:2], strict=True)]
+def _even_sized(frame: NDArray[np.uint8], height: int, width: int) -> bytes:
+    """Return the bytes of a frame cropped to even lengths, or padded if it has one row or column."""
+    padding = [
+        (0, max(0, length - actual)) for length, actual in zip((height, width), frame.shape[:2], strict=True)
+    ]
     return np.pad(frame, [*padding, (0, 0)])[:height, :width].tobytes()
 
 

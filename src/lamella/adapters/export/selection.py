@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lamella.nodes.position import Position
+    from lamella.spec.images import ChannelMeta
     from lamella.spec.plate import AcquisitionMeta
     from lamella.types import JSONObject
 
@@ -47,7 +48,7 @@ class Selection:
     channels: tuple[int, ...]
     """Indices along c."""
     maximum: bool
-    """Whether z is the maximum over the region along z."""
+    """Whether the planes of the region along z are exported as one, their maximum."""
     region: Mapping[str, tuple[int, int]]
     """Start and stop by axis, in pixels of level 0; whole axes are left out."""
     plate: PlateOrigin | None = None
@@ -77,28 +78,31 @@ class Selection:
         array = position.data
         axes = PlaneAxes.of(position.axes, array.ndim)
         named = {axes.y, axes.x, axes.z, axes.channel, axes.time}
-        if more := [n for axis, n in enumerate(array.shape) if axis not in named and n > 1]:
+        if other_lengths := [
+            length for axis, length in enumerate(array.shape) if axis not in named and length > 1
+        ]:
             raise InvalidArgumentError(
-                f"{position.node_path} has an axis of length {more[0]} besides t, c, z, y and x, which TIFF lacks."
+                f"{position.node_path} has an axis of length {other_lengths[0]} besides t, c, z, y and x, "
+                "which TIFF lacks."
             )
-        checked = pixel_region(position, region or {}, "region")
-        for name, axis, chosen in (("z", axes.z, None if z == "max" else z), ("t", axes.time, t)):
+        spans = pixel_region(position, region or {}, "region")
+        for name, axis, argument in (("z", axes.z, None if z == "max" else z), ("t", axes.time, t)):
             length = 1 if axis is None else array.shape[axis]
-            if chosen is None:
+            if argument is None:
                 continue
             index = whole_number(
-                chosen, f"The argument {name}{', if it is not max,' if name == 'z' else ''}", 0
+                argument, f"The argument {name}{', if it is not max,' if name == 'z' else ''}", 0
             )
-            if name in checked or not 0 <= index < length:
+            if name in spans or not 0 <= index < length:
                 raise InvalidArgumentError(
                     f"There is no {name}={index} in {position.node_path}, which has {length} along {name}."
-                    if name not in checked
+                    if name not in spans
                     else f"Choose {name} either by {name}= or by region=."
                 )
             if axis is not None:
-                checked[position.axis_names[axis + len(position.axes) - array.ndim]] = (index, index + 1)
+                spans[position.axis_names[axis + len(position.axes) - array.ndim]] = (index, index + 1)
         count = 1 if axes.channel is None else array.shape[axes.channel]
-        return cls(position, path, _indices(position, channels, count), z == "max", checked)
+        return cls(position, path, _indices(position, channels, count), z == "max", spans)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -116,7 +120,7 @@ class Selection:
         return levels
 
     def spans(self, level: str) -> dict[str, tuple[int, int]]:
-        """Return start and stop along t, z, y and x in pixels of a level."""
+        """Return start and stop along t, z, y and x in pixels of a level: (3, 10) at level 0 is (1, 5) at level 1."""
         array, finest = self.position[level], self.position.data
         sizes = [self.position.get_effective_scale(path) for path in (self.position.dataset_paths[0], level)]
         axes = PlaneAxes.of(self.position.axes, array.ndim)
@@ -126,13 +130,13 @@ class Selection:
                 spans[name] = (0, 1)
                 continue
             number = axis + len(self.position.axes) - array.ndim
-            length, full = array.shape[axis], finest.shape[axis]
-            start, stop = self.region.get(self.position.axis_names[number], (0, full))
+            length, finest_length = array.shape[axis], finest.shape[axis]
+            start, stop = self.region.get(self.position.axis_names[number], (0, finest_length))
             fine, coarse = (size[number] for size in sizes)
-            (step,) = voxel_steps((full,), (length,), (coarse / fine if fine else 0.0,))
+            (step,) = voxel_steps((finest_length,), (length,), (coarse / fine if fine else 0.0,))
             first = min(math.floor(start / step + ROUNDING), length - 1)
-            last = length if stop == full else min(length, math.ceil(stop / step - ROUNDING))
-            spans[name] = first, max(first + 1, last)
+            end = length if stop == finest_length else min(length, math.ceil(stop / step - ROUNDING))
+            spans[name] = first, max(first + 1, end)
         return spans
 
     def shape(self, level: str) -> tuple[int, int, int, int, int]:
@@ -144,12 +148,14 @@ class Selection:
         """Return rows of a plane (Y, X), by indices in the selection."""
         array, spans = self.position[level], self.spans(level)
         axes = PlaneAxes.of(self.position.axes, array.ndim)
-        chosen = {
+        index_of_axis = {
             axes.time: spans["t"][0] + t,
             axes.channel: self.channels[c],
             axes.z: spans["z"][0] + z,
         }
-        indices = {axis: chosen.get(axis, 0) for axis in range(array.ndim) if axis not in (axes.y, axes.x)}
+        indices = {
+            axis: index_of_axis.get(axis, 0) for axis in range(array.ndim) if axis not in (axes.y, axes.x)
+        }
         top, left = spans["y"][0], spans["x"]
         box = slice(top + rows.start, top + rows.stop), slice(*left)
         side = max(array.shape)
@@ -180,7 +186,7 @@ class Selection:
     def times(self) -> list[float]:
         """Return the time of each frame in the unit of the time axis; empty without a time axis.
 
-        The times of the microscope count where the image has them, else those of the regular axis.
+        They are those that the microscope recorded, if the image has them; otherwise multiples of the time step.
         """
         sizes, shifts, _ = self.geometry()
         if "t" not in sizes:
@@ -198,9 +204,10 @@ class Selection:
 
     @property
     def color_name(self) -> str | None:
-        """Return the name of a colour image of 8 or 16 bits before its samples, may be ""; None for other images.
+        """Return what precedes "Red", "Green", "Blue" in the channel names of a colour image; None for other images.
 
-        "camera" for the channels "camera Red", "camera Green", "camera Blue" of an image that was converted from RGB.
+        That is "camera" for "camera Red", "camera Green", "camera Blue", and "" for "Red", "Green", "Blue". A colour
+        image has 8 or 16 bits.
         """
         labels, colors = zip(*SAMPLE_COLORS[:3], strict=True)
         names = self.names()
@@ -215,31 +222,33 @@ class Selection:
         return name if is_color else None
 
     def facts(self) -> JSONObject:
-        """Return the attributes of the image, which have the facts that `convert` stored."""
+        """Return the attributes of the image's group, with the records that `convert` stored."""
         return self.position.documents.group(self.position.path)
 
     def names(self) -> list[str]:
         """Return the names of the channels."""
         names = self.position.channel_names
-        return [names[c] if c < len(names) else f"channel_{c}" for c in self.channels]
+        return [names[channel] if channel < len(names) else f"channel_{channel}" for channel in self.channels]
 
     def colors(self) -> list[str | None]:
         """Return the colours of the channels, as six hex digits."""
-        omero = self.position.document.shared_model.omero
-        stored = omero.channels if omero is not None else []
-        return [stored[c].color if c < len(stored) else None for c in self.channels]
+        channels = self._omero_channels()
+        return [channels[channel].color if channel < len(channels) else None for channel in self.channels]
 
     def windows(self) -> list[tuple[float, float]]:
-        """Return the displayed range of each channel; empty if one is missing, or the whole range of its type."""
-        omero = self.position.document.shared_model.omero
-        stored = omero.channels if omero is not None else []
+        """Return the displayed range of each channel; empty if one is missing or the whole range of the type."""
+        channels = self._omero_channels()
         windows: list[tuple[float, float]] = []
-        for c in self.channels:
-            window = stored[c].window if c < len(stored) else None
+        for channel in self.channels:
+            window = channels[channel].window if channel < len(channels) else None
             if window is None or (window["start"], window["end"]) == type_limits(self.dtype):
                 return []
             windows.append((float(window["start"]), float(window["end"])))
         return windows
+
+    def _omero_channels(self) -> Sequence[ChannelMeta]:
+        omero = self.position.document.shared_model.omero
+        return [] if omero is None else omero.channels
 
 
 def _indices(position: Position, channels: Sequence[str] | None, count: int) -> tuple[int, ...]:

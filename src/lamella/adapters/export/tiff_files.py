@@ -29,11 +29,11 @@ _OME_DTYPES = (
     *("int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64", "complex64", "complex128"),
 )
 _IMAGEJ_DTYPES = ("uint8", "uint16", "float32")
-_BUFFER = 32 << 20
+_BUFFER_BYTES = 32 << 20
 """Bytes of tiles that tifffile compresses at once; by default 512 MB."""
 
-_SMALLEST = 2.0**-32
-"""Size of a pixel in micrometers that the resolution of a TIFF, a fraction of two 32-bit numbers, can still state."""
+_SMALLEST_PIXEL = 2.0**-32
+"""Smallest size in micrometers that the resolution of a TIFF, a fraction of two 32-bit numbers, can state."""
 
 _CLASSIC_BYTES = 2**32 - 2**26
 """Raw size up to which a classic TIFF has room for pixels, tags and tables of tiles."""
@@ -55,10 +55,10 @@ def check_imagej(selection: Selection) -> None:
         )
     lengths = _micrometers(selection)
     for size in (lengths.get("y", 1.0), lengths.get("x", 1.0)):
-        if not _SMALLEST < size < 1 / _SMALLEST:
+        if not _SMALLEST_PIXEL < size < 1 / _SMALLEST_PIXEL:
             raise InvalidArgumentError(
-                f"An ImageJ TIFF has pixels of {_SMALLEST:.1e} to {1 / _SMALLEST:.1e} micrometers, and those of "
-                f"{selection.position.node_path} have {size:.3g}: export an OME-TIFF."
+                f"An ImageJ TIFF has pixels of {_SMALLEST_PIXEL:.1e} to {1 / _SMALLEST_PIXEL:.1e} micrometers, and "
+                f"those of {selection.position.node_path} have {size:.3g}: export an OME-TIFF."
             )
 
 
@@ -84,7 +84,7 @@ def write_ome_tiff(selection: Selection, file: IO[bytes], done: Done) -> None:
         "tile": (tile, tile),
         "compression": "zlib",
         "predictor": selection.dtype.kind in "iu",
-        "buffersize": _BUFFER,
+        "buffersize": _BUFFER_BYTES,
         "metadata": None,
         "software": f"lamella {__version__}",
     }
@@ -105,18 +105,19 @@ def write_ome_tiff(selection: Selection, file: IO[bytes], done: Done) -> None:
 def _tiles(
     selection: Selection, level: str, tile: int, done: Done, *, in_color: bool
 ) -> Iterator[NDArray[Any]]:
-    """Yield the tiles of all planes, filled with zeros beyond the edge; ``in_color`` with the channels as samples."""
+    """Yield the tiles of all planes, padded with zeros at the edge; with ``in_color``, channels are samples."""
     times, channels, depth, height, width = selection.shape(level)
     samples = range(channels) if in_color else range(1)
-    for t, c, z in product(range(times), range(1 if in_color else channels), range(depth)):
+    for t, channel, z in product(range(times), range(1 if in_color else channels), range(depth)):
         for top in range(0, height, tile):
             band = slice(top, min(top + tile, height))
-            rows = np.stack([selection.read(level, t, c + sample, z, band) for sample in samples], axis=-1)
+            planes = [selection.read(level, t, channel + sample, z, band) for sample in samples]
+            rows = np.stack(planes, axis=-1)
             rows = rows.astype(rows.dtype.newbyteorder("="), copy=False)
             for left in range(0, width, tile):
-                part = rows[:, left : left + tile]
-                missing = [(0, tile - n) for n in part.shape[:2]]
-                padded = np.pad(part, [*missing, (0, 0)]) if missing != [(0, 0), (0, 0)] else part
+                pixels = rows[:, left : left + tile]
+                padding = [(0, tile - length) for length in pixels.shape[:2]]
+                padded = np.pad(pixels, [*padding, (0, 0)]) if padding != [(0, 0), (0, 0)] else pixels
                 yield np.ascontiguousarray(padded if in_color else padded[..., 0])
             done(rows.nbytes)
 
@@ -139,21 +140,22 @@ def write_imagej(selection: Selection, file: IO[bytes], done: Done) -> None:
     in_color = is_imagej_rgb(selection)
     if not in_color:
         metadata |= _imagej_channels(selection, t * z)
-    samples = c if in_color else 1  # stated also if it is 1: else a width of 1 is taken for the samples
-    planes = (
-        [selection.read(selection.level, ti, ci + sample, zi, slice(0, height)) for sample in range(samples)]
-        for ti, zi, ci in product(range(t), range(z), range(0, c, samples))
-    )
+    samples = c if in_color else 1
 
-    def counted() -> Iterator[NDArray[Any]]:
-        for parts in planes:
-            plane = np.ascontiguousarray(np.stack(parts, axis=-1))
+    def pixels() -> Iterator[NDArray[Any]]:
+        for time, depth, first in product(range(t), range(z), range(0, c, samples)):
+            planes = [
+                selection.read(selection.level, time, first + sample, depth, slice(0, height))
+                for sample in range(samples)
+            ]
+            plane = np.ascontiguousarray(np.stack(planes, axis=-1))
             yield plane.astype(plane.dtype.newbyteorder(">"), copy=False)
             done(plane.nbytes)
 
     with load_tifffile().TiffWriter(file, imagej=True, byteorder=">") as writer:
         writer.write(
-            counted(),
+            pixels(),
+            # With one sample, too, the shape states it: tifffile would read a width of 1 as the samples.
             shape=(t, z, c // samples, height, width, samples),
             dtype=selection.dtype.newbyteorder(">"),
             photometric="rgb" if in_color else "minisblack",
@@ -191,5 +193,5 @@ def _micrometers(selection: Selection) -> dict[str, float]:
 def _ramp(color: str) -> NDArray[np.uint8]:
     """Return the lookup table from black to a colour: uint8 (3, 256)."""
     digits = parse_color(color)
-    ends = [int(digits[n : n + 2], 16) for n in (0, 2, 4)]
-    return np.stack([np.linspace(0, end, 256).round().astype("uint8") for end in ends])
+    brightest = [int(digits[start : start + 2], 16) for start in (0, 2, 4)]
+    return np.stack([np.linspace(0, component, 256).round().astype("uint8") for component in brightest])

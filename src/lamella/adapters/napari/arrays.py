@@ -1,4 +1,8 @@
-"""Plates as one array, read where napari draws it: tiles in memory are drawn at once, others when they have arrived."""
+"""Plates as one array, of which napari reads the region on the screen.
+
+The array is a canvas of all fields in tiles of SIDE x SIDE pixels. Tiles in memory are returned at once; others are
+black until threads beside the window have read them, and then napari draws the layer again.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +31,9 @@ if TYPE_CHECKING:
 class CanvasArray(LazyArray):
     """A channel, or a label image, of all fields of a scene in one level of its canvas: (T, Z, Y, X).
 
-    T and Z are left out where the scene has one of them. The canvas is enlarged to whole pixels of its coarsest level,
-    because napari derives the sizes of pixels from the shapes of levels. Fields that cannot be read are black, and a
-    warning states why, once for each. Tiles that are not read yet are black too, if ``tiles`` reads beside the window.
+    An axis T or Z of length 1 is left out. The canvas is enlarged to a multiple of the factor of its coarsest level
+    (1,001 columns to 1,004 with factor 4), because napari derives the sizes of pixels from the shapes of levels. Fields
+    that cannot be read are black, with one warning for each, and so are tiles that `BackgroundTiles` is still reading.
     """
 
     def __init__(
@@ -45,10 +49,10 @@ class CanvasArray(LazyArray):
         self._channels, self._label, self._acquisition = channels, label, acquisition
         coarsest = 1 << (tiles.levels - 1)
         sides = [math.ceil(side / coarsest) * coarsest >> level for side in (scene.height, scene.width)]
-        self._over = (scene.times > 1, scene.depth > 1)
+        self._has_axes = (scene.times > 1, scene.depth > 1)
         lengths = (scene.times, scene.depth)
         self.shape = (
-            *(length for length, shown in zip(lengths, self._over, strict=True) if shown),
+            *(length for length, has_axis in zip(lengths, self._has_axes, strict=True) if has_axis),
             *sides,
         )
         self.dtype = np.dtype("uint64") if label is not None else scene.dtype
@@ -56,41 +60,38 @@ class CanvasArray(LazyArray):
 
     def _read(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
         *outer, y, x = index
-        rows, columns = (
-            range(length)[entry] if isinstance(entry, slice) else range(length)[entry : entry + 1 or None]
-            for entry, length in zip((y, x), self.shape[-2:], strict=True)
+        remaining = iter(outer)
+        full_index = [*(next(remaining) if has_axis else 0 for has_axis in self._has_axes), y, x]
+        times, depths, rows, columns = (
+            range(length)[number] if isinstance(number, slice) else range(length)[number : number + 1 or None]
+            for number, length in zip(
+                full_index, (self._scene.times, self._scene.depth, *self.shape[-2:]), strict=True
+            )
         )
-        steps = [iter(outer)] * 2
-        entries = [next(steps[0]) if shown else 0 for shown in self._over]
-        numbers = [
-            range(length)[entry] if isinstance(entry, slice) else [range(length)[entry]]
-            for entry, length in zip(entries, (self._scene.times, self._scene.depth), strict=True)
-        ]
-        values = np.empty((len(numbers[0]), len(numbers[1]), len(rows), len(columns)), self.dtype)
-        for first, t in enumerate(numbers[0]):
-            for second, z in enumerate(numbers[1]):
-                values[first, second] = self._plane(View(t, z, self._acquisition), rows, columns)
-        dimensions = [*entries, y, x]
-        return values[tuple(slice(None) if isinstance(entry, slice) else 0 for entry in dimensions)]
+        pixels = np.empty((len(times), len(depths), len(rows), len(columns)), self.dtype)
+        for time_index, t in enumerate(times):
+            for depth_index, z in enumerate(depths):
+                pixels[time_index, depth_index] = self._plane(View(t, z, self._acquisition), rows, columns)
+        return pixels[tuple(slice(None) if isinstance(number, slice) else 0 for number in full_index)]
 
     def _plane(self, view: View, rows: range, columns: range) -> NDArray[Any]:
-        """Read a plane at some rows and columns, out of the tiles that they meet."""
+        """Read rows and columns of a plane from the tiles that contain them."""
         plane = np.zeros((len(rows), len(columns)), self.dtype)
         y, x = np.asarray(rows), np.asarray(columns)
         for row in np.unique(y // SIDE):
             for column in np.unique(x // SIDE):
-                step = SIDE << self._level
-                if row * step >= self._scene.height or column * step >= self._scene.width:
-                    continue  # beyond the canvas
+                finest_side = SIDE << self._level
+                if row * finest_side >= self._scene.height or column * finest_side >= self._scene.width:
+                    continue  # in the margin by which the canvas was enlarged
                 tile = self._tiles.tile(self._level, int(column), int(row), view, self._channels, self._label)
                 if tile is None:
-                    continue  # it is drawn when it has been read
+                    continue  # napari draws the layer again when the tile has been read
                 self._report(tile.damaged)
                 pixels = tile.planes[0]
-                down, across = y - row * SIDE, x - column * SIDE
-                into_y = np.flatnonzero((down >= 0) & (down < pixels.shape[0]))
-                into_x = np.flatnonzero((across >= 0) & (across < pixels.shape[1]))
-                plane[np.ix_(into_y, into_x)] = pixels[np.ix_(down[into_y], across[into_x])]
+                tile_y, tile_x = y - row * SIDE, x - column * SIDE
+                inside_y = np.flatnonzero((tile_y >= 0) & (tile_y < pixels.shape[0]))
+                inside_x = np.flatnonzero((tile_x >= 0) & (tile_x < pixels.shape[1]))
+                plane[np.ix_(inside_y, inside_x)] = pixels[np.ix_(tile_y[inside_y], tile_x[inside_x])]
         return plane
 
     def _report(self, damaged: list[tuple[int, str]]) -> None:
@@ -101,23 +102,23 @@ class CanvasArray(LazyArray):
                 warnings.warn(f"{path} could not be read: {clause(reason)}.", UserWarning, stacklevel=2)
 
 
-_KEPT = 256
-"""Tiles that stay in memory for one store."""
+_MAX_TILES = 256
+"""Maximum number of tiles that stay in memory for one store."""
 
 Key = tuple[int, int, int, "View", tuple[int, ...], "str | None"]
 
 
 class BackgroundTiles:
-    """Tiles of a scene; ``arrived`` is called on a reading thread after tiles that were missing have been read.
+    """Tiles of a scene that two threads read; ``on_arrival`` is called on such a thread after each tile.
 
-    Without ``arrived``, missing tiles are read at once.
+    Without ``on_arrival``, tiles are read by the caller.
     """
 
-    def __init__(self, tiles: Tiles, arrived: Callable[[], None] | None) -> None:
+    def __init__(self, tiles: Tiles, on_arrival: Callable[[], None] | None) -> None:
         self._tiles = tiles
-        self._arrived = arrived
+        self._on_arrival = on_arrival
         self._lock = threading.Lock()
-        self._read: LastUsed[Key, Tile] = LastUsed(_KEPT)
+        self._cached: LastUsed[Key, Tile] = LastUsed(_MAX_TILES)
         self._waiting: set[Key] = set()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="lamella-napari")
 
@@ -128,10 +129,10 @@ class BackgroundTiles:
 
     def tile(self, *key: Any) -> Tile | None:
         """Return a tile, or None while it is being read."""
-        if self._arrived is None:
+        if self._on_arrival is None:
             return self._tiles.tile(*key)
         with self._lock:
-            tile = self._read.get(key)
+            tile = self._cached.get(key)
             if tile is None and key not in self._waiting:
                 self._waiting.add(key)
                 self._threads.submit(self._fetch, key)
@@ -144,16 +145,16 @@ class BackgroundTiles:
             empty = np.zeros((1, 0, 0), np.uint8)
             tile = Tile(empty, empty[0], [(-1, one_line(error))])
         with self._lock:
-            self._read.put(key, tile)
+            self._cached.put(key, tile)
             self._waiting.discard(key)
-        if self._arrived is not None:
-            self._arrived()
+        if self._on_arrival is not None:
+            self._on_arrival()
 
 
 def redraw_when_read(levels: list[Any]) -> Callable[[], None] | None:
-    """Return a function that draws again the layers of some levels in the present window; None without a window.
+    """Return a function for any thread that redraws the layers with ``levels`` in the open window of napari.
 
-    ``levels`` may be filled later. The function can be called on any thread.
+    The caller may add levels to the list later. Return None without a window.
     """
     try:
         from qtpy.QtWidgets import QApplication

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 LayerData: TypeAlias = tuple[Any, dict[str, Any], str]
 """Data, options and type of a layer, as napari exchanges them."""
 
-_SAMPLE = 256
-"""Pixels along the larger side of a plane from which a missing contrast is computed."""
+_SAMPLE_SIDE = 256
+"""Larger side in pixels of the plane from which a missing contrast is computed."""
 
 _DOCUMENTS = ("zarr.json", ".zgroup", ".zattrs", ".zmetadata")
 _ARCHIVES = (".ozx", ".zip")
@@ -78,19 +78,20 @@ def node_layers(node: NGFFNode) -> list[LayerData]:
 def _image_layers(position: Position) -> list[LayerData]:
     levels = drawable_levels(position)
     axes = PlaneAxes.of(position.axes, position.data.ndim, position.node_path)
-    placed = _placed(position, axes)
+    placement = _placement(position, axes)
     layers: list[LayerData] = []
     for index, (channel, is_shown) in enumerate(all_channels(position).values()):
         fixed = {} if axes.channel is None else {axes.channel: index}
         data = [LevelArray(level, layer_dimensions(axes, level.ndim, fixed), fixed) for level in levels]
-        known = FieldsChannel(channel, is_shown, [position], [channel.window] if channel.window else [])
-        (window,) = with_windows([known], PreviewOptions(), _SAMPLE)
+        windows = [channel.window] if channel.window else []
+        fields_channel = FieldsChannel(channel, is_shown, [position], windows)
+        (with_window,) = with_windows([fields_channel], PreviewOptions(), _SAMPLE_SIDE)
         options = {
             "name": channel.name or _name(position),
             "visible": is_shown,
             "metadata": {"lamella": {"path": str(position.node_path), "channel": channel.name}},
         }
-        layers.append(_image(data, window, {**options, **placed}))
+        layers.append(_image(data, with_window, {**options, **placement}))
     layers += [_label_layer(name, position.labels[name]) for name in position.labels]
     return layers
 
@@ -99,8 +100,8 @@ def _name(node: NGFFNode) -> str:
     return str(node.node_path).rstrip("/").split("/")[-1]
 
 
-def _placed(position: Position, axes: PlaneAxes) -> dict[str, Any]:
-    """Return scale, translation, units and names of the axes of a layer, as far as the metadata state them."""
+def _placement(position: Position, axes: PlaneAxes) -> dict[str, Any]:
+    """Return the options of a layer that place it: scale, translation, units and names of its axes, if known."""
     ndim = position.data.ndim
     fixed = {} if axes.channel is None else {axes.channel: 0}
     dimensions = layer_dimensions(axes, ndim, fixed)
@@ -111,16 +112,16 @@ def _placed(position: Position, axes: PlaneAxes) -> dict[str, Any]:
     except LamellaError:
         return {"axis_labels": tuple(metas[axis].name for axis in dimensions)}
     offset = len(scale) - ndim
-    placed: dict[str, Any] = {
-        "scale": [_usable(scale[axis + offset]) for axis in dimensions],
+    placement: dict[str, Any] = {
+        "scale": [_finite_size(scale[axis + offset]) for axis in dimensions],
         "translate": [translation[axis + offset] for axis in dimensions],
         "axis_labels": tuple(metas[axis].name for axis in dimensions),
     }
     units = _units([metas[axis] for axis in dimensions])
-    return {**placed, "units": units} if units else placed
+    return {**placement, "units": units} if units else placement
 
 
-def _usable(size: float) -> float:
+def _finite_size(size: float) -> float:
     return size if np.isfinite(size) and size != 0 else 1.0
 
 
@@ -165,7 +166,7 @@ def _label_layer(name: str, label: LabelImage) -> LayerData:
         "opacity": 0.5,
         "metadata": {"lamella": {"path": str(label.node_path)}},
         **_multiscale(data),
-        **_placed(label, axes),
+        **_placement(label, axes),
     }
     colors = {number: color for number, color in label.colors.items() if len(color) >= 3}
     if colors:
@@ -173,7 +174,7 @@ def _label_layer(name: str, label: LabelImage) -> LayerData:
 
         others = label_colormap().map(1)
         table: dict[int | None, Any] = {None: others, 0: "transparent"}
-        table |= {number: [value / 255 for value in color] for number, color in colors.items()}
+        table |= {number: [component / 255 for component in color] for number, color in colors.items()}
         options["colormap"] = DirectLabelColormap(color_dict=table)
     if label.properties:
         options["features"] = _features(label)
@@ -193,10 +194,10 @@ def _features(label: LabelImage) -> dict[str, list[Any]]:
 
 def _mosaic_layers(node: NGFFNode) -> list[LayerData]:
     scene = view_scene(node)
-    _say_what_was_searched(scene)
+    _show_search_note(scene)
     levels: list[Any] = []
     tiles = BackgroundTiles(Tiles(scene, reader_threads(node)), redraw_when_read(levels))
-    placed = _placed_scene(scene)
+    placement = _canvas_placement(scene)
     acquisitions = [name for _, name in scene.acquisitions] or [""]
     layers: list[LayerData] = []
     for number, acquisition in enumerate(acquisitions):
@@ -209,16 +210,16 @@ def _mosaic_layers(node: NGFFNode) -> list[LayerData]:
                 "visible": is_shown and number == 0,
                 "metadata": {"lamella": {"path": scene.store, "channel": channel.name}},
             }
-            layers.append(_image(data, channel, {**options, **placed}))
+            layers.append(_image(data, channel, {**options, **placement}))
         for name in scene.labels:
-            ids = [CanvasArray(scene, tiles, level, (), name, number) for level in range(tiles.levels)]
-            levels += ids
-            more = {"name": prefix + name, "opacity": 0.5, "visible": number == 0, **_multiscale(ids)}
-            layers.append((_data(ids), {**more, **placed}, "labels"))
-    return [*layers, *_names(scene, placed)]
+            data = [CanvasArray(scene, tiles, level, (), name, number) for level in range(tiles.levels)]
+            levels += data
+            options = {"name": prefix + name, "opacity": 0.5, "visible": number == 0, **_multiscale(data)}
+            layers.append((_data(data), {**options, **placement}, "labels"))
+    return [*layers, *_well_layers(scene, placement)]
 
 
-def _say_what_was_searched(scene: ViewScene) -> None:
+def _show_search_note(scene: ViewScene) -> None:
     """Show a note in napari if the label images are those of some of the fields."""
     from napari.utils.notifications import show_info
 
@@ -230,7 +231,7 @@ def _say_what_was_searched(scene: ViewScene) -> None:
         )
 
 
-def _placed_scene(scene: ViewScene) -> dict[str, Any]:
+def _canvas_placement(scene: ViewScene) -> dict[str, Any]:
     """Return scale, units and names of the axes of a mosaic: T and Z of the first field, Y and X of the canvas."""
     first = next(area for area in scene.fields if area.shape)
     assert isinstance(first.node, Position)
@@ -238,24 +239,24 @@ def _placed_scene(scene: ViewScene) -> dict[str, Any]:
     assert axes is not None
     fixed = {} if axes.channel is None else {axes.channel: 0}
     dimensions = layer_dimensions(axes, len(first.shape), fixed)
-    placed = _placed(first.node, axes)
-    sizes = dict(zip(dimensions, placed.get("scale", []), strict=False))
-    units = dict(zip(dimensions, placed.get("units", []), strict=False))
-    size = scene.pixel or 1.0
+    placement = _placement(first.node, axes)
+    sizes = dict(zip(dimensions, placement.get("scale", []), strict=False))
+    units = dict(zip(dimensions, placement.get("units", []), strict=False))
+    pixel = scene.pixel or 1.0
     outer = [("t", axes.time)] * (scene.times > 1) + [("z", axes.z)] * (scene.depth > 1)
-    result: dict[str, Any] = {
-        "scale": [*(1.0 if axis is None else sizes.get(axis, 1.0) for _, axis in outer), size, size],
+    canvas_placement: dict[str, Any] = {
+        "scale": [*(1.0 if axis is None else sizes.get(axis, 1.0) for _, axis in outer), pixel, pixel],
         "axis_labels": (*(letter for letter, _ in outer), "y", "x"),
     }
     if units and scene.unit:
-        lengths = ("pixel" if axis is None else units[axis] for _, axis in outer)
-        result["units"] = (*lengths, units[axes.x], units[axes.x])
-    return result
+        outer_units = ("pixel" if axis is None else units[axis] for _, axis in outer)
+        canvas_placement["units"] = (*outer_units, units[axes.x], units[axes.x])
+    return canvas_placement
 
 
-def _names(scene: ViewScene, placed: dict[str, Any]) -> list[LayerData]:
+def _well_layers(scene: ViewScene, placement: dict[str, Any]) -> list[LayerData]:
     """Return a layer with the names of wells, and one with the fields that cannot be read."""
-    flat = {name: value[-2:] for name, value in placed.items()}
+    plane_placement = {name: values[-2:] for name, values in placement.items()}
     layers: list[LayerData] = []
     wells = [well for well in scene.wells if well.path]
     if wells:
@@ -264,7 +265,7 @@ def _names(scene: ViewScene, placed: dict[str, Any]) -> list[LayerData]:
             "features": {"well": [well.path for well in wells]},
             "text": {
                 "string": "{well}",
-                "anchor": "lower_left",  # of the point, so inside of the well
+                "anchor": "lower_left",  # puts the text to the right of and below the corner, inside the well
                 "color": "white",
                 "size": wells[0].width / 14 * (scene.pixel or 1.0),
                 "scaling": True,  # grows with the wells
@@ -273,7 +274,7 @@ def _names(scene: ViewScene, placed: dict[str, Any]) -> list[LayerData]:
             "border_color": "transparent",
             "size": 1,
         }
-        layers.append(([[well.y, well.x] for well in wells], {**options, **flat}, "points"))
+        layers.append(([[well.y, well.x] for well in wells], {**options, **plane_placement}, "points"))
     damaged = [area for area in scene.fields if isinstance(area.node, LamellaError)]
     if damaged:
         reasons = [one_line(area.node) for area in damaged if isinstance(area.node, LamellaError)]
@@ -285,5 +286,5 @@ def _names(scene: ViewScene, placed: dict[str, Any]) -> list[LayerData]:
             "size": min(scene.fields[0].width, scene.fields[0].height) / 4 or 1,
         }
         centers = [[area.y + area.height / 2, area.x + area.width / 2] for area in damaged]
-        layers.append((centers, {**options, **flat}, "points"))
+        layers.append((centers, {**options, **plane_placement}, "points"))
     return layers

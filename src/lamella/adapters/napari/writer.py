@@ -1,4 +1,4 @@
-"""Write layers of napari as one image: image layers of one shape become channels, labels layers label images."""
+"""Write layers of napari as one image: image layers of the same shape become channels, labels layers label images."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def write_layers(path: str, layers: Sequence[LayerData]) -> list[str]:
     channels = [channel for layer in images for channel in _channels(layer)]
     shape = _shape(path, channels)
     for layer in layers:
-        _check_placed(layer, images[0])
+        _check_same_voxels(layer, images[0])
     for layer in labels:
         data = _finest(layer)
         if tuple(data.shape) not in (shape, shape[-data.ndim :]):
@@ -94,7 +94,7 @@ def _color(colormap: Any) -> str | None:
     colors = colormap.get("colors") if isinstance(colormap, dict) else getattr(colormap, "colors", None)
     if colors is None:
         return None
-    red, green, blue = (round(255 * float(value)) for value in np.asarray(colors)[-1][:3])
+    red, green, blue = (round(255 * float(component)) for component in np.asarray(colors)[-1][:3])
     return f"{red:02X}{green:02X}{blue:02X}"
 
 
@@ -113,26 +113,26 @@ def _shape(path: str, channels: Sequence[_Channel]) -> tuple[int, ...]:
     return shape
 
 
-def _check_placed(layer: LayerData, first: LayerData) -> None:
+def _check_same_voxels(layer: LayerData, first: LayerData) -> None:
     """Raise for a layer that lies elsewhere than the first image, or is rotated or sheared."""
     options = layer[1]
     for name in ("scale", "translate"):
-        mine, others = options.get(name), first[1].get(name)
-        if mine is None or others is None:
+        own, expected = options.get(name), first[1].get(name)
+        if own is None or expected is None:
             continue
-        length = min(len(mine), len(others))
-        if not np.allclose(np.asarray(mine)[-length:], np.asarray(others)[-length:]):
+        length = min(len(own), len(expected))
+        if not np.allclose(np.asarray(own)[-length:], np.asarray(expected)[-length:]):
             raise LayersError(
-                f"The layer {_name(layer)!r} has the {name} {list(mine)}, and {_name(first)!r} {list(others)}: "
+                f"The layer {_name(layer)!r} has the {name} {list(own)}, and {_name(first)!r} {list(expected)}: "
                 f"they do not lie on the same voxels. Write them to different stores."
             )
     for name in ("rotate", "shear", "affine"):
         matrix = options.get(name)
         if matrix is None:
             continue
-        values = np.asarray(getattr(matrix, "affine_matrix", matrix), float)
-        plain = np.eye(*values.shape) if values.ndim == 2 else np.zeros(values.shape)
-        if not np.allclose(values, plain):
+        numbers = np.asarray(getattr(matrix, "affine_matrix", matrix), float)
+        identity = np.eye(*numbers.shape) if numbers.ndim == 2 else np.zeros(numbers.shape)
+        if not np.allclose(numbers, identity):
             raise LayersError(
                 f"The layer {_name(layer)!r} is transformed ({name}), which an image cannot store with its pixels. "
                 f"Reset the transformation first."
@@ -145,16 +145,19 @@ def _scale(layer: LayerData) -> dict[str, float] | None:
 
 
 def _axes(layer: LayerData) -> str:
-    """Return the letters of the axes of a layer: its labels, such as t, y, x, if they are letters of ours in order."""
+    """Return the letters of the axes of a layer: its own labels if they are some of "tzyx" in that order.
+
+    Otherwise they are the last letters of "tzyx": "zyx" for three axes.
+    """
     ndim = len(_finest(layer).shape) - bool(layer[1].get("rgb"))
     labels = [str(label).lower() for label in layer[1].get("axis_labels") or ()]
-    is_ours = len(labels) == ndim and labels == [letter for letter in _AXES if letter in labels]
-    is_ours = is_ours and "t" not in labels[-2:]  # an image has planes of space, unlike a kymograph
-    return "".join(labels) if is_ours else _AXES[-ndim:]
+    are_letters = len(labels) == ndim and labels == [letter for letter in _AXES if letter in labels]
+    is_kymograph = "t" in labels[-2:]  # an image has planes of space
+    return "".join(labels) if are_letters and not is_kymograph else _AXES[-ndim:]
 
 
 def _array(channels: Sequence[_Channel], first: LayerData) -> Any:
-    """Return the channels as a lazy labelled array: its coordinates are positions of voxels."""
+    """Return the channels as a lazy array of xarray, whose coordinates are the positions of voxels."""
     import dask.array as da
     import xarray as xr
 
@@ -172,14 +175,14 @@ def _array(channels: Sequence[_Channel], first: LayerData) -> Any:
     for name, length in zip(dims, stacked.shape, strict=True):
         if name == "c":
             continue
-        values = translate[name] + scale[name] * np.arange(length)
+        positions = translate[name] + scale[name] * np.arange(length)
         attributes = {"units": units[name]} if units.get(name) else {}
-        coords[name] = xr.DataArray(values, dims=[name], attrs=attributes)
+        coords[name] = xr.DataArray(positions, dims=[name], attrs=attributes)
     return xr.DataArray(stacked, dims=dims, coords=coords)
 
 
 def _unit(unit: Any) -> str | None:
-    """Return a unit of napari, pixels as none."""
+    """Return the name of a unit of napari; None for pixels."""
     text = "" if unit is None else str(unit)
     return None if text in ("", "pixel", "dimensionless") else text
 
