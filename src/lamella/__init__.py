@@ -17,7 +17,7 @@ of other formats. `view` shows an image or a plate in the browser.
 
 Public are the names of this module, those of ``lamella.models`` (metadata models), ``lamella.errors``,
 ``lamella.readers`` (file formats) and ``lamella.torch`` (crops for PyTorch), and the command line. All other modules
-are internal, whatever their names: do not import from them, since any version may move or change what they hold.
+are internal, whatever their names: do not import from them, since any version may move or change their contents.
 
 Names are loaded on first use, so that ``import lamella`` costs little.
 
@@ -211,9 +211,9 @@ def __getattr__(name: str) -> Any:
         return import_module(f"lamella.{name}")
     if name not in _MODULES:
         raise AttributeError(f"module 'lamella' has no attribute {name!r}")
-    value = getattr(import_module(_MODULES[name]), name)
-    globals()[name] = value
-    return value
+    attribute = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = attribute  # the next access does not call this function
+    return attribute
 
 
 def __dir__() -> list[str]:

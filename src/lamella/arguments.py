@@ -1,6 +1,6 @@
-"""Checks of the types of arguments, for every public call: what cannot be used is refused by an error of lamella.
+"""Check the types of arguments of public calls, before anything is read or written.
 
-Each check names the argument and what it has to be, and is made before anything is read or written.
+Each function returns the argument in a normal form, or raises an error that names the argument and what it has to be.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def items_of(value: Iterable[Any], subject: str) -> list[Any]:
-    """Return the items of an iterable argument; raise WrongTypeError, which begins with ``subject``, for text too.
+def items_of(items: Iterable[Any], subject: str) -> list[Any]:
+    """Return the items of an iterable argument as a list; raise for text and for other types.
+
+    The error begins with ``subject``.
 
     >>> items_of(("y", "x"), "The argument dims is a list of axis names")
     ['y', 'x']
@@ -25,12 +27,12 @@ def items_of(value: Iterable[Any], subject: str) -> list[Any]:
     ...
     lamella.errors.WrongTypeError: The argument dims is a list of axis names, not 5.
     """
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        return list(value)
-    raise WrongTypeError(f"{subject}, not {value!r}.")
+    if isinstance(items, Iterable) and not isinstance(items, str | bytes):
+        return list(items)
+    raise WrongTypeError(f"{subject}, not {items!r}.")
 
 
-def whole_numbers(value: Sequence[int], subject: str, least: int) -> tuple[int, ...]:
+def whole_numbers(numbers: Sequence[int], subject: str, minimum: int) -> tuple[int, ...]:
     """Return an argument that is a list of whole numbers; nothing is rounded.
 
     >>> whole_numbers([4, 64], "The argument chunks", 1)
@@ -40,17 +42,17 @@ def whole_numbers(value: Sequence[int], subject: str, least: int) -> tuple[int, 
     ...
     lamella.errors.WrongTypeError: The argument chunks is a list of whole numbers from 1 on, not (1.5,).
     """
-    text = f"{subject} is a list of whole numbers from {least} on"
+    text = f"{subject} is a list of whole numbers from {minimum} on"
     try:
-        numbers = tuple(int(operator.index(number)) for number in items_of(value, text))
+        integers = tuple(int(operator.index(number)) for number in items_of(numbers, text))
     except TypeError:
-        raise WrongTypeError(f"{text}, not {value!r}.") from None
-    if any(number < least for number in numbers):
-        raise InvalidArgumentError(f"{text}, not {value!r}.")
-    return numbers
+        raise WrongTypeError(f"{text}, not {numbers!r}.") from None
+    if any(number < minimum for number in integers):
+        raise InvalidArgumentError(f"{text}, not {numbers!r}.")
+    return integers
 
 
-def whole_number(value: int, subject: str, least: int) -> int:
+def whole_number(number: int, subject: str, minimum: int) -> int:
     """Return an argument that is a whole number; nothing is rounded.
 
     >>> whole_number("2", "The argument level", 0)
@@ -59,20 +61,20 @@ def whole_number(value: int, subject: str, least: int) -> int:
     lamella.errors.WrongTypeError: The argument level is a whole number from 0 on, not '2'.
     """
     try:
-        number = int(operator.index(value))
+        integer = int(operator.index(number))
     except TypeError:
-        raise WrongTypeError(f"{subject} is a whole number from {least} on, not {value!r}.") from None
-    if number < least:
-        raise InvalidArgumentError(f"{subject} is a whole number from {least} on, not {value!r}.")
-    return number
+        raise WrongTypeError(f"{subject} is a whole number from {minimum} on, not {number!r}.") from None
+    if integer < minimum:
+        raise InvalidArgumentError(f"{subject} is a whole number from {minimum} on, not {number!r}.")
+    return integer
 
 
-def name_text(name: object) -> str:
+def checked_name(name: object) -> str:
     """Return a name of a row, column or position as text; whole numbers are accepted as well, and nothing else.
 
-    >>> name_text("A"), name_text(7)
+    >>> checked_name("A"), checked_name(7)
     ('A', '7')
-    >>> name_text(float("nan"))
+    >>> checked_name(float("nan"))
     Traceback (most recent call last):
     ...
     lamella.errors.InvalidNameError: A row, column or position is named by text or a whole number, not nan.
@@ -100,12 +102,12 @@ def text_of_name(name: object) -> str | None:
     return None
 
 
-def channel_name(name: object) -> str:
+def checked_channel_name(name: object) -> str:
     """Return the name of a channel; raise for anything but text that is not empty.
 
-    >>> channel_name("DAPI")
+    >>> checked_channel_name("DAPI")
     'DAPI'
-    >>> channel_name(0)
+    >>> checked_channel_name(0)
     Traceback (most recent call last):
     ...
     lamella.errors.WrongTypeError: A channel is named by text that is not empty, not 0.

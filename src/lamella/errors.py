@@ -15,14 +15,14 @@
     ├── ClosedError            (ValueError)                    a write to a closed node
     ├── MetadataError          (ValueError)                    a document is damaged or contradicts itself
     ├── DamagedDataError       (ValueError, OSError)           a chunk or shard cannot be decoded
-    │   └── NotDecodedError    (MetadataError)                 a data type or codec that is not known here: no damage
+    │   └── NotDecodedError    (MetadataError)                 an unsupported data type or codec, not damage
     ├── TooLargeError          (MemoryError, ValueError)       what was asked for does not fit into memory
     ├── StorageError           (OSError)                       the file system or service refused: full disk, no locks
     │   ├── AccessError        (PermissionError)               a service refused: credentials, or no permission
     │   └── ConflictError                                      another session committed to the same branch
     ├── SourceError            (ValueError)                    a file to convert cannot be read or placed
-    ├── WorkerLostError        (RuntimeError)                  an executor lost the process that did some of the work
-    ├── UnitsFailedError       (RuntimeError)                  a function of the user failed on some of a plate
+    ├── WorkerLostError        (RuntimeError)                  an executor lost one of its processes
+    ├── UnitsFailedError       (RuntimeError)                  a function of the user failed on some units of a plate
     └── MissingDependencyError (ImportError)                   an optional library is not installed
 
 :class:`MetadataWarning` (a UserWarning) is not an error: the metadata were read with an assumption. With
@@ -108,31 +108,31 @@ def first_of(names: Sequence[str], count: int = 8) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return the name that is meant, most likely: of numbers the nearest, of others one of nearly the same letters.
+    """Return the name that the user probably meant: the nearest number, or the name that is spelled most alike.
 
     >>> nearest("7", ["0", "1"]), nearest("nucleus", ["cells", "nuclei"]), nearest("dapi", ["x"])
     ('1', 'nuclei', None)
     """
     names = list(names)
     if name.isdecimal():
-        numbers = [one for one in names if one.isdecimal()]
-        return min(numbers, key=lambda one: abs(int(one) - int(name)), default=None)
-    folded = {one.casefold(): one for one in reversed(names)}
-    found = get_close_matches(name.casefold(), folded, 1)
-    return folded[found[0]] if found else None
+        numbers = [candidate for candidate in names if candidate.isdecimal()]
+        return min(numbers, key=lambda number: abs(int(number) - int(name)), default=None)
+    by_folded_name = {candidate.casefold(): candidate for candidate in reversed(names)}
+    matches = get_close_matches(name.casefold(), by_folded_name, 1)
+    return by_folded_name[matches[0]] if matches else None
 
 
 def did_you_mean(name: object, names: Iterable[str]) -> str:
-    """Return the question that ends a message about an unknown name, with a space before it; empty without a guess.
+    """Return " Did you mean ...?" for the end of a message about an unknown name; empty if no name is near.
 
     >>> did_you_mean("Gfp", ["DAPI", "GFP"]), did_you_mean("x", ["DAPI", "GFP"])
     (" Did you mean 'GFP'?", '')
     """
-    close = nearest(name, names) if isinstance(name, str) else None
-    return "" if close is None else f" Did you mean {close!r}?"
+    suggestion = nearest(name, names) if isinstance(name, str) else None
+    return "" if suggestion is None else f" Did you mean {suggestion!r}?"
 
 
-def check_options(call: str, options: Iterable[str], known: Iterable[str]) -> None:
+def check_options(call: str, options: Iterable[str], accepted: Iterable[str]) -> None:
     """Raise for the first option that a call does not know.
 
     >>> check_options("f()", ["mod"], ["version", "mode"])
@@ -140,7 +140,7 @@ def check_options(call: str, options: Iterable[str], known: Iterable[str]) -> No
     ...
     lamella.errors.UnknownOptionError: f() has no option 'mod'. Did you mean 'mode'? It knows mode, version.
     """
-    names = sorted(known)
+    names = sorted(accepted)
     for option in options:
         if option not in names:
             hint = did_you_mean(option, names)
@@ -149,7 +149,7 @@ def check_options(call: str, options: Iterable[str], known: Iterable[str]) -> No
 
 @contextmanager
 def importing(message: str) -> Iterator[None]:
-    """Raise MissingDependencyError where an import fails; ``{library}`` in the message is the library that is missing.
+    """Raise MissingDependencyError if an import fails; ``{library}`` in the message becomes the missing library.
 
     >>> with importing('Tasting needs {library} (pip install "lamella[taste]").'):
     ...     import tasting
@@ -167,7 +167,7 @@ class LamellaError(Exception):
     """Base of every error that lamella raises on purpose."""
 
     def __str__(self) -> str:
-        # KeyError shows the repr of its argument, which would quote our sentences.
+        # `KeyError.__str__` returns the repr of the message, in quotation marks.
         return str(self.args[0]) if len(self.args) == 1 else Exception.__str__(self)
 
 
@@ -185,7 +185,7 @@ class StoreNotFoundError(LamellaError, FileNotFoundError):
 
 
 class StoreExistsError(LamellaError, FileExistsError):
-    """Creation would replace something that is there."""
+    """Creation would replace an existing file or folder."""
 
 
 class NodeNotFoundError(LamellaError, KeyError, FileNotFoundError):
@@ -193,7 +193,7 @@ class NodeNotFoundError(LamellaError, KeyError, FileNotFoundError):
 
 
 class NodeExistsError(LamellaError, ValueError, FileExistsError):
-    """The member to create is there already."""
+    """The member to create exists already."""
 
 
 class InvalidNameError(LamellaError, ValueError):
@@ -229,7 +229,7 @@ class MetadataError(LamellaError, ValueError):
 
 
 class MetadataWarning(UserWarning):
-    """A metadata document breaks a rule or leaves a choice: names the assumption with which it was read."""
+    """A metadata document breaks a rule or is ambiguous; the message states the assumption with which it was read."""
 
 
 class DamagedDataError(LamellaError, ValueError, OSError):
@@ -241,7 +241,7 @@ class NotDecodedError(MetadataError, DamagedDataError):
 
 
 class TooLargeError(LamellaError, MemoryError, ValueError):
-    """A request, or a single chunk by its document, does not fit into memory."""
+    """A request, or one chunk of the size that its document states, does not fit into memory."""
 
 
 class StorageError(LamellaError, OSError):
@@ -274,11 +274,11 @@ class SourceError(LamellaError, ValueError):
 
 
 class WorkerLostError(LamellaError, RuntimeError):
-    """An executor lost a process that did some of the work: killed, out of memory, or its machine is gone."""
+    """An executor lost one of its processes: it was killed, had no memory, or its machine is gone."""
 
 
 class UnitsFailedError(LamellaError, RuntimeError):
-    """A function that was mapped over a plate failed on some of it; what it made of the rest is stored."""
+    """A function that was mapped over a plate failed on some units; the results of the others are stored."""
 
 
 class MissingDependencyError(LamellaError, ImportError):

@@ -19,8 +19,8 @@ log.addHandler(logging.NullHandler())
 
 
 @contextmanager
-def logged(operation: str, *names: object) -> Iterator[None]:
-    """Log the start and the end of an operation at INFO; ``operation`` is an imperative with ``%s`` for each name.
+def logged(operation: str, *subjects: object) -> Iterator[None]:
+    """Log the start and the end of an operation at INFO; ``operation`` is an imperative with ``%s`` for each subject.
 
     >>> with logged("Convert %s files to %s", 3, "plate.zarr"):
     ...     pass
@@ -28,11 +28,11 @@ def logged(operation: str, *names: object) -> Iterator[None]:
     if not log.isEnabledFor(logging.INFO):
         yield
         return
-    text, begin = operation % names, time.monotonic()
+    text, start = operation % subjects, time.monotonic()
     log.info("%s.", text)
     try:
         yield
     except BaseException as error:
-        log.info("%s: stopped after %.1f s by %s.", text, time.monotonic() - begin, type(error).__name__)
+        log.info("%s: stopped after %.1f s by %s.", text, time.monotonic() - start, type(error).__name__)
         raise
-    log.info("%s: done in %.1f s.", text, time.monotonic() - begin)
+    log.info("%s: done in %.1f s.", text, time.monotonic() - start)

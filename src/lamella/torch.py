@@ -1,8 +1,8 @@
 """Crops of images for PyTorch (extra ``torch``): a map-style and an iterable dataset, and a loader for them.
 
-Both are made of `lamella.ops.sampling.crops`: which crop has which number depends on the seed and the epoch alone. They
-work in any number of workers, forked or spawned, also when the parent has read before; those of object stores do not
-work in forked ones, which `loader` knows.
+`lamella.ops.sampling.crops` draws the crops of both: crop 5 of an epoch depends on the seed and the epoch alone, not on
+the number of workers. Workers may be forked or spawned, also after the parent process has read pixels. Only datasets of
+object stores do not work in forked workers: `loader` spawns them.
 
 This is the only module that cannot be imported without its library: the datasets are classes of PyTorch.
 """
@@ -39,14 +39,14 @@ __all__ = ["CropDataset", "CropStream", "TorchSample", "loader"]
 
 
 class TorchSample(TypedDict, total=False):
-    """An item of a dataset; batches are these stacked, with lists of the texts.
+    """An item of a dataset. In a batch, the tensors of its items are stacked, and `position` is a list of texts.
 
     Attributes
     ----------
     image
         Tensor of shape (channels, *size).
     labels
-        Tensor of int64 of shape size, where labels were asked for.
+        Tensor of int64 of shape size; missing unless the dataset was created with `labels`.
     position
         Path of the image in its store.
     corner
@@ -60,11 +60,11 @@ class TorchSample(TypedDict, total=False):
 
 
 class _Crops:
-    """What both datasets share: the source, the epoch, and tensors from samples."""
+    """The base of both datasets: the source, the epoch, and the conversion of samples to tensors."""
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:
-        known = {*signature(_Crops.__init__).parameters, *signature(cls.__init__).parameters}
-        check_options(f"{cls.__name__}()", options, known - {"self", "arguments", "options"})
+        parameters = {*signature(_Crops.__init__).parameters, *signature(cls.__init__).parameters}
+        check_options(f"{cls.__name__}()", options, parameters - {"self", "arguments", "options"})
         return super().__new__(cls)
 
     def __init__(
@@ -91,7 +91,7 @@ class _Crops:
         self.length = int(length)
         self.dtype = np.dtype(dtype)
         self.transform = transform
-        # In shared memory, so that workers that live on see the epoch that the main process sets.
+        # In shared memory: workers that serve several epochs see the epoch that the main process sets.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def __len__(self) -> int:
@@ -99,7 +99,7 @@ class _Crops:
 
     @property
     def epoch(self) -> int:
-        """The epoch that is drawn from."""
+        """Number of the epoch whose crops are returned."""
         return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
@@ -110,14 +110,14 @@ class _Crops:
         return [self._tensors(sample) for sample in self.source.read(crops)]
 
     def _tensors(self, sample: Sample) -> Any:
-        found: TorchSample = {
+        tensors: TorchSample = {
             "image": torch.from_numpy(np.ascontiguousarray(sample.image, self.dtype)),
             "position": self.source.images[sample.crop.image].path,
             "corner": torch.tensor(sample.crop.corner),
         }
         if sample.labels is not None:
-            found["labels"] = torch.from_numpy(np.ascontiguousarray(sample.labels, np.int64))
-        return found if self.transform is None else self.transform(found)
+            tensors["labels"] = torch.from_numpy(np.ascontiguousarray(sample.labels, np.int64))
+        return tensors if self.transform is None else self.transform(tensors)
 
 
 class CropDataset(_Crops, Dataset[Any]):  # type: ignore[misc]
@@ -130,7 +130,7 @@ class CropDataset(_Crops, Dataset[Any]):  # type: ignore[misc]
     images
         Positions, or a plate, row, well or collection of them.
     size
-        Lengths of a crop along the last axes of space: (y, x), or (z, y, x). One place along every other axis.
+        Lengths of a crop along the last axes of space: (y, x), or (z, y, x). One index along every other axis.
     length
         Crops of an epoch.
     level
@@ -140,13 +140,13 @@ class CropDataset(_Crops, Dataset[Any]):  # type: ignore[misc]
     labels
         Name of a label image that each image has, to be read too, at the same level.
     foreground
-        Share of the crops that are placed to contain a labelled voxel, if the image has one.
+        Fraction of the crops, from 0 to 1, that contain a labelled voxel if the image has one.
     seed
-        Of the random numbers: the same seed, epoch and number select the same crop, whatever the workers.
+        Seed of the random numbers: the same seed, epoch and number select the same crop in any worker.
     dtype
-        Of the images; labels are int64.
+        Data type of the images; labels are int64.
     transform
-        Called in the worker with each `TorchSample`; what it returns is the sample.
+        Function that the worker calls with each `TorchSample`; its result is the item of the dataset.
 
     Raises
     ------
@@ -163,7 +163,7 @@ class CropDataset(_Crops, Dataset[Any]):  # type: ignore[misc]
         return self._read([self.source.draw(self.epoch, int(number))])[0]
 
     def __getitems__(self, numbers: Sequence[int]) -> list[Any]:
-        """Return several crops, read together: what a ``DataLoader`` calls for a batch."""
+        """Return several crops, read in one call; a ``DataLoader`` calls this for a batch."""
         return self._read([self.source.draw(self.epoch, int(number)) for number in numbers])
 
 
@@ -210,7 +210,7 @@ def loader(dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
         A `CropDataset` or `CropStream`, also within a ``Subset``, ``ConcatDataset`` or another dataset with `dataset`
         or `datasets`.
     options
-        Of ``torch.utils.data.DataLoader``: ``batch_size``, ``num_workers``, ...
+        Options of ``torch.utils.data.DataLoader``: ``batch_size``, ``num_workers``, ...
 
     Raises
     ------
@@ -225,8 +225,8 @@ def loader(dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
     4
     """
     if options.get("num_workers") and not all(source.survives_fork for source in _sources(dataset)):
-        given = options.get("multiprocessing_context")
-        method = given if given is None or isinstance(given, str) else given.get_start_method()
+        context = options.get("multiprocessing_context")
+        method = context if context is None or isinstance(context, str) else context.get_start_method()
         if method == "fork":
             raise InvalidArgumentError(
                 "multiprocessing_context='fork' does not work for object stores: their connections do not survive a "
@@ -239,9 +239,9 @@ def loader(dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
 
 
 def _sources(dataset: Any) -> Iterator[CropSource]:
-    """Yield what a dataset, and the datasets in it, read from."""
+    """Yield the crop sources of a dataset and of the datasets in it."""
     if isinstance(dataset, _Crops):
         yield dataset.source
-    inner = getattr(dataset, "dataset", None)
-    for one in (*getattr(dataset, "datasets", ()), *(() if inner is None else (inner,))):
-        yield from _sources(one)
+    wrapped = getattr(dataset, "dataset", None)
+    for inner in (*getattr(dataset, "datasets", ()), *(() if wrapped is None else (wrapped,))):
+        yield from _sources(inner)

@@ -233,7 +233,7 @@ def test_lazy_data_that_do_not_fit_are_refused_before_a_byte_is_written(stack, t
         stack.data[...] = data
     with pytest.raises(ValueError, match="Cannot append"):
         stack.data.append(data)
-    with pytest.raises(ValueError, match="takes data of shape"):
+    with pytest.raises(ValueError, match="needs data of shape"):
         stack.update_channel("GFP", "0", data)
     assert files(tmp_path / "a.zarr") == before
 

@@ -181,7 +181,7 @@ def test_damaged_wells_and_positions_are_listed_in_their_places(plate, version):
     assert [line.path for line in summary.positions] == ["A/1/0", "A/1/1", "B/2"]
     assert all(isinstance(line, UnreadableNode) for line in summary.positions)
     assert summary.damaged == summary.positions
-    assert summary.nothing_opens
+    assert summary.is_unreadable
 
 
 def test_the_first_position_that_opens_is_shown(plate):
@@ -189,7 +189,7 @@ def test_the_first_position_that_opens_is_shown(plate):
     summary = describe(lamella.open_ome_zarr(plate))
     assert summary.first_path == "A/1/1"
     assert [line.path for line in summary.damaged] == ["A/1/0"]
-    assert not summary.nothing_opens
+    assert not summary.is_unreadable
 
 
 def test_an_empty_plate_is_no_damage(tmp_path, version):
@@ -198,7 +198,7 @@ def test_an_empty_plate_is_no_damage(tmp_path, version):
     )
     summary = describe(node, details=True)
     assert (summary.wells, summary.first, summary.positions) == ((), None, ())
-    assert not summary.nothing_opens
+    assert not summary.is_unreadable
 
 
 def test_a_row_and_a_well(plate):

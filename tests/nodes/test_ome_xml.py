@@ -94,7 +94,7 @@ def test_names_dates_channels_and_sizes_of_each_image_are_read(path):
         assert cells.channel_names == ("DAPI", "GFP")
         assert cells.scale == {"x": 650, "y": 0.65, "z": 2, "t": 30}
         assert cells.units == {"x": "nanometer", "y": "micrometer", "z": "micrometer", "t": "second"}
-        with pytest.warns(UserWarning, match="were taken"):
+        with pytest.warns(UserWarning, match="were used"):
             assert collection["1"].ome_image == cells
         assert [image.name for image in collection.ome_metadata().images] == ["nuclei", "cells"]
 
@@ -119,7 +119,7 @@ def test_a_plate_of_bioformats2raw_has_the_dates_of_its_well_samples(foreign):
 
 def test_a_gap_is_filled_with_a_warning_that_names_the_file_once(path):
     collection = open_ome_zarr(scan(path, FULL))
-    with pytest.warns(UserWarning, match=r"without physical sizes.*METADATA\.ome\.xml were taken"):
+    with pytest.warns(UserWarning, match=r"without physical sizes.*METADATA\.ome\.xml were used"):
         image = collection["0"]
     with pytest.warns(UserWarning, match="without channel names"):
         assert image.channel_names == ["DAPI", "GFP"]
@@ -133,7 +133,7 @@ def test_a_gap_is_filled_with_a_warning_that_names_the_file_once(path):
 
 def test_an_image_that_is_opened_by_itself_says_the_same(path):
     scan(path, FULL)
-    with pytest.warns(UserWarning, match="were taken"):
+    with pytest.warns(UserWarning, match="were used"):
         image = open_ome_zarr(path / "1")
     assert image.scale == [30, 1, 2, 0.65, 650]
     assert image.ome_image.name == "cells"
@@ -240,7 +240,7 @@ def test_ids_that_the_schema_does_not_allow_are_one_warning_with_the_path(path, 
 
 
 def test_xml_beyond_all_sense_is_not_read(path, monkeypatch):
-    monkeypatch.setattr(ome_xml, "LARGEST", 100)
+    monkeypatch.setattr(ome_xml, "MAX_XML_BYTES", 100)
     collection = open_ome_zarr(scan(path, FULL, omero=True, unit="micrometer"))
     with pytest.raises(errors.MetadataError, match=f"it has {len(FULL.encode())} bytes"):
         collection.ome_metadata()
@@ -260,9 +260,9 @@ def test_only_the_whole_model_needs_the_extra(path, monkeypatch):
     collection = open_ome_zarr(scan(path, FULL))
     with pytest.raises(errors.MissingDependencyError, match=r'pip install "lamella\[ome\]"'):
         collection.ome_metadata()
-    with pytest.warns(UserWarning, match="were taken"):
+    with pytest.warns(UserWarning, match="were used"):
         image = collection["0"]
-    with pytest.warns(UserWarning, match="were taken"):
+    with pytest.warns(UserWarning, match="were used"):
         assert image.channel_names == ["DAPI", "GFP"]
     assert image.scale == [30, 1, 2, 0.65, 650]
     assert (image.ome_image.name, collection.ome_images()["1"].name) == ("nuclei", "cells")

@@ -98,7 +98,9 @@ def _prepared(
         move_timepoints(position, plan)
         return position[plan.image], None
     if plan.changes_times:
-        position.document.edit(_transformed(position, plan), beside=partial(times_recorded, plan=plan))
+        position.document.edit(
+            _transformed(position, plan), edit_attributes=partial(times_recorded, plan=plan)
+        )
     if tuple(plan.shape) != plan.array.shape:
         return position[plan.image], plan
     return position[plan.image], None
@@ -212,7 +214,7 @@ def move_timepoints(position: Position, plan: WritePlan) -> None:
         discard(beside)
         raise
     record = partial(times_recorded, plan=plan)
-    put_in_place(position, plan.image, beside, _transformed(position, plan), last=record)
+    put_in_place(position, plan.image, beside, _transformed(position, plan), edit_after=record)
 
 
 def _transformed(position: Position, plan: WritePlan) -> Callable[[ImagesMeta], ImagesMeta]:

@@ -65,7 +65,7 @@ COMMANDS = {
     "verify": "Decode every chunk and report damage.",
     "view": "Show an image or a plate in the browser.",
 }
-"""Each is the function of the same name in a module here; its docstring begins with this line."""
+"""The commands and their help. Each is a function of the same name in this folder; its docstring starts with it."""
 
 _MODULES = {
     "building": ("merge", "mosaic", "subset"),
@@ -90,7 +90,7 @@ Modules and the documents of a plate are tens of thousands of objects that stay,
 
 
 class _Terminated(KeyboardInterrupt):
-    """A SIGTERM, with which a batch system ends a job: operations clean up as after Ctrl-C."""
+    """Raised at SIGTERM, which a batch system sends to end a job: operations clean up as after Ctrl-C."""
 
 
 class _UsageError(click.UsageError):
@@ -159,17 +159,17 @@ class Commands(click.Group):
                 _end_interrupted(ctx, interrupt)
             except (LamellaError, OSError) as error:
                 if isinstance(error, OSError) and error.errno == errno.EPIPE:
-                    raise  # the reader of our output left, as `head` does: click ends in silence
-                if _is_of_output(error):
+                    raise  # the program that reads our output has ended, such as `head`: click exits without a message
+                if _is_output_error(error):
                     echo_message("error", f"Cannot write the standard output: {error_line(error)}")
                     ctx.exit(FAILED)
                 echo_message("error", error_line(error))
-                unreadable = isinstance(error, StoreNotFoundError) or ctx.invoked_subcommand in _ONLY_READ
-                ctx.exit(UNREADABLE if unreadable else FAILED)
+                is_unreadable = isinstance(error, StoreNotFoundError) or ctx.invoked_subcommand in _ONLY_READ
+                ctx.exit(UNREADABLE if is_unreadable else FAILED)
 
 
-def _is_of_output(error: BaseException) -> bool:
-    """Whether printing failed: files are opened by their names, which an error of the system contains."""
+def _is_output_error(error: BaseException) -> bool:
+    """Whether printing failed: errors of all other files contain the name of the file."""
     return (
         isinstance(error, OSError)
         and not isinstance(error, LamellaError)
@@ -179,7 +179,7 @@ def _is_of_output(error: BaseException) -> bool:
 
 @contextmanager
 def _standard_output() -> Iterator[None]:
-    """Print to nowhere where the standard output is closed, as by ``>&-``, so that no file takes its place."""
+    """Discard the output if the standard output is closed (``>&-``); else the next opened file would receive it."""
     if sys.stdout is not None:
         yield
         return
@@ -189,20 +189,20 @@ def _standard_output() -> Iterator[None]:
 
 def _end_interrupted(context: click.Context, interrupt: KeyboardInterrupt) -> NoReturn:
     resume = " Run the same command again to resume." if context.meta.get(RESUMES) else ""
-    terminated = isinstance(interrupt, _Terminated)
-    echo_message("error", f"{'Terminated' if terminated else 'Interrupted'}.{resume}")
-    context.exit(TERMINATED if terminated else INTERRUPTED)
+    is_terminated = isinstance(interrupt, _Terminated)
+    echo_message("error", f"{'Terminated' if is_terminated else 'Interrupted'}.{resume}")
+    context.exit(TERMINATED if is_terminated else INTERRUPTED)
 
 
 @contextmanager
 def _rare_garbage_collection() -> Iterator[None]:
     """Search for unreachable objects less often."""
-    before = gc.get_threshold()
-    gc.set_threshold(_NEW_OBJECTS, *before[1:])
+    thresholds = gc.get_threshold()
+    gc.set_threshold(_NEW_OBJECTS, *thresholds[1:])
     try:
         yield
     finally:
-        gc.set_threshold(*before)
+        gc.set_threshold(*thresholds)
 
 
 @contextmanager
@@ -212,18 +212,18 @@ def _raising_at_sigterm() -> Iterator[None]:
         yield
         return
 
-    def end(number: int, frame: FrameType | None) -> NoReturn:
+    def raise_terminated(number: int, frame: FrameType | None) -> NoReturn:
         raise _Terminated
 
-    before = signal.signal(signal.SIGTERM, end)
+    old_handler = signal.signal(signal.SIGTERM, raise_terminated)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, old_handler)
 
 
 def _show_warnings(context: click.Context) -> None:
-    """Print each warning once, as one line, unless only errors are asked for."""
+    """Print each warning once, as one line; none with ``--quiet``."""
     shown: set[str] = set()
 
     def show(

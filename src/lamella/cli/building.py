@@ -33,15 +33,15 @@ def open_node(path: str, options: dict[str, Any], **settings: Any) -> NGFFNode:
 
 
 def options_of_new_store(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the command line's options for the call that writes the new store."""
+    """Return the options of the command that are arguments of the operation."""
     return {"jobs": options["jobs"], "progress": options["progress"]}
 
 
-def finish_build(context: click.Context, as_json: bool, built: NGFFNode, destination: str) -> None:
+def finish_build(context: click.Context, as_json: bool, new_node: NGFFNode, destination: str) -> None:
     """Publish and close the new plate or image that an operation returned, and print what was written."""
     from lamella.nodes.plate import Plate
 
-    with built as node:
+    with new_node as node:
         node.documents.storage.commit_own(f"lamella {context.info_name}")
         is_plate = isinstance(node, Plate)
         images = [path for path, _ in node.positions()] if isinstance(node, Plate) else [""]
@@ -75,14 +75,14 @@ def merge(
 
     *sources, target = add_storage_options((*plates, destination), options)
     nodes: list[Any] = [open_node(path, options) for path in sources]
-    built = run(nodes, target, renumber=renumber, **options_of_new_store(options))
-    finish_build(context, as_json, built, destination)
+    new_node = run(nodes, target, renumber=renumber, **options_of_new_store(options))
+    finish_build(context, as_json, new_node, destination)
 
 
 def _parse_crop(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, slice] | None:
-    """Parse texts AXIS=START:STOP; without START or STOP the region begins or ends where the image does."""
+    """Parse texts AXIS=START:STOP; without START or STOP, the region begins or ends with the image."""
     region = {}
     for value in values:
         axis, equals, text = value.partition("=")
@@ -132,10 +132,14 @@ def subset(
     source, target = add_storage_options((path, destination), options)
     node = open_node(source, options)
     settings |= options_of_new_store(options)
-    built: NGFFNode
+    new_node: NGFFNode
     if isinstance(node, Plate):
-        ids = None if acquisitions is None else [int(a) if a.isdecimal() else a for a in acquisitions]
-        built = node.subset(target, wells=wells, acquisitions=ids, **settings)
+        ids = (
+            None
+            if acquisitions is None
+            else [int(text) if text.isdecimal() else text for text in acquisitions]
+        )
+        new_node = node.subset(target, wells=wells, acquisitions=ids, **settings)
     elif not isinstance(node, Position):
         raise InvalidArgumentError(f"{path} is not an image or a plate: name one of its images.")
     elif wells is not None or acquisitions is not None:
@@ -144,8 +148,8 @@ def subset(
             "--acquisitions."
         )
     else:
-        built = node.subset(target, **settings)
-    finish_build(context, as_json, built, destination)
+        new_node = node.subset(target, **settings)
+    finish_build(context, as_json, new_node, destination)
 
 
 @click.command(epilog="Example: lamella mosaic plate.zarr well.zarr --well B03 --blend linear")
@@ -188,5 +192,5 @@ def mosaic(
     source, target = add_storage_options((path, destination), options)
     image = mosaic_of(open_node(source, options), well, blend, acquisition)
     lengths = chunks if chunks == "auto" else (*(1,) * (image.ndim - len(chunks)), *chunks)
-    built = image.write(target, chunks=lengths, **settings, **options_of_new_store(options))
-    finish_build(context, as_json, built, destination)
+    new_node = image.write(target, chunks=lengths, **settings, **options_of_new_store(options))
+    finish_build(context, as_json, new_node, destination)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 _WATCH_OPTIONS = ("stop_file", "idle", "settle", "files_per_position")
-"""Parameters that only a watch has."""
+"""Parameters that need --watch."""
 
 
 def _sizes(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
@@ -50,11 +50,14 @@ def _list_formats(context: click.Context, _: click.Parameter, is_set: bool) -> N
     from lamella.adapters.formats import list_formats
 
     formats = list_formats()
-    width = max(len(each.name) for each in formats)
+    width = max(len(file_format.name) for file_format in formats)
     lines = []
-    for each in formats:
-        lack = f" (needs {', '.join(each.missing)}: lamella[{each.extra}])" if each.missing else ""
-        lines.append(f"{each.name:{width}}  {each.title} {', '.join(each.endings)}{lack}".rstrip())
+    for file_format in formats:
+        needs = ""
+        if file_format.missing:
+            needs = f" (needs {', '.join(file_format.missing)}: lamella[{file_format.extra}])"
+        endings = ", ".join(file_format.endings)
+        lines.append(f"{file_format.name:{width}}  {file_format.title} {endings}{needs}".rstrip())
     echo_lines(lines)
     context.exit()
 
@@ -158,7 +161,7 @@ def convert(
     from lamella.ops.conversion.convert import convert as run
 
     with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)  # those about deprecated functions are for programmers
+        warnings.simplefilter("always", UserWarning)  # deprecation warnings, for programmers, stay hidden
         # Gaps and guesses are printed before anything is written: the user may stop it.
         report = run(
             sources, destination, on_note=lambda note: echo_notes(context, [note]), **settings, **options
@@ -195,7 +198,7 @@ def _plan_lines(report: ConvertReport) -> Iterator[str]:
     first = report.positions[0]
     sizes = ", ".join(f"{axis} {length}" for axis, length in zip(first.axes, first.shape, strict=True))
     yield (
-        f"Would write {report.destination}: {_what(report)}, {counted(report.planes, 'plane')}, "
+        f"Would write {report.destination}: {_contents(report)}, {counted(report.planes, 'plane')}, "
         f"{megabytes(report.nbytes)}."
     )
     yield f"channels: {', '.join(first.channels)}"
@@ -211,15 +214,16 @@ def _plan_lines(report: ConvertReport) -> Iterator[str]:
         wells.setdefault(image.path.rpartition("/")[0], []).append(image)
     for well, images in wells.items():
         names = ", ".join(image.path.rpartition("/")[2] for image in images)
-        yield f"{well}: {counted(len(images), 'field')} ({names}), {counted(sum(i.files for i in images), 'file')}"
+        files = counted(sum(image.files for image in images), "file")
+        yield f"{well}: {counted(len(images), 'field')} ({names}), {files}"
 
 
 def _closing_lines(report: ConvertReport, seconds: float) -> list[str]:
-    """Describe the store, what it has of the metadata of the files, and what not."""
+    """Describe the store, and which metadata of the files it has, and which it lacks."""
     speed = report.nbytes / 1e6 / max(seconds, 1e-3)
     lines = [
-        f"Wrote {report.destination}: {_what(report)}, {counted(report.planes, 'plane')}, {megabytes(report.nbytes)}, "
-        f"{counted(report.levels, 'level')}, in {seconds:.1f} s ({speed:.1f} MB/s)."
+        f"Wrote {report.destination}: {_contents(report)}, {counted(report.planes, 'plane')}, "
+        f"{megabytes(report.nbytes)}, {counted(report.levels, 'level')}, in {seconds:.1f} s ({speed:.1f} MB/s)."
     ]
     for title, facts in (
         ("Kept", report.kept),
@@ -231,7 +235,7 @@ def _closing_lines(report: ConvertReport, seconds: float) -> list[str]:
     return lines
 
 
-def _what(report: ConvertReport) -> str:
+def _contents(report: ConvertReport) -> str:
     images = counted(report.images, "image")
     return {"hcs": f"a plate of {images}", "collection": f"a collection of {images}"}.get(
         report.layout, images

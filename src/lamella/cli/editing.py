@@ -69,7 +69,7 @@ def _parse_windows(
 def _parse_values(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Parse NAME=VALUE, where a value that is JSON is read as JSON."""
+    """Parse NAME=VALUE; a value that is valid JSON is read as JSON, any other as text."""
     changes: dict[str, Any] = {}
     for name, text in _parse_pairs(context, parameter, values).items():
         try:
@@ -142,9 +142,9 @@ def edit(
     from lamella.ops.images.edit_store import edit_store
 
     channels: dict[str, dict[str, Any]] = {}
-    for key, values in (("color", colors), ("window", windows)):
-        for channel, value in values.items():
-            channels.setdefault(channel, {})[key] = value
+    for key, settings_by_channel in (("color", colors), ("window", windows)):
+        for channel, setting in settings_by_channel.items():
+            channels.setdefault(channel, {})[key] = setting
     edits = ImageEdits(renamed, channels, pixel_size, units)
     if edits == ImageEdits() and not any(settings.values()):
         raise click.UsageError("Give at least one change, such as --pixel-size or --color.")
@@ -182,8 +182,8 @@ def rename_well(
     context.meta[RESUMES] = table is not None
     renames = {str(old): str(new)} if table is None else read_renames(table)
     options.pop("progress")
-    done = rename_wells(path, renames, dry_run=dry_run, **options)
+    renamed = rename_wells(path, renames, dry_run=dry_run, **options)
     verb = "Would rename" if dry_run else "Renamed"
-    lines = [f"{verb} {before} to {after}." for before, after in done] or ["Nothing is left to rename."]
-    summary = {"renamed": [{"old": before, "new": after} for before, after in done], "dry_run": dry_run}
+    lines = [f"{verb} {before} to {after}." for before, after in renamed] or ["Nothing is left to rename."]
+    summary = {"renamed": [{"old": before, "new": after} for before, after in renamed], "dry_run": dry_run}
     echo_result(context, as_json, summary, "\n".join(lines))

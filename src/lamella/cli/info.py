@@ -43,5 +43,5 @@ def info(context: click.Context, path: str, as_json: bool, verbose: int, options
         echo_json(to_json(description))
     else:
         print_blocks(text_of(description))
-    if isinstance(description, ContainerDescription) and description.nothing_opens:
+    if isinstance(description, ContainerDescription) and description.is_unreadable:
         raise MetadataError(f"No position of {description.store} can be opened.")

@@ -50,11 +50,11 @@ class Block:
     rows: list[tuple[str, ...]] = field(default_factory=list)
 
 
-def text_of(summary: Description) -> list[Block]:
+def text_of(description: Description) -> list[Block]:
     """Lay out a description as blocks of text."""
-    if isinstance(summary, ImageDescription):
-        return list(_image(summary, f"Image {summary.store}"))
-    return list(_wells(summary))
+    if isinstance(description, ImageDescription):
+        return list(_image(description, f"Image {description.store}"))
+    return list(_wells(description))
 
 
 # -- blocks ------------------------------------------------------------------------------------------------------
@@ -88,18 +88,18 @@ def _axes(image: ImageDescription) -> str:
 
 
 def _levels(levels: Sequence[LevelDescription | UnreadableNode], heading: str) -> Block:
-    counted = any(isinstance(level, LevelDescription) and level.files is not None for level in levels)
-    shards = any(isinstance(level, LevelDescription) and level.shards for level in levels)
-    header = ["path", "shape", "dtype", "chunks", *(["shards"] if shards else []), "compressor", "scale"]
-    block = Block(heading or "Levels", header=(*header, *(["files", "size"] if counted else [])))
+    has_sizes = any(isinstance(level, LevelDescription) and level.files is not None for level in levels)
+    has_shards = any(isinstance(level, LevelDescription) and level.shards for level in levels)
+    header = ["path", "shape", "dtype", "chunks", *(["shards"] if has_shards else []), "compressor", "scale"]
+    block = Block(heading or "Levels", header=(*header, *(["files", "size"] if has_sizes else [])))
     for level in levels:
         if isinstance(level, UnreadableNode):
             block.rows.append((level.path, f"damaged: {clause(level.error)}"))
             continue
         cells = [level.path, numbers(level.shape), level.dtype, numbers(level.chunks)]
-        cells += [numbers(level.shards) if level.shards else "none"] if shards else []
+        cells += [numbers(level.shards) if level.shards else "none"] if has_shards else []
         cells += [level.compressor or "none", numbers(level.scale)]
-        if counted:
+        if has_sizes:
             cells += [str(level.files or 0), byte_size(level.stored_bytes or 0)]
         block.rows.append(tuple(cells))
     return block
@@ -111,95 +111,113 @@ def _channel_row(channel: ChannelDescription) -> tuple[str, ...]:
     return channel.name, channel.color or "not recorded", window, active
 
 
-def _wells(summary: ContainerDescription) -> Iterator[Block]:
-    kind = type(summary).__name__.removesuffix("Description")
-    block = Block(f"{kind} {summary.store}", [("version", summary.version)])
-    if isinstance(summary, PlateDescription):
-        block.values += _plate_values(summary)
-    elif isinstance(summary, RowDescription):
-        block.values.append(("wells", some(summary.wells)))
-    elif isinstance(summary, WellDescription):
-        block.values.append(("fields", some(summary.fields)))
-    elif isinstance(summary, CollectionDescription | SceneDescription):
-        block.values.append(("images", f"{len(summary.images)}: {some(summary.images)}"))
-    if isinstance(summary, SceneDescription):
-        block.values.append(("systems", some(summary.systems)))
-    if isinstance(summary, PlateDescription | CollectionDescription):
-        block.values += _acquired(summary)
-    if summary.positions is not None and not isinstance(summary, WellDescription):
-        counted = len(summary.positions) - len(summary.damaged)
+def _wells(description: ContainerDescription) -> Iterator[Block]:
+    kind = type(description).__name__.removesuffix("Description")
+    block = Block(f"{kind} {description.store}", [("version", description.version)])
+    if isinstance(description, PlateDescription):
+        block.values += _plate_values(description)
+    elif isinstance(description, RowDescription):
+        block.values.append(("wells", first_and_last(description.wells)))
+    elif isinstance(description, WellDescription):
+        block.values.append(("fields", first_and_last(description.fields)))
+    elif isinstance(description, CollectionDescription | SceneDescription):
+        block.values.append(("images", f"{len(description.images)}: {first_and_last(description.images)}"))
+    if isinstance(description, SceneDescription):
+        block.values.append(("systems", first_and_last(description.systems)))
+    if isinstance(description, PlateDescription | CollectionDescription):
+        block.values += _acquired(description)
+    if description.positions is not None and not isinstance(description, WellDescription):
+        readable_count = len(description.positions) - len(description.damaged)
         block.values.append(
-            ("positions", f"{counted}" + (f", {len(summary.damaged)} damaged" if summary.damaged else ""))
+            (
+                "positions",
+                f"{readable_count}"
+                + (f", {len(description.damaged)} damaged" if description.damaged else ""),
+            )
         )
     yield block
-    if isinstance(summary, SceneDescription):
+    if isinstance(description, SceneDescription):
         yield Block(
             "Transformations",
             header=("type", "from", "to"),
-            rows=[(step.type, step.input or "", step.output or "") for step in summary.transformations],
+            rows=[(step.type, step.input or "", step.output or "") for step in description.transformations],
         )
-    if summary.first is not None:
-        noun = "image" if isinstance(summary, CollectionDescription | SceneDescription) else "position"
-        yield from _image(summary.first, f"First {noun} {summary.first_path}")
-    if isinstance(summary, PlateDescription | CollectionDescription) and summary.described:
-        yield _described(summary)
-    if summary.positions is not None:
-        yield _positions(summary.positions)
-    elif summary.damaged:
-        rest = len(summary.damaged) - MAX_DAMAGE
-        rows = [(damage.path, f"damaged: {clause(damage.error)}") for damage in summary.damaged[:MAX_DAMAGE]]
-        more = [("...", f"{rest} more: see lamella info -v")] if rest > 0 else []
-        yield Block("Damaged", header=("path", "fault"), rows=[*rows, *more])
+    if description.first is not None:
+        noun = "image" if isinstance(description, CollectionDescription | SceneDescription) else "position"
+        yield from _image(description.first, f"First {noun} {description.first_path}")
+    if isinstance(description, PlateDescription | CollectionDescription) and description.described:
+        yield _described(description)
+    if description.positions is not None:
+        yield _positions(description.positions)
+    elif description.damaged:
+        hidden_count = len(description.damaged) - MAX_DAMAGE
+        rows = [
+            (damage.path, f"damaged: {clause(damage.error)}") for damage in description.damaged[:MAX_DAMAGE]
+        ]
+        more_row = [("...", f"{hidden_count} more: see lamella info -v")] if hidden_count > 0 else []
+        yield Block("Damaged", header=("path", "fault"), rows=[*rows, *more_row])
 
 
 def _plate_values(plate: PlateDescription) -> list[tuple[str, str]]:
     values = [
         ("name", plate.name or "not recorded"),
-        ("rows", f"{len(plate.rows)}: {some(plate.rows)}"),
-        ("columns", f"{len(plate.columns)}: {some(plate.columns)}"),
+        ("rows", f"{len(plate.rows)}: {first_and_last(plate.rows)}"),
+        ("columns", f"{len(plate.columns)}: {first_and_last(plate.columns)}"),
         ("wells", f"{len(plate.wells)} of {len(plate.rows) * len(plate.columns)}"),
         ("fields", "not recorded" if plate.field_count is None else f"at most {plate.field_count} per well"),
     ]
     if plate.acquisitions:
-        named = [f"{item.id} ({item.name})" if item.name else str(item.id) for item in plate.acquisitions]
-        values.append(("acquisitions", f"{len(named)}: {some(named)}"))
+        acquisitions = [
+            f"{acquisition.id} ({acquisition.name})" if acquisition.name else str(acquisition.id)
+            for acquisition in plate.acquisitions
+        ]
+        values.append(("acquisitions", f"{len(acquisitions)}: {first_and_last(acquisitions)}"))
     if plate.tables:
-        values.append(("tables", some(plate.tables)))
+        values.append(("tables", first_and_last(plate.tables)))
     return values
 
 
-def _acquired(summary: PlateDescription | CollectionDescription) -> list[tuple[str, str]]:
+def _acquired(description: PlateDescription | CollectionDescription) -> list[tuple[str, str]]:
     """Describe when the images were acquired, or why their OME-XML was not read."""
-    if summary.ome_fault:
-        return [("OME-XML", summary.ome_fault)]
-    times = sorted(image.acquired for image in summary.described if image.acquired)
+    if description.ome_fault:
+        return [("OME-XML", description.ome_fault)]
+    times = sorted(image.acquired for image in description.described if image.acquired)
     return (
         [("acquired", times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]}")] if times else []
     )
 
 
-def _described(summary: PlateDescription | CollectionDescription) -> Block:
+def _described(description: PlateDescription | CollectionDescription) -> Block:
     """Lay out the facts that OME-XML states about each image; of many images, the first ones."""
     block = Block("OME-XML", header=("path", "name", "acquired", "voxel"))
-    max_names = MAX_DESCRIBED if summary.positions is None else len(summary.described)
-    for image in summary.described[:max_names]:
+    max_names = MAX_DESCRIBED if description.positions is None else len(description.described)
+    for image in description.described[:max_names]:
         voxel = ", ".join(f"{axis} {size}" for axis, size in image.size.items())
         block.rows.append((image.path, image.name or "", image.acquired or "", voxel))
-    if len(summary.described) > max_names:
-        block.rows.append(("...", f"{len(summary.described) - max_names} more: see lamella info -v", "", ""))
+    if len(description.described) > max_names:
+        block.rows.append(
+            ("...", f"{len(description.described) - max_names} more: see lamella info -v", "", "")
+        )
     return block
 
 
 def _positions(positions: Sequence[FieldDescription | UnreadableNode]) -> Block:
     block = Block("Positions", header=("path", "shape", "dtype", "levels", "scale", "acquisition"))
-    for line in positions:
-        if isinstance(line, UnreadableNode):
-            block.rows.append((line.path, f"damaged: {clause(line.error)}"))
+    for position in positions:
+        if isinstance(position, UnreadableNode):
+            block.rows.append((position.path, f"damaged: {clause(position.error)}"))
             continue
-        shape = "no image yet" if line.shape is None else numbers(line.shape)
-        acquisition = "" if line.acquisition is None else str(line.acquisition)
+        shape = "no image yet" if position.shape is None else numbers(position.shape)
+        acquisition = "" if position.acquisition is None else str(position.acquisition)
         block.rows.append(
-            (line.path, shape, line.dtype or "", str(line.levels), numbers(line.scale), acquisition)
+            (
+                position.path,
+                shape,
+                position.dtype or "",
+                str(position.levels),
+                numbers(position.scale),
+                acquisition,
+            )
         )
     return block
 
@@ -216,10 +234,10 @@ def numbers(values: Sequence[float]) -> str:
     return ", ".join(str(value) if isinstance(value, int) else f"{value:g}" for value in values)
 
 
-def some(names: Sequence[str], max_names: int = 12) -> str:
+def first_and_last(names: Sequence[str], max_names: int = 12) -> str:
     """Format names in a row; of many, the first ones and the last.
 
-    >>> some([str(n) for n in range(1, 25)], max_names=4)
+    >>> first_and_last([str(n) for n in range(1, 25)], max_names=4)
     '1, 2, 3, ... 24'
     """
     if len(names) <= max_names:

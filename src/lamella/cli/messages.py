@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 
 QUIET: Final = "lamella.quiet"
-"""Key of a context's meta: whether only errors are printed."""
+"""Key of a context's meta: whether nothing but errors is printed."""
 
-BEGAN: Final = "lamella.began"
-"""Key of a context's meta: the time at which the command began."""
+START_TIME: Final = "lamella.began"
+"""Key of a context's meta: the time at which the command started."""
 
 RESUMES: Final = "lamella.resumes"
 """Key of a context's meta: whether the same command resumes an interrupted one."""
@@ -69,7 +69,7 @@ def sentence(text: str) -> str:
 
 def seconds_of(context: click.Context) -> float:
     """Return the seconds since the command began."""
-    return time.monotonic() - float(context.meta[BEGAN])
+    return time.monotonic() - float(context.meta[START_TIME])
 
 
 def megabytes(nbytes: int) -> str:
@@ -87,14 +87,14 @@ def error_line(error: BaseException) -> str:
     >>> error_line(FileNotFoundError(2, "No such file or directory", "a.tif"))
     'a.tif: No such file or directory.'
 
-    Of an argument in Python with its option, only the option is shown:
+    If the text has an argument of Python and its option in brackets, only the option is shown:
 
     >>> error_line(ValueError("a.zarr exists: pass overwrite=True (--overwrite)"))
     'a.zarr exists: pass --overwrite.'
     """
     if isinstance(error, OSError) and not isinstance(error, LamellaError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        return sentence(f"{where}{error.strerror}")
+        file = f"{error.filename}: " if error.filename else ""
+        return sentence(f"{file}{error.strerror}")
     return sentence(_ARGUMENT_WITH_OPTION.sub(r"\1", one_line(error)))
 
 
@@ -104,7 +104,7 @@ def echo_message(kind: str, text: str) -> None:
 
 
 def echo_notes(context: click.Context, notes: Iterable[str]) -> None:
-    """Print notes, each once, unless only errors are asked for."""
+    """Print notes, each once; none with ``--quiet``."""
     if not context.meta.get(QUIET):
         for note in dict.fromkeys(notes):
             echo_message("note", note)
@@ -117,23 +117,23 @@ def echo_lines(lines: Iterable[str]) -> None:
         click.echo(line.encode(encoding, "replace").decode(encoding))
 
 
-def echo_json(value: object) -> None:
-    """Print a value as JSON."""
+def echo_json(document: object) -> None:
+    """Print a document as JSON."""
     import json
 
-    echo_lines([json.dumps(value, indent=2, ensure_ascii=False)])
+    echo_lines([json.dumps(document, indent=2, ensure_ascii=False)])
 
 
-def echo_result(context: click.Context, as_json: bool, value: object, line: str) -> None:
-    """Print a value as JSON, or the line that describes it, unless only errors are asked for."""
+def echo_result(context: click.Context, as_json: bool, document: object, line: str) -> None:
+    """Print a result as JSON or as a line; no line with ``--quiet``."""
     if as_json:
-        echo_json(value)
+        echo_json(document)
     elif not context.meta.get(QUIET):
         echo_lines([line])
 
 
 def echo_report(context: click.Context, as_json: bool, report: Report) -> None:
-    """Print a report as JSON or as lines; no lines if only errors are asked for."""
+    """Print a report as JSON or as lines; no lines with ``--quiet``."""
     if as_json:
         echo_json(report.to_dict())
     elif not context.meta.get(QUIET):
@@ -152,11 +152,11 @@ def log_to_stderr(context: click.Context, verbosity: int) -> None:
     if not verbosity:
         return
     logger, handler = logging.getLogger("lamella"), _Handler()
-    before = logger.level
+    old_level = logger.level
 
     def stop() -> None:
         logger.removeHandler(handler)
-        logger.setLevel(before)
+        logger.setLevel(old_level)
 
     logger.addHandler(handler)
     logger.setLevel(logging.INFO if verbosity == 1 else logging.DEBUG)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lamella.cli.messages import BEGAN, QUIET, RESUMES, log_to_stderr
+from lamella.cli.messages import QUIET, RESUMES, START_TIME, log_to_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +107,7 @@ class Region(ParamType):
 def split_option(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
     """Parse a list separated by commas."""
     del context, parameter
-    return None if value is None else [part.strip() for part in value.split(",") if part.strip()]
+    return None if value is None else [item.strip() for item in value.split(",") if item.strip()]
 
 
 def _numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> list[int] | None:
@@ -132,7 +132,7 @@ def _set_verbose(context: click.Context, parameter: click.Parameter, value: int)
 def verbose_option(
     text: str = "Log what is done; twice: every file.", *, expose: bool = False
 ) -> Callable[[Any], Any]:
-    """Return the option -v, which may be repeated; with `expose` its number is an argument of the command."""
+    """Return the option -v, which may be repeated; with `expose` the number of times is an argument of the command."""
     return click.option("-v", "--verbose", count=True, expose_value=expose, callback=_set_verbose, help=text)
 
 
@@ -179,12 +179,12 @@ def _parse_storage(
 
 def _plain_value(text: str) -> object:
     """Return a text as a boolean or number if it is exactly the text of one."""
-    switch = {"true": True, "false": False}.get(text.lower())
-    if switch is not None:
-        return switch
-    for kind in (int, float):
+    boolean = {"true": True, "false": False}.get(text.lower())
+    if boolean is not None:
+        return boolean
+    for number_type in (int, float):
         try:
-            number = kind(text)
+            number = number_type(text)
         except ValueError:
             continue
         if str(number) == text:  # a key such as 007 or 1e5 stays a text
@@ -219,24 +219,24 @@ def operation_options(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add the options of commands that run one operation, and pass those of the operation as `options`.
 
-    The decorated function gets the context, ``as_json``, ``options`` (``storage_options``, and ``progress``, ``jobs``
-    and ``follow_links`` unless left out), and its own options. ``resumes`` is whether the same command resumes an
-    interrupted one.
+    The decorated function receives the context, ``as_json``, ``options`` (``storage_options``, and ``progress``,
+    ``jobs`` and ``follow_links`` unless left out), and its own options. ``resumes`` is whether running the same command
+    again resumes an interrupted one.
     """
-    names = [*["jobs"] * jobs, *["follow_links"] * links, "storage_options"]
-    added = [*[jobs_option] * jobs, *[json_option] * json, *[quiet_option] * quiet, verbose]
-    added += [*[follow_links_option] * links, storage_option]
+    argument_names = [*["jobs"] * jobs, *["follow_links"] * links, "storage_options"]
+    decorators = [*[jobs_option] * jobs, *[json_option] * json, *[quiet_option] * quiet, verbose]
+    decorators += [*[follow_links_option] * links, storage_option]
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        def command(context: click.Context, **values: Any) -> Any:
-            context.meta[BEGAN], context.meta[RESUMES] = time.monotonic(), resumes
-            options = {name: values.pop(name) for name in names}
+        def command(context: click.Context, **arguments: Any) -> Any:
+            context.meta[START_TIME], context.meta[RESUMES] = time.monotonic(), resumes
+            options = {name: arguments.pop(name) for name in argument_names}
             if quiet:
-                options["progress"] = not values.pop("quiet")
-            return function(context, options=options, **values)
+                options["progress"] = not arguments.pop("quiet")
+            return function(context, options=options, **arguments)
 
         decorated: Callable[..., Any] = click.pass_context(wraps(function)(command))
-        for option in reversed(added):
+        for option in reversed(decorators):
             decorated = option(decorated)
         return decorated
 

@@ -59,10 +59,10 @@ def preview(
     names = None if channels is None else tuple(channels)
     if names == ():
         raise InvalidArgumentError("--channels names no channel. Give names, as in --channels DAPI,GFP.")
-    chosen = PreviewOptions(channels=names, **settings)
+    preview_options = PreviewOptions(channels=names, **settings)
     with open_node(path, options, storage_options=options["storage_options"]) as node:
-        problems = write_preview(node, output, chosen, size=size, **options_of_new_store(options))
+        problems = write_preview(node, output, preview_options, size=size, **options_of_new_store(options))
     for problem in problems:
         echo_message("warning", f"{problem.path}: {problem.error}")
-    value = {"output": output, "faults": [problem.to_dict() for problem in problems]}
-    echo_result(context, as_json, value, f"Wrote {output}.")
+    result = {"output": output, "faults": [problem.to_dict() for problem in problems]}
+    echo_result(context, as_json, result, f"Wrote {output}.")

@@ -41,7 +41,8 @@ def pyramid(
     from lamella.ops.images.pyramids import compute_pyramids
 
     counts = compute_pyramids(path, overwrite=replace, **settings, **options)
-    several = sorted(set(counts.values()))
-    fewest = f"{several[0]} to " if len(several) > 1 else ""
-    line = f"{counted(len(counts), 'image')} with {fewest}{counted(max(several, default=0), 'level')}."
+    level_counts = sorted(set(counts.values()))
+    minimum = f"{level_counts[0]} to " if len(level_counts) > 1 else ""
+    maximum = counted(max(level_counts, default=0), "level")
+    line = f"{counted(len(counts), 'image')} with {minimum}{maximum}."
     echo_result(context, as_json, {"levels": counts}, line)

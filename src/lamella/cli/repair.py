@@ -35,21 +35,19 @@ def repair(
     from lamella.ops.repair.repair import write_repair
 
     report = run(path, dry_run=True, reindex=reindex, **options)
-    text = not as_json and not context.meta.get(QUIET)
-    if text and report.changes:
+    prints_text = not as_json and not context.meta.get(QUIET)
+    if prints_text and report.changes:
         echo_lines(report.diff.splitlines())
     if not dry_run:
         report = write_repair(report, path, backup=backup, **options)
     if as_json:
         echo_json(report.to_dict())
-    elif text:
+    elif prints_text:
         if report.changes:
             echo_lines(["", str(report), "", *report.after.lines()])
         else:
-            others = (
-                [f"\nAll findings: lamella validate {report.after.store}"] if report.after.findings else []
-            )
-            echo_lines([str(report), *report.after.lines(level="MUST"), *others])
+            hint = [f"\nAll findings: lamella validate {report.after.store}"] if report.after.findings else []
+            echo_lines([str(report), *report.after.lines(level="MUST"), *hint])
     if not report.after.readable:
         context.exit(UNREADABLE)
     if not report.after.valid:

@@ -91,21 +91,21 @@ def rechunk(
     finish_rewrite(context, as_json, report)
 
 
-def _compressor(choice: tuple[str, int | None] | None) -> CompressorChoice:
+def _compressor(name_and_level: tuple[str, int | None] | None) -> CompressorChoice:
     from dataclasses import replace
 
     from lamella.errors import InvalidArgumentError
     from lamella.store.metadata.array_meta import Compressor
 
-    if choice is None:
+    if name_and_level is None:
         return None
-    name, level = choice
-    named = Compressor.of(name)
+    name, level = name_and_level
+    codec = Compressor.of(name)
     if level is None:
-        return named or False
-    if named is None:
+        return codec or False
+    if codec is None:
         raise InvalidArgumentError(f"The compressor {name} has no level, got {level}.")
-    return Compressor.of(replace(named, clevel=level))
+    return Compressor.of(replace(codec, clevel=level))
 
 
 @click.command(epilog="Example: lamella upgrade plate.zarr plate_05.zarr --to 0.5")

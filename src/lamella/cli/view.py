@@ -60,21 +60,21 @@ def view(
     settings = {"mode": "r+" if edit else "r", "storage_options": options["storage_options"]}
     with open_node(path, options, **settings) as node:
         try:
-            handle = Viewer(node, port=port, allow_hosts=hosts, edit=edit, viewer=viewer)
+            server = Viewer(node, port=port, allow_hosts=hosts, edit=edit, viewer=viewer)
         except OSError as error:
             raise StorageError(f"Port {port} cannot be used: {error.strerror}. Leave out --port.") from error
-        with handle:
-            lines = [handle.url]
-            remote = "SSH_CONNECTION" in os.environ
-            if remote and not context.meta.get(QUIET):
+        with server:
+            lines = [server.url]
+            is_remote = "SSH_CONNECTION" in os.environ
+            if is_remote and not context.meta.get(QUIET):
                 host = os.environ["SSH_CONNECTION"].split()[2:3]
-                tunnel = f"ssh -N -L {handle.port}:127.0.0.1:{handle.port} {''.join(host)}"
+                tunnel = f"ssh -N -L {server.port}:127.0.0.1:{server.port} {''.join(host)}"
                 lines.append(f"On your own machine first: {tunnel}")
             echo_lines(lines)
-            if not (no_browser or remote):
-                webbrowser.open(handle.url)
+            if not (no_browser or is_remote):
+                webbrowser.open(server.url)
             try:
-                handle.wait()
+                server.wait()
             except KeyboardInterrupt as interrupt:
                 if type(interrupt) is not KeyboardInterrupt:
                     raise  # SIGTERM ends with its own exit code

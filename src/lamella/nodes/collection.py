@@ -44,9 +44,9 @@ class Collection(Pictures, OMEXMLMethods):
     def metadata(self) -> Bioformats2RawMeta:
         """The layout number, and the paths of the images in the order of the file (BF-05, BF-06)."""
         stored, _ = self.documents.stored_group(self.path)
-        top = read_part(self.node_path, Bioformats2RawMeta, stored.attributes) or Bioformats2RawMeta()
+        root = read_part(self.node_path, Bioformats2RawMeta, stored.attributes) or Bioformats2RawMeta()
         check_document(self.node_path, stored, ("bioformats2raw",))
-        return Bioformats2RawMeta(layout=top.layout, series=series_of(self.node_path))
+        return Bioformats2RawMeta(layout=root.layout, series=series_of(self.node_path))
 
     def _member_names(self) -> list[str]:
         return list(self.metadata.series or [])
@@ -61,14 +61,14 @@ class Collection(Pictures, OMEXMLMethods):
 
     def __delitem__(self, key: int | str) -> None:
         """Delete an image or another member, and remove it from the list of images."""
-        name = self._deleted_key(key)
+        name = self._key_to_delete(key)
         series = self._member_names()
         if name in series:
             self.require_writable(f"delete {name!r}")
-            self._list_series([path for path in series if path != name])
+            self._write_series([path for path in series if path != name])
         super().__delitem__(name)
 
-    def _list_series(self, series: list[str]) -> None:
+    def _write_series(self, series: list[str]) -> None:
         version, path = self.store_handle.version, self.node_path.child(_OME).path
 
         def edit(attributes: JSONObject) -> JSONObject:

@@ -142,7 +142,7 @@ class DescribedImage:
 
 @dataclass(frozen=True)
 class ContainerDescription:
-    """Attributes of all nodes with several images; ``first`` is the first field that opens."""
+    """Attributes of all nodes with several images; ``first`` describes the first field that can be opened."""
 
     store: str
     version: str
@@ -154,8 +154,8 @@ class ContainerDescription:
     positions: tuple[FieldDescription | UnreadableNode, ...] | None
 
     @property
-    def nothing_opens(self) -> bool:
-        """Whether everything that was looked at is damaged."""
+    def is_unreadable(self) -> bool:
+        """Whether none of the fields that were opened could be read."""
         return self.first is None and bool(self.damaged)
 
 
@@ -284,8 +284,8 @@ def _compressor(array: ArrayMeta) -> str | None:
     if array.compressor is None:
         return None
     compressor = array.compressor
-    parts = (compressor.name, compressor.cname, compressor.clevel, compressor.shuffle)
-    return " ".join(str(part) for part in parts if part is not None)
+    settings = (compressor.name, compressor.cname, compressor.clevel, compressor.shuffle)
+    return " ".join(str(setting) for setting in settings if setting is not None)
 
 
 def _channels(position: Position) -> tuple[ChannelDescription, ...]:
@@ -317,9 +317,9 @@ def disk_usage(storage: Storage, path: str) -> tuple[int, int]:
     files = size = 0
     for name in storage.list(path):
         key = f"{path}/{name}" if path else name
-        own_size = storage.size(key)
-        below = disk_usage(storage, key) if own_size is None else (1, own_size)
-        files, size = files + below[0], size + below[1]
+        file_size = storage.size(key)
+        member_usage = disk_usage(storage, key) if file_size is None else (1, file_size)
+        files, size = files + member_usage[0], size + member_usage[1]
     return files, size
 
 
@@ -330,7 +330,7 @@ def _describe_container(
     node: ImageContainer, details: bool, on_field: Callable[[], object] | None
 ) -> ContainerDescription:
     first, damaged, positions = _read_fields(node, details, on_field)
-    common: dict[str, Any] = {
+    container: dict[str, Any] = {
         "store": str(node.node_path),
         "version": node.version,
         "name": node.document.shared_model.name if isinstance(node, Plate) else node.name or None,
@@ -341,46 +341,45 @@ def _describe_container(
         "positions": positions,
     }
     if isinstance(node, Row):
-        return RowDescription(**common)
+        return RowDescription(**container)
     if isinstance(node, Collection):
         described, reason = _described_images(node, details)
-        return CollectionDescription(**common, images=tuple(node), described=described, ome_fault=reason)
+        return CollectionDescription(**container, images=tuple(node), described=described, ome_fault=reason)
     if isinstance(node, Scene):
-        return _scene(node, common)
+        return _scene(node, container)
     if isinstance(node, Well):
         return WellDescription(
-            **common, fields=tuple(image.path for image in node.document.shared_model.images)
+            **container, fields=tuple(image.path for image in node.document.shared_model.images)
         )
     meta = node.document.shared_model
     described, reason = _described_images(node, details)
     return PlateDescription(
-        **common,
+        **container,
         described=described,
         ome_fault=reason,
         rows=tuple(row.name for row in meta.rows),
         columns=tuple(column.name for column in meta.columns),
         field_count=meta.field_count,
         acquisitions=tuple(
-            AcquisitionDescription(item.id, item.name, item.maximum_field_count)
-            for item in meta.acquisitions or []
+            AcquisitionDescription(acquisition.id, acquisition.name, acquisition.maximum_field_count)
+            for acquisition in meta.acquisitions or []
         ),
         tables=stored_table_names(node),
     )
 
 
-def _scene(node: Scene, common: dict[str, Any]) -> SceneDescription:
-    def end(reference: SystemReference | None) -> str | None:
-        return (
-            None if reference is None else ":".join(part for part in (reference.path, reference.name) if part)
-        )
+def _scene(node: Scene, container: dict[str, Any]) -> SceneDescription:
+    def reference_text(system: SystemReference | None) -> str | None:
+        """Return "path:system"."""
+        return None if system is None else ":".join(name for name in (system.path, system.name) if name)
 
     meta = node.document.shared_model
     return SceneDescription(
-        **common,
+        **container,
         images=tuple(node._image_paths()),
         systems=tuple(system.name for system in meta.coordinate_systems or ()),
         transformations=tuple(
-            TransformationDescription(step.type, end(step.input), end(step.output))
+            TransformationDescription(step.type, reference_text(step.input), reference_text(step.output))
             for step in meta.coordinate_transformations
         ),
     )
@@ -396,13 +395,13 @@ def _read_fields(
     """Return the first field that opens, unreadable fields, and all fields if requested."""
     first: tuple[str, ImageDescription] | None = None
     damaged: list[UnreadableNode] = []
-    positions: list[FieldDescription | UnreadableNode] = []
+    fields: list[FieldDescription | UnreadableNode] = []
     for field in walk(node):
         try:
-            positions.append(describe_field(field))
+            fields.append(describe_field(field))
         except LamellaError as error:
             damaged.append(UnreadableNode(field.path, one_line(error)))
-            positions.append(damaged[-1])
+            fields.append(damaged[-1])
         else:
             if first is None and isinstance(field.node, Position):
                 first = field.path, describe_image(field.node)
@@ -410,7 +409,7 @@ def _read_fields(
             on_field()
         if first is not None and not details:
             break
-    return first, damaged, tuple(positions) if details else None
+    return first, damaged, tuple(fields) if details else None
 
 
 def describe_field(field: Field) -> FieldDescription:
@@ -448,7 +447,7 @@ def _described_images(
             path,
             image.name,
             None if image.acquired is None else image.acquired.isoformat(),
-            {axis: f"{value:g} {image.units[axis]}" for axis, value in image.scale.items()},
+            {axis: f"{size:g} {image.units[axis]}" for axis, size in image.scale.items()},
         )
         for path, image in images.items()
     ), None
@@ -466,14 +465,14 @@ def to_json(description: Description) -> JSONObject:
 
 def _json_value(value: Any) -> JSON:
     if isinstance(value, dict):
-        return {str(key): _json_value(item) for key, item in value.items()}
+        return {str(key): _json_value(element) for key, element in value.items()}
     if dataclasses.is_dataclass(value):
-        document = {
+        attributes = {
             field.name: _json_value(getattr(value, field.name)) for field in dataclasses.fields(value)
         }
-        return {"kind": document.pop("kind"), **document} if "kind" in document else document
+        return {"kind": attributes.pop("kind"), **attributes} if "kind" in attributes else attributes
     if isinstance(value, tuple | list):
-        return [_json_value(item) for item in value]
+        return [_json_value(element) for element in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -503,12 +502,12 @@ def _tree_below(node_path: NodePath, indent: str, depth: int | None) -> Iterator
         yield f"{indent}└── ? ({clause(error)})"
         return
     members = [(name, text, is_group) for name, text, is_group in members if text is not None]
-    for i, (name, text, is_group) in enumerate(members):
-        last = i == len(members) - 1
-        yield f"{indent}{'└── ' if last else '├── '}{name}{text}"
+    for index, (name, text, is_group) in enumerate(members):
+        is_last = index == len(members) - 1
+        yield f"{indent}{'└── ' if is_last else '├── '}{name}{text}"
         if is_group:
-            below = indent + ("    " if last else "│   ")
-            yield from _tree_below(node_path.child(name), below, None if depth is None else depth - 1)
+            deeper = indent + ("    " if is_last else "│   ")
+            yield from _tree_below(node_path.child(name), deeper, None if depth is None else depth - 1)
 
 
 def _tree_text(node_path: NodePath) -> tuple[str | None, bool]:

@@ -63,16 +63,16 @@ def _picture_html(node: NGFFNode) -> str:
     return f'<img alt="preview" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
 
 
-def _table_html(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _table_html(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table of HTML cells; the first cell of each row is its heading."""
-    top = "".join(f'<th style="{_CELL}">{cell}</th>' for cell in head)
+    header = "".join(f'<th style="{_CELL}">{cell}</th>' for cell in headings)
     lines = [
         f'<tr><th style="{_CELL}">{row[0]}</th>'
         + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in row[1:])
         + "</tr>"
         for row in rows
     ]
-    return f'<table style="border-collapse:collapse"><tr>{top}</tr>{"".join(lines)}</table>'
+    return f'<table style="border-collapse:collapse"><tr>{header}</tr>{"".join(lines)}</table>'
 
 
 def _plate_html(plate: Plate) -> str:
@@ -95,10 +95,10 @@ def _field_count(well: Well | LamellaError) -> str:
     try:
         if not isinstance(well, LamellaError):
             return str(len(well.document.shared_model.images))
-        problem = well
+        reason = well
     except LamellaError as error:
-        problem = error
-    return f'<span title="{escape(str(problem))}">&#9888;</span>'
+        reason = error
+    return f'<span title="{escape(str(reason))}">&#9888;</span>'
 
 
 def _image_html(position: Position) -> str:
@@ -126,15 +126,15 @@ def _levels_html(image: ImageDescription) -> str:
 
 
 def _channels_html(image: ImageDescription) -> str:
-    items = []
+    spans = []
     for channel in image.channels:
         color = _COLOR.fullmatch(str(channel.color))
         swatch = f"background:#{color[1]};" if color else ""
         square = (
             f'<span style="display:inline-block;width:1em;height:1em;border:1px solid #888;{swatch}"></span>'
         )
-        items.append(f'<span style="margin-right:1em">{square} {escape(channel.name)}</span>')
-    return f"<p>{''.join(items)}</p>" if items else ""
+        spans.append(f'<span style="margin-right:1em">{square} {escape(channel.name)}</span>')
+    return f"<p>{''.join(spans)}</p>" if spans else ""
 
 
 def _names_html(subject: str, names: Sequence[str]) -> str:

@@ -154,7 +154,7 @@ class ImageArray(ZarrSurface):
         image_axes = self._image_axes
         return (
             None if image_axes is None else [axis.copied() for axis in image_axes]
-        )  # the originals may be shared
+        )  # nodes with equal documents share the originals
 
     @property
     def _image_axes(self) -> list[AxisMeta] | None:
@@ -243,10 +243,10 @@ class ImageArray(ZarrSurface):
         self._block_written(block)
 
     def _block_written(self, block: NDArray[Any]) -> None:
-        """Update metadata that depends on voxels: the colour table of labels."""
+        """Update metadata that depend on the written voxels; a `LabelArray` updates its colour table."""
 
     def region_written(self, bounds: Bounds) -> None:
-        """Update such metadata after a region was written block by block."""
+        """Update metadata that depend on voxels, after a region was written block by block."""
 
     def recording_write(self, bounds: Callable[[], Bounds | None]) -> AbstractContextManager[None]:
         """Mark the lower levels of the image stale during and after a write to a region."""
@@ -327,14 +327,14 @@ class ImageArray(ZarrSurface):
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
-            raise ValueError("The pixels of a stored array cannot be had without a copy.")
+            raise ValueError("The pixels of a stored array cannot be read without a copy.")
         pixels = self.numpy()
         return pixels if dtype is None else pixels.astype(dtype, copy=False)
 
     def resize(self, *shape: int | Sequence[int], new_shape: int | Sequence[int] | None = None) -> None:
         """Change the shape; voxels inside both shapes stay, new voxels have the fill value.
 
-        The new lengths, from 0, are one tuple or several integers; ``new_shape`` is zarr-python's name for them.
+        Pass the new lengths, from 0 on, as one tuple or as several integers; zarr-python calls them ``new_shape``.
 
         Examples
         --------
@@ -347,7 +347,7 @@ class ImageArray(ZarrSurface):
             shape = (*shape, new_shape)
         new = shape[0] if len(shape) == 1 and not hasattr(shape[0], "__index__") else shape
         try:
-            lengths = tuple(index(n) for n in new)  # type: ignore[arg-type]
+            lengths = tuple(index(length) for length in new)  # type: ignore[arg-type]
         except TypeError:
             raise InvalidArgumentError(
                 f"{self!r} is resized to one integer per axis, not to {new!r}."
@@ -356,7 +356,7 @@ class ImageArray(ZarrSurface):
             raise InvalidArgumentError(
                 f"{self!r} is resized to one length of 0 or more per axis, not to {lengths}."
             )
-        with self.recording_write(lambda: _whole(self.shape)):
+        with self.recording_write(lambda: _whole_region(self.shape)):
             self.stored.resize(lengths)
 
     def append(self, data: ArrayLike, axis: int = 0) -> Shape:
@@ -376,15 +376,15 @@ class ImageArray(ZarrSurface):
             from lamella.adapters.lazy_writes import append_lazy
 
             new = self.stored.appended_shape(np.shape(data), axis)
-            with self.recording_write(lambda: _beyond(old, tuple(map(max, new, self.shape)))):
+            with self.recording_write(lambda: _grown_region(old, tuple(map(max, new, self.shape)))):
                 shape = append_lazy(self, data, axis)
             self.stored.refresh()
-            self.region_written(_beyond(old, shape) or _whole(shape))
+            self.region_written(_grown_region(old, shape) or _whole_region(shape))
             return shape
         block = cast_for(data, self.dtype, str(self.node_path))
         new = self.stored.appended_shape(block.shape, axis)
-        # Recorded before the new shape is published, and again after: another process may have appended meanwhile.
-        with self.recording_write(lambda: _beyond(old, tuple(map(max, new, self.shape)))):
+        # Computes the region before and after the append: another process may have appended meanwhile.
+        with self.recording_write(lambda: _grown_region(old, tuple(map(max, new, self.shape)))):
             shape = self.stored.append(block, axis)
         self._block_written(block)
         return shape
@@ -460,17 +460,27 @@ class ImageArray(ZarrSurface):
         self.node_path.store_handle.require_writable(action, self.path)
 
 
-def _whole(shape: Shape) -> Bounds:
+def _whole_region(shape: Shape) -> Bounds:
     return (0,) * len(shape), shape
 
 
-def _beyond(old: Shape, new: Shape) -> Bounds | None:
-    """Return the region by which an array grew along one axis; all of it for other changes, None for none."""
+def _grown_region(old: Shape, new: Shape) -> Bounds | None:
+    """Return the region by which an array grew along one axis.
+
+    After other changes the whole array, and None for equal shapes.
+
+    >>> _grown_region((2, 8), (3, 8)), _grown_region((2, 8), (2, 8))
+    (((2, 0), (3, 8)), None)
+    """
     if old == new:
         return None
-    grown = [axis for axis, (a, b) in enumerate(zip(old, new, strict=True)) if a < b]
-    if len(grown) != 1:
-        return _whole(new)
+    grown_axes = [
+        axis
+        for axis, (old_length, new_length) in enumerate(zip(old, new, strict=True))
+        if old_length < new_length
+    ]
+    if len(grown_axes) != 1:
+        return _whole_region(new)
     start = [0] * len(new)
-    start[grown[0]] = old[grown[0]]
+    start[grown_axes[0]] = old[grown_axes[0]]
     return tuple(start), new

@@ -173,7 +173,7 @@ class LabelImage(Position):
         executor: Executor | None = None,
         progress: Progress | bool | None = None,
     ) -> pd.DataFrame:
-        """Measure every label by ``regionprops_table`` of scikit-image, part by part, in bounded memory.
+        """Measure every label by ``regionprops_table`` of scikit-image, one region at a time, in bounded memory.
 
         Parameters
         ----------
@@ -282,7 +282,7 @@ class LabelImage(Position):
         """
         if method not in ("mode", "stride"):
             raise InvalidArgumentError(
-                f"A pyramid of labels is made with 'mode' or 'stride', not {method!r}: others make new labels."
+                f"A pyramid of labels is computed with 'mode' or 'stride', not {method!r}: others create new labels."
             )
         super().compute_pyramid(
             levels,
@@ -334,9 +334,9 @@ class Labels(RenamesMembers):
         change_record(self, change_if_listed, listing)
 
     def _listed_and_hidden(self, *, confirm_missing: bool = False) -> tuple[list[str], str | None]:
-        """Return the listed names, and the name to leave out of an image that is being renamed, if any.
+        """Return the listed names, and the name to hide of an image that is being renamed, if any.
 
-        Until a rename is finished, its image may be stored under the old name, the new one, or both.
+        Until a rename is finished, the image may be stored under the old name, the new one, or both.
         """
         if self.documents.kind(self.path, confirm_missing=confirm_missing) is None:
             return [], None
@@ -388,16 +388,16 @@ class Labels(RenamesMembers):
         """
         name = self._checked_key(key)
         if name not in self._all_names():
-            first, _, rest = name.partition("/")
-            if rest and first in self._all_names():
-                return cast("LabelImage", self[first][rest])
+            image, _, below = name.partition("/")
+            if below and image in self._all_names():
+                return cast("LabelImage", self[image][below])
             raise self.missing_error(name)
         return self._open_listed(LabelImage, name)
 
     def __setitem__(self, key: int | str, value: Any) -> None:
         """Create a label image with default settings."""
         if value is None:
-            raise WrongTypeError(f"The labels {key!r} are an array, not None. `create` makes empty ones.")
+            raise WrongTypeError(f"The labels {key!r} are an array, not None. `create` creates empty labels.")
         self.create(self._checked_key(key), value)
 
     def __delitem__(self, key: int | str) -> None:
@@ -408,7 +408,7 @@ class Labels(RenamesMembers):
         from lamella.ops.labels import delete_label
 
         self.require_writable(f"delete the labels {key!r}")
-        delete_label(self, self._deleted_key(key))
+        delete_label(self, self._key_to_delete(key))
 
     def create(
         self,

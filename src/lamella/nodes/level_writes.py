@@ -1,8 +1,9 @@
 """Record writes: which lower levels of an image they made stale, and which regions a failed write left unfinished.
 
-The first write of a store handle to level 0 adds its random name to the image's document: while it is there, all lower
-levels count as stale. Closing the store replaces it by the written regions. If the stamp of the document changed before
-a write, another process may have computed the levels, and the name is added again.
+Each store handle has a random writer name, such as "5f3c9a01". Its first write to level 0 adds the name to the image's
+document: while it is there, all lower levels count as stale. Closing the store replaces the name by the written
+regions, such as ``((0, 0), (512, 512))``, so that only these are computed again. If the stamp of the document changed
+before a write, another process may have computed the levels, and the name is added again.
 """
 
 from __future__ import annotations
@@ -54,15 +55,15 @@ class _WrittenArray:
     is_level_0: bool = False
     """Whether the array is the finest of several levels."""
     is_named: bool = False
-    """Whether the document has this writer's name."""
+    """Whether the document has the writer name of this handle."""
     regions: tuple[Bounds, ...] = field(default=())
-    """Regions that were written since then."""
+    """Regions that were written since the name was added."""
     level: str = ""
     """Path of the array in the image."""
     unwritten: tuple[Bounds, ...] = ()
     """Unwritten regions of a lower level that was created empty."""
     is_recorded: bool = True
-    """Whether the document has the same unwritten regions."""
+    """Whether the document has the same unwritten regions as `unwritten`."""
 
 
 class LevelWrites:
@@ -70,7 +71,7 @@ class LevelWrites:
 
     def __init__(self, store_handle: StoreHandle) -> None:
         self._store_handle = store_handle
-        self._name = uuid4().hex[:8]
+        self._writer_name = uuid4().hex[:8]
         self._lock = RLock()
         self._arrays: dict[str, _WrittenArray] = {}
 
@@ -117,11 +118,11 @@ class LevelWrites:
                 array.regions = add_region(array.regions, written)
 
     def _find_image(self, path: str, array: _WrittenArray | None) -> _WrittenArray:
-        """Find the image of an array, and whether the array is its level 0."""
+        """Find the image of an array, and whether the array is its level 0; `array` is what was known of it."""
         documents = self._store_handle.documents
-        parts = path.split("/")
-        for count in range(len(parts) - 1, max(-1, len(parts) - 1 - _MAX_GROUPS_ABOVE), -1):
-            image, level = "/".join(parts[:count]), "/".join(parts[count:])
+        names = path.split("/")
+        for depth in range(len(names) - 1, max(-1, len(names) - 1 - _MAX_GROUPS_ABOVE), -1):
+            image, level = "/".join(names[:depth]), "/".join(names[depth:])
             try:
                 stored, stamp = documents.stored_group(image)
             except NodeNotFoundError:
@@ -133,7 +134,7 @@ class LevelWrites:
                     return _WrittenArray(image, stamp)
                 continue
             stale = read_stale(attributes)
-            # Levels that are being computed are not listed yet.
+            # An image whose first lower levels are being computed lists level 0 only.
             if not any(paths[0] == level and (len(paths) > 1 or stale.unlisted) for paths in levels):
                 unwritten, is_recorded = stale.unwritten_of(level), True
                 if array is not None and not array.is_recorded:
@@ -142,18 +143,18 @@ class LevelWrites:
                         False,
                     )
                 return _WrittenArray(image, stamp, level=level, unwritten=unwritten, is_recorded=is_recorded)
-            named = stale.has_writer(self._name)
+            is_named = stale.has_writer(self._writer_name)
             # Without the name, another process has computed the levels again.
-            regions = array.regions if array is not None and named else ()
-            return _WrittenArray(image, stamp, True, named, regions)
+            regions = array.regions if array is not None and is_named else ()
+            return _WrittenArray(image, stamp, True, is_named, regions)
         return _WrittenArray(None, None)
 
     def _name_in_document(self, array: _WrittenArray) -> None:
-        """Add this writer's name to the image's document, if it is missing."""
+        """Add the writer name to the image's document, if it is missing."""
         if array.is_named or array.image is None:
             return
         _, array.stamp = self._store_handle.documents.edit_group(
-            array.image, lambda old: with_stale(old, read_stale(old).with_writer(self._name))
+            array.image, lambda old: with_stale(old, read_stale(old).with_writer(self._writer_name))
         )
         array.is_named = True
 
@@ -163,7 +164,7 @@ class LevelWrites:
         multiscales: Any = self._store_handle.version.ome(attributes).get("multiscales")
         for image in multiscales if isinstance(multiscales, list) else []:
             datasets = image.get("datasets") if isinstance(image, dict) else None
-            paths = [item.get("path") for item in datasets or [] if isinstance(item, dict)]
+            paths = [dataset.get("path") for dataset in datasets or [] if isinstance(dataset, dict)]
             if paths and all(isinstance(path, str) for path in paths):
                 levels.append([str(path) for path in paths])
         return levels
@@ -174,20 +175,22 @@ class LevelWrites:
         return stamp is not None and stamp == array.stamp
 
     def settle(self, image: str | None = None) -> None:
-        """Replace the writer's name by the written regions in the document of an image; of all by default.
+        """Replace the writer name by the written regions in the document of an image; by default of all images.
 
-        The next write starts again. Images that are deleted, or not writable any more, are skipped.
+        The next write adds the name again. Images that are deleted or not writable are skipped.
         """
         with self._lock:
-            chosen = {
+            arrays = {
                 path: array for path, array in self._arrays.items() if image is None or array.image == image
             }
-            for path, array in chosen.items():
+            for path, array in arrays.items():
                 del self._arrays[path]
                 if array.image is None or (array.is_recorded and not array.is_named):
                     continue
                 edit = (
-                    _record_regions(self._name, array.regions) if array.is_named else _record_unwritten(array)
+                    _record_regions(self._writer_name, array.regions)
+                    if array.is_named
+                    else _record_unwritten(array)
                 )
                 try:
                     self._store_handle.documents.edit_group(array.image, edit)
@@ -209,13 +212,13 @@ def _record_unwritten(array: _WrittenArray) -> Callable[[JSONObject], JSONObject
     return edit
 
 
-def _record_regions(name: str, regions: tuple[Bounds, ...]) -> Callable[[JSONObject], JSONObject]:
+def _record_regions(writer_name: str, regions: tuple[Bounds, ...]) -> Callable[[JSONObject], JSONObject]:
     def edit(attributes: JSONObject) -> JSONObject:
         stale: StaleLevels = read_stale(attributes)
         # Without the name, the levels were computed after these writes, and include them.
         return (
-            with_stale(attributes, stale.without_writer(name, regions))
-            if stale.has_writer(name)
+            with_stale(attributes, stale.without_writer(writer_name, regions))
+            if stale.has_writer(writer_name)
             else attributes
         )
 
@@ -228,19 +231,20 @@ def marked_unless_finished(array: ImageArray, region: Bounds | None) -> Iterator
     try:
         yield
     except Exception as error:
-        inside = _inside(region, array.shape)
-        if inside is not None:
-            _mark(array, Unfinished(inside, clause(error)))
+        clipped = _clipped(region, array.shape)
+        if clipped is not None:
+            _mark(array, Unfinished(clipped, clause(error)))
         raise
     mark_finished(array, region)
 
 
-def _inside(region: Bounds | None, shape: tuple[int, ...]) -> Bounds | None:
-    """Clip a region to the shape of an array, which a failed write does not grow."""
+def _clipped(region: Bounds | None, shape: tuple[int, ...]) -> Bounds | None:
+    """Return the part of a region in the array, which a failed append did not grow; None if it is empty."""
     if region is None:
         return None
     stop = tuple(map(min, region[1], shape))
-    return (region[0], stop) if all(a < b for a, b in zip(region[0], stop, strict=True)) else None
+    is_empty = any(start >= end for start, end in zip(region[0], stop, strict=True))
+    return None if is_empty else (region[0], stop)
 
 
 def _mark(array: ImageArray, region: Unfinished) -> None:
@@ -248,7 +252,7 @@ def _mark(array: ImageArray, region: Unfinished) -> None:
     try:
         documents.edit_array_attributes(array.path, lambda old: with_unfinished(old, region))
     except (LamellaError, OSError):
-        return  # the caller raises the first error
+        return  # the caller raises the error of the write
 
 
 def mark_finished(array: ImageArray, region: Bounds | None) -> None:

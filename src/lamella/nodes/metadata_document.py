@@ -1,8 +1,11 @@
 """A metadata document as a model: read once, edited by pure functions, saved as a whole.
 
 The documents of a plate are nearly equal, and most are only read. So nodes with equal documents share one model for
-reading, and a node gets its own model when its user may change it. `read_part` parses a part of a document, with errors
-that name the node.
+reading (a plate with 384 equal fields parses one model), and a node gets its own model when its user may change it
+(``position.metadata``). `read_part` parses a part of a document, with errors that name the node.
+
+A document is settled if its model depends on the attributes alone. While a member is being renamed, replaced or
+appended, the model also depends on what is stored, so it is loaded again at each access.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from lamella.errors import MetadataError, NodeExistsError, NodeNotFoundError, clause
-from lamella.nodes.store_handle import naming
+from lamella.nodes.store_handle import errors_naming
 from lamella.spec.base import assign
 from lamella.store.metadata.json_document import StoredGroup
 
@@ -25,8 +28,8 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound="MetaModel")
 T = TypeVar("T")
 
-_UNKNOWN = object()
-"""Stamp of a document that was written and not read since; no other stamp is equal to it."""
+_UNKNOWN_STAMP = object()
+"""Stamp of a document that was written and not read since; no stamp of a store is equal to it."""
 
 
 class MetadataDocument(Generic[M]):
@@ -38,14 +41,15 @@ class MetadataDocument(Generic[M]):
         self._node = node
         self._node_path = node.node_path
         self._stored: StoredGroup | None = None
-        self._stamp: object = _UNKNOWN
+        self._stamp: object = _UNKNOWN_STAMP
         self._shared: M | None = None
         """The model of a settled document that was read, or the result of an edit."""
         self._own: M | None = None
-        """The model that was handed out to the user."""
+        """The model that the user got from `editable_model`, with his unsaved changes."""
         self._unchecked = False
+        """Whether the rules of the document have not been checked yet."""
         self.is_settled = True
-        """Whether the model depends on the attributes alone; otherwise it is loaded at each access."""
+        """Whether the model depends on the attributes alone; see the module."""
 
     # -- reading ----------------------------------------------------------------------------------------------
 
@@ -63,24 +67,24 @@ class MetadataDocument(Generic[M]):
             self._unchecked = False
         return model
 
-    def hand_out(self) -> M:
-        """Return the node's own model to a user, who may change it at any time."""
+    def editable_model(self) -> M:
+        """Return the node's own model, which the user may change at any time."""
         model = self.shared_model
         if self._own is None:
-            # Not loaded again: the document of an image without arrays does not store all of an edit's result.
+            # Copied, not read: the document of an image without arrays does not contain all results of an edit.
             self._own = model.copied()
         return self._own
 
-    def derived(self, derive: Callable[[M], T]) -> T:
-        """Return a function's result for the `shared_model`; nodes that share the model share the result."""
+    def cached_result(self, compute: Callable[[M], T]) -> T:
+        """Return `compute(shared_model)`; nodes that share the model share the result."""
         model = self.shared_model
         if self._own is not None:
-            return derive(model)
-        # By identity of the shared model: the result of an edit differs from the models of other nodes.
+            return compute(model)
+        # The cached result is of this model object: after an edit, other nodes with the old document have another one.
         results = self._read_group.derived
-        cached: tuple[M, T] | None = results.get(derive)
+        cached: tuple[M, T] | None = results.get(compute)
         if cached is None or cached[0] is not model:
-            cached = results[derive] = model, derive(model)
+            cached = results[compute] = model, compute(model)
         return cached[1]
 
     @property
@@ -89,8 +93,8 @@ class MetadataDocument(Generic[M]):
         return self._stored
 
     @property
-    def content(self) -> StoredGroup | None:
-        """The document as it was last read; None if the user has an own model, or it was edited since."""
+    def unedited(self) -> StoredGroup | None:
+        """The document as it was last read; None if the user got an own model, or the document was edited since."""
         stored = self._stored
         return None if stored is None or not stored.data or self._own is not None else stored
 
@@ -116,7 +120,7 @@ class MetadataDocument(Generic[M]):
 
     def _is_unchanged(self) -> bool:
         """Return whether the document is unchanged; unknown in a writable store without stamps."""
-        if self._stamp is _UNKNOWN or not self.is_settled:
+        if self._stamp is _UNKNOWN_STAMP or not self.is_settled:
             return False
         store_handle = self._node_path.store_handle
         stamp = store_handle.documents.stamp(self._node_path.path)
@@ -126,10 +130,10 @@ class MetadataDocument(Generic[M]):
         """Return the model, read again unless it has unsaved changes."""
         if self._own is not None and self._is_edited():
             return self._own
-        self._stamp = _UNKNOWN
+        self._stamp = _UNKNOWN_STAMP
         return self.shared_model
 
-    def adopt(self, stored: StoredGroup, stamp: object = _UNKNOWN) -> None:
+    def adopt(self, stored: StoredGroup, stamp: object = _UNKNOWN_STAMP) -> None:
         """Adopt a document that was just read, with its stamp, or that this process just wrote."""
         self._set_stored(stored, stamp)
         self._unchecked = True
@@ -170,38 +174,41 @@ class MetadataDocument(Generic[M]):
         change: Callable[[M], M],
         *,
         before_write: Callable[[], object] | None = None,
-        same: Hashable = None,
-        beside: Callable[[JSONObject], JSONObject] | None = None,
+        change_key: Hashable = None,
+        edit_attributes: Callable[[JSONObject], JSONObject] | None = None,
     ) -> M:
         """Apply a pure function to the newest model, and save the result with unsaved changes in one atomic write.
 
-        ``before_write`` is called when the new document is ready; it creates arrays that the document lists. ``same``
-        names the change: changes with equal names have equal results for equal models, and are computed once for all
-        nodes with one document. ``beside`` changes attributes outside of the model in the same write, for unnamed
-        changes. Raises MetadataError if there are unsaved changes and the document was changed elsewhere, or if they
-        break a rule.
+        ``before_write`` is called when the new document is ready; it creates arrays that the document lists.
+
+        With a ``change_key``, such as ("add_dataset", "0", "<u2"), the result is computed once for all nodes with equal
+        documents: a change with an equal key must have an equal result. ``edit_attributes`` changes attributes outside
+        of the model in the same write, for changes without a key.
+
+        Raises MetadataError if there are unsaved changes and the document was changed elsewhere, or if they break a
+        rule.
         """
-        prepare = before_write or (lambda: None)
-        if same is not None and self._write_prepared(change, same, prepare):
+        create_arrays = before_write or (lambda: None)
+        if change_key is not None and self._write_prepared(change, change_key, create_arrays):
             return self.last_shared_model
         results: list[M] = []
 
-        def apply(fresh: JSONObject) -> JSONObject:
-            node, base = self._node, self._base(fresh)
-            if base is self._own:
-                node._refuse(fresh, node._dump(base, fresh), base)
-            model = self.changed(change, base)
+        def apply(stored: JSONObject) -> JSONObject:
+            node, newest = self._node, self._newest_model(stored)
+            if newest is self._own:
+                node._check_edit(stored, node._dump(newest, stored), newest)
+            model = self.apply_change(change, newest)
             results.append(model)
-            attributes = node._dump(model, fresh, trusted=self._own is None)
-            if beside is not None:
-                attributes = beside(attributes)
-            prepare()
+            attributes = node._dump(model, stored, trusted=self._own is None)
+            if edit_attributes is not None:
+                attributes = edit_attributes(attributes)
+            create_arrays()
             return attributes
 
         documents = self._node_path.store_handle.documents
         attributes, stamp = documents.edit_group(self._node_path.path, apply)
         # Without stamps, the next access reads the document again.
-        self._set_stored(StoredGroup(b"", attributes), _UNKNOWN if stamp is None else stamp)
+        self._set_stored(StoredGroup(b"", attributes), _UNKNOWN_STAMP if stamp is None else stamp)
         self._shared = results[-1]
         if self._own is None:
             return results[-1]
@@ -209,49 +216,50 @@ class MetadataDocument(Generic[M]):
         return self._own
 
     def _write_prepared(
-        self, change: Callable[[M], M], same: Hashable, before_write: Callable[[], object]
+        self, change: Callable[[M], M], change_key: Hashable, before_write: Callable[[], object]
     ) -> bool:
         """Write a change whose result is cached; False if the document has changed since it was read."""
-        stored, documents = self.content, self._node_path.store_handle.documents
+        stored, documents = self.unedited, self._node_path.store_handle.documents
         if stored is None:
             return False
         model = self.last_shared_model
 
         def prepare() -> tuple[M, StoredGroup]:
-            attributes = self._node._dump(self.changed(change, model), stored.attributes, trusted=True)
+            attributes = self._node._dump(self.apply_change(change, model), stored.attributes, trusted=True)
             return model, documents.prepared(self._node_path.path, attributes, stored)
 
         # The cached value keeps the model alive, so that no other object can get the same id.
-        _, new = stored.get_or_make((id(model), same), prepare)
+        _, new = stored.get_or_make((id(model), change_key), prepare)
         if not documents.swap_group(self._node_path.path, stored, new, before_write):
             return False
-        self._set_stored(new, _UNKNOWN)
+        self._set_stored(new, _UNKNOWN_STAMP)
         return True
 
-    def _base(self, fresh: JSONObject) -> M:
+    def _newest_model(self, stored: JSONObject) -> M:
+        """Return the model of the attributes as they are stored now, with the user's unsaved changes."""
         current = self._shared if self._own is None else self._own
         if current is None or self._stored is None:
-            return self._node._load(fresh)
+            return self._node._load(stored)
         attributes = self._stored.attributes
-        if fresh == attributes:
+        if stored == attributes:
             return current
-        if not fresh:  # attributes of Zarr v2 are a file that may be missing
+        if not stored:  # attributes of Zarr v2 are a file that may be missing
             raise NodeNotFoundError(
                 f"The metadata of {self._name} cannot be edited: they were there before, and are missing now. Another "
                 "program removed them, or the service did not return them. Open the node again, and repeat the call."
             )
         if self._is_edited():
-            if self._node._load(fresh) == self._node._load(attributes):
+            if self._node._load(stored) == self._node._load(attributes):
                 return current  # only attributes outside of the model were changed
             raise MetadataError(
                 f"The metadata of {self._name} has unsaved changes, and the document was changed elsewhere since it "
                 "was read. Open the node again, repeat the change and call dump_meta()."
             )
-        return self._node._load(fresh)
+        return self._node._load(stored)
 
-    def changed(self, change: Callable[[M], M], model: M) -> M:
+    def apply_change(self, change: Callable[[M], M], model: M) -> M:
         """Return the result of a change for a model; an error names the node."""
-        with naming(self._node.node_path):
+        with errors_naming(self._node.node_path):
             try:
                 return change(model)
             except (MetadataError, NodeNotFoundError, NodeExistsError) as error:
@@ -264,12 +272,15 @@ class MetadataDocument(Generic[M]):
         return str(self._node_path)
 
     def save(self) -> None:
-        """Save the model."""
+        """Save the model with the unsaved changes."""
         self.edit(lambda model: model)
 
 
 def read_part(node_path: NodePath, kind: type[M], attributes: JSONObject) -> M | None:
-    """Parse a part of a group's attributes; None if they have no such part, `MetadataError` if it is invalid."""
+    """Parse one kind of metadata in a group's attributes, such as `PlateMeta`; None if they have none.
+
+    Raises `MetadataError`, which names the node, for invalid metadata.
+    """
     try:
         return node_path.store_handle.version_of(attributes).load(kind, attributes)
     except MetadataError as error:
@@ -290,7 +301,7 @@ def stored_ome(node_path: NodePath) -> JSONObject:
 
 
 def unreadable(node_path: object, error: MetadataError) -> MetadataError:
-    """Return the error of an invalid part as the error of its node."""
+    """Return an error about metadata as an error that names the node and what to do."""
     return MetadataError(
         f"The metadata of {node_path} cannot be used: {clause(error)}. lamella.validate() lists all that is "
         "wrong, repair() fixes what can be fixed without guessing."

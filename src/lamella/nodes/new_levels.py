@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lamella.errors import InvalidArgumentError, MetadataError, NodeNotFoundError
 from lamella.nodes.labels import LabelImage, Labels
 from lamella.nodes.metadata_document import stored_ome
-from lamella.nodes.reporting import facts_of
+from lamella.nodes.reporting import array_facts
 from lamella.nodes.store_handle import NodePath
 from lamella.spec import edits
 from lamella.spec.rules import Finding, check_arrays
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 _RULES = frozenset(["MS-05", "MS-07", "LB-05"])
-"""Rules that an additional level can break; other code checks that it fits the axes."""
+"""Rules that an additional level can break; `PositionArrays._check_new_array` checks that it fits the axes."""
 
 
 def broken_by_level(
@@ -35,16 +35,16 @@ def broken_by_level(
     array: ArrayMeta,
     transform: Sequence[TransformationMeta] | None,
 ) -> Finding | None:
-    """Return the finding for a MUST that the image satisfies, and would break with one more level; else None."""
+    """Return the finding for a MUST that one more level would break, and that the image satisfies now; else None."""
     paths = meta.multiscales[0].get_dataset_paths()
     if not paths or key in paths or position.store_handle.version.name not in VERSION_TRAITS:
         return None
     facts: dict[str, ArrayFacts] = {}
     for path in paths:
         with suppress(NodeNotFoundError, MetadataError):  # missing levels are not compared
-            facts[path] = facts_of(position.documents.array(position.node_path.child(path).path))
+            facts[path] = array_facts(position.documents.array(position.node_path.child(path).path))
     attributes = position.document.last_attributes
-    finding = broken_among(position, meta, attributes, facts, key, facts_of(array), transform)
+    finding = broken_among(position, meta, attributes, facts, key, array_facts(array), transform)
     return finding or broken_labels(position, len(paths))
 
 
@@ -57,12 +57,12 @@ def broken_among(
     array: ArrayFacts,
     transform: Sequence[TransformationMeta] | None,
 ) -> Finding | None:
-    """Return the finding for a MUST that some levels satisfy, and would break with one more level; else None."""
+    """Return the finding for a MUST that one more level would break, and that `levels` satisfy; else None."""
     version, kind = position.store_handle.version, position._kinds[-1]
     if version.name not in VERSION_TRAITS:
         return None
 
-    def broken(meta: ImagesMeta, arrays: Mapping[str, ArrayFacts]) -> dict[str, Finding]:
+    def broken_musts(meta: ImagesMeta, arrays: Mapping[str, ArrayFacts]) -> dict[str, Finding]:
         findings = check_arrays(kind, version.dump(meta, attributes), version.name, arrays)
         return {
             finding.rule: finding
@@ -70,8 +70,8 @@ def broken_among(
             if finding.rule in _RULES and finding.level == "MUST"
         }
 
-    before = broken(meta, levels)
-    after = broken(edits.add_dataset(meta, key, transform), {**levels, key: array})
+    before = broken_musts(meta, levels)
+    after = broken_musts(edits.add_dataset(meta, key, transform), {**levels, key: array})
     return next((finding for rule, finding in after.items() if rule not in before), None)
 
 
@@ -95,23 +95,23 @@ def broken_labels(position: Position, levels: int) -> Finding | None:
         image = NodePath(position.store_handle, above)
         if folder != "labels" or position.documents.kind(above) != "group":
             return None
-        count = _levels_of(image)
-        found = f"its image has {count} levels"
-        return Finding("LB-04", "MUST", position.path, (), found) if count == levels else None
+        count = _level_count(image)
+        problem = f"its image has {count} levels"
+        return Finding("LB-04", "MUST", position.path, (), problem) if count == levels else None
     labels_path = position.node_path.child("labels")
     if position.documents.kind(labels_path.path) != "group":
         return None
     labels = Labels(labels_path, False)
     for name in labels:
         if len(labels[name].dataset_paths) == levels:
-            found = f"the label image {describe(name)} has {levels} levels"
-            return Finding("LB-04", "MUST", position.path, (), found)
+            problem = f"the label image {describe(name)} has {levels} levels"
+            return Finding("LB-04", "MUST", position.path, (), problem)
     return None
 
 
-def _levels_of(image: NodePath) -> int:
+def _level_count(image: NodePath) -> int:
     """Return the number of levels of an image."""
-    entries = stored_ome(image).get("multiscales")
-    first = entries[0] if isinstance(entries, list) and entries else None
-    listed = first.get("datasets") if isinstance(first, dict) else None
-    return len(listed) if isinstance(listed, list) else 0
+    multiscales = stored_ome(image).get("multiscales")
+    first = multiscales[0] if isinstance(multiscales, list) and multiscales else None
+    datasets = first.get("datasets") if isinstance(first, dict) else None
+    return len(datasets) if isinstance(datasets, list) else 0

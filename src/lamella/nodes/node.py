@@ -1,7 +1,4 @@
-"""The base classes of nodes: a group of a store as a mapping of names to members, with a model of its metadata.
-
-`missing` returns the error for a missing member: it lists the existing members, and suggests the nearest name.
-"""
+"""The base classes of nodes: a group of a store as a mapping of names to members, with a model of its metadata."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ from lamella.errors import (
     nearest,
 )
 from lamella.nodes.metadata_document import MetadataDocument, stored_ome
-from lamella.nodes.reporting import check_document, refuse_broken
+from lamella.nodes.reporting import check_document, check_edit
 from lamella.nodes.store_handle import NodePath
 from lamella.spec.axes import axes_from
 from lamella.store.keys import is_document_name, is_private, join
@@ -74,7 +71,8 @@ class NGFFNode(Mapping[str, Any]):
     parse_meta
         Read and check the metadata now, so that a damaged node raises MetadataError here and not later.
     channel_names, axes
-        For a node that has none yet; the axes by default T, C, Z, Y, X.
+        Channels and axes of images that are created in a node without images; by default no channels, and the axes T,
+        C, Z, Y, X.
     overwriting_creation
         Replace an existing member on creation instead of raising an error.
 
@@ -90,7 +88,7 @@ class NGFFNode(Mapping[str, Any]):
     """
 
     def __new__(cls, *arguments: Any, **options: Any) -> Self:  # noqa: D102 (described by the class)
-        # Not in __init__, whose own TypeError would name an internal base class.
+        # In __init__, Python would raise a TypeError first, which names an internal base class.
         if options and not options.keys() <= (parameters := _options(cls)):
             check_options(f"{cls.__name__}()", options, parameters)
         return super().__new__(cls)
@@ -104,8 +102,8 @@ class NGFFNode(Mapping[str, Any]):
         overwriting_creation: bool = False,
     ) -> None:
         self.node_path = NodePath.of(group)
-        self._given_channels = None if channel_names is None else [str(name) for name in channel_names]
-        self._given_axes = None if axes is None else axes_from(axes)
+        self._default_channels = None if channel_names is None else [str(name) for name in channel_names]
+        self._default_axes = None if axes is None else axes_from(axes)
         self._overwriting_creation = overwriting_creation
         if parse_meta:
             self._parse_meta()
@@ -167,7 +165,7 @@ class NGFFNode(Mapping[str, Any]):
         return node_html(self)
 
     def _summary(self) -> str:
-        """Return the part of the repr after class, path and version."""
+        """Return the text of the repr after class, path and version."""
         return ""
 
     def _state(self) -> str:
@@ -208,7 +206,7 @@ class NGFFNode(Mapping[str, Any]):
     def channel_names(self) -> list[str]:
         """Names of the channels, in the order of the channel axis; of several images those of the first."""
         first = self._first_position()
-        return list(self._given_channels or []) if first is None else first.channel_names
+        return list(self._default_channels or []) if first is None else first.channel_names
 
     @property
     def axes(self) -> list[AxisMeta]:
@@ -216,7 +214,7 @@ class NGFFNode(Mapping[str, Any]):
         first = self._first_position()
         if first is not None:
             return first.axes
-        return list(self._given_axes or self.store_handle.version.default_axes())
+        return list(self._default_axes or self.store_handle.version.default_axes())
 
     def _first_position(self) -> Position | None:
         """Return the first image of a node with several; None without images."""
@@ -272,7 +270,7 @@ class NGFFNode(Mapping[str, Any]):
 
         Raises NodeNotFoundError (a KeyError) if it does not exist.
         """
-        name = self._deleted_key(key)
+        name = self._key_to_delete(key)
         self.require_writable(f"delete {name!r}")
         member = self.node_path.child(name)
         if self.documents.kind(member.path) is None:
@@ -290,10 +288,10 @@ class NGFFNode(Mapping[str, Any]):
             raise NodeNotFoundError(f"Asked {self.node_path} for a member with an empty name.")
         return text
 
-    def _deleted_key(self, key: int | str) -> str:
-        """Check the key of a member to delete: documents and temporary files are not members."""
+    def _key_to_delete(self, key: int | str) -> str:
+        """Return the key of a member to delete; raise for documents and temporary files, which are not members."""
         name = self._checked_key(key)
-        if any(is_document_name(part) or is_private(part) for part in name.split("/")):
+        if any(is_document_name(folder) or is_private(folder) for folder in name.split("/")):
             raise self.missing_error(name)
         return name
 
@@ -303,8 +301,8 @@ class NGFFNode(Mapping[str, Any]):
             return kind(
                 self.node_path.child(key),
                 True,
-                self._given_channels,
-                self._given_axes,
+                self._default_channels,
+                self._default_axes,
                 self._overwriting_creation,
             )
         except NodeNotFoundError:
@@ -316,16 +314,37 @@ class NGFFNode(Mapping[str, Any]):
             return self._open(kind, key)
         except NodeNotFoundError:
             member = self.node_path.child(key)
-            lost = content_without_document(self.documents, member.path, "group")
+            explanation = content_without_document(self.documents, member.path, "group")
             raise MetadataError(
                 f"{self.node_path} lists the {kind.__name__.lower()} {key!r}, but nothing is stored at {member}."
-                if lost is None
-                else lost
+                if explanation is None
+                else explanation
             ) from None
 
     def missing_error(self, key: str) -> NodeNotFoundError:
-        """Return the error for a missing member, with the nearest names."""
-        return missing(self, key)
+        """Return the error for a missing member of the node, or of a node below it.
+
+        It lists the members that exist, and suggests the nearest name.
+        """
+        parent, names_found, names_missing = _follow_path(self, key.split("/"))
+        text = f"There is no member {key!r} in {self.node_path}."
+        if parent is None:
+            return NodeNotFoundError(f"{text} Nothing lies below the array {'/'.join(names_found)!r}.")
+        explanation = content_without_document(parent.documents, join(parent.path, names_missing[0]))
+        if explanation is not None:
+            return NodeNotFoundError(f"Cannot open {key!r} in {self.node_path}. {explanation}")
+        try:
+            members = parent._member_names()
+        except LamellaError as error:
+            return NodeNotFoundError(f"{text} Its members cannot be listed: {clause(error)}.")
+        subject = f"{'/'.join(names_found)!r} has the members" if names_found else "Its members are"
+        suggestion = nearest(names_missing[0], members)
+        hint = (
+            ""
+            if suggestion is None
+            else f" Did you mean {'/'.join([*names_found, suggestion, *names_missing[1:]])!r}?"
+        )
+        return NodeNotFoundError(f"{text} {subject}: {first_of(members, _MAX_NAMES)}.{hint}")
 
     def group_keys(self) -> list[str]:
         """Return the names of all child groups, in natural order.
@@ -406,7 +425,7 @@ class NGFFNode(Mapping[str, Any]):
         >>> list(plate)
         ['A', 'B']
         """
-        self._end()
+        self._close_store()
         if self.documents.storage.has_own_changes:
             warnings.warn(
                 f"{self.store_handle.name} was closed with changes that were not committed; they are lost. Call "
@@ -449,7 +468,7 @@ class NGFFNode(Mapping[str, Any]):
         snapshot: str = self.documents.storage.commit(message, rebase=rebase)
         return snapshot
 
-    def _end(self) -> None:
+    def _close_store(self) -> None:
         if self.store_handle.writable:
             self.store_handle.writes.settle()
         self.store_handle.closed = True
@@ -466,7 +485,7 @@ class NGFFNode(Mapping[str, Any]):
         if error is None:
             self.close()
         else:
-            self._end()
+            self._close_store()
 
     def require_writable(self, action: str) -> None:
         """Raise for a store that is closed or open for reading."""
@@ -485,7 +504,7 @@ class ModelNode(NGFFNode, Generic[M]):
     if not TYPE_CHECKING:
         __init__ = (
             NGFFNode.__init__
-        )  # `inspect.signature` shows the first of __new__ and __init__ among the bases
+        )  # without this, `inspect.signature` shows the parameters of `Generic.__new__`
 
     @cached_property
     def document(self) -> MetadataDocument[M]:
@@ -501,7 +520,7 @@ class ModelNode(NGFFNode, Generic[M]):
         return self._load(stored.attributes)
 
     def _dump(self, meta: M, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
-        """Return the attributes to store, with unknown keys kept; a trusted model needs no validation."""
+        """Return the attributes to store; unknown keys stay. A trusted model needs no validation."""
         return self.store_handle.version_of(attributes).dump(meta, attributes, trusted=trusted)
 
     def _is_settled(self, attributes: JSONObject) -> bool:
@@ -513,10 +532,10 @@ class ModelNode(NGFFNode, Generic[M]):
         """Report rules that a document breaks."""
         check_document(self.node_path, stored, self._kinds)
 
-    def _refuse(self, before: JSONObject, after: JSONObject, meta: M) -> None:
-        """Raise for edited metadata that breaks a rule which the stored document satisfies."""
+    def _check_edit(self, before: JSONObject, after: JSONObject, meta: M) -> None:
+        """Raise for edited metadata that break a rule which the stored document satisfies."""
         del meta
-        refuse_broken(self.node_path, before, after, self._kinds)
+        check_edit(self.node_path, before, after, self._kinds)
 
     def _adopt_document(self, stored: StoredGroup, stamp: object) -> None:
         self.document.adopt(stored, stamp)
@@ -528,9 +547,9 @@ class ModelNode(NGFFNode, Generic[M]):
     def metadata(self) -> M:
         """The metadata model; change it and call :meth:`dump_meta` to save.
 
-        The model is live: it, and each part of it that was kept, has the changes of methods such as `set_scale`.
+        The model stays current: methods such as `set_scale` also change the model that you got before.
         """
-        return self.document.hand_out()
+        return self.document.editable_model()
 
     def dump_meta(self) -> None:
         """Write the metadata model to the group's document, in one atomic write.
@@ -550,37 +569,21 @@ class ModelNode(NGFFNode, Generic[M]):
 
 
 _MAX_NAMES = 20
+"""Maximum number of members that the error for a missing one lists."""
 
 
-def missing(node: NGFFNode, key: str) -> NodeNotFoundError:
-    """Return the error for a missing member of a node, or of a node below it."""
-    parent, found_parts, other_parts = _deepest(node, key.split("/"))
-    if parent is None:
-        text = f"There is no member {key!r} in {node.node_path}."
-        return NodeNotFoundError(f"{text} Nothing lies below the array {'/'.join(found_parts)!r}.")
-    lost = content_without_document(parent.documents, join(parent.path, other_parts[0]))
-    if lost is not None:
-        return NodeNotFoundError(f"Cannot open {key!r} in {node.node_path}. {lost}")
-    text = f"There is no member {key!r} in {node.node_path}."
-    try:
-        names = parent._member_names()
-    except LamellaError as error:
-        return NodeNotFoundError(f"{text} Its members cannot be listed: {clause(error)}.")
-    whose = f"{'/'.join(found_parts)!r} has the members" if found_parts else "Its members are"
-    close = nearest(other_parts[0], names)
-    hint = "" if close is None else f" Did you mean {'/'.join([*found_parts, close, *other_parts[1:]])!r}?"
-    return NodeNotFoundError(f"{text} {whose}: {first_of(names, _MAX_NAMES)}.{hint}")
+def _follow_path(node: NGFFNode, names: list[str]) -> tuple[NGFFNode | None, list[str], list[str]]:
+    """Open nodes along a path until one is missing.
 
-
-def _deepest(node: NGFFNode, parts: list[str]) -> tuple[NGFFNode | None, list[str], list[str]]:
-    """Follow a path to its last existing node (None for an array); return the path to it and the rest."""
+    Returns the last node that exists (None for an array), the names up to it, and the names after it.
+    """
     parent = node
-    for number, part in enumerate(parts[:-1]):
+    for depth, name in enumerate(names[:-1]):
         try:
-            below = parent[part]
+            member = parent[name]
         except LamellaError:
-            return parent, parts[:number], parts[number:]
-        if not isinstance(below, NGFFNode):
-            return None, parts[: number + 1], parts[number + 1 :]
-        parent = below
-    return parent, parts[:-1], parts[-1:]
+            return parent, names[:depth], names[depth:]
+        if not isinstance(member, NGFFNode):
+            return None, names[: depth + 1], names[depth + 1 :]
+        parent = member
+    return parent, names[:-1], names[-1:]

@@ -1,8 +1,8 @@
 """Use the OME-XML that bioformats2raw stores beside the images of a collection; :mod:`lamella.spec.ome_xml` parses it.
 
-It supplies metadata that an image lacks, with one warning per store handle: channel names without an omero block, and
-the sizes of axes with scale 1 and no unit. Stored metadata are never replaced. Editing such an image stores the
-supplied values.
+It supplies metadata that an image lacks, with one warning per store handle: channel names of an image without an omero
+block, and the sizes of axes with scale 1 and no unit. It never replaces stored metadata. Editing such an image stores
+the supplied names and sizes.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from lamella.store.storage import Storage
 
 XML = "OME/METADATA.ome.xml"
-LARGEST = 256 * 2**20
-"""Limit of the XML in bytes: ten times the size for a plate with 100,000 planes."""
+MAX_XML_BYTES = 256 * 2**20
+"""Maximum size of the XML: ten times that of a plate with 100,000 planes."""
 
 
 @dataclass
 class OMEFile:
-    """The XML file of a collection, parsed at most once per store handle and version of the file."""
+    """The XML file of a collection, parsed at most once per store handle until the file changes."""
 
     collection: NodePath
     stamp: object
@@ -61,10 +61,10 @@ class OMEFile:
     def images(self) -> dict[str, OMEImage]:
         """Describe the images by path; raise `MetadataError` if the XML cannot be read."""
         if self._images is None:
-            root = parse_ome_xml(_data(self.collection), self.name)
+            root = parse_ome_xml(_read_xml(self.collection), self.name)
             described, series = describe_images(root, self.name), series_of(self.collection)
             if len(described) != len(series):
-                # Only the order connects images and XML (BF-07): after a deletion it would name the wrong image.
+                # Only the order connects images and XML (BF-07), and after a deletion it connects the wrong ones.
                 raise MetadataError(
                     f"{self.name} describes {len(described)} images, but the collection has {len(series)}: they cannot "
                     "be matched. Restore the missing images, or the list of series in OME."
@@ -104,8 +104,8 @@ class OMEXMLMethods(NGFFNode):
         """
         from lamella.adapters.ome_model import load_ome_types, ome_model
 
-        load_ome_types()  # before the file is read: what has to be installed comes first
-        return ome_model(_data(self.node_path), f"{self.node_path}/{XML}")
+        load_ome_types()  # first, so that the error about a missing library comes before one about the file
+        return ome_model(_read_xml(self.node_path), f"{self.node_path}/{XML}")
 
     def ome_images(self) -> dict[str, OMEImage]:
         """Return the name, acquisition time, channel names and physical sizes of each image in the OME-XML, by path.
@@ -127,51 +127,51 @@ class OMEXMLMethods(NGFFNode):
         >>> plate.ome_images()["A/1/0"].name, plate["A/1/0"].ome_image.acquired.isoformat()
         ('nuclei', '2026-03-01T09:30:00')
         """
-        xml_file = _file(self.node_path)
+        xml_file = _find_file(self.node_path)
         if xml_file is None:
-            raise _no_file(self.node_path)
+            raise _missing_file_error(self.node_path)
         return dict(xml_file.images())
 
 
-def _data(collection: NodePath) -> bytes:
+def _read_xml(collection: NodePath) -> bytes:
     storage, key = collection.store_handle.documents.storage, collection.child(XML).path
     size = storage.size(key)
     if size is None:
-        raise _no_file(collection)
-    if size > LARGEST:
+        raise _missing_file_error(collection)
+    if size > MAX_XML_BYTES:
         raise MetadataError(
-            f"{collection}/{XML} cannot be read: it has {size} bytes, and OME-XML of more than {LARGEST} is refused. "
-            "Open it with a program made for such files."
+            f"{collection}/{XML} cannot be read: it has {size} bytes, and OME-XML of more than {MAX_XML_BYTES} "
+            "is refused. Open it with a program made for such files."
         )
     data = storage.read(key)
     if data is None:
-        raise _no_file(collection)
+        raise _missing_file_error(collection)
     return data
 
 
-def _no_file(collection: NodePath) -> NodeNotFoundError:
+def _missing_file_error(collection: NodePath) -> NodeNotFoundError:
     return NodeNotFoundError(f"There is no {XML} in {collection}: no OME-XML was kept with its images.")
 
 
 def series_of(collection: NodePath) -> list[str]:
-    """Return the paths of the images of a collection, as its OME group lists them, or else by number."""
+    """Return the paths of the images of a collection: those that its OME group lists, or else "0", "1", ..."""
     documents, ome = collection.store_handle.documents, collection.child("OME")
     if documents.kind(ome.path) == "group":
-        listed = read_part(ome, Bioformats2RawMeta, documents.group(ome.path))
-        if listed is not None and listed.series is not None:
-            return listed.series
+        meta = read_part(ome, Bioformats2RawMeta, documents.group(ome.path))
+        if meta is not None and meta.series is not None:
+            return meta.series
     return list(_numbered(collection))
 
 
 def _numbered(collection: NodePath) -> Iterator[str]:
-    """Yield 0, 1, ... for the existing groups: the images of a collection that lists none."""
+    """Yield "0", "1", ... while groups of these names exist: the images of a collection that lists none."""
     number = 0
     while collection.store_handle.documents.kind(collection.child(str(number)).path) == "group":
         yield str(number)
         number += 1
 
 
-def _file(collection: NodePath) -> OMEFile | None:
+def _find_file(collection: NodePath) -> OMEFile | None:
     """Return the XML file of a collection, looked up once per store handle; None if missing."""
     files, storage = collection.store_handle.ome_files, collection.store_handle.documents.storage
     key = collection.child(XML).path
@@ -183,7 +183,7 @@ def _file(collection: NodePath) -> OMEFile | None:
     if storage.size(key) is not None:
         xml_file = OMEFile(collection, stamp)
         try:
-            data = _data(collection)
+            data = _read_xml(collection)
             xml_file.has_sizes, xml_file.has_names = (
                 b"PhysicalSize" in data or b"TimeIncrement" in data,
                 b"Name=" in data,
@@ -198,7 +198,7 @@ def _file_above(image: NodePath) -> tuple[OMEFile, str] | None:
     """Return the XML file of an image's collection, and the path of the image there; None if missing."""
     storage = image.store_handle.documents.storage
     if image.path:
-        xml_file = _file(NodePath(image.store_handle, ""))
+        xml_file = _find_file(NodePath(image.store_handle, ""))
         return None if xml_file is None else (xml_file, image.path)
     # An image that was opened directly: its collection is the folder above, its plate the third (row/column/field).
     for levels in (1, 3):
@@ -216,21 +216,21 @@ def _file_outside(storage: Storage, levels: int) -> OMEFile | None:
         documents = group_above(storage, levels, read_only=True)
         if documents is None:
             return None
-        return _file(NodePath(StoreHandle(documents, detect(documents.format, documents.group(""))), ""))
+        return _find_file(NodePath(StoreHandle(documents, detect(documents.format, documents.group(""))), ""))
     except LamellaError:
         return None
 
 
 def file_beside(image: NodePath) -> str | None:
     """Return the path of the XML file of an image's collection; None if missing."""
-    located = _file_above(image)
-    return None if located is None else located[0].name
+    file_and_path = _file_above(image)
+    return None if file_and_path is None else file_and_path[0].name
 
 
-def facts_of(image: NodePath) -> OMEImage | None:
+def described_image(image: NodePath) -> OMEImage | None:
     """Return an image's description in the OME-XML; None if missing."""
-    located = _file_above(image)
-    return None if located is None else located[0].images().get(located[1])
+    file_and_path = _file_above(image)
+    return None if file_and_path is None else file_and_path[0].images().get(file_and_path[1])
 
 
 def with_sizes(image: NodePath, meta: ImagesMeta) -> ImagesMeta:
@@ -240,37 +240,37 @@ def with_sizes(image: NodePath, meta: ImagesMeta) -> ImagesMeta:
             return meta
     except MetadataError:
         return meta  # reading the scale raises the error
-    located = _file_above(image)
-    if located is None:
+    file_and_path = _file_above(image)
+    if file_and_path is None:
         return meta
-    facts = _facts(*located, "physical sizes", located[0].has_sizes)
-    filled = meta if facts is None else fill_missing_sizes(meta, facts)
+    xml_file, path = file_and_path
+    described = _readable_image(xml_file, path, "physical sizes", xml_file.has_sizes)
+    filled = meta if described is None else fill_missing_sizes(meta, described)
     if filled is not meta:
-        located[0].warn_once(
-            "sizes", f"Images without physical sizes: those of {located[0].name} were taken."
-        )
+        xml_file.warn_once("sizes", f"Images without physical sizes: those of {xml_file.name} were used.")
     return filled
 
 
 def names_from_xml(image: NodePath, count: int) -> list[str]:
     """Return `count` channel names from the OME-XML; empty if it has another number of names, or none."""
-    located = _file_above(image)
-    if located is None:
+    file_and_path = _file_above(image)
+    if file_and_path is None:
         return []
-    facts = _facts(*located, "channel names", located[0].has_names)
-    names = () if facts is None else facts.channel_names
+    xml_file, path = file_and_path
+    described = _readable_image(xml_file, path, "channel names", xml_file.has_names)
+    names = () if described is None else described.channel_names
     if len(names) != count or not any(names):
         return []
-    located[0].warn_once("names", f"Images without channel names: those of {located[0].name} were taken.")
+    xml_file.warn_once("names", f"Images without channel names: those of {xml_file.name} were used.")
     return [name or f"channel_{index}" for index, name in enumerate(names)]
 
 
-def _facts(file: OMEFile, path: str, subject: str, has_facts: bool) -> OMEImage | None:
-    """Return an image's description in the OME-XML; None, with a warning, if it cannot be read."""
+def _readable_image(file: OMEFile, path: str, subject: str, has_subject: bool) -> OMEImage | None:
+    """Return an image's description in the OME-XML, if the XML has the subject; warn if it cannot be read."""
     try:
         if file.error:
             raise MetadataError(file.error)
-        return file.images().get(path) if has_facts else None
+        return file.images().get(path) if has_subject else None
     except LamellaError as error:
         file.warn_once("fault", f"Images without {subject}: {clause(error)}.")
     return None

@@ -1,6 +1,7 @@
-"""Open and create stores, for :mod:`lamella.nodes.open`; all arguments and the target are checked before any change.
+"""Open and create stores, for :mod:`lamella.nodes.open`; all arguments and the path are checked before any change.
 
-The class of a stored node is chosen by its document, never by its name (`node_class`).
+The document of a stored node decides its class, not its name: `node_class` returns `Plate` for attributes with the key
+"plate". A new store can have a token in its document until it is complete (`create_unfinished`).
 """
 
 from __future__ import annotations
@@ -79,44 +80,45 @@ def open_store(
     kwargs: dict[str, Any],
     creating: str | None = None,
 ) -> NGFFNode:
-    """Open or create a store; see :func:`lamella.open_ome_zarr`. ``creating`` is recorded in a new store."""
+    """Open or create a store; see :func:`lamella.open_ome_zarr`. ``creating`` is the token of an unfinished store."""
     _check_choices(layout, mode, durability, recheck)
     if cache_bytes is not None:
         cache_bytes = whole_number(cache_bytes, "The argument cache_bytes", 0)
-    channel_names, axes = _lists(channel_names, axes)
-    storage = _opened_storage(store_path, mode, durability, disable_path_checking, storage_options)
+    channel_names, axes = _as_lists(channel_names, axes)
+    storage = _open_checked_storage(store_path, mode, durability, disable_path_checking, storage_options)
     storage.cache_bytes = cache_bytes
     storage.trusted = {} if recheck == "open" and mode == "r" else None
     if mode in ("r", "r+", "a"):
         documents = Documents.open(storage)
         if documents is not None:
             return _open(documents, layout, mode, channel_names, axes, strict, kwargs)
-        row = _row_path(storage, strict) if layout == "auto" else None
-        if row is not None:
-            # Its folder may have no document at all, so there is nothing to parse.
+        row_path = _row_path(storage, strict) if layout == "auto" else None
+        if row_path is not None:
+            # The folder of a row may have no document, so there is nothing to parse.
             _check_options(Row, kwargs)
-            return Row(row, **{"parse_meta": False, "channel_names": channel_names, "axes": axes, **kwargs})
+            options = {"parse_meta": False, "channel_names": channel_names, "axes": axes, **kwargs}
+            return Row(row_path, **options)
     if mode in ("r", "r+") or (mode == "a" and layout == "auto"):
-        raise _not_there(storage, mode)
+        raise _not_found_error(storage, mode)
     spec = by_name(version)
     if layout in _LAYOUT_CLASSES:
         _check_options(_LAYOUT_CLASSES[layout], kwargs)
     _check_creation(layout, mode, channel_names, axes, storage)
-    occupied = _check_target(storage, mode, disable_path_checking)
+    has_content = _check_target(storage, mode, disable_path_checking)
     # Create the node and its first document before any change, so that invalid arguments change nothing.
     store_handle = StoreHandle(Documents.create(storage, spec.zarr_format), spec, strict=strict)
-    kind = _LAYOUT_CLASSES[layout]
+    node_type = _LAYOUT_CLASSES[layout]
     options = {**kwargs, "parse_meta": False, "channel_names": channel_names, "axes": axes}
-    node = kind(NodePath(store_handle, ""), **options)
-    first = with_creating(node._first_attributes(), creating)
-    document = store_handle.documents.prepared("", first)
+    node = node_type(NodePath(store_handle, ""), **options)
+    attributes = with_creating(node._first_attributes(), creating)
+    document = store_handle.documents.prepared("", attributes)
     if mode == "w":
-        if occupied:
+        if has_content:
             storage.delete("")
         with storage.reading_once(""):
-            store_handle.documents.put_groups({"": first}, is_new=True)
+            store_handle.documents.put_groups({"": attributes}, is_new=True)
             storage.note_created()
-    elif not _create_root(store_handle.documents, first, mode):  # another process created it meanwhile
+    elif not _create_root(store_handle.documents, attributes, mode):  # another process has created it
         return open_store(
             store_path, layout, mode, channel_names, axes, version, disable_path_checking, durability, strict,
             cache_bytes, recheck, storage_options, kwargs, creating,
@@ -126,7 +128,7 @@ def open_store(
 
 
 def create_unfinished(
-    target: StrPath | Store,
+    store_path: StrPath | Store,
     layout: Layout,
     mode: Mode,
     token: str | None,
@@ -135,57 +137,58 @@ def create_unfinished(
     axes: Sequence[AxisMeta],
     version: VersionName,
 ) -> Any:
-    """Create a store whose document has a token until it is complete; what an abandoned call left is replaced.
+    """Create a store whose document has a token until it is complete; replace the store of a call that was killed.
 
-    The token is a temporary name (`temporary_files`), or None where an incomplete store is elsewhere.
+    The token is a temporary name (`temporary_files`), which shows whether its process still runs. It is None for a
+    store that is moved to its path when it is complete.
     """
     options: dict[str, Any] = {"channel_names": channel_names, "axes": axes, "version": version}
     options |= {"disable_path_checking": False, "durability": "process", "strict": False, "cache_bytes": None}
     options |= {"recheck": "call", "storage_options": None, "kwargs": {}, "creating": token}
     try:
-        return open_store(target, layout, mode, **options)
+        return open_store(store_path, layout, mode, **options)
     except StoreExistsError:
-        if token is None or not _is_abandoned(open_storage(target)):
+        if token is None or not _is_abandoned_creation(open_storage(store_path)):
             raise
-    return open_store(target, layout, "w", **options)
+    return open_store(store_path, layout, "w", **options)
 
 
-def _is_abandoned(storage: Storage) -> bool:
-    """Whether a store is incomplete, and the call that created it has failed or was killed on this machine."""
+def _is_abandoned_creation(storage: Storage) -> bool:
+    """Whether a store has the token of a call that failed, or was killed on this machine."""
     for name in (V3.group, V2.attributes):
-        data = storage.read(name)
-        if data is not None:
-            document = parse_object(data, storage.name, name)
+        encoded = storage.read(name)
+        if encoded is not None:
+            document = parse_object(encoded, storage.name, name)
             attributes = document.get("attributes") if name == V3.group else document
             token = read_creating(attributes) if isinstance(attributes, dict) else None
             return token is not None and is_abandoned(token)
     return False
 
 
-def _opened_storage(
-    target: StrPath | Store,
+def _open_checked_storage(
+    store_path: StrPath | Store,
     mode: Mode,
     durability: Durability,
     follow_links: bool,
     storage_options: Mapping[str, Any] | None,
 ) -> Storage:
     storage = open_storage(
-        target,
+        store_path,
         read_only=mode == "r",
         fsync=durability == "fsync",
         follow_links=follow_links,
         storage_options=storage_options,
         must_exist=mode in ("r", "r+"),
     )
-    _check_storage(storage, target, mode, durability)
+    _check_storage(storage, store_path, mode, durability)
     return storage
 
 
-def _create_root(documents: Documents, first: JSONObject, mode: str) -> bool:
-    """Write the first document of a new store; False if mode "a" should open the store that another process created."""
+def _create_root(documents: Documents, attributes: JSONObject, mode: str) -> bool:
+    """Write the first document of a new store; False if another process created it and mode "a" should open it."""
     storage = documents.storage
     with storage.lock(""):
-        if Documents.open(storage) is None and documents.put_root(first):
+        if Documents.open(storage) is None and documents.put_root(attributes):
             storage.note_created()
             return True
     if mode == "a":
@@ -196,7 +199,7 @@ def _create_root(documents: Documents, first: JSONObject, mode: str) -> bool:
 
 
 def _check_options(kind: type[NGFFNode], options: dict[str, Any]) -> None:
-    """Raise where an option of `open_ome_zarr` belongs neither to it nor to the class of the node."""
+    """Raise for an option that neither `open_ome_zarr` nor the class of the node has."""
     if options:
         parameters = {*signature(open_ome_zarr).parameters, *signature(kind).parameters} - {"group", "kwargs"}
         check_options(f"open_ome_zarr() of a {kind.__name__}", options, parameters)
@@ -208,7 +211,7 @@ def _check_storage(storage: Storage, store_path: object, mode: str, durability: 
         storage.check_writable("")
     if (
         mode != "r" and storage.read_only and isinstance(store_path, str)
-    ):  # a web URL, not a read-only store object
+    ):  # a URL of a web server; a read-only store object raises later
         raise ReadOnlyError(
             f"Cannot open {storage.name} with mode {mode!r}: it can only be read. Use mode='r', or a copy."
         )
@@ -220,24 +223,24 @@ def _check_storage(storage: Storage, store_path: object, mode: str, durability: 
 
 
 def _check_choices(layout: str, mode: str, durability: str, recheck: str) -> None:
-    for name, value, choices in (
+    for name, choice, choices in (
         ("mode", mode, get_args(Mode)),
         ("layout", layout, get_args(Layout)),
         ("durability", durability, get_args(Durability)),
         ("recheck", recheck, get_args(Recheck)),
     ):
-        if value not in choices:
-            raise InvalidArgumentError(f"The argument {name} is one of {', '.join(choices)}, not {value!r}.")
+        if choice not in choices:
+            raise InvalidArgumentError(f"The argument {name} is one of {', '.join(choices)}, not {choice!r}.")
 
 
-def _lists(names: Any, axes: Any) -> tuple[Any, Any]:
+def _as_lists(names: Any, axes: Any) -> tuple[Any, Any]:
     """Return channel names and axes as lists; text stays text, and is checked later."""
     if names is not None and not isinstance(names, str):
         names = items_of(names, "The argument channel_names is a list of names")
     return names, None if axes is None else axes_from(axes)
 
 
-def _not_there(storage: Storage, mode: str) -> Exception:
+def _not_found_error(storage: Storage, mode: str) -> Exception:
     if isinstance(storage, LocalStorage) and os.path.isfile(storage.root):
         return MetadataError(f"Cannot open {storage.name}: it is a file, and an OME-Zarr store is a folder.")
     if (
@@ -251,10 +254,10 @@ def _not_there(storage: Storage, mode: str) -> Exception:
         )
     check_unfinished_copy(storage)
     if storage.exists(""):
-        if lost := without_metadata(storage):
-            return MetadataError(f"Cannot open {storage.name}: {lost}")
+        if explanation := without_metadata(storage):
+            return MetadataError(f"Cannot open {storage.name}: {explanation}")
         return MetadataError(
-            f"Cannot open {storage.name}: it has no Zarr metadata (zarr.json, .zgroup or .zarray), so it is no "
+            f"Cannot open {storage.name}: it has no Zarr metadata (zarr.json, .zgroup or .zarray), so it is not an "
             "OME-Zarr store. Give the path of the folder that contains them."
         )
     if mode == "a":
@@ -333,7 +336,7 @@ def _check_target(storage: Storage, mode: str, disable_path_checking: bool) -> b
 
 
 def _check_folder(root: str, mode: str) -> None:
-    """Raise for a file, and for mode "w" for a link: its target is never deleted, whatever the options."""
+    """Raise for a file; in mode "w" also for a symbolic link, because its target is never deleted."""
     if mode == "w-" and os.path.lexists(root):
         raise StoreExistsError(f"Cannot create {root}: it exists. Use mode='a' to open it, or another path.")
     if os.path.islink(root) and (mode == "w" or not os.path.exists(root)):
@@ -363,14 +366,14 @@ def _row_path(storage: Storage, strict: bool) -> NodePath | None:
 
 
 def _no_group_error(documents: Documents) -> MetadataError:
-    """Return the error for an array, or for a folder in the place of a metadata document."""
+    """Return the error for an array, and for a folder with the name of a metadata document."""
     name = documents.storage.name
     if documents.kind("") == "array":
         return MetadataError(f"{name} is an array, not a group. Open the image group above it.")
     folders = [file for file in METADATA_FILES if documents.storage.list(file)]
-    where = " and ".join(folders or METADATA_FILES[:1])
+    paths = " and ".join(folders or METADATA_FILES[:1])
     return MetadataError(
-        f"{name} has no readable metadata: {where} in it is a folder, and a metadata document is a file. Delete the "
+        f"{name} has no readable metadata: {paths} in it is a folder, and a metadata document is a file. Delete the "
         "folder, or restore the document from a copy."
     )
 
@@ -394,7 +397,7 @@ def _open(
             raise MetadataError(f"{error}{older}") from error
         raise
     if read_creating(stored.attributes) is not None:
-        stored, stamp = _incomplete(documents, mode, stored, stamp)
+        stored, stamp = _warn_incomplete(documents, mode, stored, stamp)
     attributes = stored.attributes
     try:
         spec = detect(documents.format, attributes)
@@ -407,9 +410,9 @@ def _open(
     if (
         stored_class is None
         and layout == "auto"
-        and (row := _row_path(documents.storage, strict)) is not None
+        and (row_path := _row_path(documents.storage, strict)) is not None
     ):
-        node_path, stored_class = row, Row
+        node_path, stored_class = row_path, Row
     layout_class = _LAYOUT_CLASSES.get(layout)
     if layout_class is not None and stored_class is not None and issubclass(stored_class, layout_class):
         layout_class = stored_class
@@ -423,7 +426,7 @@ def _open(
     if node_type is None:
         raise MetadataError(
             f"{name} is a Zarr group without OME-NGFF metadata: no multiscales, plate, well or collection. Its "
-            f"members are: {_some_members(documents)}.{_older_documents(documents)}{without_attributes(documents, '')}"
+            f"members are: {_first_members(documents)}.{_older_documents(documents)}{without_attributes(documents, '')}"
         )
     _check_options(node_type, kwargs)
     if documents.format == 3:
@@ -436,10 +439,10 @@ def _open(
     return node
 
 
-def _incomplete(
+def _warn_incomplete(
     documents: Documents, mode: str, stored: StoredGroup, stamp: Stamp | None
 ) -> tuple[StoredGroup, Stamp | None]:
-    """Warn of a store whose document has a token (`create_unfinished`), and return the document as it is kept."""
+    """Warn of a store that is not complete, and return its document; remove the token of a killed call if writable."""
     token = read_creating(stored.attributes)
     if mode != "r" and token is not None and is_abandoned(token):
         documents.edit_group("", lambda attributes: with_creating(attributes, None))
@@ -462,12 +465,12 @@ def _older_documents(documents: Documents) -> str:
     if not documents.has_older_documents():
         return ""
     return (
-        " Documents of Zarr v2 (.zattrs, .zgroup) lie beside this zarr.json, which counts before them: if the store "
-        "is OME-NGFF 0.4, delete zarr.json."
+        " Documents of Zarr v2 (.zattrs, .zgroup) lie beside this zarr.json, which hides them: if the store is "
+        "OME-NGFF 0.4, delete zarr.json."
     )
 
 
-def _some_members(documents: Documents) -> str:
+def _first_members(documents: Documents) -> str:
     if not documents.storage.can_list:
         return "unknown, because the store cannot list them"
     names = documents.storage.list("")
@@ -476,7 +479,7 @@ def _some_members(documents: Documents) -> str:
 
 
 def node_class(ome: JSONObject, node_path: NodePath) -> type[NGFFNode] | None:
-    """Return the class of a node with this OME part of its attributes; None if it is unknown.
+    """Return the class of a node with these OME attributes; None if it is unknown.
 
     A group without OME metadata directly below a plate may be one of its rows.
     """
@@ -489,7 +492,7 @@ def node_class(ome: JSONObject, node_path: NodePath) -> type[NGFFNode] | None:
 
     # The order matters: a converted plate is a collection too, a label image is an image too, and iohub lists the
     # label images in the document of their image.
-    kinds: dict[str, type[NGFFNode]] = {
+    classes: dict[str, type[NGFFNode]] = {
         "plate": Plate,
         "well": Well,
         "image-label": LabelImage,
@@ -499,10 +502,10 @@ def node_class(ome: JSONObject, node_path: NodePath) -> type[NGFFNode] | None:
         "bioformats2raw.layout": Collection,
     }
     if SceneMeta in node_path.store_handle.version.parts:
-        kinds["scene"] = Scene
-    for key, kind in kinds.items():
+        classes["scene"] = Scene
+    for key, node_type in classes.items():
         if key in ome:
-            return kind
+            return node_type
     if node_path.path and is_row_of_plate(node_path):
         return Row
     return None

@@ -91,8 +91,8 @@ class Plate(
         acquisitions: Sequence[AcquisitionMeta] | None = None,
         overwriting_creation: bool = False,
     ) -> None:
-        self._given_name = plate_name
-        self._given_acquisitions = None if acquisitions is None else items_of(acquisitions, _ACQUISITIONS)
+        self._new_name = plate_name
+        self._new_acquisitions = None if acquisitions is None else items_of(acquisitions, _ACQUISITIONS)
         super().__init__(group, parse_meta, channel_names, axes, overwriting_creation)
 
     def _load(self, attributes: JSONObject) -> PlateMeta:
@@ -125,13 +125,13 @@ class Plate(
         settle_well(self, renaming)
 
     def _dump(self, meta: PlateMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
-        """Return the attributes to store, with the well that is being renamed while the plate lists it."""
+        """Return the attributes to store, with the record of a well that is being renamed while the plate lists it."""
         document = self.store_handle.version_of(attributes).dump(meta, attributes, trusted=trusted)
         return self._with_renaming(document, attributes, [well.path for well in meta.wells])
 
     def _new_metadata(self) -> PlateMeta:
-        name = self._given_name or self.name or self.documents.storage.title or "plate"
-        return plate_edits.new_plate(name=name, acquisitions=self._given_acquisitions)
+        name = self._new_name or self.name or self.documents.storage.title or "plate"
+        return plate_edits.new_plate(name=name, acquisitions=self._new_acquisitions)
 
     def _first_attributes(self) -> JSONObject:
         return self.store_handle.version.dump(self._new_metadata(), {})
@@ -207,19 +207,19 @@ class Plate(
 
     def _exact_path(self, name: str) -> str:
         """Return a path with the exact name of its well, such as "B/3/0" for "B03/0"; unknown names are unchanged."""
-        well, slash, rest = name.partition("/")
-        return f"{self.find_well(well) or well}{slash}{rest}" if is_well_name(well) else name
+        well, slash, below = name.partition("/")
+        return f"{self.find_well(well) or well}{slash}{below}" if is_well_name(well) else name
 
     def _member(self, name: str) -> Row | Well | Position:
         """Return the member with an exact name."""
-        parts = name.split("/")
-        if len(parts) > 3:
-            position = self._member("/".join(parts[:3]))
-            return cast("Position", position["/".join(parts[3:])])
-        if len(parts) == 1 and name not in {row.name for row in self.document.shared_model.rows}:
+        names = name.split("/")
+        if len(names) > 3:
+            position = self._member("/".join(names[:3]))
+            return cast("Position", position["/".join(names[3:])])
+        if len(names) == 1 and name not in {row.name for row in self.document.shared_model.rows}:
             return cast("Row", super().__getitem__(name))
-        kinds: tuple[type[Row | Well | Position], ...] = (Row, Well, Position)
-        return self._open(kinds[len(parts) - 1], name)
+        classes: tuple[type[Row | Well | Position], ...] = (Row, Well, Position)
+        return self._open(classes[len(names) - 1], name)
 
     def _ipython_key_completions_(self) -> list[str]:
         return [*self._member_names(), *self.well_paths()]
@@ -301,7 +301,7 @@ class Plate(
         >>> plate.acquisition_names
         ['Acquisition 0']
         """
-        return [entry.name for entry in self.document.shared_model.acquisitions or []]
+        return [acquisition.name for acquisition in self.document.shared_model.acquisitions or []]
 
     def well_paths(self) -> list[str]:
         """Return the paths of the wells, along rows, then columns; no well is opened.
@@ -312,7 +312,9 @@ class Plate(
         ['A/1', 'B/2']
         """
         wells = sorted(self.document.shared_model.wells, key=lambda well: (well.row_index, well.column_index))
-        return list(dict.fromkeys([well.path for well in wells]))  # PL-13: each once
+        return list(
+            dict.fromkeys([well.path for well in wells])
+        )  # each path once, also if listed twice (PL-13)
 
     def position_paths(self, *, acquisition: int | str | None = None) -> list[str]:
         """Return the paths of the positions, along rows, columns and the fields of each well; no image is opened.
@@ -332,30 +334,32 @@ class Plate(
         >>> plate.position_paths()
         ['A/1/0', 'A/1/1', 'B/2/0']
         """
-        number = self._acquisition_id(acquisition)
+        acquisition_id = self._acquisition_id(acquisition)
         paths = []
         for well_path, well in self._wells_ahead():
             if isinstance(well, LamellaError):
                 raise well
             images = well.document.shared_model.images
             paths += [
-                join_names(well_path, image.path) for image in images if _is_of(image.acquisition, number)
+                join_names(well_path, image.path)
+                for image in images
+                if _is_of(image.acquisition, acquisition_id)
             ]
         return paths
 
     def _acquisition_id(self, id_or_name: int | str | None) -> int | None:
-        """Return the id of an acquisition that is given by its id or name; None for None."""
+        """Return the id of an acquisition by its id or name; None for None."""
         if id_or_name is None:
             return None
         if text_of_name(id_or_name) is None:
             raise WrongTypeError(f"The argument acquisition is an id or a name, not {id_or_name!r}.")
         listed = self.document.shared_model.acquisitions or []
-        for entry in listed:
-            if id_or_name in (entry.id, entry.name):
-                return entry.id
+        for acquisition in listed:
+            if id_or_name in (acquisition.id, acquisition.name):
+                return acquisition.id
         if not listed and id_or_name == 0:
             return 0
-        names = ", ".join(f"{entry.id} ({entry.name})" for entry in listed)
+        names = ", ".join(f"{acquisition.id} ({acquisition.name})" for acquisition in listed)
         raise NodeNotFoundError(
             f"There is no acquisition {id_or_name!r} in {self.node_path}. Its acquisitions are: {names or 'none'}."
         )
@@ -391,7 +395,7 @@ class Plate(
             raise InvalidArgumentError(f"The argument on_error is 'raise' or 'report', not {on_error!r}.")
         return self._walk(on_error == "report", self._acquisition_id(acquisition))
 
-    def _walk(self, report: bool, acquisition: int | None) -> Iterator[tuple[str, Position]]:
+    def _walk(self, report: bool, acquisition_id: int | None) -> Iterator[tuple[str, Position]]:
         for well_path, well in self._wells_ahead():
             if isinstance(well, LamellaError):
                 if not report:
@@ -399,7 +403,7 @@ class Plate(
                 yield well_path, cast("Position", well)
                 continue
             for image in well.document.shared_model.images:
-                if not _is_of(image.acquisition, acquisition):
+                if not _is_of(image.acquisition, acquisition_id):
                     continue
                 try:
                     position: Position = well._open_listed(Position, image.path)
@@ -464,7 +468,7 @@ class Plate(
         """
         from lamella.ops.plates.members import delete_member
 
-        delete_member(self, self._exact_path(self._deleted_key(key)))
+        delete_member(self, self._exact_path(self._key_to_delete(key)))
 
     @classmethod
     def from_positions(
@@ -535,6 +539,6 @@ class Plate(
         return f", {rows}, {columns}, {counted(len(meta.wells), 'well')}"
 
 
-def _is_of(acquisition: int | None, number: int | None) -> bool:
-    """Whether an image is of the acquisition with an id (None for any); an image without one is of acquisition 0."""
-    return number is None or (acquisition or 0) == number
+def _is_of(acquisition: int | None, acquisition_id: int | None) -> bool:
+    """Whether an image is of an acquisition, by id (None for any); an image without an id is of acquisition 0."""
+    return acquisition_id is None or (acquisition or 0) == acquisition_id

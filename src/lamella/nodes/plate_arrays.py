@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from lamella.errors import InvalidArgumentError, NodeExistsError, WrongTypeError, check_options
 from lamella.nodes.position import Position
-from lamella.nodes.position_arrays import ArrayRequest, fewer_channels, request_of, with_unwritten
+from lamella.nodes.position_arrays import ArrayRequest, fewer_channels, request_of, with_level_state
 from lamella.nodes.position_metadata import dtype_window
-from lamella.nodes.reporting import facts_of, warn_of
-from lamella.nodes.store_handle import naming
+from lamella.nodes.reporting import array_facts, warn_of
+from lamella.nodes.store_handle import errors_naming
 from lamella.spec import edits
 from lamella.store.keys import join_names
 
@@ -86,11 +86,11 @@ def plan_positions(
     """Return the nodes of new positions by name; positions of one name are equal.
 
     `node_paths` are their paths in `parent`, `attributes` the document of a position without arrays. Without requests
-    the positions get the arrays of `unlisted`, which the document does not list. What the user should know of the
-    arrays is added to `notes`.
+    the positions get the arrays of `unlisted`, which the document does not list. Warnings about the arrays are added to
+    `notes`.
     """
     plans: dict[str, NewPosition] = {}
-    warned: dict[str, str] = {}
+    warnings: dict[str, str] = {}
     for node_path in node_paths:
         name = node_path.path.rpartition("/")[2]
         if name in plans:
@@ -98,54 +98,56 @@ def plan_positions(
         if not requests:
             plans[name] = NewPosition(attributes, {**unlisted}, {**unlisted, "": attributes})
             continue
-        position = Position(node_path, False, parent._given_channels, parent._given_axes)
-        with naming(node_path):
-            plans[name] = _plan(position, attributes, requests, warned)
-    notes += warned.values()
+        position = Position(node_path, False, parent._default_channels, parent._default_axes)
+        with errors_naming(node_path):
+            plans[name] = _plan(position, attributes, requests, warnings)
+    notes += warnings.values()
     return plans
 
 
 def _plan(
-    position: Position, attributes: JSONObject, requests: Requests, warned: dict[str, str]
+    position: Position, attributes: JSONObject, requests: Requests, warnings: dict[str, str]
 ) -> NewPosition:
-    """Return the nodes of a new position; add warnings by array name to ``warned``."""
+    """Return the nodes of a new position; add warnings by array name to ``warnings``."""
     from lamella.nodes.new_levels import broken_among, stored_beside
 
     meta = position._load(attributes)
     members: Nodes = {}
-    lower: dict[str, ArrayMeta] = {}
+    lower_levels: dict[str, ArrayMeta] = {}
     levels: dict[str, ArrayFacts] = {}
     for name, request in requests.items():
         key, _ = position._array_path(name)
-        array, _, is_lower, has_fewer = position._fitted(meta, key, request)
-        parts = key.split("/")
-        members.update({"/".join(parts[: n + 1]): {} for n in range(len(parts) - 1)})
+        array, _, is_lower, has_fewer_channels = position._check_new_array(meta, key, request)
+        names = key.split("/")
+        members.update(
+            {"/".join(names[:depth]): {} for depth in range(1, len(names))}
+        )  # groups above the array
         members[key] = array
-        if has_fewer:
-            warned[key] = fewer_channels(key, array.shape, meta, position.node_path)
-        facts = facts_of(array)
+        if has_fewer_channels:
+            warnings[key] = fewer_channels(key, array.shape, meta, position.node_path)
+        facts = array_facts(array)
         if is_lower:
             broken = broken_among(position, meta, attributes, levels, key, facts, request.transform)
             if broken is not None:
-                warned[key] = stored_beside(position.node_path, key, broken, request.transform is not None)
+                warnings[key] = stored_beside(position.node_path, key, broken, request.transform is not None)
                 continue
-            lower[key] = array
+            lower_levels[key] = array
         levels[key] = facts
         meta = edits.add_dataset(meta, key, request.transform, dtype_window(array.dtype))
     document = position._dump(meta, attributes, trusted=True)
-    for key, array in lower.items():
-        document = with_unwritten(document, key, array, False)
+    for key, array in lower_levels.items():
+        document = with_level_state(document, key, array, False)
     return NewPosition(document, members, {**members, "": document})
 
 
 def is_as_planned(parent: Plate | Well, node_path: NodePath, plan: NewPosition) -> bool:
-    """Whether a position has only documents of the plan, as a killed creation leaves it."""
+    """Whether a stored position has documents of the plan only, as after a killed creation, and no other files."""
     documents = parent.documents
     folders = {"", *plan.members}
     for folder in folders:
         names = documents.storage.list(join_names(node_path.path, folder))
-        below = {key.rpartition("/")[2] for key in plan.members if key.rpartition("/")[0] == folder}
-        if not set(names) <= {*documents.files.all, *below}:
+        member_names = {key.rpartition("/")[2] for key in plan.members if key.rpartition("/")[0] == folder}
+        if not set(names) <= {*documents.files.all, *member_names}:
             return False
     kinds = {key: documents.kind(join_names(node_path.path, key)) for key in folders}
     if kinds[""] is not None and not _is_planned_group(documents, node_path.path, plan.attributes):
@@ -159,7 +161,7 @@ def is_as_planned(parent: Plate | Well, node_path: NodePath, plan: NewPosition) 
 
 
 def _is_planned_group(documents: Documents, path: str, attributes: JSONObject | ArrayMeta) -> bool:
-    """Whether a node is a group with these attributes; in Zarr v2 a kill may leave one without its attributes."""
+    """Whether a node is a group with these attributes; in Zarr v2, a kill may leave a group without attributes."""
     if documents.kind(path) != "group":
         return False
     stored = documents.group(path)
@@ -171,7 +173,7 @@ def create_zeros(plate: Plate, name: str, request: ArrayRequest) -> dict[str, Im
     positions = dict(plate.positions())
     created: dict[str, ImageArray] = {}
     for path, position in positions.items():
-        array = position._same_zeros(name, request)
+        array = position._existing_zeros(name, request)
         if array is not None:
             created[path] = array
     for path in created:
@@ -182,13 +184,13 @@ def create_zeros(plate: Plate, name: str, request: ArrayRequest) -> dict[str, Im
     remaining = {path: position for path, position in positions.items() if path not in created}
     if created and not remaining:
         raise NodeExistsError(f"Each position of {plate.node_path} has an array {name!r} already.")
-    fewer = [path for path, position in remaining.items() if position.refuse_array(name, request)]
+    with_fewer_channels = [
+        path for path, position in remaining.items() if position.refuse_array(name, request)
+    ]
     for path, position in remaining.items():
         created[path] = position._create_zeros(name, request._replace(check_shape=False))
-    if fewer:
-        meta, where = (
-            remaining[fewer[0]].document.shared_model,
-            f"{len(fewer)} positions of {plate.node_path}",
-        )
+    if with_fewer_channels:
+        meta = remaining[with_fewer_channels[0]].document.shared_model
+        where = f"{len(with_fewer_channels)} positions of {plate.node_path}"
         warn_of([fewer_channels(name, request.settings.shape, meta, where)])
     return {path: created[path] for path in positions}

@@ -2,6 +2,10 @@
 
 Positions are written first, then the wells that list them, then the plate that lists the wells: after a kill, every
 listed node exists. The plate document is merged under its lock, so that concurrent processes lose nothing.
+
+For the positions A/1/0 and A/1/1, ``fields`` is ``{"A/1": [("0", 0), ("1", 0)]}``: the names and acquisition ids of the
+new positions by well. ``plans`` is ``{"0": NewPosition, "1": NewPosition}``: the nodes to write by position name, since
+positions with one name have equal nodes in all wells.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ import operator
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, TypeAlias
 
-from lamella.arguments import items_of, name_text
+from lamella.arguments import checked_name, items_of
 from lamella.errors import (
     InvalidArgumentError,
     InvalidNameError,
@@ -21,7 +25,7 @@ from lamella.errors import (
 from lamella.nodes.plate_arrays import NewPosition, Nodes, is_as_planned, plan_positions, requests_of
 from lamella.nodes.position import Position, pending_attributes
 from lamella.nodes.reporting import warn_of
-from lamella.nodes.store_handle import NodePath, naming
+from lamella.nodes.store_handle import NodePath, errors_naming
 from lamella.nodes.well import Well, path_in_plate, plate_above
 from lamella.spec import edits, plate_edits
 from lamella.spec.plate import WellGroupMeta
@@ -45,24 +49,24 @@ PositionSpec: TypeAlias = (
 """Row name, column name, position name, and optionally row index, column index, acquisition id."""
 
 Plans: TypeAlias = dict[str, NewPosition]
-"""The nodes of new positions, by position name."""
+"""The nodes of new positions, by position name; see the module."""
 
-Images: TypeAlias = dict[str, list[tuple[str, int]]]
-"""Well path to the (name, acquisition) of the positions to create in it."""
+FieldsByWell: TypeAlias = dict[str, list[tuple[str, int]]]
+"""Name and acquisition id of the positions to create, by well path; see the module."""
 
 
 def create_well(plate: Plate, row: str, column: str, row_index: int | None, column_index: int | None) -> Well:
     """Create an empty well; see :meth:`Plate.create_well`."""
     path = join_names(row, column)
-    with naming(plate.node_path):
+    with errors_naming(plate.node_path):
         plate_edits.check_name(row)
         plate_edits.check_name(column)
     while True:
-        # As in `create_positions`: of several processes that create one well, one succeeds.
+        # Under the lock, one of several processes that create the same well succeeds.
         with plate.documents.lock(plate.path):
             listed = path in {well.path for well in plate.document.refresh().wells}
             if not listed:
-                if _is_filled(plate, path):
+                if _has_members(plate, path):
                     raise not_listed_error(plate, path)
                 return _create_well(plate, row, column, row_index, column_index)
         if not plate._overwriting_creation:
@@ -79,58 +83,58 @@ def _create_well(
     documents, version = plate.documents, plate.store_handle.version
     notes: list[str] = []
 
-    def add(meta: PlateMeta) -> PlateMeta:
-        changed = plate_edits.add_wells(meta, [(row, column, row_index, column_index)], notes)
-        notes.extend(_check_case(plate, meta, changed))
+    def add_well(meta: PlateMeta) -> PlateMeta:
+        new_meta = plate_edits.add_wells(meta, [(row, column, row_index, column_index)], notes)
+        notes.extend(_case_notes(plate, meta, new_meta))
         empty = version.with_ome({}, {})
-        missing = _missing_groups(plate, [row, path])
-        documents.put_new({}, above={plate.node_path.child(p).path: empty for p in missing})
-        return changed
+        missing_groups = _missing_groups(plate, [row, path])
+        documents.put_new({}, above={plate.node_path.child(group).path: empty for group in missing_groups})
+        return new_meta
 
-    plate.document.edit(add)
+    plate.document.edit(add_well)
     warn_of(notes)
     return plate._open(Well, path)
 
 
-def _check_case(plate: Plate, old: PlateMeta, new: PlateMeta) -> list[str]:
+def _case_notes(plate: Plate, meta: PlateMeta, new_meta: PlateMeta) -> list[str]:
     """Return notes of new rows or columns whose names differ from others by case only (PL-03).
 
     Raises `InvalidNameError` if they would be one folder in this file system.
     """
     notes = []
-    _refuse_one_folder(plate, [row.name for row in new.rows], [row.name for row in old.rows])
-    _refuse_one_folder(plate, [well.path for well in new.wells], [well.path for well in old.wells])
-    for known, names in ((old.rows, new.rows), (old.columns, new.columns)):
-        before = plate_edits.case_collisions(entry.name for entry in known)
+    _check_folder_names(plate, [row.name for row in new_meta.rows], [row.name for row in meta.rows])
+    _check_folder_names(plate, [well.path for well in new_meta.wells], [well.path for well in meta.wells])
+    for entries_before, entries in ((meta.rows, new_meta.rows), (meta.columns, new_meta.columns)):
+        collisions_before = plate_edits.case_collisions(entry.name for entry in entries_before)
         notes += [
-            f"The plate {plate.node_path} has {' and '.join(map(repr, names_of_one))}, which differ only by case: on "
+            f"The plate {plate.node_path} has {' and '.join(map(repr, collision))}, which differ only by case: on "
             "many file systems they are one folder."
-            for names_of_one in plate_edits.case_collisions(entry.name for entry in names)
-            if names_of_one not in before
+            for collision in plate_edits.case_collisions(entry.name for entry in entries)
+            if collision not in collisions_before
         ]
     return notes
 
 
-def _refuse_shared_folders(
-    plate: Plate, images: Images, counts: Mapping[str, list[tuple[str, int | None]]]
+def _check_field_names(
+    plate: Plate, fields: FieldsByWell, fields_after: Mapping[str, list[tuple[str, int | None]]]
 ) -> None:
-    """Raise for new positions of a well that the file system does not distinguish from others."""
-    for path, listed_images in counts.items():
-        names = [name for name, _ in listed_images]
-        new_names = {name for name, _ in images[path]}
-        _refuse_one_folder(plate, names, [name for name in names if name not in new_names])
+    """Raise for new positions whose names differ from others of their well by case only, if these are one folder."""
+    for path, well_fields in fields_after.items():
+        names = [name for name, _ in well_fields]
+        new_names = {name for name, _ in fields[path]}
+        _check_folder_names(plate, names, [name for name in names if name not in new_names])
 
 
-def _refuse_one_folder(parent: Plate | Well, names: Iterable[str], known: Iterable[str]) -> None:
-    """Raise for new names that the file system does not distinguish from others."""
+def _check_folder_names(parent: Plate | Well, names: Iterable[str], names_before: Iterable[str]) -> None:
+    """Raise for new names that differ from others by case only, if the file system ignores case."""
     if not parent.documents.storage.ignores_case:
         return
-    before = plate_edits.case_collisions(known)
-    for names_of_one in plate_edits.case_collisions(names):
-        if names_of_one not in before:
+    collisions_before = plate_edits.case_collisions(names_before)
+    for collision in plate_edits.case_collisions(names):
+        if collision not in collisions_before:
             raise InvalidNameError(
-                f"{' and '.join(map(repr, names_of_one))} differ only by case, and would be one folder in "
-                f"{parent.node_path}: the file system there takes them for the same. Nothing was created."
+                f"{' and '.join(map(repr, collision))} differ only by case, and would be one folder in "
+                f"{parent.node_path}: the file system there ignores case. Nothing was created."
             )
 
 
@@ -146,76 +150,77 @@ def create_positions(
 
     Arrays in ``unlisted`` are created in each position without ``arrays``; its document does not list them yet.
     """
-    with naming(plate.node_path):
-        wells, images, order = _sort_out(specs)
+    with errors_naming(plate.node_path):
+        indices, fields, paths = _group_by_well(specs)
         requests = requests_of(arrays)
     notes: list[str] = []
-    if not order:
+    if not paths:
         return []
     # One lock around the whole creation: plate and wells are read and changed without another writer in between.
-    with ExitStack() as held:
-        held.enter_context(plate.documents.lock(plate.path))
-        above = {path.partition("/")[0] for path in images}
-        existing = plate.documents.existing(_paths(plate, images), groups=[plate.path, *_paths(plate, above)])
+    with ExitStack() as locks:
+        locks.enter_context(plate.documents.lock(plate.path))
+        rows = _store_paths(plate, {path.partition("/")[0] for path in fields})
+        existing = plate.documents.existing(_store_paths(plate, fields), groups=[plate.path, *rows])
         meta = plate.document.refresh()
         listed = {well.path for well in meta.wells}
-        documents = _locked_wells(plate, sorted(listed.intersection(images)), held)
-        stored_positions = _existing_positions(plate, images, documents) if exist_ok else {}
+        wells = _locked_wells(plate, sorted(listed.intersection(fields)), locks)
+        stored_positions = _open_existing(plate, fields, wells) if exist_ok else {}
         for position in stored_positions.values():
             _check_arrays(position, requests)
         if stored_positions:
-            images = _without(images, stored_positions)
-            documents = {path: well for path, well in documents.items() if path in images}
-        new_paths = [path for path in order if path not in stored_positions]
-        node_paths = [NodePath(plate.store_handle, path) for path in _paths(plate, new_paths)]
+            fields = _without_existing(fields, stored_positions)
+            wells = {path: well for path, well in wells.items() if path in fields}
+        new_paths = [path for path in paths if path not in stored_positions]
+        node_paths = [NodePath(plate.store_handle, path) for path in _store_paths(plate, new_paths)]
         plans = plan_positions(plate, node_paths, position_attributes(plate), requests, unlisted or {}, notes)
-        _refuse_duplicates(plate, images, documents, plans)
-        taken = {path: _listed_in(well) for path, well in documents.items()}
-        new = [(*_row_and_column(path), *wells[path]) for path in images if path not in listed]
-        counts = _well_images(documents, images)
+        _refuse_duplicates(plate, fields, wells, plans)
+        listed_names = {path: _listed_names(well) for path, well in wells.items()}
+        new_wells = [(*_row_and_column(path), *indices[path]) for path in fields if path not in listed]
+        fields_after = _fields_after(wells, fields)
 
-        def change(meta: PlateMeta) -> PlateMeta:
-            now = {well.path for well in meta.wells}  # another program may list one meanwhile
-            rest = [spec for spec in new if f"{spec[0]}/{spec[1]}" not in now]
-            return plate_edits.raise_counts(plate_edits.add_wells(meta, rest, notes), counts)
+        def list_wells(meta: PlateMeta) -> PlateMeta:
+            # Read again: another program may have listed a well meanwhile.
+            listed_now = {well.path for well in meta.wells}
+            missing = [spec for spec in new_wells if f"{spec[0]}/{spec[1]}" not in listed_now]
+            return plate_edits.raise_counts(plate_edits.add_wells(meta, missing, notes), fields_after)
 
-        _refuse_shared_folders(plate, images, counts)
-        with naming(plate.node_path):
-            changed = change(meta)  # refuses what does not fit before anything is written
-        notes += _check_case(plate, meta, changed)
-        occupied, placed = _clear_positions(plate, images, documents, plans, existing)
-        _write(plate, images, documents, plans, occupied, placed)
-        if images:
-            plate.document.edit(change)
-        # Last: the next call recognises a killed one by positions that are stored but not listed.
-        for path, well in documents.items():
-            _list_images(well, images[path], replaceable=taken[path])
+        _check_field_names(plate, fields, fields_after)
+        with errors_naming(plate.node_path):
+            new_meta = list_wells(meta)  # raises for invalid indices before anything is written
+        notes += _case_notes(plate, meta, new_meta)
+        occupied, replaced = _clear_paths(plate, fields, wells, plans, existing)
+        _write(plate, fields, wells, plans, occupied, replaced)
+        if fields:
+            plate.document.edit(list_wells)
+        # Existing wells last: positions that are stored but not listed show the next call that this one was killed.
+        for path, well in wells.items():
+            _list_images(well, fields[path], replaceable=listed_names[path])
     for position in stored_positions.values():
         for name, request in requests.items():
             if name not in position.dataset_paths:
                 position._create_zeros(name, request)
     warn_of(notes)
-    created = dict(zip(new_paths, _opened(plate, node_paths, plans), strict=True))
-    return [created[path] if path in created else stored_positions[path] for path in order]
+    created = dict(zip(new_paths, _adopt_new(plate, node_paths, plans), strict=True))
+    return [created[path] if path in created else stored_positions[path] for path in paths]
 
 
-def _existing_positions(plate: Plate, images: Images, wells: dict[str, Well]) -> dict[str, Position]:
-    """Return the requested positions that their wells list, by path."""
+def _open_existing(plate: Plate, fields: FieldsByWell, wells: dict[str, Well]) -> dict[str, Position]:
+    """Open the requested positions that exist, by path."""
     paths = [
         f"{path}/{name}"
         for path, well in wells.items()
-        for name in {name for name, _ in images[path]} & _listed_in(well)
+        for name in {name for name, _ in fields[path]} & _listed_names(well)
     ]
     return {path: plate._open_listed(Position, path) for path in paths}
 
 
-def _without(images: Images, existing: Collection[str]) -> Images:
-    """Return the images without existing ones, and without wells that have no other image."""
-    rest = {
-        well: [entry for entry in entries if f"{well}/{entry[0]}" not in existing]
-        for well, entries in images.items()
+def _without_existing(fields: FieldsByWell, existing: Collection[str]) -> FieldsByWell:
+    """Return the fields without existing ones, and without wells that have no other field."""
+    remaining = {
+        well: [field for field in well_fields if f"{well}/{field[0]}" not in existing]
+        for well, well_fields in fields.items()
     }
-    return {well: entries for well, entries in rest.items() if entries}
+    return {well: well_fields for well, well_fields in remaining.items() if well_fields}
 
 
 def _check_arrays(position: Position, requests: Requests) -> None:
@@ -224,47 +229,49 @@ def _check_arrays(position: Position, requests: Requests) -> None:
         if name not in position.dataset_paths:
             position.refuse_array(name, request)
             continue
-        array, new = position[name], request.settings
-        if array.shape != new.shape or array.dtype != new.dtype:
+        array, settings = position[name], request.settings
+        if array.shape != settings.shape or array.dtype != settings.dtype:
             raise NodeExistsError(
                 f"{array.node_path} exists with shape {array.shape} and data type {array.dtype}; asked for "
-                f"{new.shape} and {new.dtype}. Delete it first, or choose another name."
+                f"{settings.shape} and {settings.dtype}. Delete it first, or choose another name."
             )
 
 
-def _opened(parent: Plate | Well, node_paths: Sequence[NodePath], plans: Plans) -> list[Position]:
-    """Return positions that were just written, without reading them."""
-    created = [
+def _adopt_new(parent: Plate | Well, node_paths: Sequence[NodePath], plans: Plans) -> list[Position]:
+    """Return the nodes of positions that were just written, without reading them."""
+    positions = [
         Position(node_path, False, None, None, parent._overwriting_creation) for node_path in node_paths
     ]
-    stored = {name: parent.documents.prepared(parent.path, plan.attributes) for name, plan in plans.items()}
-    for position in created:
-        position.document.adopt(stored[position.name])
-    return created
+    documents = {
+        name: parent.documents.prepared(parent.path, plan.attributes) for name, plan in plans.items()
+    }
+    for position in positions:
+        position.document.adopt(documents[position.name])
+    return positions
 
 
-def add_positions_to_well(well: Well, positions: Sequence[tuple[str, int]]) -> list[Position]:
+def add_positions_to_well(well: Well, fields: Sequence[tuple[str, int]]) -> list[Position]:
     """Create positions in a well that may have been opened without its plate."""
-    with naming(well.node_path):
-        positions = [(plate_edits.check_name(name), _acquisition(number)) for name, number in positions]
-    node_paths = [well.node_path.child(name) for name, _ in positions]
+    with errors_naming(well.node_path):
+        fields = [(plate_edits.check_name(name), _acquisition(number)) for name, number in fields]
+    node_paths = [well.node_path.child(name) for name, _ in fields]
     # One lock around the whole creation, so that a position of another process is not replaced.
     with well.documents.lock(well.path):
         existing = well.documents.existing([node_path.path for node_path in node_paths], groups=[well.path])
         well.document.refresh()
-        taken = _listed_in(well)
+        listed_names = _listed_names(well)
         plans = plan_positions(well, node_paths, position_attributes(well), {}, {}, [])
         folders: dict[str, Nodes] = {}
-        for (name, _), node_path in zip(positions, node_paths, strict=True):
-            if name in taken and not well._overwriting_creation:
+        for (name, _), node_path in zip(fields, node_paths, strict=True):
+            if name in listed_names and not well._overwriting_creation:
                 raise NodeExistsError(f"The well {well.node_path} has a position {name!r} already.")
-            filled = node_path.path in existing
-            if not (filled and _clear(well, node_path, plans[name], listed=name in taken)):
+            exists = node_path.path in existing
+            if not (exists and _clear_path(well, node_path, plans[name], listed=name in listed_names)):
                 folders[node_path.path] = plans[name].nodes
-        _refuse_others(well, well.documents.put_new(folders))
-        _list_images(well, positions, replaceable=taken)
+        _check_conflicts(well, well.documents.put_new(folders))
+        _list_images(well, fields, replaceable=listed_names)
     _raise_counts_above(well)
-    return _opened(well, node_paths, plans)
+    return _adopt_new(well, node_paths, plans)
 
 
 def _raise_counts_above(well: Well) -> None:
@@ -280,14 +287,14 @@ def _raise_counts_above(well: Well) -> None:
     plate.document.edit(lambda meta: plate_edits.raise_counts(meta, counts))
 
 
-def _sort_out(
+def _group_by_well(
     specs: Sequence[PositionSpec],
-) -> tuple[dict[str, tuple[int | None, int | None]], Images, list[str]]:
-    """Check the specifications; return the indices and images of each well, and all paths in order."""
-    wells: dict[str, tuple[int | None, int | None]] = {}
-    images: Images = {}
-    order: dict[str, None] = {}
-    checked: set[str] = set()
+) -> tuple[dict[str, tuple[int | None, int | None]], FieldsByWell, list[str]]:
+    """Check the specifications; return row and column index by well, the fields by well, and all paths in order."""
+    indices: dict[str, tuple[int | None, int | None]] = {}
+    fields: FieldsByWell = {}
+    paths: dict[str, None] = {}
+    checked_names: set[str] = set()
     for item in items_of(specs, "The argument positions is a list of tuples (row, column, name)"):
         spec = items_of(item, "A position is a tuple (row, column, name)")
         if not 3 <= len(spec) <= 6:
@@ -295,22 +302,25 @@ def _sort_out(
                 f"A position is given by 3 to 6 items (row, column, name, row index, column index, acquisition), "
                 f"not {spec!r}."
             )
-        row, column, name = map(name_text, spec[:3])
-        for part in {row, column, name} - checked:  # check each name once, for thousands of positions
-            checked.add(plate_edits.check_name(part))
+        row, column, name = map(checked_name, spec[:3])
+        for new_name in {row, column, name} - checked_names:  # thousands of positions share their names
+            checked_names.add(plate_edits.check_name(new_name))
         well = f"{row}/{column}"
         path = f"{well}/{name}"
-        if path in order:
+        if path in paths:
             raise InvalidArgumentError(f"The position {path!r} is listed twice.")
-        order[path] = None
-        indices = (*spec[3:5], None, None)[:2]
-        old_indices = wells.get(well, (None, None))
-        wells[well] = tuple(
-            [old if new is None else new for new, old in zip(indices, old_indices, strict=True)]
+        paths[path] = None
+        spec_indices = (*spec[3:5], None, None)[:2]
+        known_indices = indices.get(well, (None, None))
+        indices[well] = tuple(
+            [
+                known if index is None else index
+                for index, known in zip(spec_indices, known_indices, strict=True)
+            ]
         )  # type: ignore[assignment]
         acquisition = _acquisition(spec[5] if len(spec) == 6 else None)
-        images.setdefault(well, []).append((name, acquisition))
-    return wells, images, list(order)
+        fields.setdefault(well, []).append((name, acquisition))
+    return indices, fields, list(paths)
 
 
 def _acquisition(number: object) -> int:
@@ -331,34 +341,34 @@ def _row_and_column(path: str) -> tuple[str, str]:
     return row, column
 
 
-def _locked_wells(plate: Plate, listed: Sequence[str], locks: ExitStack) -> dict[str, Well]:
+def _locked_wells(plate: Plate, paths: Sequence[str], locks: ExitStack) -> dict[str, Well]:
     """Open wells that the plate lists, each under its lock."""
-    stored_paths = _paths(plate, listed)
+    stored_paths = _store_paths(plate, paths)
     for stored_path in stored_paths:  # `Well.create_position` may not know the plate, and locks the well only
         locks.enter_context(plate.documents.lock(stored_path))
     plate.documents.request_ahead(stored_paths, at_once=True)
-    wells = {path: plate._open_listed(Well, path) for path in listed}
+    wells = {path: plate._open_listed(Well, path) for path in paths}
     for well in wells.values():
         well.document.refresh()
     return wells
 
 
-def _refuse_duplicates(plate: Plate, images: Images, wells: dict[str, Well], plans: Plans) -> None:
+def _refuse_duplicates(plate: Plate, fields: FieldsByWell, wells: dict[str, Well], plans: Plans) -> None:
+    """Raise for positions that exist, unless a killed call created them and this call is the same one."""
     if plate._overwriting_creation:
         return
-    duplicates, was_killed = [], False
+    duplicates, is_resumed = [], False
     for path, well in wells.items():
-        taken = _listed_in(well)
-        for name, _ in images[path]:
-            if name in taken:
+        listed_names = _listed_names(well)
+        for name, _ in fields[path]:
+            if name in listed_names:
                 duplicates.append(f"{path}/{name}")
             else:
-                was_killed = was_killed or is_as_planned(
+                is_resumed = is_resumed or is_as_planned(
                     plate, plate.node_path.child(f"{path}/{name}"), plans[name]
                 )
-    # Finish a killed call, if the positions that it created are unchanged.
     if duplicates and not (
-        was_killed
+        is_resumed
         and all(
             is_as_planned(plate, plate.node_path.child(path), plans[path.rpartition("/")[2]])
             for path in duplicates
@@ -367,15 +377,15 @@ def _refuse_duplicates(plate: Plate, images: Images, wells: dict[str, Well], pla
         raise NodeExistsError(f"The plate {plate.node_path} has positions {duplicates} already.")
 
 
-def _well_images(wells: dict[str, Well], images: Images) -> dict[str, list[tuple[str, int | None]]]:
-    """Return all positions, old and new, of the changed wells."""
-    result: dict[str, list[tuple[str, int | None]]] = {}
-    for path, new in images.items():
-        names = {name for name, _ in new}
-        old = wells[path].document.shared_model.images if path in wells else []
-        others = [(image.path, image.acquisition) for image in old if image.path not in names]
-        result[path] = [*others, *new]
-    return result
+def _fields_after(wells: dict[str, Well], fields: FieldsByWell) -> dict[str, list[tuple[str, int | None]]]:
+    """Return all fields, old and new, of the changed wells."""
+    fields_after: dict[str, list[tuple[str, int | None]]] = {}
+    for path, new_fields in fields.items():
+        new_names = {name for name, _ in new_fields}
+        images = wells[path].document.shared_model.images if path in wells else []
+        others = [(image.path, image.acquisition) for image in images if image.path not in new_names]
+        fields_after[path] = [*others, *new_fields]
+    return fields_after
 
 
 def position_attributes(parent: NGFFNode) -> JSONObject:
@@ -387,56 +397,62 @@ def position_attributes(parent: NGFFNode) -> JSONObject:
 
 def _write(
     plate: Plate,
-    images: Images,
+    fields: FieldsByWell,
     wells: dict[str, Well],
     plans: Plans,
     occupied: set[str],
-    placed: set[str],
+    replaced: set[str],
 ) -> None:
-    """Write new positions and wells; those in ``occupied`` paths into the existing folder. Skip those in ``placed``."""
+    """Write new positions and wells. Wells at ``occupied`` paths have a folder; ``replaced`` positions are written."""
     documents, version = plate.documents, plate.store_handle.version
-    new_wells = [path for path in images if path not in wells]
+    new_wells = [path for path in fields if path not in wells]
     rows = {path.partition("/")[0] for path in new_wells}
     empty = version.with_ome({}, {})
     groups = {plate.node_path.child(path).path: empty for path in _missing_groups(plate, sorted(rows))}
     # Most wells of a plate list the same fields, so they share one document, which is encoded once.
-    listings: dict[tuple[tuple[str, int], ...], JSONObject] = {}
-    inside_of: dict[tuple[tuple[str, int], ...], Nodes] = {}
-    for fields in {tuple(images[path]) for path in new_wells}:
-        inside = {
-            join_names(name, key): node for name, _ in fields for key, node in plans[name].nodes.items()
+    well_attributes: dict[tuple[tuple[str, int], ...], JSONObject] = {}
+    well_nodes: dict[tuple[tuple[str, int], ...], Nodes] = {}
+    for well_fields in {tuple(fields[path]) for path in new_wells}:
+        nodes = {
+            join_names(name, key): node for name, _ in well_fields for key, node in plans[name].nodes.items()
         }
-        inside[""] = listings[fields] = version.dump(
-            plate_edits.add_images(WellGroupMeta(images=[]), fields), {}
+        nodes[""] = well_attributes[well_fields] = version.dump(
+            plate_edits.add_images(WellGroupMeta(images=[]), well_fields), {}
         )
-        inside_of[fields] = inside
-    above = f"{plate.path}/" if plate.path else ""
+        well_nodes[well_fields] = nodes
+    prefix = f"{plate.path}/" if plate.path else ""
     folders: dict[str, Nodes] = {}
-    for path, new in images.items():
+    for path, new_fields in fields.items():
         if path not in wells and path not in occupied:
-            folders[above + path] = inside_of[tuple(new)]
+            folders[prefix + path] = well_nodes[tuple(new_fields)]
         else:
-            absent = [name for name, _ in new if f"{path}/{name}" not in placed]
-            folders.update({f"{above}{path}/{name}": plans[name].nodes for name in absent})
-    others = documents.put_new(folders, above=groups)
-    raced = [path for path in new_wells if others.pop(above + path, None) is not None]
-    _refuse_others(plate, {path: is_equal for path, is_equal in others.items() if path not in groups})
-    left = {above + path: listings[tuple(images[path])] for path in new_wells if path in occupied}
+            unwritten = [name for name, _ in new_fields if f"{path}/{name}" not in replaced]
+            folders.update({f"{prefix}{path}/{name}": plans[name].nodes for name in unwritten})
+    conflicts = documents.put_new(folders, above=groups)
+    created_elsewhere = [path for path in new_wells if conflicts.pop(prefix + path, None) is not None]
+    _check_conflicts(plate, {path: is_equal for path, is_equal in conflicts.items() if path not in groups})
+    in_existing_folders = {
+        prefix + path: well_attributes[tuple(fields[path])] for path in new_wells if path in occupied
+    }
     if not documents.storage.creates_exclusively:
-        documents.put_groups(left)
+        documents.put_groups(in_existing_folders)
         return
-    # What a killed call listed is adopted; what another program listed since is not.
-    adopted = documents.put_new({path: {"": listing} for path, listing in left.items()}) if left else {}
+    well_documents: dict[str, Nodes] = {
+        path: {"": attributes} for path, attributes in in_existing_folders.items()
+    }
+    already_stored = documents.put_new(well_documents) if well_documents else {}
     for path in new_wells:
-        if path in raced or above + path in adopted:
+        if path in created_elsewhere or prefix + path in already_stored:
             well = plate._open_listed(Well, path)
             well.document.refresh()
-            _list_images(well, images[path], replaceable=() if path in raced else _listed_in(well))
+            # Replace what a killed call listed in the folder, but not what another program listed meanwhile.
+            replaceable = () if path in created_elsewhere else _listed_names(well)
+            _list_images(well, fields[path], replaceable=replaceable)
 
 
-def _refuse_others(parent: Plate | Well, others: Mapping[str, bool]) -> None:
-    """Raise for nodes that another program created meanwhile, unless they are equal: the list decides then."""
-    for path, is_equal in others.items():
+def _check_conflicts(parent: Plate | Well, conflicts: Mapping[str, bool]) -> None:
+    """Raise for nodes that another program created meanwhile and that differ; `_list_images` checks equal ones."""
+    for path, is_equal in conflicts.items():
         if not is_equal:
             raise NodeExistsError(
                 f"Another program created {parent.documents.storage.where(path)} at the same time. Its content is "
@@ -444,140 +460,147 @@ def _refuse_others(parent: Plate | Well, others: Mapping[str, bool]) -> None:
             )
 
 
-def _listed_in(well: Well) -> set[str]:
+def _listed_names(well: Well) -> set[str]:
     return {image.path for image in well.document.shared_model.images}
 
 
-def _paths(plate: Plate, paths: Iterable[str]) -> list[str]:
+def _store_paths(plate: Plate, paths: Iterable[str]) -> list[str]:
     """Return the paths in the store of members whose names are checked already."""
-    above = f"{plate.path}/" if plate.path else ""
-    return [above + path for path in paths]
+    prefix = f"{plate.path}/" if plate.path else ""
+    return [prefix + path for path in paths]
 
 
-def list_stored(plate: Plate, images: Images, acquisitions: Sequence[AcquisitionMeta]) -> list[str]:
+def list_stored(plate: Plate, fields: FieldsByWell, acquisitions: Sequence[AcquisitionMeta]) -> list[str]:
     """List positions that are stored already, with their wells and rows; return the paths of new wells.
 
     Acquisitions that the plate lacks are added to its list.
     """
     version = plate.store_handle.version
-    with ExitStack() as held:
-        held.enter_context(plate.documents.lock(plate.path))
+    with ExitStack() as locks:
+        locks.enter_context(plate.documents.lock(plate.path))
         meta = plate.document.refresh()
         listed = {well.path for well in meta.wells}
-        wells = _locked_wells(plate, sorted(listed.intersection(images)), held)
-        new = [path for path in images if path not in listed]
-        counts = _well_images(wells, images)
+        wells = _locked_wells(plate, sorted(listed.intersection(fields)), locks)
+        new_wells = [path for path in fields if path not in listed]
+        fields_after = _fields_after(wells, fields)
 
-        def change(meta: PlateMeta) -> PlateMeta:
-            known = {entry.id for entry in meta.acquisitions or []}
-            added = [entry for entry in acquisitions if entry.id not in known]
-            edited = plate_edits.add_wells(meta, [(*_row_and_column(path), None, None) for path in new])
-            edited.acquisitions = [*(edited.acquisitions or []), *added] or None
-            return plate_edits.raise_counts(edited, counts)
+        def list_wells(meta: PlateMeta) -> PlateMeta:
+            ids = {acquisition.id for acquisition in meta.acquisitions or []}
+            new_acquisitions = [acquisition for acquisition in acquisitions if acquisition.id not in ids]
+            new_meta = plate_edits.add_wells(
+                meta, [(*_row_and_column(path), None, None) for path in new_wells]
+            )
+            new_meta.acquisitions = [*(new_meta.acquisitions or []), *new_acquisitions] or None
+            return plate_edits.raise_counts(new_meta, fields_after)
 
-        notes = _check_case(plate, meta, change(meta))
-        rows = {path.partition("/")[0] for path in new}
+        notes = _case_notes(plate, meta, list_wells(meta))
+        rows = {path.partition("/")[0] for path in new_wells}
         empty = version.with_ome({}, {})
         groups = {plate.node_path.child(path).path: empty for path in _missing_groups(plate, sorted(rows))}
         plate.documents.put_groups(groups, is_new=True)
         listings = {
             plate.node_path.child(path).path: version.dump(
-                plate_edits.add_images(WellGroupMeta(images=[]), images[path]), {}
+                plate_edits.add_images(WellGroupMeta(images=[]), fields[path]), {}
             )
-            for path in new
+            for path in new_wells
         }
         plate.documents.put_groups(listings)
         try:
-            plate.document.edit(change)
+            plate.document.edit(list_wells)
         except LamellaError:
-            _unlist_images(plate, new)
+            _unlist_images(plate, new_wells)
             raise
         for path, well in wells.items():
-            _list_images(well, images[path], replaceable=[name for name, _ in images[path]])
+            _list_images(well, fields[path], replaceable=[name for name, _ in fields[path]])
     warn_of(notes)
-    return new
+    return new_wells
 
 
 def _unlist_images(plate: Plate, wells: Sequence[str]) -> None:
-    """Make wells that the plate does not list groups without images: the caller deletes the images."""
-    with suppress(LamellaError):  # the service still fails
+    """Remove the images from the documents of wells that the plate does not list; the caller deletes their files."""
+    with suppress(LamellaError):  # the caller raises the first error
         listed = {well.path for well in plate.document.refresh().wells}
         empty = plate.store_handle.version.with_ome({}, {})
-        unlisted = [plate.node_path.child(path).path for path in wells if path not in listed]
-        plate.documents.put_groups(dict.fromkeys(unlisted, empty))
+        paths = [plate.node_path.child(path).path for path in wells if path not in listed]
+        plate.documents.put_groups(dict.fromkeys(paths, empty))
 
 
-def _list_images(well: Well, images: Sequence[tuple[str, int]], *, replaceable: Collection[str]) -> None:
-    """List positions in a well; a listed one gets its new acquisition."""
-    acquisitions = dict(images)
+def _list_images(well: Well, fields: Sequence[tuple[str, int]], *, replaceable: Collection[str]) -> None:
+    """List fields in a well, and update the acquisition of listed ones.
+
+    Raises for listed fields that are not ``replaceable``: another program created them.
+    """
+    acquisitions = dict(fields)
 
     def with_new_images(meta: WellGroupMeta) -> WellGroupMeta:
-        old = {image.path for image in meta.images}
-        others = sorted(old.intersection(acquisitions) - set(replaceable))
+        listed_names = {image.path for image in meta.images}
+        others = sorted(listed_names.intersection(acquisitions) - set(replaceable))
         if others and not well._overwriting_creation:
             raise NodeExistsError(
                 f"Another program created the position {others[0]!r} in {well.node_path} at the same time."
             )
-        changed = plate_edits.add_images(meta, [entry for entry in images if entry[0] not in old])
-        images_after = [
+        new_meta = plate_edits.add_images(meta, [field for field in fields if field[0] not in listed_names])
+        images = [
             image.model_copy(update={"acquisition": acquisitions.get(image.path, image.acquisition)})
-            for image in changed.images
+            for image in new_meta.images
         ]
-        return changed.model_copy(update={"images": images_after})
+        return new_meta.model_copy(update={"images": images})
 
     well.document.edit(with_new_images)
 
 
-def _clear_positions(
-    plate: Plate, images: Images, wells: dict[str, Well], plans: Plans, there: Collection[str]
+def _clear_paths(
+    plate: Plate, fields: FieldsByWell, wells: dict[str, Well], plans: Plans, existing: Collection[str]
 ) -> tuple[set[str], set[str]]:
     """Replace or delete what is stored at the paths of new positions; raise for unlisted nodes.
 
     Returns the wells that have a folder, and the positions that have replaced others.
     """
-    stored_paths = dict(zip(images, _paths(plate, images), strict=True))
-    occupied = {path for path, stored_path in stored_paths.items() if path in wells or stored_path in there}
-    inside = [join_names(stored_paths[path], name) for path in occupied for name, _ in images[path]]
-    filled = plate.documents.existing(inside) if inside else ()
-    placed: set[str] = set()
+    stored_paths = dict(zip(fields, _store_paths(plate, fields), strict=True))
+    occupied = {
+        path for path, stored_path in stored_paths.items() if path in wells or stored_path in existing
+    }
+    new_paths = [join_names(stored_paths[path], name) for path in occupied for name, _ in fields[path]]
+    existing_paths = plate.documents.existing(new_paths) if new_paths else ()
+    replaced: set[str] = set()
     for path in occupied:
         well = plate.node_path.child(path)
-        taken = _listed_in(wells[path]) if path in wells else set()
-        for name, _ in images[path]:
-            if join_names(well.path, name) in filled and _clear(
-                plate, well.child(name), plans[name], listed=name in taken
+        listed_names = _listed_names(wells[path]) if path in wells else set()
+        for name, _ in fields[path]:
+            if join_names(well.path, name) in existing_paths and _clear_path(
+                plate, well.child(name), plans[name], listed=name in listed_names
             ):
-                placed.add(f"{path}/{name}")
-    return occupied, placed
+                replaced.add(f"{path}/{name}")
+    return occupied, replaced
 
 
-def _clear(parent: Plate | Well, node_path: NodePath, plan: NewPosition, *, listed: bool) -> bool:
+def _clear_path(parent: Plate | Well, node_path: NodePath, plan: NewPosition, *, listed: bool) -> bool:
     """Replace a listed position, or delete unlisted leftovers; return whether the new position is in place."""
     if not listed:
         is_planned = is_as_planned(parent, node_path, plan)
         if not is_planned and not parent._overwriting_creation:
             raise not_listed_error(parent, node_path.path.removeprefix(parent.path).strip("/"))
-        # Where no lock keeps other programs away, it may be one that another program is about to list.
+        # Without locks between processes, another program may be about to list an equal position: it stays.
         if not is_planned or not parent.documents.storage.creates_exclusively:
             parent.documents.delete(node_path.path)
         return False
-    new = node_path.parent.child(temporary_name(".tmp")).path
-    parent.documents.put_new({new: plan.nodes})
-    parent.documents.replace(node_path.path, new)
+    temporary_path = node_path.parent.child(temporary_name(".tmp")).path
+    parent.documents.put_new({temporary_path: plan.nodes})
+    parent.documents.replace(node_path.path, temporary_path)
     return True
 
 
-def _is_filled(plate: Plate, path: str) -> bool:
+def _has_members(plate: Plate, path: str) -> bool:
     """Whether a well that the plate does not list has members."""
     node_path = plate.node_path.child(path)
     return plate.documents.kind(node_path.path) is not None and bool(plate.documents.children(node_path.path))
 
 
 def not_listed_error(parent: Plate | Well, key: str) -> NodeExistsError:
-    """Return the error for a path at which something is stored that no metadata list."""
+    """Return the error for a path at which files are stored that no metadata list."""
     return NodeExistsError(
-        f"There is something at {key!r} in {parent.node_path} already that the metadata do not list: what a "
-        f"killed deletion left, or what another program creates now. If no other program runs, delete it with "
+        f"There is something at {key!r} in {parent.node_path} already that the metadata do not list: the rest of a "
+        f"killed deletion, or the work of another program that runs now. If no other program runs, delete it with "
         f"`del node[{key!r}]` first."
     )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from lamella.arguments import channel_name
+from lamella.arguments import checked_channel_name
 from lamella.log import logged
 from lamella.nodes.pictures import Pictures
 
@@ -92,8 +92,8 @@ class PlateOperations(Pictures):
             Pixels to read beyond each side of a region: axis to number, or one number for the space axes. The function
             gets the region with its halo, less of it at the edges of the image; the halo is cut off its result.
         axes
-            Names of the axes that results of regions have, such as "tcyx". The function gets the whole length of the
-            others, and returns an array without them; the stored array has length 1 there.
+            Names of the axes that results of regions have, such as "tcyx". Along the other axes (here z) the function
+            gets the whole length, and returns an array without them; the stored array has length 1 there.
         kwargs
             Further keyword arguments of the function.
         positions
@@ -337,10 +337,10 @@ class PlateOperations(Pictures):
     ) -> Plate:
         """Create a plate from some wells, acquisitions or channels of this one, or from a region of its images.
 
-        Levels, labels, tables and all metadata are copied. Chunks are copied without decoding where the choice does not
-        cut them. Levels are cut out of the levels of this plate where the region begins and ends between their pixels,
-        and computed again otherwise. The new plate appears when it is complete; the same call resumes one that was
-        killed.
+        Levels, labels, tables and all metadata are copied. Chunks that lie completely in the region are copied
+        without decoding. Lower levels are copied if the region begins and ends between their pixels (for a level of
+        half the size: at even pixels of level 0), and computed again otherwise. The new plate appears when it is
+        complete; the same call resumes one that was killed.
 
         Parameters
         ----------
@@ -354,7 +354,7 @@ class PlateOperations(Pictures):
             Names, in the order of the new plate; all by default.
         crop
             Axis to (start, stop), or to a slice, in pixels of level 0: ``{"z": (2, 8), "x": slice(-512, None)}``.
-            Labels are cut alike, and the translation is that of the region.
+            Labels are cut in the same way, and the translation becomes that of the region.
         jobs, executor, progress, storage_options
             As for :meth:`from_positions`.
 
@@ -366,7 +366,7 @@ class PlateOperations(Pictures):
         Raises
         ------
         NodeNotFoundError, InvalidArgumentError
-            If a well, acquisition (KeyErrors), channel or region does not exist, or nothing is chosen (ValueErrors).
+            If a well, acquisition (KeyErrors), channel or region does not exist, or the choice is empty (ValueErrors).
         StoreExistsError
             If there is something at ``store_path`` (a FileExistsError).
 
@@ -430,15 +430,15 @@ class PlateOperations(Pictures):
         return mosaic_of_well(cast("Plate", self), well, blend, acquisition)
 
     def set_positions(self, table: Any, *, unit: Literal["world", "pixel"] = "world") -> None:
-        """Set where fields lie, from a table such as a program that stitches makes.
+        """Set the translations of fields from a table, such as that of a stitching program.
 
         Parameters
         ----------
         table
-            A pandas DataFrame, or a list of dictionaries: ``path`` of the field, and under the names of the axes of
-            space ("z", "y", "x") where its first pixel lies. Axes that are left out stay; other columns are ignored.
+            A pandas DataFrame, or a list of dictionaries: ``path`` of the field, and ``z``, ``y`` and ``x`` of its
+            first pixel. Axes without a column do not change; other columns are ignored.
         unit
-            "world", the unit of the axes, or "pixel", pixels of level 0.
+            "world" for the unit of the axes, or "pixel" for pixels of level 0.
 
         Raises
         ------
@@ -479,8 +479,8 @@ class PlateOperations(Pictures):
         from lamella.ops.images.edit import ImageEdits
 
         options = {"color": color, "window": window, "active": active}
-        name = channel_name(name)
-        renamed = {} if label is None or label == name else {name: channel_name(label)}
+        name = checked_channel_name(name)
+        renamed = {} if label is None or label == name else {name: checked_channel_name(label)}
         channels = {renamed.get(name, name): options}
         return self._edit_fields(f"change the channel {name!r}", ImageEdits(renamed, channels))
 
@@ -503,7 +503,7 @@ class PlateOperations(Pictures):
         from lamella.ops.images.edit import ImageEdits
 
         return self._edit_fields(
-            f"rename the channel {old!r}", ImageEdits({channel_name(old): channel_name(new)})
+            f"rename the channel {old!r}", ImageEdits({checked_channel_name(old): checked_channel_name(new)})
         )
 
     def delete_channel(self, name: str, *, jobs: int | None = None) -> list[str]:
@@ -524,7 +524,9 @@ class PlateOperations(Pictures):
         from lamella.ops.images.delete_channel import delete_from_fields
 
         self.require_writable(f"delete the channel {name!r}")
-        return delete_from_fields(dict(cast("Plate", self).positions()), channel_name(name), jobs=jobs)
+        return delete_from_fields(
+            dict(cast("Plate", self).positions()), checked_channel_name(name), jobs=jobs
+        )
 
     def set_scale(self, sizes: Mapping[str, float]) -> list[str]:
         """Set the voxel size of the finest level by axis, in all fields with an image, for all levels and label images.

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, cast
 
-from lamella.arguments import name_text
+from lamella.arguments import checked_name
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.position_arrays import request_of
-from lamella.nodes.store_handle import naming
+from lamella.nodes.store_handle import errors_naming
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,7 +57,7 @@ class WellEdits(NGFFNode):
 
         self.require_writable(f"create the well {row_name}/{col_name}")
         return create_well(
-            cast("Plate", self), name_text(row_name), name_text(col_name), row_index, col_index
+            cast("Plate", self), checked_name(row_name), checked_name(col_name), row_index, col_index
         )
 
     def create_positions(
@@ -133,7 +133,7 @@ class WellEdits(NGFFNode):
         from lamella.nodes.plate_arrays import create_zeros
 
         self.require_writable(f"create the array {name!r}")
-        with naming(self.node_path):
+        with errors_naming(self.node_path):
             request = request_of(
                 shape,
                 dtype,
@@ -197,7 +197,7 @@ class WellEdits(NGFFNode):
         """
         from lamella.ops.plates.members import rename_well
 
-        rename_well(cast("Plate", self), name_text(old), name_text(new))
+        rename_well(cast("Plate", self), checked_name(old), checked_name(new))
 
     def rename_position(self, old: str, new: str) -> None:
         """Rename a position within its well. The name of its image does not change; see :meth:`Position.set_name`.
@@ -226,7 +226,7 @@ class WellEdits(NGFFNode):
         """
         from lamella.ops.plates.members import position_to_rename, rename_position
 
-        well, name, new_name = position_to_rename(cast("Plate", self), name_text(old), name_text(new))
+        well, name, new_name = position_to_rename(cast("Plate", self), checked_name(old), checked_name(new))
         rename_position(well, name, new_name)
 
     def reindex(self) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from lamella.errors import InvalidArgumentError, InvalidNameError, MetadataError, NodeNotFoundError, clause
 from lamella.nodes.metadata_document import ome_of, read_part, unreadable
 from lamella.nodes.node import ModelNode
-from lamella.nodes.ome_xml import facts_of, names_from_xml, with_sizes
+from lamella.nodes.ome_xml import described_image, names_from_xml, with_sizes
 from lamella.nodes.position_arrays import PositionArrays
 from lamella.nodes.position_metadata import PositionMetadata
 from lamella.nodes.position_operations import PositionOperations
@@ -76,32 +76,33 @@ class Position(
 
     _kinds: ClassVar[tuple[Kind, ...]] = ("image",)
 
-    _levels: dict[str, ArrayMeta] | None = None
-    """The arrays that were read through this handle, as they were."""
+    _read_levels: dict[str, ArrayMeta] | None = None
+    """The descriptions of the levels that were read through this handle, by path."""
     _last_array: StoredArray | None = None
-    """The one that was read last."""
-    _lists_more_names = False
-    _moved: dict[str, str] | None = None
-    """The temporary name of a level that is being replaced, while it is not stored under its own."""
+    """The level that was read last."""
+    _has_name_without_voxels = False
+    """Whether `append_channel` added a name, and left the arrays to its caller."""
+    _temporary_names: dict[str, str] | None = None
+    """Temporary name of a level that is being replaced, by path, while it is not stored at that path."""
 
     # -- reading with assumptions -----------------------------------------------------------------------------
 
     def _check(self, stored: StoredGroup) -> None:
         check_document(self.node_path, stored, self._kinds)
         if not self.document.last_shared_model.multiscales[0].datasets:
-            self._refuse_bare_arrays(stored.attributes)
+            self._check_bare_arrays(stored.attributes)
 
-    def _refuse(self, before: JSONObject, after: JSONObject, meta: ImagesMeta) -> None:
-        super()._refuse(before, after, meta)
+    def _check_edit(self, before: JSONObject, after: JSONObject, meta: ImagesMeta) -> None:
+        super()._check_edit(before, after, meta)
         if "multiscales" not in self.store_handle.version.ome(after) and meta.multiscales:
             try:
-                edits.new_images(meta.multiscales[0].axes, [])  # which wait for the first array
+                edits.new_images(meta.multiscales[0].axes, [])  # raises for axes that no image can have
             except InvalidArgumentError as error:
                 raise MetadataError(
                     f"The metadata of {self.node_path} were not written: {clause(error)}."
                 ) from error
 
-    def _refuse_bare_arrays(self, attributes: JSONObject) -> None:
+    def _check_bare_arrays(self, attributes: JSONObject) -> None:
         """Raise for a group of arrays without multiscales, unless its image is being created or deleted.
 
         An image that is being created stores its axes under lamella's own key, and is listed when all pixels are
@@ -120,55 +121,55 @@ class Position(
 
     def _check_level(self, path: str, image: MultiScaleMeta, meta: ArrayMeta) -> None:
         """Report rules that a level breaks, alone and with the levels that were read before."""
-        stored, levels = self.document.stored, self._levels
+        stored, levels = self.document.stored, self._read_levels
         if levels is None:
-            levels = self._levels = {}
+            levels = self._read_levels = {}
         elif levels.get(path) is meta:
             return
-        first = image.datasets[0].path if image.datasets else path
-        if path != first and first not in levels:
+        finest = image.datasets[0].path if image.datasets else path
+        if path != finest and finest not in levels:
             with suppress(NodeNotFoundError, MetadataError):
-                levels[first] = self.documents.array(self.node_path.child(first).path)
+                levels[finest] = self.documents.array(self.node_path.child(finest).path)
         levels[path] = meta
         if stored is not None and self.document.is_settled:
             self._report_levels(stored, levels)
 
     def _report_levels(self, stored: StoredGroup, levels: dict[str, ArrayMeta]) -> None:
-        """Report rules that the levels break as they are now: those that were read before may have been rewritten."""
-        found = level_findings(self.node_path, stored, self._kinds[-1], levels)
-        if found and len(levels) > 1:
+        """Report rules that the levels break; first read all levels again, since others may have rewritten them."""
+        findings = level_findings(self.node_path, stored, self._kinds[-1], levels)
+        if findings and len(levels) > 1:
             for path in levels:
                 with suppress(NodeNotFoundError, MetadataError):
                     levels[path] = self.documents.array(self.node_path.child(path).path)
-            found = level_findings(self.node_path, stored, self._kinds[-1], levels)
-        if found:
-            report(self.node_path, found, self.store_handle.version_of(stored.attributes))
+            findings = level_findings(self.node_path, stored, self._kinds[-1], levels)
+        if findings:
+            report(self.node_path, findings, self.store_handle.version_of(stored.attributes))
 
     # -- metadata ---------------------------------------------------------------------------------------------
 
     def _load(self, attributes: JSONObject) -> ImagesMeta:
         version = self.store_handle.version
-        self._moved = missing = appending = None
+        self._temporary_names = missing_level = appending = None
         if is_unfinished(attributes):
-            attributes, self._moved, missing = without_replacing(self.node_path, attributes)
+            attributes, self._temporary_names, missing_level = without_replacing(self.node_path, attributes)
             appending = read_appending(attributes)
         meta = read_part(self.node_path, ImagesMeta, attributes)
         if meta is not None and meta.multiscales:
-            if missing is not None and missing in meta.multiscales[0].get_dataset_paths():
-                meta = edits.remove_dataset(meta, missing)
+            if missing_level is not None and missing_level in meta.multiscales[0].get_dataset_paths():
+                meta = edits.remove_dataset(meta, missing_level)
             if appending is not None:
                 meta = self._with_appended(meta, appending)
             return meta if _is_complete(meta.multiscales[0]) else with_sizes(self.node_path, meta)
-        stored = _stored_axes(attributes)
-        axes = stored or self._given_axes or version.default_axes()
-        # The names are those of the plate; a position with its own axes may have no channels.
-        names = [] if stored and channel_axis(stored) is None else self._given_channels or []
-        empty = edits.new_images(axes, names, name=self._image_name())
+        stored_axes = _stored_axes(attributes)
+        axes = stored_axes or self._default_axes or version.default_axes()
+        # By default the channel names of the plate; a position whose stored axes have no channel axis has none.
+        names = [] if stored_axes and channel_axis(stored_axes) is None else self._default_channels or []
+        new_image = edits.new_images(axes, names, name=self._image_name())
         if meta is not None and meta.omero is not None:
-            empty.omero = meta.omero
-        empty.multiscales[0].coordinate_transformations = _stored_transforms(attributes)
-        _add_stored_image(empty, attributes)
-        return empty
+            new_image.omero = meta.omero
+        new_image.multiscales[0].coordinate_transformations = _stored_transforms(attributes)
+        _add_stored_image(new_image, attributes)
+        return new_image
 
     def _load_shared(self, stored: StoredGroup) -> ImagesMeta:
         """Return the model as `_load` does, shared by all positions with an equal document; never change it."""
@@ -183,9 +184,11 @@ class Position(
         meta, is_complete = stored.get_or_make((ImagesMeta, version.name), load)
         if is_complete and meta is not None:
             return meta
-        if self._given_axes is not None or (meta is not None and meta.multiscales):
-            return self._load(stored.attributes)  # missing units depend on files beside the image
-        channel_names = tuple(self._given_channels or ())
+        if self._default_axes is not None or (meta is not None and meta.multiscales):
+            return self._load(
+                stored.attributes
+            )  # an OME-XML file beside the image may have the missing units
+        channel_names = tuple(self._default_channels or ())
         key = (ImagesMeta, version.name, self._image_name(), channel_names)
         return stored.get_or_make(key, lambda: self._load(stored.attributes))
 
@@ -226,10 +229,10 @@ class Position(
         Without channel metadata, the names in the OME-XML of bioformats2raw, with a warning, or else ``channel_0``,
         ``channel_1``, ...
         """
-        image, stored_names, axis = self.document.derived(_channels)
+        image, stored_names, axis = self.document.cached_result(_channels)
         names = [*stored_names]
         if not names and axis is not None:
-            names = list(self._given_channels or [])
+            names = list(self._default_channels or [])
         count = self._channel_count(image, axis, len(names))
         if names:
             return names if count in (None, len(names)) else edits.fitted_names(names, count or 0)
@@ -239,10 +242,10 @@ class Position(
 
     def _channel_count(self, image: MultiScaleMeta, axis: int | None, expected: int) -> int | None:
         """Return the number of channels of the finest level; None if it cannot be read."""
-        if not image.datasets or self._lists_more_names:
+        if not image.datasets or self._has_name_without_voxels:
             return None
-        first = image.datasets[0].path
-        cached = None if self._levels is None else self._levels.get(first)
+        finest = image.datasets[0].path
+        cached = None if self._read_levels is None else self._read_levels.get(finest)
         # Read the array again in a writable store, or if the cached one does not fit.
         if (
             cached is not None
@@ -251,10 +254,14 @@ class Position(
         ):
             return expected
         try:
-            meta = self._array(first).latest()
-        except (NodeNotFoundError, MetadataError, InvalidNameError):  # reading the array raises it again
+            meta = self._array(finest).latest()
+        except (
+            NodeNotFoundError,
+            MetadataError,
+            InvalidNameError,
+        ):  # reading the array raises the error again
             return None
-        self._check_level(first, image, meta)
+        self._check_level(finest, image, meta)
         return _channels_of(meta, image, axis)
 
     def _array(self, path: str) -> StoredArray:
@@ -281,14 +288,14 @@ class Position(
         """Paths of the levels of the image, finest first, relative to the position."""
         return list(
             dict.fromkeys(self.document.shared_model.multiscales[0].get_dataset_paths())
-        )  # LM-13: each once
+        )  # each path once, also if the document lists it twice (LM-13)
 
     def _member_names(self) -> list[str]:
         """Return the levels, also nested ones, and the other arrays except unfinished levels."""
         levels = self.dataset_paths
-        others = self.array_keys() if self.documents.storage.can_list else []
+        arrays = self.array_keys() if self.documents.storage.can_list else []
         unfinished = read_stale(self.document.last_attributes).unlisted
-        return sorted({*levels, *(set(others) - set(unfinished))}, key=natural_order)
+        return sorted({*levels, *(set(arrays) - set(unfinished))}, key=natural_order)
 
     def _ipython_key_completions_(self) -> list[str]:
         return [*self._member_names(), *(f"labels/{name}" for name in self.labels)]
@@ -309,14 +316,14 @@ class Position(
         image = image or self.document.shared_model.multiscales[0]
         array = self._array_class(self._level_node_path(path), image.axes)
         try:
-            meta = array.stored.meta  # reads the document, so that a missing level is an error here
+            meta = array.stored.meta  # reads the document, and raises for a missing level
         except NodeNotFoundError:
             member = self.node_path.child(path)
-            lost = content_without_document(self.documents, member.path, "array")
+            explanation = content_without_document(self.documents, member.path, "array")
             raise NodeNotFoundError(
                 f"The metadata of {self.node_path} lists the array {path!r}, but nothing is stored at {member}."
-                if lost is None
-                else lost
+                if explanation is None
+                else explanation
             ) from None
         self._last_array = array.stored
         self._check_level(path, image, meta)
@@ -324,8 +331,8 @@ class Position(
 
     def _level_node_path(self, path: str) -> NodePath:
         """Return where a level is stored: at its path, or under a temporary name while it is being replaced."""
-        moved = None if self.document.is_settled else self._moved
-        return self.node_path.child((moved or {}).get(path, path))
+        temporary_names = None if self.document.is_settled else self._temporary_names
+        return self.node_path.child((temporary_names or {}).get(path, path))
 
     def __setitem__(self, key: int | str, value: Any) -> None:
         """Write an up-to-5-D image with default settings."""
@@ -333,7 +340,7 @@ class Position(
 
     def __delitem__(self, key: int | str) -> None:
         """Delete a member, and update the metadata."""
-        name = self._deleted_key(key)
+        name = self._key_to_delete(key)
         self.require_writable(f"delete {name!r}")
         if name.startswith("labels/") and name not in self.dataset_paths:
             del self.labels[name.partition("/")[2]]  # also updates the list of label images
@@ -342,16 +349,16 @@ class Position(
             del self.tables[name.partition("/")[2]]
             return
         member, storage = self.node_path.child(name), self.documents.storage
-        if name not in self.dataset_paths and not self._is_member(name):
+        if name not in self.dataset_paths and not self._can_delete(name):
             raise self.missing_error(name)
         storage.check_deletable(member.path)
         levels = self.dataset_paths
         updates_labels = name in levels and len(levels) > 1 and self._has_labels_of(len(levels))
         if name in levels:
-            # Metadata first: a kill between the two leaves an unlisted array, never a listed gap.
+            # Metadata first: a kill before the deletion leaves an unlisted array, not a listed array that is missing.
             self.document.edit(
                 lambda meta: edits.remove_level(meta, name),
-                beside=lambda old: with_stale(old, read_stale(old).with_unwritten(name, [])),
+                edit_attributes=lambda old: with_stale(old, read_stale(old).with_unwritten(name, [])),
             )
         if storage.exists(member.path):
             self.documents.delete(member.path)
@@ -361,15 +368,15 @@ class Position(
             match_levels(self)
 
     def _has_labels_of(self, levels: int) -> bool:
-        """Whether label images have so many levels, as those that match their image have (LB-04)."""
+        """Whether label images have this number of levels, as their image (LB-04)."""
         from lamella.nodes.new_levels import broken_labels
 
         return self._kinds[-1] == "image" and broken_labels(self, levels) is not None
 
-    def _is_member(self, name: str) -> bool:
-        """Whether there is a node of a name, or the rest of a deleted one; chunks of an array are not members."""
-        kind, parts = self.documents.kind, name.split("/")
-        above = (self.node_path.child("/".join(parts[:n])).path for n in range(1, len(parts)))
+    def _can_delete(self, name: str) -> bool:
+        """Whether a node has this name, or files of a half-deleted node do; the chunks of an array are not members."""
+        kind, names = self.documents.kind, name.split("/")
+        above = (self.node_path.child("/".join(names[:depth])).path for depth in range(1, len(names)))
         path = self.node_path.child(name).path
         return kind(path) is not None or (
             self.documents.storage.exists(path) and not any(kind(folder) == "array" for folder in above)
@@ -412,13 +419,13 @@ class Position(
         MetadataError
             If the XML is damaged (a ValueError).
         """
-        return facts_of(self.node_path)
+        return described_image(self.node_path)
 
     @property
     def stage_position(self) -> dict[str, float] | None:
         """Position of the first voxel on the stage, by axis, in the units of the axes; None if `convert` found none.
 
-        It stays as the microscope stated it, also where the translation was corrected later.
+        It stays as the microscope stated it, also if the translation was corrected later.
 
         Examples
         --------
@@ -468,7 +475,7 @@ class Position(
 
 
 def _channels(meta: ImagesMeta) -> tuple[MultiScaleMeta, list[str], int | None]:
-    """Return an image with its stored channel names and its channel axis."""
+    """Return the image, its stored channel names and the index of its channel axis."""
     image = meta.multiscales[0]
     return image, edits.channel_names(meta), channel_axis(image.axes)
 
@@ -482,7 +489,7 @@ def _channels_of(meta: ArrayMeta, image: MultiScaleMeta, axis: int | None) -> in
 
 
 def _is_complete(image: MultiScaleMeta) -> bool:
-    """Whether the document defines the image alone; files beside it may define missing units."""
+    """Whether the document has all units; otherwise an OME-XML file beside the image may have them."""
     return all(axis.unit is not None or axis.type == "channel" for axis in image.axes)
 
 
@@ -494,9 +501,9 @@ _PENDING = ("axes", _TRANSFORMS, "image")
 def pending_attributes(version: Any, meta: ImagesMeta, document: JSONObject) -> JSONObject:
     """Return the attributes of a position that has no array yet.
 
-    The specification has no image without arrays (MS-03), so ``multiscales`` is written with the first one. Until then
-    channels are in the omero block; axes, transformations, name and custom attributes of the image are under lamella's
-    own key, so that another process can fill the position.
+    The specification demands an array for each image (MS-03), so ``multiscales`` is written with the first array. Until
+    then the channels are in the omero block; axes, transformations, name and custom attributes of the image are under
+    lamella's own key, so that another process can create the first array.
     """
     ome = version.ome(document)
     ome.pop("multiscales", None)

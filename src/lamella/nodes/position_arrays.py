@@ -13,7 +13,7 @@ from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.position_metadata import dtype_window
 from lamella.nodes.reporting import warn_of
-from lamella.nodes.store_handle import naming
+from lamella.nodes.store_handle import errors_naming
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 from lamella.spec.stale_levels import read_stale, with_stale
@@ -136,7 +136,7 @@ class PositionArrays(NGFFNode):
 
         self.require_writable(f"create the array {name!r}")
         source = as_source(data)
-        with naming(self.node_path):
+        with errors_naming(self.node_path):
             request = request_of(source.shape, source.dtype, **options)
         return self._create(name, request._replace(is_result=is_result), source)
 
@@ -171,7 +171,7 @@ class PositionArrays(NGFFNode):
         (1000, (1, 1, 64, 2048, 2048))
         """
         self.require_writable(f"create the array {name!r}")
-        with naming(self.node_path):
+        with errors_naming(self.node_path):
             request = request_of(
                 shape,
                 dtype,
@@ -190,8 +190,8 @@ class PositionArrays(NGFFNode):
             array.stored.open_engine()
         return array
 
-    def _same_zeros(self, name: str, request: ArrayRequest) -> ImageArray | None:
-        """Return an array of zeros that a killed call has created; `NodeExistsError` for another array."""
+    def _existing_zeros(self, name: str, request: ArrayRequest) -> ImageArray | None:
+        """Return the array of zeros that a killed call has created, if any; `NodeExistsError` for another array."""
         key, path = self._array_path(name)
         model = self.document.shared_model
         if self._overwriting_creation or key not in model.multiscales[0].get_dataset_paths():
@@ -212,55 +212,55 @@ class PositionArrays(NGFFNode):
         self, name: str, request: ArrayRequest, source: Source | None, notes: list[str]
     ) -> ImageArray:
         document = self.document
-        # Without pixels the last read model suffices: the edit reads again under its lock, and `add` checks again.
-        is_known = source is None and document.content is not None and not self._overwriting_creation
+        # For an empty array, no document is read here: the edit reads it under its lock, and `add_level` checks again.
+        uses_last_model = source is None and document.unedited is not None and not self._overwriting_creation
         key, node_path = self._array_path(name)
         is_vacant = self._is_vacant(node_path.path)
-        model = document.last_shared_model if is_known else document.shared_model
+        model = document.last_shared_model if uses_last_model else document.shared_model
         if key in read_stale(document.last_attributes).unlisted:
             self._forget_unfinished()
             model = document.shared_model
         try:
-            fitted = self._fitted(model, key, request)
+            checked = self._check_new_array(model, key, request)
         except InvalidArgumentError:  # another program may have appended a channel meanwhile
-            model, fitted = document.shared_model, None
-        array, listed, is_lower, fewer = fitted or self._fitted(model, key, request)
-        is_seen = source is not None and not is_vacant
-        stored_kind = self._stored_kind(node_path.path, array) if is_seen else None
+            model, checked = document.shared_model, None
+        array, is_listed, is_lower, has_fewer = checked or self._check_new_array(model, key, request)
+        stored_kind = None if source is None or is_vacant else self._kind_at(node_path.path, array)
         if source is not None:
-            self._check_free(key, stored_kind, listed)
+            self._check_free(key, stored_kind, is_listed)
             if stored_kind is None:
                 self._check_source(source, node_path)
-        with naming(self.node_path):
-            broken = self._broken_by(model, key, array, request, notes) if is_lower and not listed else None
-        updates_labels = broken is not None and not request.is_result and self._labels_follow(broken)
+        is_new_level = is_lower and not is_listed
+        broken = self._broken_rule(model, key, array, request, notes) if is_new_level else None
+        updates_labels = broken is not None and not request.is_result and self._labels_get_level(broken)
         is_level = broken is None or updates_labels
 
-        def add(meta: ImagesMeta) -> ImagesMeta:
-            nonlocal array, listed, is_lower
-            array, listed, is_lower, fewer_now = self._fitted(meta, key, request)
-            if fewer_now and not fewer:
+        def add_level(meta: ImagesMeta) -> ImagesMeta:
+            nonlocal array, is_listed, is_lower
+            array, is_listed, is_lower, has_fewer_now = self._check_new_array(meta, key, request)
+            if has_fewer_now and not has_fewer:
                 notes.append(fewer_channels(key, array.shape, meta, self.node_path))
-            meta = edits.remove_dataset(meta, key) if listed else meta
+            meta = edits.remove_dataset(meta, key) if is_listed else meta
             if not is_level:
                 return meta
             return edits.add_dataset(meta, key, request.transform, dtype_window(array.dtype))
 
-        def beside(attributes: JSONObject) -> JSONObject:
+        def mark_unwritten(attributes: JSONObject) -> JSONObject:
             # A lower level counts as stale until it is written.
-            return with_unwritten(attributes, key, array, False) if is_lower and is_level else attributes
+            return with_level_state(attributes, key, array, False) if is_lower and is_level else attributes
 
-        if fewer:
+        if has_fewer:
             notes.append(fewer_channels(key, array.shape, model, self.node_path))
-        if listed and (stored_kind or self.documents.kind(node_path.path)) is not None:
-            first = partial(with_unwritten, key=key, array=array, written=source is not None)
-            return self._replace(key, array, source, add, first if is_lower else None)
-        same = None if request.transform is not None or is_lower else ("add_dataset", key, array.dtype.str)
+        if is_listed and (stored_kind or self.documents.kind(node_path.path)) is not None:
+            record_pixels = partial(with_level_state, key=key, array=array, is_written=source is not None)
+            return self._replace(key, array, source, add_level, record_pixels if is_lower else None)
+        is_default = request.transform is None and not is_lower
+        change_key = ("add_dataset", key, array.dtype.str) if is_default else None
         meta = document.edit(
-            add,
-            before_write=lambda: self._put_array(key, array, listed, stored_kind, is_vacant),
-            same=same,
-            beside=beside,
+            add_level,
+            before_write=lambda: self._put_array(key, array, is_listed, stored_kind, is_vacant),
+            change_key=change_key,
+            edit_attributes=mark_unwritten,
         )
         created = self._array_class(node_path, meta.multiscales[0].axes)
         if source is not None:
@@ -270,31 +270,31 @@ class PositionArrays(NGFFNode):
         return created
 
     def _match_labels(self) -> None:
-        """Create levels of the label images as the image has."""
+        """Create as many levels of the label images as the image has."""
         from lamella.ops.labels import match_levels
 
         match_levels(cast("Position", self))
 
-    def _broken_by(
+    def _broken_rule(
         self, model: ImagesMeta, key: str, array: ArrayMeta, request: ArrayRequest, notes: list[str]
     ) -> Finding | None:
         """Return and note the finding for a rule that a new array would break as a level; None for a valid level."""
         from lamella.nodes.new_levels import broken_by_level, stored_beside
 
-        broken = broken_by_level(cast("Position", self), model, key, array, request.transform)
-        if broken is None or request.is_result or self._labels_follow(broken):
-            return broken
-        notes.append(stored_beside(self.node_path, key, broken, request.transform is not None))
+        with errors_naming(self.node_path):
+            broken = broken_by_level(cast("Position", self), model, key, array, request.transform)
+            if broken is not None and not request.is_result and not self._labels_get_level(broken):
+                notes.append(stored_beside(self.node_path, key, broken, request.transform is not None))
         return broken
 
-    def _labels_follow(self, broken: Finding) -> bool:
-        """Whether only label images would break the rule, which then get one more level too."""
+    def _labels_get_level(self, broken: Finding) -> bool:
+        """Whether the rule demands as many levels of the label images as of the image: they get one more level too."""
         return broken.rule == "LB-04" and self._kinds[-1] == "image"
 
     def _is_vacant(self, path: str) -> bool:
-        """Whether nothing is at a path; False also where an exclusive creation does not make sure of it again.
+        """Whether nothing is stored at a path, in stores that create exclusively: there, creation checks it again.
 
-        Reads the document of the image in the same round.
+        False in other stores. Reads the document of the image in the same round.
         """
         storage = self.documents.storage
         return (
@@ -304,72 +304,77 @@ class PositionArrays(NGFFNode):
         )
 
     def _put_array(
-        self, key: str, array: ArrayMeta, listed: bool, kind_before: str | None, is_vacant: bool
+        self, key: str, array: ArrayMeta, is_listed: bool, kind_before: str | None, is_vacant: bool
     ) -> None:
-        """Write the array that a document will list, under the document's lock, as the last step before it."""
+        """Write a new array, under the lock of the image's document, which is written next and lists the array."""
         path = self.node_path.child(key).path
         if kind_before is None and "/" not in key and self.documents.put_new_array(path, array):
             return
         # Check again: another process may have created the array before the lock.
         if not is_vacant:
-            kind = self._stored_kind(path, array)
-            self._check_free(key, kind, listed)
-            if self._is_left(key) if kind is None else self._is_replaced(path, array):
+            kind = self._kind_at(path, array)
+            self._check_free(key, kind, is_listed)
+            if self._has_leftover_chunks(key) if kind is None else self._replaces_unlisted(path, array):
                 self.documents.delete(path)
-        self.documents.put_groups({group: {} for group in self._groups_above(key)})
+        self.documents.put_groups({group: {} for group in self._missing_groups_above(key)})
         others = self.documents.put_new({path: {"": array}})
-        if others and not self._is_same(path, array):
-            raise self._created_elsewhere(path)
+        if others and not self._is_stored_as(path, array):
+            raise self._created_elsewhere_error(path)
 
-    def _stored_kind(self, path: str, array: ArrayMeta) -> str | None:
-        """Return what is stored at the path of a new array; None also for what its killed creation left."""
+    def _kind_at(self, path: str, array: ArrayMeta) -> str | None:
+        """Return the kind of node at the path of a new array; None also if only its killed creation was there."""
         kind = self.documents.kind(path)
         return None if kind == "group" and self.documents.has_begun_array(path, array) else kind
 
-    def _is_replaced(self, path: str, array: ArrayMeta) -> bool:
-        """Whether to delete an unlisted array without pixels; raise if another program may be creating it."""
+    def _replaces_unlisted(self, path: str, array: ArrayMeta) -> bool:
+        """Whether to delete an unlisted array without pixels, to create it again.
+
+        Raises for another array if a program may be creating it now.
+        """
         if not self.documents.storage.creates_exclusively or self._overwriting_creation:
             return True
-        if not self._is_same(path, array):
-            raise self._created_elsewhere(path)
+        if not self._is_stored_as(path, array):
+            raise self._created_elsewhere_error(path)
         return False
 
-    def _is_same(self, path: str, array: ArrayMeta) -> bool:
+    def _is_stored_as(self, path: str, array: ArrayMeta) -> bool:
+        """Whether a path has an array with this description."""
         return self.documents.kind(path) == "array" and self.documents.array(path) == array
 
-    def _created_elsewhere(self, path: str) -> NodeExistsError:
+    def _created_elsewhere_error(self, path: str) -> NodeExistsError:
         return NodeExistsError(
             f"There is another array at {self.documents.storage.where(path)} already, which {self.node_path} does "
-            "not list: what a killed creation left, or what another program creates now. If none runs, delete it first."
+            "not list: the rest of a killed creation, or the work of another program that runs now. If none runs, "
+            "delete it first."
         )
 
-    def _fitted(
+    def _check_new_array(
         self, meta: ImagesMeta, key: str, request: ArrayRequest
     ) -> tuple[ArrayMeta, bool, bool, bool]:
         """Check a new array against an image.
 
-        Return its description, whether the image lists that name, whether it is a lower level, and whether it has
-        fewer channels than there are names.
+        Returns its description, whether the image lists that name, whether it is a lower level, and whether it has
+        fewer channels than the image has channel names.
         """
         array = self._describe(meta, request.settings)
-        fewer = request.check_shape and has_fewer_channels(meta, key, array.shape, self.node_path)
+        has_fewer = request.check_shape and has_fewer_channels(meta, key, array.shape, self.node_path)
         paths = meta.multiscales[0].get_dataset_paths()
-        return array, key in paths, paths[:1] not in ([], [key]), fewer
+        return array, key in paths, paths[:1] not in ([], [key]), has_fewer
 
     def _replace(
         self,
         key: str,
         array: ArrayMeta,
         source: Source | None,
-        add: Callable[[ImagesMeta], ImagesMeta],
-        first: Callable[[JSONObject], JSONObject] | None,
+        change: Callable[[ImagesMeta], ImagesMeta],
+        edit_before: Callable[[JSONObject], JSONObject] | None,
     ) -> ImageArray:
-        """Create an array in place of a listed one, which the source may read from."""
+        """Replace a listed array by a new one; the source may read from the old one. For others see `put_in_place`."""
         from lamella.nodes.replacing import discard, make_beside, put_in_place
         from lamella.ops.array_writes import write_array
 
         self._check_free(key, self.documents.kind(self.node_path.child(key).path), True)
-        add(self.document.shared_model)  # raises for an invalid transform before pixels are written
+        change(self.document.shared_model)  # raises for an invalid transform before pixels are written
         position = cast("Position", self)
         new = make_beside(position, array)
         try:
@@ -378,11 +383,11 @@ class PositionArrays(NGFFNode):
         except BaseException:
             discard(new)
             raise
-        meta = put_in_place(position, key, new, add, first=first)
+        meta = put_in_place(position, key, new, change, edit_before=edit_before)
         return self._array_class(self.node_path.child(key), meta.multiscales[0].axes)
 
     def _forget_unfinished(self) -> None:
-        """Delete the levels that a killed call has begun, so that their names are free."""
+        """Delete unlisted levels of a killed call, so that their names can be used."""
         from lamella.ops.pyramids.progress import forget_unlisted
 
         forget_unlisted(cast("Position", self))
@@ -391,13 +396,15 @@ class PositionArrays(NGFFNode):
         """Raise as `create_zeros` would; return whether the array has fewer channels than names. Writes nothing."""
         model = model or self.document.shared_model
         key, node_path = self._array_path(name)
-        array, listed, _, fewer = self._fitted(model, key, request)
-        if key not in read_stale(self.document.last_attributes).unlisted:  # these are forgotten then
-            self._check_free(key, self._stored_kind(node_path.path, array), listed)
-        meta = edits.remove_dataset(model, key) if listed else model
-        with naming(self.node_path):
+        array, is_listed, _, has_fewer = self._check_new_array(model, key, request)
+        if (
+            key not in read_stale(self.document.last_attributes).unlisted
+        ):  # the creation deletes unlisted levels
+            self._check_free(key, self._kind_at(node_path.path, array), is_listed)
+        meta = edits.remove_dataset(model, key) if is_listed else model
+        with errors_naming(self.node_path):
             edits.add_dataset(meta, key, request.transform, dtype_window(array.dtype))
-        return fewer
+        return has_fewer
 
     def _check_source(self, source: Source, node_path: NodePath) -> None:
         """Raise for a lazy source that would read its own new array."""
@@ -409,10 +416,10 @@ class PositionArrays(NGFFNode):
                 "written. Load the data before the store is replaced, or write to another path."
             )
 
-    def _check_free(self, key: str, kind: str | None, listed: bool) -> None:
-        """Raise if the path of a new array has content; ``listed`` is whether the metadata lists it."""
-        self._groups_above(key)
-        if kind == "array" and not listed and self.is_unwritten(key):
+    def _check_free(self, key: str, kind: str | None, is_listed: bool) -> None:
+        """Raise if the path of a new array has content, except for an unlisted array without pixels."""
+        self._missing_groups_above(key)
+        if kind == "array" and not is_listed and self.is_unwritten(key):
             return
         if kind == "group" or (kind == "array" and not self._overwriting_creation):
             raise NodeExistsError(
@@ -420,15 +427,15 @@ class PositionArrays(NGFFNode):
                 f"{'' if kind == 'group' else ', or open the store with overwriting_creation=True'}."
             )
 
-    def _is_left(self, key: str) -> bool:
-        """Whether chunks without a document remain from a killed deletion; raise unless they may be replaced."""
+    def _has_leftover_chunks(self, key: str) -> bool:
+        """Whether a killed deletion left chunks without a document; raise unless they may be replaced."""
         storage, path = self.documents.storage, self.node_path.child(key).path
         if not storage.can_list or set(storage.list(path)) <= set(self.documents.files.all):
             return False
         if not self._overwriting_creation:
             raise NodeExistsError(
-                f"There is something at {key!r} in {self.node_path} already that is no array, maybe what a killed "
-                f"deletion left; a new array would show its pixels. Delete it with `del node[{key!r}]` first."
+                f"There is something at {key!r} in {self.node_path} already that is not an array, such as the rest of "
+                f"a killed deletion; a new array would show its pixels. Delete it with `del node[{key!r}]` first."
             )
         return True
 
@@ -443,17 +450,17 @@ class PositionArrays(NGFFNode):
         try:
             write_array(array, source)
         except BaseException:
-            # A source that fails leaves no partial image; a kill leaves one whose chunks are complete.
+            # After an error the array is deleted; after a kill it remains, and each of its chunks is complete.
             if is_level:
                 self.document.edit(
                     lambda meta: edits.remove_dataset(meta, key),
-                    beside=lambda old: with_stale(old, read_stale(old).with_unwritten(key, [])),
+                    edit_attributes=lambda old: with_stale(old, read_stale(old).with_unwritten(key, [])),
                 )
             self.documents.delete(array.path)
             raise
 
     def _array_path(self, name: int | str) -> tuple[str, NodePath]:
-        """Return the name as text, and its node path; raise for reserved names."""
+        """Return the name of a new array as text, and its node path; raise for reserved names."""
         key = self._checked_key(name)
         node_path = self.node_path.child(key)
         first, last = key.partition("/")[0], key.rpartition("/")[2]
@@ -465,12 +472,12 @@ class PositionArrays(NGFFNode):
         check_new_name(key)
         return key, node_path
 
-    def _groups_above(self, key: str) -> list[str]:
+    def _missing_groups_above(self, key: str) -> list[str]:
         """Return the paths of the missing groups above an array with a nested name, outermost first."""
         if "/" not in key:
             return []
-        parts = key.split("/")[:-1]
-        above = [self.node_path.child("/".join(parts[: n + 1])).path for n in range(len(parts))]
+        names = key.split("/")[:-1]
+        above = [self.node_path.child("/".join(names[: depth + 1])).path for depth in range(len(names))]
         kinds = {path: self.documents.kind(path) for path in above}
         for path, kind in kinds.items():
             if kind == "array":
@@ -483,48 +490,50 @@ class PositionArrays(NGFFNode):
             return settings
         names = [axis.name for axis in model.multiscales[0].axes]
         key = (self.store_handle.version.zarr_format, settings, *names)
-        with naming(self.node_path):
+        with errors_naming(self.node_path):
             return new_description(key, lambda: self._new_array(settings, names))
 
     def _new_array(self, settings: ArraySettings, axis_names: list[str]) -> ArrayMeta:
         shape, dtype, chunks, shards_ratio, compressor, checksum = settings
         version = self.store_handle.version
-        shards: Shape | None = None
+        shard_shape: Shape | None = None
         if isinstance(chunks, str):
-            inner, shards = auto_layout(shape, dtype.itemsize, version.zarr_format == 3)
+            chunk_shape, shard_shape = auto_layout(shape, dtype.itemsize, version.zarr_format == 3)
         elif chunks is None:
-            inner = default_chunks(shape, dtype.itemsize)
+            chunk_shape = default_chunks(shape, dtype.itemsize)
         else:
-            inner = chunks
+            chunk_shape = chunks
         if shards_ratio is not None:
             if version.zarr_format == 2:
                 raise InvalidArgumentError(
                     f"shards_ratio={tuple(shards_ratio)} is set, but OME-NGFF {version.name} (Zarr v2) has no shards. "
                     "Sharding needs version='0.5'."
                 )
-            if len(shards_ratio) != len(inner):
+            if len(shards_ratio) != len(chunk_shape):
                 raise InvalidArgumentError(
-                    f"shards_ratio={tuple(shards_ratio)} has {len(shards_ratio)} numbers for chunks {inner}."
+                    f"shards_ratio={tuple(shards_ratio)} has {len(shards_ratio)} numbers for chunks {chunk_shape}."
                 )
             if min(shards_ratio, default=1) < 1:
                 raise InvalidArgumentError(
                     f"shards_ratio={tuple(shards_ratio)} needs at least one chunk per shard along each axis."
                 )
-            shards = tuple(n * ratio for n, ratio in zip(inner, shards_ratio, strict=True))
+            shard_shape = tuple(
+                length * ratio for length, ratio in zip(chunk_shape, shards_ratio, strict=True)
+            )
         return new_array(
             shape,
             dtype,
             zarr_format=version.zarr_format,
-            chunks=inner,
-            shards=shards,
+            chunks=chunk_shape,
+            shards=shard_shape,
             compressor=compressor,
             checksum=checksum,
             dimension_names=axis_names if len(axis_names) == len(shape) else None,
         )
 
 
-def _unnamed(meta: ImagesMeta, shape: Shape) -> int:
-    """Return the number of channels of an array without a name; negative if there are more names."""
+def _unnamed_channel_count(meta: ImagesMeta, shape: Shape) -> int:
+    """Return how many channels of an array have no name; negative if there are more names than channels."""
     channel, names = channel_axis(meta.multiscales[0].axes), edits.channel_names(meta)
     return 0 if channel is None or not names else shape[channel] - len(names)
 
@@ -533,33 +542,31 @@ def has_fewer_channels(meta: ImagesMeta, name: str, shape: Shape, where: object)
     """Raise for an array that does not fit the axes and channels; return whether it has fewer channels than names."""
     axes = meta.multiscales[0].axes
     if len(shape) != len(axes):
-        named = "".join(axis.name for axis in axes)
+        axis_names = "".join(axis.name for axis in axes)
         raise InvalidArgumentError(
             f"The array {name!r} of shape {shape} has {len(shape)} dimensions, but {where} has the "
-            f"{len(axes)} axes {named}."
+            f"{len(axes)} axes {axis_names}."
         )
-    unnamed = _unnamed(meta, shape)
-    if unnamed > 0:
+    unnamed_count = _unnamed_channel_count(meta, shape)
+    if unnamed_count > 0:
         names = edits.channel_names(meta)
         raise InvalidArgumentError(
-            f"The array {name!r} of shape {shape} has {len(names) + unnamed} channels, but {where} has names "
+            f"The array {name!r} of shape {shape} has {len(names) + unnamed_count} channels, but {where} has names "
             f"for {len(names)}: {names}. Append channels first."
         )
-    return unnamed < 0
+    return unnamed_count < 0
 
 
 def fewer_channels(name: str, shape: Shape, meta: ImagesMeta, where: object) -> str:
     """Return the warning for an array that has fewer channels than names."""
     names = edits.channel_names(meta)
-    return (
-        f"The array {name!r} has {len(names) + _unnamed(meta, shape)} channels, fewer than the channel names {names} "
-        f"of {where}."
-    )
+    count = len(names) + _unnamed_channel_count(meta, shape)
+    return f"The array {name!r} has {count} channels, fewer than the channel names {names} of {where}."
 
 
-def with_unwritten(attributes: JSONObject, key: str, array: ArrayMeta, written: bool) -> JSONObject:
+def with_level_state(attributes: JSONObject, key: str, array: ArrayMeta, is_written: bool) -> JSONObject:
     """Return attributes that record whether the pixels of a new level are written."""
-    regions = [((0,) * len(array.shape), array.shape)] if all(array.shape) and not written else []
+    regions = [((0,) * len(array.shape), array.shape)] if all(array.shape) and not is_written else []
     return with_stale(attributes, read_stale(attributes).with_unwritten(key, regions))
 
 
@@ -575,29 +582,29 @@ def request_of(
     checksum: bool | None = None,
 ) -> ArrayRequest:
     """Normalise and check the options of a new array; see `PositionArrays.create_zeros`."""
-    lengths, kind = _integers("shape", shape), data_type(dtype)
+    lengths, data_dtype = _integers("shape", shape), data_type(dtype)
     if not isinstance(chunks, str | None):
         chunks = _integers("chunks", chunks)
     elif isinstance(chunks, str) and chunks != "auto":
         raise InvalidArgumentError(f"The argument chunks is one integer per axis, or 'auto', not {chunks!r}.")
     if shards_ratio is not None:
         shards_ratio = _integers("shards_ratio", shards_ratio)
-    settings = ArraySettings(lengths, kind, chunks, shards_ratio, compressor, checksum)
+    settings = ArraySettings(lengths, data_dtype, chunks, shards_ratio, compressor, checksum)
     return ArrayRequest(settings, transform, check_shape)
 
 
-def _integers(subject: str, numbers: Sequence[int]) -> Shape:
+def _integers(subject: str, lengths: Sequence[int]) -> Shape:
     """Return integers as a tuple; raise for other numbers."""
     try:
-        return tuple(map(index, numbers))
+        return tuple(map(index, lengths))
     except TypeError:
         raise InvalidArgumentError(
-            f"The argument {subject} is one integer per axis, not {numbers!r}."
+            f"The argument {subject} is one integer per axis, not {lengths!r}."
         ) from None
 
 
 def data_type(dtype: DTypeLike) -> np.dtype[Any]:
-    """Return a data type of numpy; raise for anything that is none."""
+    """Return a data type of numpy; raise for anything else."""
     try:
         return np.dtype(dtype)
     except (TypeError, ValueError) as error:

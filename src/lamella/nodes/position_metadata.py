@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 
-from lamella.arguments import channel_name as checked_name
+from lamella.arguments import checked_channel_name
 from lamella.errors import (
     InvalidArgumentError,
     MetadataError,
@@ -25,7 +25,7 @@ from lamella.nodes.metadata_document import unreadable
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.replacing import finish_replacing
 from lamella.nodes.reporting import callers_level
-from lamella.nodes.store_handle import naming
+from lamella.nodes.store_handle import errors_naming
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_index, channel_axis
 from lamella.spec.channels import SAMPLES, with_channel_facts
@@ -58,8 +58,9 @@ class PositionMetadata(NGFFNode):
 
     document: MetadataDocument[ImagesMeta]
     _appending: Appending | None = None
+    """The channel that this handle is appending."""
     open_level: Callable[[str], ImageArray]
-    _lists_more_names: bool
+    _has_name_without_voxels: bool
 
     def append_channel(self, chan_name: str, resize_arrays: bool = True) -> None:
         """Append a channel to the end of the channel list.
@@ -70,8 +71,8 @@ class PositionMetadata(NGFFNode):
             Name of the new channel. It raises InvalidArgumentError (a ValueError) if it exists, or without a channel
             axis.
         resize_arrays
-            Make every level one channel longer; new voxels have the fill value. With False resize the arrays yourself:
-            until then, other handles leave out the name.
+            Make every level one channel longer; new voxels have the fill value. With False, resize the arrays yourself:
+            other handles leave out the new name until level 0 has the channel.
 
         Examples
         --------
@@ -83,8 +84,8 @@ class PositionMetadata(NGFFNode):
         if channel_axis(self.axes) is None:
             raise InvalidArgumentError(f"{self.node_path} has no channel axis to append {chan_name!r} to.")
         with self.documents.lock(self.path):
-            finished = self._finish_append()
-            if finished is None or finished != chan_name:
+            finished_name = self._finish_append()
+            if finished_name is None or finished_name != chan_name:
                 self._append_channel(chan_name, resize_arrays=resize_arrays)
 
     def _append_channel(self, name: str, *, resize_arrays: bool) -> None:
@@ -93,37 +94,39 @@ class PositionMetadata(NGFFNode):
             self.open_level(path) for path in self.document.shared_model.multiscales[0].get_dataset_paths()
         ]
         window = dtype_window(levels[0].dtype) if levels else None
-        # Read before an array grows, since names may be counted from its length.
+        # Read before an array grows: an image without stored names gets channel_0, channel_1, ... for each channel.
         names = edits.channel_names(self.document.shared_model) or self.channel_names
 
         def append(meta: ImagesMeta) -> ImagesMeta:
-            # Once the arrays have grown, the document is read as if it had the name.
+            # When the arrays have grown, reading the record adds the name already.
             return meta if name in edits.channel_names(meta) else edits.append_channel(meta, name, window)
 
-        self.document.changed(  # raises before an array grows
-            lambda meta: edits.append_channel(named(meta, names, window), name, window),
+        self.document.apply_change(  # raises before an array grows
+            lambda meta: edits.append_channel(with_channel_names(meta, names, window), name, window),
             self.document.shared_model,
         )
         if resize_arrays and levels:
             self._appending = Appending(name, len(names))
             try:
-                self.document.edit(lambda meta: named(meta, names, window))
+                self.document.edit(lambda meta: with_channel_names(meta, names, window))
                 self._grow_channels(levels, len(names) + 1)
             finally:
                 self._appending = None
         numbers = [*range(len(names)), None]
         self.document.edit(
-            lambda meta: append(named(meta, names, window)),
-            beside=lambda attributes: with_channel_facts(attributes, len(names), numbers),
+            lambda meta: append(with_channel_names(meta, names, window)),
+            edit_attributes=lambda attributes: with_channel_facts(attributes, len(names), numbers),
         )
-        self._lists_more_names = not resize_arrays
+        self._has_name_without_voxels = not resize_arrays
 
     def _grow_channels(self, levels: list[ImageArray], count: int) -> None:
         for level in reversed(levels):
             axis = self._channel_axis_of(level)
-            # A killed call has made a level longer than the list of names.
-            longer = max(level.shape[axis], count)
-            level.resize(tuple(longer if i == axis else n for i, n in enumerate(level.shape)))
+            # A killed call may have made a level longer than the list of names.
+            channel_count = max(level.shape[axis], count)
+            level.resize(
+                tuple(channel_count if index == axis else length for index, length in enumerate(level.shape))
+            )
 
     def _finish_append(self) -> str | None:
         """Finish a killed append of a channel, under the lock of the image; return its name."""
@@ -137,13 +140,13 @@ class PositionMetadata(NGFFNode):
         meta = self.document.edit(lambda meta: self._with_appended(meta, appending))
         if appending.name in edits.channel_names(meta):
             return appending.name
-        # Channels or arrays were changed since: nothing is left to finish.
+        # Another program changed channels or arrays since, so the append cannot be finished.
         self.documents.edit_group(self.path, lambda attributes: with_appending(attributes, None))
         self.document.refresh()
         return None
 
     def _with_appended(self, meta: ImagesMeta, appending: Appending) -> ImagesMeta:
-        """Add the name of a channel that is being appended, if level 0 has the channel already."""
+        """Return the metadata with the name of a channel that is being appended, if level 0 has the channel."""
         paths = meta.multiscales[0].get_dataset_paths() if meta.multiscales else []
         axis = channel_axis(meta.multiscales[0].axes) if paths else None
         names = edits.channel_names(meta)
@@ -173,12 +176,14 @@ class PositionMetadata(NGFFNode):
 
             finish_deletion(cast("Position", self))
 
-    def _with_names(self, meta: ImagesMeta, names: list[str]) -> ImagesMeta:
-        """Return the metadata with a name for each channel; images of other programs may have fewer names."""
+    def _with_all_names(self, meta: ImagesMeta, names: list[str]) -> ImagesMeta:
+        """Return the metadata with `names`, if they lack some; images of other programs may have fewer names."""
         if len(edits.channel_names(meta)) >= len(names):
             return meta
         paths = meta.multiscales[0].get_dataset_paths()
-        return named(meta, names, dtype_window(self.open_level(paths[0]).dtype) if paths else None)
+        return with_channel_names(
+            meta, names, dtype_window(self.open_level(paths[0]).dtype) if paths else None
+        )
 
     def _channel_axis_of(self, array: ImageArray) -> int:
         axis = channel_axis(array.axes if array.axes is not None else self.axes)
@@ -197,7 +202,7 @@ class PositionMetadata(NGFFNode):
         """
         self.require_writable(f"rename the channel {old!r}")
         names = self.channel_names
-        self.document.edit(lambda meta: edits.rename_channel(self._with_names(meta, names), old, new))
+        self.document.edit(lambda meta: edits.rename_channel(self._with_all_names(meta, names), old, new))
 
     def update_channel(self, chan_name: str, target: str, data: ArrayLike) -> None:
         """Write one channel of an array by their names, from voxels of the array's shape without the channel axis.
@@ -216,14 +221,14 @@ class PositionMetadata(NGFFNode):
         self.require_writable(f"update the channel {chan_name!r}")
         array = self[target]
         if not isinstance(array, ImageArray):
-            raise InvalidArgumentError(f"{target!r} in {self.node_path} is no array, but {array!r}.")
+            raise InvalidArgumentError(f"{target!r} in {self.node_path} is not an array, but {array!r}.")
         axis = self._channel_axis_of(array)
         index = self.get_channel_index(chan_name)
         block: Any = data if is_lazy(data, array.dtype) else np.asarray(data)
-        expected = tuple(n for i, n in enumerate(array.shape) if i != axis)
-        if tuple(block.shape) != expected:
+        expected_shape = tuple(length for other, length in enumerate(array.shape) if other != axis)
+        if tuple(block.shape) != expected_shape:
             raise InvalidArgumentError(
-                f"The channel {chan_name!r} of {array!r} takes data of shape {expected}; got {block.shape}."
+                f"The channel {chan_name!r} of {array!r} needs data of shape {expected_shape}; got {block.shape}."
             )
         if index >= array.shape[axis]:
             raise InvalidArgumentError(
@@ -263,7 +268,7 @@ class PositionMetadata(NGFFNode):
             )
         names = self.channel_names
         self.document.edit(
-            lambda meta: edits.set_contrast_limits(self._with_names(meta, names), channel_name, window)
+            lambda meta: edits.set_contrast_limits(self._with_all_names(meta, names), channel_name, window)
         )
 
     def compute_contrast(
@@ -307,6 +312,7 @@ class PositionMetadata(NGFFNode):
         return compute_contrast([cast("Position", self)], jobs=jobs, executor=executor, progress=progress)
 
     _warned_of_scale = False
+    """Whether this handle has warned of a voxel size of 0 or below."""
 
     @property
     def scale(self) -> list[float]:
@@ -314,26 +320,26 @@ class PositionMetadata(NGFFNode):
 
         Sizes of 0 and below are returned as stored, with a UserWarning.
         """
-        scale = self.document.derived(_usual_scale)
-        if scale is not None:
-            return [*scale]
+        valid_scale = self.document.cached_result(_valid_scale)
+        if valid_scale is not None:
+            return [*valid_scale]
         meta = self.document.shared_model
-        return self._named(geometry.effective_scale, meta, _finest(meta))
+        return self._scale_or_translation(geometry.effective_scale, meta, _finest(meta))
 
-    def _named(
+    def _scale_or_translation(
         self, compute: Callable[[ImagesMeta, str], list[float]], meta: ImagesMeta, image: str
     ) -> list[float]:
-        """Compute a value from the metadata; errors name the position."""
+        """Compute the scale or translation of a level; errors name the position."""
         try:
-            numbers = compute(meta, image)
+            lengths = compute(meta, image)
         except MetadataError as error:
             raise unreadable(self.node_path, error) from error
         except NodeNotFoundError as error:
             name_where(error, self.node_path)
             raise
-        if compute is geometry.effective_scale and numbers and min(numbers) <= 0:
-            self._warn_of_scale(numbers, image)
-        return numbers
+        if compute is geometry.effective_scale and lengths and min(lengths) <= 0:
+            self._warn_of_scale(lengths, image)
+        return lengths
 
     def _warn_of_scale(self, scale: list[float], image: str) -> None:
         """Warn once of a voxel size of 0 or below."""
@@ -346,7 +352,7 @@ class PositionMetadata(NGFFNode):
             return
         self._warned_of_scale = True
         text = (
-            f"The scale of {self.node_path}, image {image!r}, is {scale}: the size of a voxel is above 0. It is given "
+            f"The scale of {self.node_path}, image {image!r}, is {scale}: the size of a voxel is above 0. It is used "
             "as it is stored; correct it with set_scale or set_transform."
         )
         warnings.warn(text, MetadataWarning, stacklevel=callers_level())
@@ -360,7 +366,7 @@ class PositionMetadata(NGFFNode):
         (2, 2)
         """
         self._check_axis_name(axis_name)
-        with naming(self.node_path):
+        with errors_naming(self.node_path):
             return axis_index(self.axes, axis_name)
 
     def _check_axis_name(self, axis_name: str) -> None:
@@ -387,7 +393,7 @@ class PositionMetadata(NGFFNode):
         >>> position.get_effective_scale("0"), position.get_effective_scale("*")
         ([1.0, 1.0, 0.5, 0.25, 0.5], [1.0, 1.0, 1.0, 1.0, 2.0])
         """
-        return self._named(geometry.effective_scale, self.document.shared_model, str(image))
+        return self._scale_or_translation(geometry.effective_scale, self.document.shared_model, str(image))
 
     def get_effective_translation(self, image: str) -> list[float]:
         """Return the location of the first voxel of one level, or the translation of the whole position.
@@ -401,7 +407,9 @@ class PositionMetadata(NGFFNode):
         >>> position.get_effective_translation("1")  # half a voxel of level 0: first voxels share their outer edge
         [0.0, 0.0, 0.25, 0.125, 0.125]
         """
-        return self._named(geometry.effective_translation, self.document.shared_model, str(image))
+        return self._scale_or_translation(
+            geometry.effective_translation, self.document.shared_model, str(image)
+        )
 
     def set_transform(self, image: str, transform: Sequence[TransformationMeta]) -> None:
         """Set the coordinate transformations of one level or of the whole position.
@@ -411,8 +419,8 @@ class PositionMetadata(NGFFNode):
         image
             Name of an array, such as "0", or "*" for the position.
         transform
-            Identity, scale and translation in any number and order; the equal scale and translation are stored (CT-03,
-            CT-04).
+            Identity, scale and translation in any number and order. Stored are one scale and one translation that have
+            the same effect (CT-03, CT-04).
 
         Raises
         ------
@@ -531,7 +539,7 @@ class PositionMetadata(NGFFNode):
 
         self.require_writable(f"change the channel {name!r}")
         options = {"color": color, "window": window, "active": active, "label": label}
-        edit_image(cast("Position", self), ImageEdits(channels={checked_name(name): options}))
+        edit_image(cast("Position", self), ImageEdits(channels={checked_channel_name(name): options}))
 
     def delete_channel(self, name: str, *, jobs: int | None = None) -> None:
         """Delete a channel with its pixels, by writing all levels again without it.
@@ -552,7 +560,7 @@ class PositionMetadata(NGFFNode):
         """
         from lamella.ops.images.delete_channel import delete_channel
 
-        delete_channel(cast("Position", self), checked_name(name), jobs=jobs)
+        delete_channel(cast("Position", self), checked_channel_name(name), jobs=jobs)
 
     def set_unit(self, unit: str | Mapping[str, str | None]) -> None:
         """Set the unit of axes without changing sizes, also in label images.
@@ -624,8 +632,8 @@ class PositionMetadata(NGFFNode):
         edit_attributes(self, attributes)
 
 
-def named(meta: ImagesMeta, names: list[str], window: WindowDict | None = None) -> ImagesMeta:
-    """Return the metadata with a name for each channel; images of other programs may have fewer names."""
+def with_channel_names(meta: ImagesMeta, names: list[str], window: WindowDict | None = None) -> ImagesMeta:
+    """Return the metadata with a name for each channel; new channels get `window`."""
     stored_names = edits.channel_names(meta)
     if len(stored_names) >= len(names):
         return meta
@@ -650,8 +658,8 @@ def dtype_window(dtype: np.dtype[Any]) -> WindowDict:
     """
     low, high = 0.0, 1.0
     if np.issubdtype(dtype, np.integer):
-        info = np.iinfo(dtype)
-        low, high = float(info.min), float(info.max)
+        limits = np.iinfo(dtype)
+        low, high = float(limits.min), float(limits.max)
     return {"start": low, "end": high, "min": low, "max": high}
 
 
@@ -659,8 +667,8 @@ def _finest(meta: ImagesMeta) -> str:
     return next(iter(meta.multiscales[0].get_dataset_paths()), geometry.WHOLE)
 
 
-def _usual_scale(meta: ImagesMeta) -> list[float] | None:
-    """Return the scale of the finest level; None if reading it raises or warns."""
+def _valid_scale(meta: ImagesMeta) -> list[float] | None:
+    """Return the scale of the finest level; None if the caller has to raise or warn."""
     try:
         scale = geometry.effective_scale(meta, _finest(meta))
     except (MetadataError, NodeNotFoundError):

@@ -87,8 +87,8 @@ class PositionOperations(Pictures):
             Any ``concurrent.futures.Executor`` whose workers can read and write the store: a process pool, or Dask's
             ``client.get_executor()``. Threads of this process by default.
         progress
-            True shows a bar on the terminal. A function is called with the number done, their total, and what they are:
-            here "voxels" of all levels that are read.
+            True shows a bar on the terminal. A function is called with the number of units that are done, their total
+            number, and their name: here "voxels" of all levels that are read.
         resume
             Resume a killed call with the same arguments. False computes everything.
 
@@ -283,12 +283,13 @@ class PositionOperations(Pictures):
             Continue after the last stored frame of an existing array, or create a new one.
         pyramid
             Compute that many levels (or ``"auto"``) by mean during the stream, on one thread, whenever a file of frames
-            is stored, and the rest at the end.
+            is stored. The end of the stream computes what is still missing.
         queue
-            Number of chunks that may wait for encoding before ``append`` waits for one; from half of them on it waits a
-            little. 8, or twice the processors, by default.
+            Number of chunks that may wait for encoding before ``append`` waits until one is encoded; from half of them
+            on, it waits a little. By default the larger of 8 and twice the processors.
         flush_every
-            Store all frames after each so many: the maximum loss by a kill where shards have many frames.
+            Store all frames after each group of so many, such as 100: a kill loses at most these, also if a shard has
+            more frames.
 
         Returns
         -------
@@ -384,7 +385,7 @@ class PositionOperations(Pictures):
         xarray.DataArray
             Dims are the lower-case names of the axes, ``("t", "c", "z", "y", "x")``. Coordinates are the channel names,
             and translation + scale * index on the other axes, each with the unit of its axis in ``attrs["units"]``.
-            ``attrs`` are what was written with :meth:`write_xarray`.
+            ``attrs`` are those that :meth:`write_xarray` stored.
 
         Raises
         ------

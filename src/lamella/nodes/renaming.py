@@ -1,8 +1,10 @@
 """The bases of nodes that rename their members: a plate its wells, a well its positions, a group of labels its images.
 
-The document records the rename until it is done (:mod:`lamella.ops.renaming`). In a store that can rename folders it
-lists the old name until the end; after a kill, readers check under which name the member is stored. In other stores the
-document always lists a name under which the member is complete.
+The document of the group records a rename until it is done (:mod:`lamella.ops.renaming`). Take that of the well A/1 to
+A/2. In a store that can rename folders, the record has the two names only, and the plate lists A/1 until the end; after
+a kill, readers check whether the folder A/1 or A/2 exists. In other stores the files are copied, and the record also
+has a state: "copying" while A/1 is complete and listed, "copied" while A/2 is complete and listed, and the files of A/1
+are being deleted.
 """
 
 from __future__ import annotations
@@ -29,11 +31,11 @@ class RenamesMembers(NGFFNode):
     """A node that renames members."""
 
     moved: Renaming | None = None
-    """A rename whose files this call has moved, while it updates the metadata."""
+    """The rename of which this node has moved the files and is updating the metadata."""
 
     @abstractmethod
     def _settle_renaming(self, renaming: Renaming) -> None:
-        """Update other metadata than the list of members after the move of a member's folder."""
+        """Update all metadata but the list of members, after the folder of a member was moved."""
 
     def _files_to_add(self, renaming: Renaming) -> dict[str, bytes]:
         """Return the files that are missing above the new name of a member."""
@@ -44,10 +46,10 @@ class RenamesMembers(NGFFNode):
     def _change_record(
         self, change: Change, listing: Renaming | None = None, *, only_if_listed: Renaming | None = None
     ) -> None:
-        """Change the record of a rename; with ``listing``, the same write lists a new name instead of an old one.
+        """Change the record of a rename; with ``listing``, the same write replaces its old name by its new one.
 
-        ``change`` maps the stored record to the new one, and raises where another program has changed it. Raises
-        `NodeExistsError` unless the old name of ``only_if_listed`` is listed, and the new one is not.
+        ``change`` maps the stored record to the new one, and raises if another program has changed it. With
+        ``only_if_listed``, raises `NodeExistsError` unless its old name is listed and its new name is not.
         """
 
     def _check_listed(self, renaming: Renaming, listed: Iterable[str]) -> None:
@@ -61,27 +63,27 @@ class RenamesMembers(NGFFNode):
         """Read the attributes of the group, as other programs may have changed them."""
         return self.documents.group(self.path)
 
-    def _drop_record(self, dropped: RenamingRecord | None = None) -> None:
-        """Remove the record of a rename; with ``dropped``, unless it is another one."""
+    def _drop_record(self, expected: RenamingRecord | None = None) -> None:
+        """Remove the record of a rename; with ``expected``, only if the stored record equals it."""
 
         def drop(attributes: JSONObject) -> JSONObject:
-            is_other = dropped is not None and read_renaming_record(attributes) != dropped
+            is_other = expected is not None and read_renaming_record(attributes) != expected
             return attributes if is_other else with_renaming_record(attributes, None)
 
         self.documents.edit_group(self.path, drop)
 
     def _moved_member(self, attributes: JSONObject) -> Renaming | None:
-        """Return the rename in attributes that list the old name of a member which has its new name already."""
+        """Return the recorded rename if its folder has the new name already, while the attributes list the old one."""
         record = read_renaming_record(attributes)
         if record is None or record.state or not self.has_moved(record.renaming):
             return None
         return record.renaming
 
     def has_moved(self, renaming: Renaming) -> bool:
-        """Whether a member that is being renamed exists under its new name only.
+        """Whether a member that is being renamed is complete under its new name only.
 
-        A store without renames copies all files, then deletes the old ones, documents first: one document may be
-        deleted.
+        In a store without renames, the old documents are deleted first: the old member may have one of its two
+        documents.
         """
         if self.moved == renaming:
             return True
@@ -98,7 +100,7 @@ class ListsMembers(RenamesMembers, ModelNode[M]):
     """A node that renames members, which its model lists."""
 
     _relisting: tuple[Renaming, M, M] | None = None
-    """The last rename that was listed, with the models before and after."""
+    """The last rename that was written to the list of members, with the models before and after."""
 
     @abstractmethod
     def _names_in(self, meta: M) -> list[str]:
@@ -132,42 +134,47 @@ class ListsMembers(RenamesMembers, ModelNode[M]):
         def recorded(attributes: JSONObject) -> JSONObject:
             return with_renaming_record(attributes, change(read_renaming_record(attributes)))
 
-        self.document.edit(relist, beside=recorded)
+        self.document.edit(relist, edit_attributes=recorded)
 
     def _relisted_or_back(self, meta: M, renaming: Renaming) -> M:
-        """Return `_relisted`; where that undoes the last one, the model before that, whose lists have another order."""
-        undone = None if self._relisting is None else self._relisting[0]
-        if undone is not None and self._relisting is not None and renaming == (undone.new, undone.old):
-            _, before, after = self._relisting
-            if meta == after:
+        """Return `_relisted`; for a rename that undoes the last one, the model before the last one.
+
+        Renaming A/1 to A/2 and back could change the order of the wells.
+        """
+        if self._relisting is not None:
+            last, before, after = self._relisting
+            if renaming == (last.new, last.old) and meta == after:
                 return before
         relisted = self._relisted(meta, renaming)
         self._relisting = renaming, meta.copied(), relisted.copied()
         return relisted
 
-    def _drop_record(self, dropped: RenamingRecord | None = None) -> None:
+    def _drop_record(self, expected: RenamingRecord | None = None) -> None:
         """Remove the record of a rename, and read the model again."""
-        super()._drop_record(dropped)
+        super()._drop_record(expected)
         self.document.refresh()
 
     def _with_renaming(
         self, document: JSONObject, attributes: JSONObject, listed: Iterable[str]
     ) -> JSONObject:
-        """Return a document with the record of a rename; that of a store with renames ends with the old name."""
+        """Return a document with the record of a rename.
+
+        A record without a state ends when the document lists the old name no more.
+        """
         record = read_renaming_record(attributes)
         if record is not None and not record.state and record.renaming.old not in set(listed):
             record = None
         return with_renaming_record(document, record)
 
     def _is_settled(self, attributes: JSONObject) -> bool:
-        """Whether the document alone defines the members."""
+        """Whether the document alone defines the members: a record without a state needs a look at the folders."""
         record = read_renaming_record(attributes)
         return record is None or bool(record.state)
 
     def require_writable(self, action: str) -> None:
         """Raise for a closed or read-only store; finish an interrupted rename of a member."""
         super().require_writable(action)
-        with suppress(LamellaError):  # the caller reports a damaged document
+        with suppress(LamellaError):  # the caller reads the document again, and raises the error
             if not self.document.last_attributes:
                 self.document.refresh()
         if read_renaming_record(self.document.last_attributes) is not None:

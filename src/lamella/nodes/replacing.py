@@ -1,8 +1,10 @@
 """Replace an array of an image by a new one that was written beside it; after a kill either array is complete.
 
-The image's document first records the names of both arrays and its own later changes; then the new array is moved over
-the old one (:meth:`lamella.store.storage.Storage.replace`), and the changed document is written. Meanwhile readers
-check which array is complete, if need be the new one under its temporary name. The next writer finishes.
+To replace level "0", the new array is written under a temporary name ("5f3c.tmp" here) with a random token in its
+attributes. Then the document of the image records the names "0" and "5f3c.tmp", the token, and the changes that it will
+have afterwards. Then the new array is moved over the old one (:meth:`lamella.store.storage.Storage.replace`), and the
+changed document is written. Meanwhile, readers find out by the token whether the array at "0" is the old one, the new
+one, or neither: then they read "5f3c.tmp". After a kill, the next writer finishes the replacement.
 """
 
 from __future__ import annotations
@@ -36,11 +38,11 @@ if TYPE_CHECKING:
 
 
 def make_beside(position: Position, array: ArrayMeta) -> NodePath:
-    """Create an array under a temporary name, which is not listed, and is removed if its process dies."""
+    """Create an unlisted array under a temporary name, which is deleted if its process dies."""
     node_path = position.node_path.child(temporary_name(".tmp"))
     if not position.documents.storage.locks_processes:
-        needed = _read(position.documents.group(position.path))
-        position.documents.delete_abandoned(position.path, needed and needed.by)
+        replacing = _read_record(position.documents.group(position.path))
+        position.documents.delete_abandoned(position.path, replacing and replacing.by)
     attributes = with_token(array.attributes, uuid4().hex)
     try:
         position.documents.put_array(node_path.path, array.with_attributes(attributes), is_new=True)
@@ -51,7 +53,7 @@ def make_beside(position: Position, array: ArrayMeta) -> NodePath:
 
 
 def discard(new: NodePath) -> None:
-    """Delete an array of `make_beside` after a failure; where the service refuses that, the next such call does."""
+    """Delete an array of `make_beside` after a failure; if the service refuses, the next `make_beside` deletes it."""
     abandon(new.path.rpartition("/")[2])
     with suppress(LamellaError):
         new.store_handle.documents.delete(new.path)
@@ -63,17 +65,17 @@ def put_in_place(
     new: NodePath,
     change: Callable[[ImagesMeta], ImagesMeta],
     *,
-    first: Callable[[JSONObject], JSONObject] | None = None,
-    last: Callable[[JSONObject], JSONObject] | None = None,
+    edit_before: Callable[[JSONObject], JSONObject] | None = None,
+    edit_after: Callable[[JSONObject], JSONObject] | None = None,
 ) -> ImagesMeta:
     """Move a complete array of `make_beside` over another one of an image, and change the metadata by a pure function.
 
-    ``first`` and ``last`` change attributes outside of the metadata, before and after the replacement. Deletes the new
-    array on failure.
+    ``edit_before`` and ``edit_after`` change attributes outside of the metadata, before and after the replacement.
+    Deletes the new array on failure.
     """
     documents, node_path = position.documents, position.node_path.child(name)
-    own = "" if documents.storage.locks_processes else new.path.rpartition("/")[2]
-    with documents.storage.lock(_lock(position)), abandoned_on_errors(own):
+    temporary = "" if documents.storage.locks_processes else new.path.rpartition("/")[2]
+    with documents.storage.lock(_lock_name(position)), abandoned_on_errors(temporary):
         try:
             token = replacement_token(documents.array(new.path).attributes) or ""
             if _is_half_copied(documents, position.path, name):
@@ -81,24 +83,26 @@ def put_in_place(
         except BaseException:
             discard(new)
             raise
-        # Under this name the array is not removed when the process dies; other stores have no such removal.
+        # An array with the ending ".new" is not deleted when the process dies, unlike ".tmp" in stores with locks.
         new_path = new.path.removesuffix(".tmp") + ".new" if documents.storage.locks_processes else new.path
         models: list[ImagesMeta] = []
 
         def recorded(attributes: JSONObject) -> JSONObject:
-            attributes = attributes if first is None else first(attributes)
-            after = position._dump(change(models[-1]), attributes)
-            after = after if last is None else last(after)
-            by = new_path.rpartition("/")[2]
-            return with_replacing(attributes, Replacing(name, by, token, difference(attributes, after)))
+            attributes = attributes if edit_before is None else edit_before(attributes)
+            new_attributes = position._dump(change(models[-1]), attributes)
+            new_attributes = new_attributes if edit_after is None else edit_after(new_attributes)
+            new_name = new_path.rpartition("/")[2]
+            return with_replacing(
+                attributes, Replacing(name, new_name, token, difference(attributes, new_attributes))
+            )
 
-        def remember(meta: ImagesMeta) -> ImagesMeta:
+        def keep_model(meta: ImagesMeta) -> ImagesMeta:
             models.append(meta)
             return meta
 
         replacing = None
         try:
-            position.document.edit(remember, beside=recorded)
+            position.document.edit(keep_model, edit_attributes=recorded)
             replacing = read_replacing(position.document.last_attributes)
             if new_path != new.path:
                 documents.move(new.path, new_path)
@@ -112,16 +116,16 @@ def put_in_place(
                     with suppress(LamellaError):
                         documents.delete(new_path)
             raise
-        return _write_changes(position, replacing or Replacing(name, "", "", {}), change, last)
+        return _write_changes(position, replacing or Replacing(name, "", "", {}), change, edit_after)
 
 
 def finish_replacing(position: Position) -> None:
-    """Finish an interrupted replacement, with whichever array is complete."""
+    """Finish an interrupted replacement, with the array that is complete."""
     documents = position.documents
-    if _read(documents.group(position.path)) is None:
+    if _read_record(documents.group(position.path)) is None:
         return
-    with documents.storage.lock(_lock(position)):  # wait for a process that is replacing it
-        replacing = _read(documents.group(position.path))
+    with documents.storage.lock(_lock_name(position)):  # wait for a process that is replacing it
+        replacing = _read_record(documents.group(position.path))
         if replacing is None:
             return
         if not documents.storage.locks_processes and is_running(replacing.by):
@@ -150,12 +154,12 @@ class Replaced(NamedTuple):
     moved: dict[str, str]
     """Temporary name of the new array, by its name in the metadata, while neither array is complete there."""
     missing: str | None = None
-    """Name of an array that is complete under neither name."""
+    """Name of an array that is complete neither there nor under its temporary name."""
 
 
 def without_replacing(node_path: NodePath, attributes: JSONObject) -> Replaced:
-    """Return the attributes of an image as they apply to the stored array, and the name under which it is stored."""
-    replacing = _read(attributes)
+    """Return an image whose array is being replaced as readers see it; see `Replaced`."""
+    replacing = _read_record(attributes)
     if replacing is None:
         return Replaced(attributes, {})
     documents, path = node_path.store_handle.documents, node_path.path
@@ -172,7 +176,7 @@ def without_replacing(node_path: NodePath, attributes: JSONObject) -> Replaced:
 
 def check_replaced(documents: Documents, path: str, attributes: JSONObject) -> None:
     """Raise `StorageError` for an image with an array that is stored under a temporary name, which copies leave out."""
-    replacing = _read(attributes)
+    replacing = _read_record(attributes)
     if replacing is None or _replacement_state(documents, path, replacing) != "between":
         return
     where = documents.storage.where
@@ -184,20 +188,18 @@ def check_replaced(documents: Documents, path: str, attributes: JSONObject) -> N
 
 
 def check_replaced_document(documents: Documents, key: str, data: bytes) -> None:
-    """Raise as `check_replaced` does, for a document that is copied with its key."""
+    """Raise as `check_replaced` does, for the document of an image that is being copied, by its key and bytes."""
     if b'"replacing"' in data:
         path = key.rpartition("/")[0]
-        with suppress(
-            NodeNotFoundError, MetadataError
-        ):  # of an array, or of a node that others read no better
+        with suppress(NodeNotFoundError, MetadataError):  # the document of an array, or a damaged one
             check_replaced(documents, path, documents.group(path))
 
 
-def _lock(position: Position) -> str:
+def _lock_name(position: Position) -> str:
     return join(position.path, "replacing")
 
 
-def _read(attributes: JSONObject) -> Replacing | None:
+def _read_record(attributes: JSONObject) -> Replacing | None:
     replacing = read_replacing(attributes)
     # Delete only temporary names of lamella: the name comes from a document that others can write.
     return replacing if replacing is not None and is_private(replacing.by) else None
@@ -206,7 +208,7 @@ def _read(attributes: JSONObject) -> Replacing | None:
 def _replacement_state(
     documents: Documents, image: str, replacing: Replacing
 ) -> Literal["old", "new", "between"]:
-    """Return which array is stored; "between" if neither is complete, in stores that cannot exchange names."""
+    """Return which array is stored; "between" if neither is complete, which a store with renames avoids."""
     token = _token(documents, image, replacing.name)
     is_other = token is not None and token != replacing.token
     if is_other and not _is_half_copied(documents, image, replacing.name):
@@ -225,7 +227,7 @@ def _token(documents: Documents, image: str, name: str) -> str | None:
 
 
 def _has_two_documents(documents: Documents) -> bool:
-    """Whether an array has two documents, which a move copies in any order."""
+    """Whether an array has two documents, which a move copies one after the other, in any order."""
     return documents.format == 2 and not documents.storage.locks_processes
 
 
@@ -236,7 +238,7 @@ def _is_half_copied(documents: Documents, image: str, name: str) -> bool:
 
 
 def _is_listed(documents: Documents, path: str) -> bool:
-    """Whether the document of an array is listed; False where the service refuses lists."""
+    """Whether the storage lists the document of an array; False if the service refuses lists."""
     try:
         return documents.files.array in documents.storage.list(path)
     except StorageError:
@@ -247,22 +249,22 @@ def _write_changes(
     position: Position,
     replacing: Replacing,
     change: Callable[[ImagesMeta], ImagesMeta],
-    last: Callable[[JSONObject], JSONObject] | None = None,
+    edit_after: Callable[[JSONObject], JSONObject] | None = None,
 ) -> ImagesMeta:
     """Apply the recorded changes to the document, and remove the record of the replacement."""
     documents, path = position.documents, position.node_path.child(replacing.name).path
-    done = replacing._replace(after={})
+    record = replacing._replace(after={})
 
     def with_record(attributes: JSONObject) -> JSONObject:
-        return with_replacing(attributes if last is None else last(attributes), done)
+        return with_replacing(attributes if edit_after is None else edit_after(attributes), record)
 
-    position.document.edit(change, beside=with_record)
+    position.document.edit(change, edit_attributes=with_record)
     try:
         documents.edit_array_attributes(path, lambda attributes: with_token(attributes, None))
     except NodeNotFoundError as error:
         if _is_listed(documents, path):  # else it was deleted meanwhile
             raise StorageError(
-                f"{documents.location(path)} was not found after it was replaced, and is there: the service answered "
-                "404 by mistake. Make the same call again; it finishes."
+                f"{documents.location(path)} was not found after it was replaced, although it exists: the service "
+                "answered 404 by mistake. Make the same call again; it finishes."
             ) from error
     return position.document.edit(lambda meta: meta)

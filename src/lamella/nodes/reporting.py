@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from lamella.store.metadata.json_document import StoredGroup
     from lamella.types import JSONObject
 
-Checked: TypeAlias = "tuple[tuple[Finding, ...], DocumentForm | None]"
+CheckedDocument: TypeAlias = "tuple[tuple[Finding, ...], DocumentForm | None]"
+"""The findings of a document, and for an image the form of its document, which caches the findings of its arrays."""
 
 PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -44,43 +45,42 @@ def check_document(node_path: NodePath, stored: StoredGroup, kinds: tuple[Kind, 
     """Report rules that a group's document breaks by itself; raise in a store opened with ``strict=True``."""
     version = node_path.store_handle.version_of(stored.attributes)
     key = kinds, version.name
-    findings = stored.get_or_make(key, partial(_checked, stored.attributes, *key))[0]
+    findings = stored.get_or_make(key, partial(_check_rules, stored.attributes, *key))[0]
     if findings:
         report(node_path, findings, version)
 
 
-def _checked(attributes: JSONObject, kinds: tuple[Kind, ...], version: str) -> Checked:
-    """Run the rules; for an image also return the form of its document, which caches the findings of its arrays."""
+def _check_rules(attributes: JSONObject, kinds: tuple[Kind, ...], version: str) -> CheckedDocument:
+    """Run the rules of a document."""
     form = image_form(attributes, version) if kinds == ("image",) else None
     return document_findings(kinds, attributes, version) if form is None else form.findings, form
 
 
-def refuse_broken(
-    node_path: NodePath, before: JSONObject, after: JSONObject, kinds: tuple[Kind, ...]
-) -> None:
+def check_edit(node_path: NodePath, before: JSONObject, after: JSONObject, kinds: tuple[Kind, ...]) -> None:
     """Raise `MetadataError` for new attributes that break a MUST which the stored ones satisfy."""
     if before == after:
         return
-    old, new = node_path.store_handle.version_of(before), node_path.store_handle.version_of(after)
+    store_handle = node_path.store_handle
+    old_version, new_version = store_handle.version_of(before), store_handle.version_of(after)
     broken: dict[str, list[Finding]] = {}
-    for finding in document_findings(kinds, after, new.name):
+    for finding in document_findings(kinds, after, new_version.name):
         broken.setdefault(finding.rule, []).append(finding)
-    already = Counter(finding.rule for finding in document_findings(kinds, before, old.name))
+    counts_before = Counter(finding.rule for finding in document_findings(kinds, before, old_version.name))
     texts = [
-        _described(findings)
+        _rule_text(findings)
         for rule, findings in broken.items()
-        if is_must(findings) and len(findings) > already[rule]
+        if is_must(findings) and len(findings) > counts_before[rule]
     ]
-    for rule, key, findings in (
+    for rule, key, problem in (
         ("MS-03", "multiscales", "no level is left"),
         ("WL-01", "well", "no image is left"),
     ):
-        if key in old.ome(before) and key not in new.ome(after):
-            texts.append(f"{rule}: {findings}")
+        if key in old_version.ome(before) and key not in new_version.ome(after):
+            texts.append(f"{rule}: {problem}")
     if texts:
         raise MetadataError(
             f"The metadata of {node_path} were not written: they would break {'; '.join(texts)}. Correct them, or open "
-            "the node again for those that are stored."
+            "the node again to read the stored ones."
         )
 
 
@@ -100,14 +100,14 @@ def level_findings(
     """Return the rules that the levels read so far break."""
     spec_version = node_path.store_handle.version_of(stored.attributes)
     version = spec_version.name
-    checked: Checked | None = stored.peek(((kind,), version))
+    checked: CheckedDocument | None = stored.peek(((kind,), version))
     form = None if checked is None or len(arrays) != 1 else checked[1]
     metas = tuple(arrays.values())
-    # The cached value keeps the descriptions alive, so that no other object can get the same id.
+    # The ids stay unique, because the cached result keeps the descriptions alive.
     key = ("levels", kind, version, *arrays, *map(id, metas))
     cached = stored.peek(key) if form is None else form.array_findings.get(key)
     if cached is None:
-        facts = {path: facts_of(meta) for path, meta in arrays.items()}
+        facts = {path: array_facts(meta) for path, meta in arrays.items()}
         cached = metas, array_findings(kind, stored.attributes, version, facts)
         if form is None:
             stored.get_or_make(key, partial(tuple, cached))
@@ -119,11 +119,11 @@ def level_findings(
 def check_formats(node_path: NodePath) -> None:
     """Report Zarr v2 documents beside Zarr v3 ones at the root; raise `MetadataError` with ``strict=True``."""
     if node_path.store_handle.documents.has_older_documents():
-        found = "documents of Zarr v2 and of Zarr v3 lie side by side"
-        report(node_path, [own_finding("LM-02", "", found, "remove those of one format")])
+        problem = "documents of Zarr v2 and of Zarr v3 lie side by side"
+        report(node_path, [own_finding("LM-02", "", problem, "remove those of one format")])
 
 
-def facts_of(meta: ArrayMeta) -> ArrayFacts:
+def array_facts(meta: ArrayMeta) -> ArrayFacts:
     """Return the properties of an array that the rules check."""
     return ArrayFacts(
         meta.shape, meta.dtype.name, meta.dimension_names, meta.separator, zarr_format=meta.zarr_format
@@ -133,7 +133,7 @@ def facts_of(meta: ArrayMeta) -> ArrayFacts:
 def report(node_path: NodePath, findings: Iterable[Finding], version: SpecVersion | None = None) -> None:
     """Warn of each rule that this store handle has not warned of, or raise `MetadataError` with ``strict=True``.
 
-    `version` is the version that the document is read as, if it is not the store's.
+    `version` is the OME-NGFF version of the document, if it differs from that of the store.
     """
     store_handle = node_path.store_handle
     read_as = version or store_handle.version
@@ -141,26 +141,26 @@ def report(node_path: NodePath, findings: Iterable[Finding], version: SpecVersio
     for finding in findings:
         by_rule.setdefault(finding.rule, []).append(finding)
     if store_handle.strict and by_rule:
-        broken = "; ".join(_described(of_rule) for of_rule in by_rule.values())
+        broken = "; ".join(_rule_text(rule_findings) for rule_findings in by_rule.values())
         raise MetadataError(
             f"The metadata of {node_path} are not valid: {broken}. The store was opened with strict=True; "
             f"`lamella validate {store_handle.name}` "
             "lists all findings."
         )
-    for rule, of_rule in by_rule.items():
+    for rule, rule_findings in by_rule.items():
         if rule in store_handle.reported:
             continue
         store_handle.reported.add(rule)
         warnings.warn(
-            f"The metadata of {node_path} break {_described(of_rule)}. "
-            f"Assumed: {assumption(of_rule[0], read_as.name)}. Other nodes of the store may break {rule} too: "
+            f"The metadata of {node_path} break {_rule_text(rule_findings)}. "
+            f"Assumed: {assumption(rule_findings[0], read_as.name)}. Other nodes of the store may break {rule} too: "
             f"`lamella validate {store_handle.name}` lists all findings.",
             MetadataWarning,
             stacklevel=callers_level(),
         )
 
 
-def _described(findings: Sequence[Finding]) -> str:
+def _rule_text(findings: Sequence[Finding]) -> str:
     first = findings[0]
     where = location_text(first.location)
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
@@ -168,7 +168,7 @@ def _described(findings: Sequence[Finding]) -> str:
 
 
 def warn_of(notes: Iterable[str]) -> None:
-    """Warn of what an operation has done, each note once; called at its end, when nothing refuses it any more."""
+    """Warn of each note once. An operation calls this at its end: if it fails, its error is the only message."""
     for note in dict.fromkeys(notes):
         warnings.warn(note, UserWarning, stacklevel=callers_level())
 

@@ -70,12 +70,16 @@ class Scene(Pictures, ModelNode[SceneMeta]):
             yield path, self._open_listed(Position, path)
 
     def _image_paths(self) -> list[str]:
-        ends = [
-            end
+        systems = [
+            system
             for step in self.document.shared_model.coordinate_transformations
-            for end in (step.input, step.output)
+            for system in (step.input, step.output)
         ]
-        paths = [str(end.path).removeprefix("./").strip("/") for end in ends if end is not None and end.path]
+        paths = [
+            str(system.path).removeprefix("./").strip("/")
+            for system in systems
+            if system is not None and system.path
+        ]
         return [path for path in dict.fromkeys(paths) if path and self._is_image(path)]
 
     def _is_image(self, path: str) -> bool:

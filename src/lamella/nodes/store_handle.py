@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def naming(node_path: object) -> Iterator[None]:
-    """Name a node at the end of the errors of wrong arguments that do not name it."""
+def errors_naming(node_path: object) -> Iterator[None]:
+    """Append the path of a node to errors of wrong arguments, unless their message contains it already."""
     try:
         yield
     except (InvalidArgumentError, InvalidNameError) as error:
@@ -49,14 +49,15 @@ class StoreHandle:
     documents: Documents
     """The groups and arrays of the store."""
     version: SpecVersion
-    """The OME-NGFF version of its documents (ST-08: one version throughout a hierarchy); see `version_of`."""
+    """The OME-NGFF version of its documents (ST-08 demands one version in a store); see `version_of`."""
     closed: bool = field(default=False)
     """Set by ``close()``. A closed store can be read, because nodes keep no files open, but not written."""
     strict: bool = field(default=False)
     """Raise for broken rules of documents, instead of warning."""
     reported: set[str] = field(default_factory=set, repr=False)
-    """The rules that were warned about (:mod:`lamella.nodes.reporting`)."""
+    """The ids of the rules that were warned about (:mod:`lamella.nodes.reporting`)."""
     writes: LevelWrites = field(init=False, repr=False)
+    """The record of writes to level 0, which make the lower levels stale."""
 
     def __post_init__(self) -> None:
         self.writes = LevelWrites(self)
@@ -84,7 +85,7 @@ class StoreHandle:
 
         An interrupted upgrade leaves documents of two versions (ST-08), each of them complete.
         """
-        try:  # not `suppress`, which is slow, for each position of a plate
+        try:  # `suppress` is slower, and this runs for each position of a plate
             if self.version.stated_version(attributes) not in (None, self.version.name):
                 return detect(self.documents.format, attributes)
         except MetadataError:  # the stated version is unknown

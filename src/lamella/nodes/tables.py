@@ -1,14 +1,11 @@
-"""Tables: what was measured in an image, its regions of interest, and the conditions of an experiment.
-
-What reads and writes their files is in :mod:`lamella.ops.tables`.
-"""
+"""Tables of measurements, regions of interest and experimental conditions; :mod:`lamella.ops.tables` does the work."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from lamella.arguments import text_of_name
-from lamella.errors import LamellaError, MetadataError
+from lamella.errors import LamellaError
 from lamella.nodes.node import NGFFNode
 from lamella.spec.tables import table_names
 
@@ -70,7 +67,7 @@ class Tables(NGFFNode):
         return read_table(self, self._checked_key(key))
 
     def __setitem__(self, key: int | str, value: Any) -> None:
-        """Write a table with default settings, or in the place of the one that is there; see :meth:`write`."""
+        """Write a table with default settings, or replace the existing one; see :meth:`write`."""
         self.write(self._checked_key(key), value)
 
     def __delitem__(self, key: int | str) -> None:
@@ -78,7 +75,7 @@ class Tables(NGFFNode):
         from lamella.ops.tables.write import delete_table
 
         self.require_writable(f"delete the table {key!r}")
-        delete_table(self, self._deleted_key(key))
+        delete_table(self, self._key_to_delete(key))
 
     def write(
         self,
@@ -90,7 +87,7 @@ class Tables(NGFFNode):
         backend: str | None = None,
         overwrite: bool = True,
     ) -> None:
-        """Write a table. One of this name is replaced as a whole: after a kill the old or the new one is there.
+        """Write a table, or replace the table of this name. After a kill, the old or the new table is complete.
 
         Parameters
         ----------
@@ -98,17 +95,18 @@ class Tables(NGFFNode):
             Name of the table.
         table
             A DataFrame of pandas or polars, an Arrow table, an AnnData object, a dict of columns or a list of rows, of
-            numbers, booleans, text and categories. An index that is not just counted is stored.
+            numbers, booleans, text and categories. An index is stored unless it is 0, 1, 2, ...
         type
-            "generic_table"; "feature_table", rows of measurements of labels, by an integer column or index "label";
-            "roi_table", regions in micrometers, by columns such as "x_micrometer" and "len_x_micrometer";
-            "masking_roi_table", the same of labels; "condition_table". By default that of the table that is replaced or
-            was read, or with `label` one of labels, or a table of regions where it has their columns.
+            "generic_table"; "feature_table", measurements of labels, with an integer column or index "label";
+            "roi_table", regions in micrometers, with columns such as "x_micrometer" and "len_x_micrometer";
+            "masking_roi_table", the regions of labels; or "condition_table". By default the type of the replaced table,
+            or of the table that was read before. A new table is a "feature_table" with `label`, and one of regions if
+            it has their columns.
         label
             The label image whose labels the rows describe.
         backend
-            "parquet" (the default), "csv", "json" or "anndata", which keeps floats and all other columns apart, so that
-            the order of the columns changes. Text that looks like numbers becomes numbers in "csv".
+            "parquet" (the default), "csv", "json" or "anndata". In "anndata", the columns of floats come before all
+            others. In "csv", text that looks like numbers becomes numbers.
         overwrite
             Whether a table of this name is replaced.
 
@@ -145,7 +143,7 @@ class Tables(NGFFNode):
             As for :meth:`write`.
         rois
             Name of each region to its start and end along axes of space or time, such as ``{"left": {"x": (0, 5.5)}}``,
-            in the unit of the axis, from the first edge of the image. It is whole along all other axes.
+            in the unit of the axis, from the first edge of the image. Along all other axes it is as long as the image.
 
         Examples
         --------
@@ -212,7 +210,7 @@ class Tables(NGFFNode):
 
 
 class PlateTables(Tables):
-    """The tables of a plate: those that are stored for all of it, and those of its positions, concatenated.
+    """The tables of a plate: those of the plate itself, and those of its positions, concatenated.
 
     The positions are read when a table is requested.
 
@@ -235,7 +233,7 @@ class PlateTables(Tables):
         self._plate = plate
 
     def stored_names(self) -> list[str]:
-        """Return the names of the tables that are stored for the whole plate.
+        """Return the names of the tables of the plate itself.
 
         Examples
         --------
@@ -261,14 +259,14 @@ class PlateTables(Tables):
     def concatenate(
         self, name: str, *, positions: Iterable[str] | None = None, jobs: int | None = None
     ) -> pd.DataFrame:
-        """Read the tables of one name of all positions as one, with the columns "well" and "field" before theirs.
+        """Read the tables of one name of all positions as one table, with the columns "well" and "field" first.
 
         Parameters
         ----------
         name
             Name of the tables; positions without one are left out. NodeNotFoundError (a KeyError) if none has one.
         positions
-            Paths ("row/column/field") of those to read; all by default. ``jobs`` are read at a time.
+            Paths ("row/column/field") of the positions to read; all by default. ``jobs`` are read at a time.
 
         Examples
         --------
@@ -307,20 +305,20 @@ class PlateTables(Tables):
 
 
 def stored_table_names(node: NGFFNode) -> tuple[str, ...]:
-    """Return the names of the tables beside a node; none where their list is damaged."""
+    """Return the names of the tables of an image or plate; none if their list is damaged."""
     try:
         return tuple(table_names(Tables(node.node_path.child("tables"), False).group_attributes))
-    except (MetadataError, LamellaError):
+    except LamellaError:
         return ()
 
 
 def is_in_tables(documents: Documents, path: str) -> bool:
-    """Return whether a path is that of a group that lists tables, or below one: its attributes are no OME metadata.
+    """Return whether a path is a group that lists tables, or below one: its attributes are not OME metadata.
 
     A table in the backend "json" has its columns as attributes, and a column may be named "well".
     """
-    parts = path.split("/")
-    above = ("/".join(parts[: number + 1]) for number, part in enumerate(parts) if part == "tables")
+    names = path.split("/")
+    above = ("/".join(names[: depth + 1]) for depth, name in enumerate(names) if name == "tables")
     return any(
         documents.kind(group) == "group" and isinstance(documents.group(group).get("tables"), list)
         for group in above

@@ -63,7 +63,7 @@ class TiledImageArray(ImageArray):
             Indices of the tile in the grid.
         pre_dims
             One selection for each axis before the last two: an integer selects an index and drops the axis, None
-            selects all. All of all axes by default.
+            selects all. By default all of all axes.
 
         Raises
         ------
@@ -111,21 +111,21 @@ class TiledImageArray(ImageArray):
         (0, 0, 0, slice(4, 8, None), slice(8, 12, None))
         """
         self._check_tile(row, column)
-        before: list[int | slice] = [slice(None)] * (self.ndim - 2)
+        selections: list[int | slice] = [slice(None)] * (self.ndim - 2)
         if pre_dims is not None:
             if isinstance(pre_dims, str | bytes) or not hasattr(pre_dims, "__len__"):
                 raise WrongTypeError(
                     f"The argument pre_dims is a sequence of indices or slices, not {pre_dims!r}."
                 )
-            if len(pre_dims) != len(before):
+            if len(pre_dims) != len(selections):
                 raise OutOfBoundsError(
-                    f"The argument pre_dims has {len(pre_dims)} items, but {self!r} has {len(before)} axes before rows "
-                    "and columns."
+                    f"The argument pre_dims has {len(pre_dims)} items, but {self!r} has {len(selections)} axes before "
+                    "rows and columns."
                 )
-            before = [all_ if item is None else item for item, all_ in zip(pre_dims, before, strict=True)]
+            selections = [slice(None) if selection is None else selection for selection in pre_dims]
         height, width = self.chunks[-2:]
         return (
-            *before,
+            *selections,
             slice(row * height, min((row + 1) * height, self.shape[-2])),
             slice(column * width, min((column + 1) * width, self.shape[-1])),
         )
@@ -173,7 +173,8 @@ class TiledPosition(Position):
         tile_shape
             Shape of a tile, up to one number per axis; missing leading axes have length 1.
         chunk_dims
-            Number of last axes longer than 1 over which a chunk spans the tile; 1 along the others.
+            Number of axes along which a chunk is as long as the tile, counted from the last one, without axes of length
+            1. Along the others a chunk has length 1.
 
         Examples
         --------
@@ -208,7 +209,7 @@ class TiledPosition(Position):
 
 
 def _tile_chunks(tile: Shape, chunk_dims: int) -> Shape:
-    """Return the chunk of a tile: whole over Y, X and further axes longer than 1 until ``chunk_dims`` are spanned.
+    """Return the chunk of a tile: as long as the tile along Y, X and ``chunk_dims - 2`` more axes longer than 1.
 
     >>> _tile_chunks((2, 1, 4, 16, 16), 3)
     (1, 1, 4, 16, 16)

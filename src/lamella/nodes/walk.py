@@ -31,10 +31,9 @@ class Field:
     """A field that its well lists: its position, or the error of opening it."""
 
     well: str
-    """Path of its well relative to the walked node: "A/1" from a plate, "" from the well itself, and in collections and
-    scenes."""
+    """Path of its well relative to the walked node: "A/1" from a plate; "" from a well, a collection or a scene."""
     path: str
-    """Its own path relative to the same node; that of the well if the well is damaged."""
+    """Path of the field relative to the walked node, such as "A/1/0"; of a damaged well, the path of the well."""
     acquisition: int | None
     """Id of its acquisition, if the well states one."""
     node: Position | LamellaError

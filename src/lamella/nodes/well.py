@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from lamella.arguments import name_text
+from lamella.arguments import checked_name
 from lamella.errors import NodeNotFoundError, counted
 from lamella.nodes.ahead import members_ahead
 from lamella.nodes.metadata_document import ome_of, read_part, stored_ome
@@ -88,18 +88,18 @@ class Well(Pictures, ListsMembers[WellGroupMeta]):
         settle_position(self, renaming)
 
     def _dump(self, meta: WellGroupMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
-        """Return the attributes to store: the specification has no well without positions (WL-01)."""
+        """Return the attributes to store; a well without positions has no well metadata (WL-01)."""
         version = self.store_handle.version_of(attributes)
         if meta.images:
             document = version.dump(meta, attributes, trusted=trusted)
             return self._with_renaming(document, attributes, [image.path for image in meta.images])
-        rest = {key: value for key, value in version.ome(attributes).items() if key != "well"}
-        return version.with_ome(attributes, rest)
+        others = {key: value for key, value in version.ome(attributes).items() if key != "well"}
+        return version.with_ome(attributes, others)
 
     def _member_names(self) -> list[str]:
         return list(
             dict.fromkeys([image.path for image in self.document.shared_model.images])
-        )  # WL-03: each once
+        )  # each path once, also if the document lists it twice (WL-03)
 
     def __getitem__(self, key: int | str) -> Position:
         """Return a position of the well, or the node at a path below one.
@@ -108,8 +108,8 @@ class Well(Pictures, ListsMembers[WellGroupMeta]):
         """
         name = self._checked_key(key)
         if "/" in name:
-            first, _, rest = name.partition("/")
-            return cast("Position", self[first][rest])
+            position, _, below = name.partition("/")
+            return cast("Position", self[position][below])
         return self._open(Position, name)
 
     def __delitem__(self, key: int | str) -> None:
@@ -121,7 +121,7 @@ class Well(Pictures, ListsMembers[WellGroupMeta]):
         from lamella.ops.plates.members import delete_from_well
 
         self.require_writable(f"delete {key!r}")
-        delete_from_well(self, self._deleted_key(key))
+        delete_from_well(self, self._key_to_delete(key))
 
     def create_position(self, name: str, acquisition: int = 0) -> Position:
         """Create a position without an image in the well, of an acquisition by its id (WL-04).
@@ -139,7 +139,7 @@ class Well(Pictures, ListsMembers[WellGroupMeta]):
         from lamella.nodes.plate_creation import add_positions_to_well
 
         self.require_writable(f"create the position {name!r}")
-        return add_positions_to_well(self, [(name_text(name), acquisition)])[0]
+        return add_positions_to_well(self, [(checked_name(name), acquisition)])[0]
 
     def rename_position(self, old: str, new: str) -> None:
         """Rename the position ``old`` to ``new``; see :meth:`Plate.rename_position`.
@@ -153,7 +153,7 @@ class Well(Pictures, ListsMembers[WellGroupMeta]):
         """
         from lamella.ops.plates.members import rename_position
 
-        rename_position(self, name_text(old), name_text(new))
+        rename_position(self, checked_name(old), checked_name(new))
 
     def positions(self) -> Iterator[tuple[str, Position]]:
         """Iterate over the names and positions of the well as listed; MetadataError at a missing or damaged one.
@@ -195,8 +195,8 @@ class Row(Pictures):
         """
         name = self._checked_key(key)
         if "/" in name:
-            first, _, rest = name.partition("/")
-            return cast("Well", self[first][rest])
+            well, _, below = name.partition("/")
+            return cast("Well", self[well][below])
         return self._open(Well, name)
 
     def _member_names(self) -> list[str]:
@@ -216,7 +216,7 @@ class Row(Pictures):
         if plate is None:
             super().__delitem__(key)
         else:
-            del plate[join_names(self.name, self._deleted_key(key))]
+            del plate[join_names(self.name, self._key_to_delete(key))]
 
     def wells(self) -> Iterator[tuple[str, Well]]:
         """Iterate over the paths in the plate ("A/1") and wells of the row; NodeNotFoundError at a missing one.
@@ -233,7 +233,7 @@ class Row(Pictures):
 def plate_above(node_path: NodePath, levels: int) -> Plate | None:
     """Return the plate above a row (1 level) or well (2), also outside of the opened store; None if missing.
 
-    None also if the plate does not list the well.
+    A plate outside of the store that does not list the well counts as missing.
     """
     if not node_path.path:
         return _plate_outside(node_path, levels)

@@ -1,7 +1,7 @@
-"""What `ImageArray` has of `zarr.Array` beside its own: every public name, with zarr-python's results.
+"""`ZarrSurface`, the base class of `ImageArray` with every public name of `zarr.Array`, and the same results.
 
-Selections read and write by lamella's engines, with its checks and errors; facts come from zarr-python's array, opened
-when one is asked for. Names of a newer zarr-python than this module knows are passed on to that array.
+Selections such as ``oindex`` read and write with lamella's engines, checks and errors. Properties such as ``nchunks``
+come from zarr-python's array, which is opened at each access, and so do names that only a newer zarr-python has.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 class ZarrSurface:
-    """The public names of `zarr.Array`, on what a subclass says of itself."""
+    """The public names of `zarr.Array`; the subclass reads and writes pixels."""
 
-    _stored: StoredArray
+    stored: StoredArray
 
     @abstractmethod
     def __init__(self, place: ZarrArray[Any]) -> None:
-        """Make one from zarr-python's array."""
+        """Wrap zarr-python's array."""
 
     @abstractmethod
     def zarr(self) -> ZarrArray[Any]:
@@ -45,7 +45,7 @@ class ZarrSurface:
 
     @abstractmethod
     def _write(self, select: Select, write: Callable[[Any, Any], None], index: Any, value: Any) -> None:
-        """Write with all checks."""
+        """Write pixels, after all checks; ``select`` parses the index."""
 
     @abstractmethod
     def require_writable(self, action: str) -> None:
@@ -59,7 +59,7 @@ class ZarrSurface:
     # -- zarr-python's array ----------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
-        """Return a public name that zarr-python's array has and this class does not know, as of a newer version."""
+        """Return an attribute that zarr-python's array has and this class lacks, such as one of a newer version."""
         if not name.startswith("_"):
             import zarr
 
@@ -74,7 +74,7 @@ class ZarrSurface:
 
     @classmethod
     def open(cls, store: Any) -> Self:
-        """Open an array by itself, as ``zarr.Array.open`` does; it knows no axes.
+        """Open an array without an image, as ``zarr.Array.open`` does; its `axes` are None.
 
         Examples
         --------
@@ -88,28 +88,28 @@ class ZarrSurface:
 
     @classmethod
     def create(cls, store: Any, **options: Any) -> Self:
-        """Create an array by itself, as ``zarr.Array.create`` does, with its options; it knows no axes.
+        """Create an array without an image, as ``zarr.Array.create`` does, with its options; its `axes` are None.
 
         Examples
         --------
         >>> import warnings
         >>> with warnings.catch_warnings(action="ignore"):  # zarr-python advises zarr.create_array
-        ...     made = type(position.data).create(str(tmp / "new"), shape=(4,), chunk_shape=(2,), dtype="uint8")
-        >>> made.shape
+        ...     array = type(position.data).create(str(tmp / "new"), shape=(4,), chunk_shape=(2,), dtype="uint8")
+        >>> array.shape
         (4,)
         """
         import zarr
 
-        make = getattr(zarr.Array, "create", None)
-        if make is None:  # as of zarr-python 3.4
-            make = zarr.create_array
+        create_array = getattr(zarr.Array, "create", None)
+        if create_array is None:  # zarr-python 3.4 and later
+            create_array = zarr.create_array
             if "chunk_shape" in options:
                 options["chunks"] = options.pop("chunk_shape")
-        return cls(make(store, **options))
+        return cls(create_array(store, **options))
 
     @classmethod
     def from_dict(cls, store_path: Any, data: dict[str, JSON]) -> Self:
-        """Make an array by itself of a metadata document, as ``zarr.Array.from_dict`` does.
+        """Create an array without an image from a metadata document, as ``zarr.Array.from_dict`` does.
 
         Examples
         --------
@@ -163,7 +163,7 @@ class ZarrSurface:
 
     @property
     def order(self) -> Any:
-        """Memory order of what is read."""
+        """Memory order of the arrays that zarr-python returns."""
         return self.zarr().order
 
     @property
@@ -173,7 +173,7 @@ class ZarrSurface:
 
     @property
     def serializer(self) -> Any:
-        """Codec that makes bytes of voxels; None in Zarr v2."""
+        """Codec that converts voxels to bytes; None in Zarr v2."""
         return self.zarr().serializer
 
     @property
@@ -227,7 +227,7 @@ class ZarrSurface:
         return self.zarr().info
 
     def info_complete(self) -> Any:
-        """Return the metadata and how much is stored; the store is listed.
+        """Return the metadata and the number of stored bytes; the store is listed.
 
         Examples
         --------
@@ -237,7 +237,7 @@ class ZarrSurface:
         return self.zarr().info_complete()
 
     def update_attributes(self, new_attributes: Mapping[str, JSON]) -> Self:
-        """Add attributes to those of the array, in place of those of the same names.
+        """Assign several attributes of the array in one write.
 
         Examples
         --------
@@ -273,9 +273,9 @@ class ZarrSurface:
         >>> position.data.get_basic_selection((0, 1, 3, 7, slice(6, 8)))
         array([510, 511], dtype=uint16)
         """
-        if _is_asked(options):
+        if _has_options(options):
             return self.zarr().get_basic_selection(selection, **options)
-        return _value(self.stored.read(basic_index(selection)))
+        return _scalar_or_array(self.stored.read(basic_index(selection)))
 
     def set_basic_selection(self, selection: Any, value: Any, **options: Any) -> None:
         """Write to integers and slices.
@@ -286,7 +286,7 @@ class ZarrSurface:
         >>> position.data[0, 1, 3, 7, 5:]
         array([509,   9,   9], dtype=uint16)
         """
-        _refuse(options)
+        _check_write_options(options)
         self._write(basic_or_fancy, self.stored.write, basic_index(selection), value)
 
     def get_orthogonal_selection(self, selection: Any, **options: Any) -> Any:
@@ -298,9 +298,9 @@ class ZarrSurface:
         array([[ 1,  2],
                [57, 58]], dtype=uint16)
         """
-        if _is_asked(options):
+        if _has_options(options):
             return self.zarr().get_orthogonal_selection(selection, **options)
-        return _value(self.stored.read_orthogonal(selection))
+        return _scalar_or_array(self.stored.read_orthogonal(selection))
 
     def set_orthogonal_selection(self, selection: Any, value: Any, **options: Any) -> None:
         """Write to one integer, slice, list or mask per axis, each along its own axis.
@@ -311,7 +311,7 @@ class ZarrSurface:
         >>> position.data[0, 0, 0, 7, :4]
         array([56,  0,  0, 59], dtype=uint16)
         """
-        _refuse(options)
+        _check_write_options(options)
         self._write(orthogonal, self.stored.write_orthogonal, selection, value)
 
     def get_coordinate_selection(self, selection: Any, **options: Any) -> Any:
@@ -322,7 +322,7 @@ class ZarrSurface:
         >>> position.data.get_coordinate_selection((0, 0, 0, [0, 7], [1, 2]))
         array([ 1, 58], dtype=uint16)
         """
-        if _is_asked(options):
+        if _has_options(options):
             return self.zarr().get_coordinate_selection(selection, **options)
         return self.stored.read_points(coordinates_index(selection))
 
@@ -335,9 +335,9 @@ class ZarrSurface:
         >>> position.data[0, 0, 0, 7, :3]
         array([56, 57,  9], dtype=uint16)
         """
-        _refuse(options)
+        _check_write_options(options)
         where = coordinates_index(selection)
-        shape = np.broadcast_shapes(*(np.shape(item) for item in where))
+        shape = np.broadcast_shapes(*(np.shape(indices) for indices in where))
         values = np.asarray(value)
         if values.ndim and values.size == np.prod(shape, dtype=int):
             value = values.reshape(shape)
@@ -351,7 +351,7 @@ class ZarrSurface:
         >>> position.data.get_mask_selection(position.data[...] > 509)
         array([510, 511], dtype=uint16)
         """
-        if _is_asked(options):
+        if _has_options(options):
             return self.zarr().get_mask_selection(mask, **options)
         return self.stored.read_points(mask_index(mask, self.shape))
 
@@ -364,7 +364,7 @@ class ZarrSurface:
         >>> int(position.data[...].max())
         100
         """
-        _refuse(options)
+        _check_write_options(options)
         self._write(points, self.stored.write_points, mask_index(mask, self.shape), value)
 
     def get_block_selection(self, selection: Any, **options: Any) -> Any:
@@ -375,7 +375,7 @@ class ZarrSurface:
         >>> position.data.get_block_selection((0, 1, 0, 0, 0)).shape
         (1, 1, 4, 8, 8)
         """
-        if _is_asked(options):
+        if _has_options(options):
             return self.zarr().get_block_selection(selection, **options)
         return self.stored.read(self._blocks(selection))
 
@@ -388,7 +388,7 @@ class ZarrSurface:
         >>> position.data[0, :, 0, 0, 0]
         array([0, 5], dtype=uint16)
         """
-        _refuse(options)
+        _check_write_options(options)
         self._write(basic_or_fancy, self.stored.write, self._blocks(selection), value)
 
     @property
@@ -405,14 +405,14 @@ class ZarrSurface:
 class Selector:
     """One kind of indexing of an array, by square brackets."""
 
-    get: Callable[[Any], Any]
-    set: Callable[[Any, Any], None]
+    read: Callable[[Any], Any]
+    write: Callable[[Any, Any], None]
 
     def __getitem__(self, index: Any) -> Any:
-        return self.get(index)
+        return self.read(index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self.set(index, value)
+        self.write(index, value)
 
 
 @dataclass(frozen=True)
@@ -428,12 +428,13 @@ class BlockSelector:
         self.array.set_block_selection(selection, value)
 
 
-def _is_asked(options: Mapping[str, Any]) -> bool:
-    return any(value is not None for value in options.values())
+def _has_options(options: Mapping[str, Any]) -> bool:
+    """Whether options of zarr-python are set, which its own array handles."""
+    return any(option is not None for option in options.values())
 
 
-def _refuse(options: Mapping[str, Any]) -> None:
-    """Raise for features of arrays of records."""
+def _check_write_options(options: Mapping[str, Any]) -> None:
+    """Raise for options of a write that zarr-python does not have, or that only arrays of records have."""
     unknown = sorted(options.keys() - {"fields", "prototype"})
     if unknown:
         raise TypeError(f"There is no option {unknown[0]!r}: the options are 'fields' and 'prototype'.")
@@ -443,28 +444,30 @@ def _refuse(options: Mapping[str, Any]) -> None:
         )
 
 
-def _value(pixels: Any) -> Any:
+def _scalar_or_array(pixels: Any) -> Any:
     return pixels if pixels.ndim else pixels[()]
 
 
 def basic_index(selection: Any) -> Any:
-    """Return a selection of integers, slices and ``...``; raise for others."""
-    items = selection if isinstance(selection, tuple) else (selection,)
-    for item in items:
-        if not (item is Ellipsis or isinstance(item, slice) or hasattr(item, "__index__")) or np.ndim(item):
+    """Return a selection of integers, slices and ``...``; raise for any other."""
+    indices = selection if isinstance(selection, tuple) else (selection,)
+    for index in indices:
+        if not (index is Ellipsis or isinstance(index, slice) or hasattr(index, "__index__")) or np.ndim(
+            index
+        ):
             raise OutOfBoundsError(
-                f"A basic selection is made of integers, slices and '...', not of {item!r}."
+                f"A basic selection is made of integers, slices and '...', not of {index!r}."
             )
     return selection
 
 
 def coordinates_index(selection: Any) -> tuple[Any, ...]:
     """Return one integer array per axis."""
-    items = selection if isinstance(selection, tuple) else (selection,)
-    if any(isinstance(item, slice) or item is Ellipsis for item in items):
+    indices = selection if isinstance(selection, tuple) else (selection,)
+    if any(isinstance(index, slice) or index is Ellipsis for index in indices):
         raise OutOfBoundsError(f"A coordinate selection has integers for each axis, not {selection!r}.")
-    scalars = all(np.ndim(item) == 0 for item in items)
-    return tuple(np.atleast_1d(item) for item in items) if scalars else items
+    are_scalars = all(np.ndim(index) == 0 for index in indices)
+    return tuple(np.atleast_1d(index) for index in indices) if are_scalars else indices
 
 
 def mask_index(mask: Any, shape: Shape) -> Any:
@@ -479,37 +482,46 @@ def mask_index(mask: Any, shape: Shape) -> Any:
 
 
 def blocks_index(selection: Any, shape: Shape, sizes: Shape) -> tuple[slice, ...]:
-    """Return the region of voxels that blocks of a size cover, selected by block indexes."""
-    items = _one_per_axis(selection, len(shape))
-    return tuple(_block(item, length, size) for item, length, size in zip(items, shape, sizes, strict=True))
+    """Return the region of voxels that blocks cover; ``sizes`` are the lengths of a block.
+
+    >>> blocks_index((0, slice(1, None)), (10, 10), (4, 4))
+    (slice(0, 4, None), slice(4, 10, None))
+    """
+    indices = _index_per_axis(selection, len(shape))
+    return tuple(
+        _block(index, length, size) for index, length, size in zip(indices, shape, sizes, strict=True)
+    )
 
 
-def _one_per_axis(selection: Any, ndim: int) -> list[Any]:
-    """Return one integer or slice per axis."""
-    items = list(selection) if isinstance(selection, tuple) else [selection]
-    ellipses = [number for number, item in enumerate(items) if item is Ellipsis]
-    missing = ndim - len(items) + len(ellipses)
+def _index_per_axis(selection: Any, ndim: int) -> list[Any]:
+    """Return one integer or slice per axis; ``...`` and missing axes select all."""
+    indices = list(selection) if isinstance(selection, tuple) else [selection]
+    ellipses = [axis for axis, index in enumerate(indices) if index is Ellipsis]
+    missing = ndim - len(indices) + len(ellipses)
     if len(ellipses) > 1 or missing < 0:
         raise OutOfBoundsError(f"{selection!r} does not fit the blocks of an array of {ndim} axes.")
-    at = ellipses[0] if ellipses else len(items)
-    return [*items[:at], *[slice(None)] * missing, *items[at + len(ellipses) :]]
+    start = ellipses[0] if ellipses else len(indices)
+    return [*indices[:start], *[slice(None)] * missing, *indices[start + len(ellipses) :]]
 
 
-def _block(item: Any, length: int, size: int) -> slice:
-    """Return the voxels along one axis that blocks of a size cover.
+def _block(index: Any, length: int, size: int) -> slice:
+    """Return the voxels along one axis that blocks of a size cover, by block index.
 
     >>> _block(-1, 10, 4), _block(slice(1, None), 10, 4)
     (slice(8, 10, None), slice(4, 10, None))
     """
     count = -(-length // size) if size else 0
-    if isinstance(item, slice) and item.step in (1, None):
-        start, stop = (0 if item.start is None else item.start), (count if item.stop is None else item.stop)
+    if isinstance(index, slice) and index.step in (1, None):
+        start, stop = (
+            (0 if index.start is None else index.start),
+            (count if index.stop is None else index.stop),
+        )
         start, stop = (start + count if start < 0 else start), (stop + count if stop < 0 else stop)
-    elif not isinstance(item, bool) and hasattr(item, "__index__") and not np.ndim(item):
-        start = int(item) + count if item < 0 else int(item)
+    elif not isinstance(index, bool) and hasattr(index, "__index__") and not np.ndim(index):
+        start = int(index) + count if index < 0 else int(index)
         stop = start + 1
     else:
-        raise OutOfBoundsError(f"Blocks are selected by integers and slices of step 1, not by {item!r}.")
+        raise OutOfBoundsError(f"Blocks are selected by integers and slices of step 1, not by {index!r}.")
     if not 0 <= start * size < length:
-        raise OutOfBoundsError(f"Block {item} is out of bounds for an axis of {count} blocks.")
+        raise OutOfBoundsError(f"Block {index} is out of bounds for an axis of {count} blocks.")
     return slice(start * size, max(start * size, min(stop * size, length)))

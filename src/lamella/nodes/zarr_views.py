@@ -1,7 +1,7 @@
 """A node's group, arrays and attributes as zarr-python objects that do not undo changes of other writers.
 
-zarr-python's own objects write the attributes and shape that they read on creation. The attributes here read and change
-the stored document; other writes of zarr-python go through a merging store
+zarr-python's own objects write the attributes and shape that they read on creation, and so undo later changes. The
+attributes here read and change the stored document; other writes of zarr-python go through a merging store
 (:mod:`lamella.store.objects.merging_store`). Imports zarr-python.
 """
 
@@ -35,7 +35,7 @@ class NodeAttributes(Attributes):
         self._kind = kind
 
     @property
-    def _obj(self) -> zarr.Group | zarr.Array[Any]:  # type: ignore[override]  # zarr-python reads it once
+    def _obj(self) -> zarr.Group | zarr.Array[Any]:  # type: ignore[override]  # an attribute in zarr-python
         return open_group(self._node_path) if self._kind == "group" else open_array(self._node_path)
 
     def __repr__(self) -> str:
@@ -73,10 +73,10 @@ class NodeAttributes(Attributes):
     def __len__(self) -> int:
         return len(self._read())
 
-    def update(self, *others: Any, **more: JSON) -> None:
+    def update(self, *mappings: Any, **keys: JSON) -> None:
         """Assign several keys with one write."""
-        new = dict(*others, **more)
-        self._edit(lambda attributes: {**attributes, **new})
+        assigned = dict(*mappings, **keys)
+        self._edit(lambda attributes: {**attributes, **assigned})
 
     def put(self, d: dict[str, JSON]) -> None:
         """Replace all attributes."""
@@ -96,14 +96,14 @@ class ZarrAttributes(NodeAttributes):
 
     def _edit(self, change: Callable[[JSONObject], JSONObject]) -> None:
         super()._edit(change)
-        copy: dict[str, Any] = self._zarr_object.metadata.attributes
-        new = self._read()
-        copy.clear()
-        copy.update(new)
+        own_copy: dict[str, Any] = self._zarr_object.metadata.attributes
+        stored = self._read()
+        own_copy.clear()
+        own_copy.update(stored)
 
 
 class NodeArray(zarr.Array[Any]):
-    """The zarr-python array of a node; the node changes attributes and shape.
+    """The zarr-python array of a node; its attributes and shape are changed through the node.
 
     Values that the dtype cannot represent raise an error; zarr-python stores 70000 as 4464 in uint16.
     """
@@ -122,12 +122,12 @@ class NodeArray(zarr.Array[Any]):
 
     def resize(self, new_shape: Any) -> None:
         """Change the shape; voxels inside both shapes stay, new ones have the fill value."""
-        self._node().resize(new_shape)
+        self._image_array().resize(new_shape)
         self._read_again()
 
     def append(self, data: npt.ArrayLike, axis: int = 0) -> tuple[int, ...]:
-        """Append voxels along an axis of the array as stored now; return the new shape."""
-        shape = self._node().append(data, axis)
+        """Append voxels along an axis to the array, whose stored shape is read again; return the new shape."""
+        shape = self._image_array().append(data, axis)
         self._read_again()
         return shape
 
@@ -141,7 +141,7 @@ class NodeArray(zarr.Array[Any]):
         """Write to one integer, slice, list or mask per axis, each along its own axis."""
         if self.shards is not None and not options.get("fields"):
             # zarr-python (3.1) raises IndexError or ValueError for lists on shards.
-            self._node().set_orthogonal_selection(selection, value)
+            self._image_array().set_orthogonal_selection(selection, value)
             return
         super().set_orthogonal_selection(selection, self._cast(value), **options)
 
@@ -160,7 +160,7 @@ class NodeArray(zarr.Array[Any]):
     def _cast(self, value: Any) -> Any:
         return cast_for(value, self.dtype, str(self._node_path)) if self.dtype.kind in "biufc" else value
 
-    def _node(self) -> ImageArray:
+    def _image_array(self) -> ImageArray:
         from lamella.nodes.image_array import ImageArray
 
         return ImageArray(self._node_path)
@@ -170,7 +170,7 @@ class NodeArray(zarr.Array[Any]):
 
 
 class NodeGroup(zarr.Group):
-    """The zarr-python group of a node, with attributes and members as here."""
+    """The zarr-python group of a node, whose attributes and members are objects of this module."""
 
     _node_path: NodePath
 
@@ -224,7 +224,7 @@ def open_group(node_path: NodePath) -> NodeGroup:
 
     Raises `NodeNotFoundError` if there is no group, and `MetadataError` if zarr-python does not accept its document.
     """
-    return _group(_opened(zarr.open_group, node_path, use_consolidated=False), node_path)
+    return _group(_open_with(zarr.open_group, node_path, use_consolidated=False), node_path)
 
 
 def open_array(node_path: NodePath) -> NodeArray:
@@ -232,10 +232,11 @@ def open_array(node_path: NodePath) -> NodeArray:
 
     Raises `NodeNotFoundError` if there is no array, and `MetadataError` if zarr-python does not accept its document.
     """
-    return _array(_opened(zarr.open_array, node_path), node_path)
+    return _array(_open_with(zarr.open_array, node_path), node_path)
 
 
-def _opened(opener: Any, node_path: NodePath, **options: Any) -> Any:
+def _open_with(opener: Any, node_path: NodePath, **options: Any) -> Any:
+    """Call `zarr.open_group` or `zarr.open_array` for a node."""
     store_handle = node_path.store_handle
     documents = store_handle.documents
     try:

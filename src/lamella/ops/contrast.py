@@ -14,7 +14,7 @@ import numpy as np
 
 from lamella.errors import InvalidArgumentError, counted
 from lamella.log import logged
-from lamella.nodes.position_metadata import is_rgb, named
+from lamella.nodes.position_metadata import is_rgb, with_channel_names
 from lamella.ops.conversion.contrast import (
     check_dtype,
     percentile_window,
@@ -103,7 +103,7 @@ def _write(position: Position, windows: Mapping[_Key, WindowDict]) -> None:
     names = position.channel_names
     chosen = {index: windows[key] for index, key in enumerate(_keys(names)) if key in windows}
     if chosen:
-        position.document.edit(lambda meta: edits.set_windows(named(meta, names), chosen))
+        position.document.edit(lambda meta: edits.set_windows(with_channel_names(meta, names), chosen))
 
 
 def choose_windows(

@@ -15,7 +15,7 @@ from lamella.nodes.plate import Plate
 from lamella.nodes.plate_creation import create_positions as create_plate_positions
 from lamella.nodes.position import Position, pending_attributes
 from lamella.nodes.position_metadata import dtype_window
-from lamella.nodes.reporting import refuse_broken
+from lamella.nodes.reporting import check_edit
 from lamella.ops.contrast import window_of_samples
 from lamella.ops.conversion.contrast import ContrastSampler, joint_window, type_limits, window_of
 from lamella.ops.conversion.facts import frame_times, list_series, voxel_transforms, with_facts
@@ -399,7 +399,7 @@ def _write_document(
     attributes = position.store_handle.version.dump(meta, {}, trusted=not is_changed)
     attributes = with_facts(attributes, image.source.description)
     if is_changed:
-        refuse_broken(position.node_path, {}, attributes, ("image",))
+        check_edit(position.node_path, {}, attributes, ("image",))
     position.documents.put_groups({position.path: attributes}, is_new=True)
 
 

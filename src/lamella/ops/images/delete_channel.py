@@ -16,7 +16,7 @@ import numpy as np
 from lamella.errors import InvalidArgumentError, NodeNotFoundError, did_you_mean
 from lamella.log import logged
 from lamella.nodes.image_array import ImageArray
-from lamella.nodes.position_metadata import dtype_window, named
+from lamella.nodes.position_metadata import dtype_window, with_channel_names
 from lamella.nodes.replacing import discard, finish_replacing, make_beside, put_in_place
 from lamella.ops.array_writes import Source, write_array
 from lamella.ops.execution import THREADS, Workers
@@ -125,7 +125,7 @@ def _begin(position: Position, name: str, index: int) -> None:
     entries: list[JSONObject] = []
 
     def unlist(meta: ImagesMeta) -> ImagesMeta:
-        edited = named(meta, names, window).copied()
+        edited = with_channel_names(meta, names, window).copied()
         edits.delete_channel(edited, name)  # raises before anything is written
         attributes = position._dump(edited, position.documents.group(position.path), trusted=True)
         entries[:] = position.store_handle.version.ome(attributes)["multiscales"][0]["datasets"][1:]
@@ -140,7 +140,7 @@ def _begin(position: Position, name: str, index: int) -> None:
         stale = replace(read_stale(attributes), unlisted=tuple(level.path for level in lower))
         return with_deleting(with_stale(attributes, stale), record)
 
-    position.document.edit(unlist, beside=recorded)
+    position.document.edit(unlist, edit_attributes=recorded)
 
 
 def _finish(position: Position, workers: Workers) -> str | None:
@@ -167,7 +167,7 @@ def _finish(position: Position, workers: Workers) -> str | None:
         stale = replace(read_stale(attributes), unlisted=())
         return with_deleting(with_stale(attributes, stale), None)
 
-    position.document.edit(lambda meta: meta, beside=ended)
+    position.document.edit(lambda meta: meta, edit_attributes=ended)
     return deleting.name
 
 
@@ -215,7 +215,7 @@ def _replace(
         unlisted = tuple(level for level in stale.unlisted if level != path)
         return with_stale(attributes, replace(stale, unlisted=unlisted))
 
-    put_in_place(position, path, new, change, last=moved)
+    put_in_place(position, path, new, change, edit_after=moved)
 
 
 def _as_before(position: Position, attributes: JSONObject, path: str, record: Deleting) -> JSONObject:

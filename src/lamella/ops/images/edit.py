@@ -12,7 +12,7 @@ from math import isclose
 from typing import TYPE_CHECKING, Any, Literal
 
 from lamella.errors import InvalidArgumentError, WrongTypeError, counted, did_you_mean
-from lamella.nodes.position_metadata import dtype_window, named
+from lamella.nodes.position_metadata import dtype_window, with_channel_names
 from lamella.ops.tables.moved_rois import warning_of_moved_rois
 from lamella.spec import edits
 from lamella.spec.axes import axis_kind
@@ -103,7 +103,7 @@ class ImageEdits:
         """Return the changed metadata of an image; ``names`` are its channel names."""
         if self.renamed or self.channels:
             window = dtype_window(position.data.dtype) if position.dataset_paths else None
-            meta = named(meta, names, window)
+            meta = with_channel_names(meta, names, window)
             if window is not None:
                 meta = edits.fill_windows(meta, window)
         for old, new in self.renamed.items():
@@ -237,7 +237,7 @@ def _refuse_missing(
 def _differs(position: Position, requested: ImageEdits) -> bool:
     """Return whether the changes alter the image; raise if they are invalid for it."""
     names, meta = position.channel_names, position.document.shared_model
-    return position.document.changed(lambda old: requested.apply(old, position, names), meta) != meta
+    return position.document.apply_change(lambda old: requested.apply(old, position, names), meta) != meta
 
 
 def _write(position: Position, requested: ImageEdits) -> None:

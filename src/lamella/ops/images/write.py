@@ -292,7 +292,7 @@ class _Plan:
             position.compute_pyramid(levels, method)  # raises, and names the reason
         position.document.edit(
             lambda meta: self._described(meta, name),
-            beside=lambda attributes: with_creating(attributes, None),
+            edit_attributes=lambda attributes: with_creating(attributes, None),
         )
         return position
 

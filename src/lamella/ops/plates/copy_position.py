@@ -83,7 +83,7 @@ def _list_positions(
             plate_edits.add_wells(meta, [(row, column, None, None) for row, _, column in names]), wells
         )
 
-    plate.document.edit(list_wells, beside=lambda attributes: with_creating(attributes, None))
+    plate.document.edit(list_wells, edit_attributes=lambda attributes: with_creating(attributes, None))
 
 
 @contextmanager

@@ -409,7 +409,7 @@ def publish_levels(
         return finish(attributes)
 
     try:
-        position.document.edit(listing, beside=without_mark)
+        position.document.edit(listing, edit_attributes=without_mark)
     except NodeExistsError:
         _mark_as_mixed(position, name)
         raise

@@ -114,7 +114,7 @@ def _create_levels(
         refuse_listed(position, position.document.refresh())
         drop_unlisted(position)
         refuse_taken(position, levels)
-        position.document.edit(add, before_write=put, beside=unwritten)
+        position.document.edit(add, before_write=put, edit_attributes=unwritten)
 
 
 def compute_pyramid(
@@ -279,7 +279,7 @@ def recompute_levels(
     progress.resume()
     make_levels(source, targets, cast("Method", method), workers, progress=progress, count=count)
     with reading_again(position, levels.arrays):
-        position.document.edit(described, beside=progress.finish_edit())
+        position.document.edit(described, edit_attributes=progress.finish_edit())
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.arguments import items_of, name_text, whole_numbers
+from lamella.arguments import checked_name, items_of, whole_numbers
 from lamella.errors import InvalidArgumentError, clause, counted
 from lamella.nodes.plate_creation import position_attributes
 from lamella.nodes.position import Position
@@ -164,7 +164,7 @@ def _specs(plate: Plate, positions: Sequence[Position | PositionSpec | str]) -> 
         _spec(plate, position)
         for position in items_of(positions, "The argument positions is a list of positions, paths or tuples")
     ]
-    paths = ["/".join(map(name_text, spec[:3])) for spec in specs]
+    paths = ["/".join(map(checked_name, spec[:3])) for spec in specs]
     if not paths or len(set(paths)) != len(paths):
         raise InvalidArgumentError(f"A stream goes over positions that are listed once each, not {paths}.")
     return dict(zip(paths, specs, strict=True))

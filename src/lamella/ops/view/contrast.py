@@ -9,7 +9,7 @@ import numpy as np
 from lamella.errors import InvalidArgumentError, LamellaError
 from lamella.nodes.labels import LabelImage
 from lamella.nodes.position import Position
-from lamella.nodes.position_metadata import dtype_window, named
+from lamella.nodes.position_metadata import dtype_window, with_channel_names
 from lamella.ops.display.preview import channel_keys
 from lamella.ops.display.render import auto_window
 from lamella.spec import edits
@@ -84,4 +84,4 @@ def write_contrast(scene: ViewScene, windows: Mapping[str, tuple[float, float]])
 
 def _write(position: Position, windows: Mapping[int, WindowDict]) -> None:
     names = position.channel_names
-    position.document.edit(lambda meta: edits.set_windows(named(meta, names), windows))
+    position.document.edit(lambda meta: edits.set_windows(with_channel_names(meta, names), windows))

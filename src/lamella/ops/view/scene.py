@@ -379,7 +379,7 @@ def _read_documents(
     if isinstance(node, LamellaError):
         return unreadable
     try:
-        facts = node.document.derived(_Facts.of)
+        facts = node.document.cached_result(_Facts.of)
         if not facts.paths:
             return unreadable
         meta = node.open_level(facts.paths[0], facts.image).stored.last_meta
