@@ -302,6 +302,7 @@ BROKEN_V3 = [
     ("fill_value", [], r"fill_value \[\]"),
     ("dimension_names", ["y"], "dimension_names"),
     ("attributes", 3, "attributes"),
+    ("storage_transformers", [{"name": "swapped"}], "storage transformers"),
 ]
 
 
@@ -367,6 +368,10 @@ def test_the_bits_of_a_float_are_a_fill_value(local, files):
     document = json.loads(local.read("0/zarr.json") or b"")
     files("0/zarr.json", json.dumps({**document, "fill_value": "0x3fc00000"}))
     assert documents.array("0").fill_value == 1.5
+    for wrong in ("0x", "0x3fc000003fc00000", [1.5], 1e39):
+        files("0/zarr.json", json.dumps({**document, "fill_value": wrong}))
+        with pytest.raises(MetadataError, match="fill_value"):
+            documents.array("0")
 
 
 def test_a_v2_group_without_its_marker_is_read(local, files):
@@ -429,6 +434,27 @@ def test_an_edit_drops_the_copy_in_the_edited_node_itself(tmp_path, request, whe
             for folder in {"", path}:
                 assert storage.read(f"{folder}/.zmetadata".strip("/")) is None
                 assert b"consolidated_metadata" not in (storage.read(f"{folder}/zarr.json".strip("/")) or b"")
+
+
+def test_dropping_copies_keeps_what_another_program_changes_meanwhile(tmp_path, service):
+    with lamella.open_ome_zarr(tmp_path / "p.zarr", "hcs", "w", ["a"], version="0.5") as plate:
+        plate.create_position("A", "1", "0").create_zeros("0", (1, 1, 1, 4, 4), "u1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # consolidated metadata is no part of the Zarr v3 specification
+        zarr.consolidate_metadata(tmp_path / "p.zarr")
+    service.put_folder(tmp_path / "p.zarr", "/bucket/p.zarr")
+    root = "/bucket/p.zarr/zarr.json"
+
+    def change() -> None:
+        document = json.loads(service.objects[root])
+        document["attributes"]["other"] = 1
+        service.objects[root] = json.dumps(document).encode()
+
+    service.before = lambda method, key: change if (method, key) == ("PUT", root) else None
+    with lamella.open_ome_zarr("s3://bucket/p.zarr", mode="r+") as plate:
+        plate["A/1/0"].set_name("new")
+    document = json.loads(service.objects[root])
+    assert ("consolidated_metadata" in document, document["attributes"]["other"]) == (False, 1)
 
 
 def test_no_array_is_asked_for_consolidated_metadata(service):

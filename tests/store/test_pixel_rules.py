@@ -71,6 +71,11 @@ def test_values_are_cast_where_the_dtype_has_them():
         cast_values(np.array([0, 70000]), np.dtype("uint16"))
     with pytest.raises(ValueRangeError, match=r"have 2\.5, which uint16 would store as 2"):
         check_exact(np.array([1.0, 2.5]), np.dtype("uint16"))
+    times = np.array(["2020-01-01", "NaT"], "M8[D]")
+    assert cast_values(times[:1], np.dtype("int64")).tolist() == [18262]
+    for dtype in ("int64", "float64"):  # it was stored as -2**63
+        with pytest.raises(ValueRangeError, match="have NaT"):
+            cast_values(times, np.dtype(dtype))
 
 
 def test_a_cache_returns_values_of_the_present_stamp_up_to_its_limit():

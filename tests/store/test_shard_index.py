@@ -9,9 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamella.errors import DamagedDataError
+from lamella.store.metadata import array_creation
 from lamella.store.metadata.array_meta import ArrayMeta
 from lamella.store.metadata.format_v3 import new_array
+from lamella.store.pixels.arrays import StoredArray
 from lamella.store.pixels.shard_file import NO_CHUNK, IndexLayout, decode_index, encode_index
+from lamella.store.pixels.stored_files import ChunkLookup, inspect_stored_file
 
 ENTRIES = st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1)), min_size=1, max_size=40)
 
@@ -38,6 +41,27 @@ def test_an_index_that_is_cut_off_is_noticed():
     form = IndexLayout((3,))
     with pytest.raises(DamagedDataError, match="cut off"):
         decode_index(encode_index(np.zeros((3, 2), "u8"), form)[1:], form, "c/0")
+
+
+def test_a_chunk_with_half_an_entry_is_damaged_and_not_missing(local_documents):
+    if local_documents.format == 2:
+        return
+    form = IndexLayout((2,), checksum=False)
+    for entry in ((NO_CHUNK, 4), (0, NO_CHUNK)):
+        array = StoredArray(local_documents, "0")
+        options = {"chunks": (2,), "shards": (4,), "compressor": "none", "checksum": False}
+        meta = array_creation.new_array((4,), "u2", zarr_format=3, **options)
+        index = meta.document["codecs"][0]["configuration"]
+        index["index_codecs"] = [{"name": "bytes", "configuration": {"endian": "little"}}]
+        local_documents.put_array("0", meta)
+        body = encode_index(np.array([entry, (0, 4)], "u8"), form)
+        local_documents.storage.write("0/c/0", bytes([1, 0, 2, 0]) + body)
+        file = inspect_stored_file(local_documents.storage, "0", array.meta, (0,))
+        assert file is not None
+        assert (file.present.tolist(), file.damaged.tolist()) == ([True, True], [True, False])
+        assert ChunkLookup(array).is_stored((0,))
+        with pytest.raises(DamagedDataError):
+            array.read()
 
 
 @pytest.mark.parametrize("location", ["end", "start"])

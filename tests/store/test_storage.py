@@ -112,6 +112,14 @@ def test_part_of_a_key_is_that_part_of_its_bytes(storage, start, length):
     assert storage.read_range("A", start, length) is None
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts the open files by Linux's /proc")
+def test_a_range_of_a_folder_leaves_no_file_open(local):
+    local.write("A/c/0", b"0")
+    before = len(os.listdir("/proc/self/fd"))
+    assert local.read_range("A/c", 0, 1) is None
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_many_are_written_in_one_call(storage):
     storage.write_many((f"{n}/zarr.json", b"%d" % n) for n in range(70))
     assert [storage.read(f"{n}/zarr.json") for n in (0, 69)] == [b"0", b"69"]

@@ -173,11 +173,12 @@ class LocalStorage(Storage):
 
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
         try:
-            with open(self.open_file(key), "rb") as file:
-                if start:
-                    size = os.fstat(file.fileno()).st_size
-                    file.seek(max(0, start + size) if start < 0 else start)
-                return file.read(length)
+            fd = self.open_file(key)
+            try:
+                size = os.fstat(fd).st_size
+                return system.read_at(fd, max(0, start + size) if start < 0 else start, length)
+            finally:
+                os.close(fd)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:

@@ -501,17 +501,20 @@ class ConsolidatedCopies:
         self._absent[node] = stamp
 
     def _rewrite(self, node: str, key: str) -> Stamp | None:
-        """Remove the copies from a document under its lock; return the stamp of the stored document."""
+        """Remove the copies from a document; return the stamp of the new document, None where it has no copies."""
+        where = self._storage.where(node)
+
+        def without_copies(data: bytes | None) -> bytes | None:
+            document = {} if data is None else parse_object(data, where, V3.group)
+            if document.pop("consolidated_metadata", None) is None:
+                return None
+            return to_bytes(document, where, V3.group)
+
+        is_below_locked = any(not path or node.startswith(f"{path}/") for path in self._locked_paths)
+        if not is_below_locked or not self._storage.locks_processes:
+            return self._storage.update(key, without_copies)
         # A thread that has locked a document waits only for documents above it, so that no two wait for each other:
         # below it, the document itself is not locked.
-        is_below_locked = any(not path or node.startswith(f"{path}/") for path in self._locked_paths)
-        lock = self._storage.lock if is_below_locked else self._storage.replacement_lock
-        with lock(key):
-            stamped = self._storage.read_stamped(key)
-            if stamped is None:
-                return None
-            data, stamp = stamped
-            document = parse_object(data, self._storage.where(node), V3.group)
-            if document.pop("consolidated_metadata", None) is None:
-                return stamp
-            return self._storage.write_stamped(key, to_bytes(document, self._storage.where(node), V3.group))
+        with self._storage.lock(key):
+            data = without_copies(self._storage.read(key))
+            return None if data is None else self._storage.write_stamped(key, data)

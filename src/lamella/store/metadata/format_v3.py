@@ -98,6 +98,11 @@ def parse_array(document: JSONObject, node: str) -> ArrayMeta:
         raise NotDecodedError(
             f"{where} has the chunk grid {short_repr(grid[0])}, and lamella reads regular grids only."
         )
+    if document.get("storage_transformers"):
+        raise NotDecodedError(
+            f"{where} has storage transformers, {short_repr(document['storage_transformers'])}, and lamella reads "
+            "chunks without them only."
+        )
     files = lengths_from_json(grid[1].get("chunk_shape"), "chunk_shape", where, minimum=1)
     dtype = _dtype(document.get("data_type"), where)
     chunks, codecs = _codecs(document.get("codecs"), where)
@@ -245,8 +250,11 @@ def fill_from_json(value: JSON, dtype: np.dtype[Any], where: str) -> FillValue:
             return complex(real, imaginary)
         if dtype.kind in "biu" and (isinstance(value, str) or value != dtype.type(value)):
             raise ValueError("not a value of the dtype")
-        return np.asarray(_real(value, dtype), dtype=dtype).item()  # type: ignore[no-any-return]
-    except (ValueError, TypeError, OverflowError, struct.error) as error:
+        if isinstance(value, list):
+            raise TypeError("a list is not one value")
+        with np.errstate(over="raise"):
+            return np.asarray(_real(value, dtype), dtype=dtype).item()  # type: ignore[no-any-return]
+    except (ValueError, TypeError, OverflowError, FloatingPointError, struct.error) as error:
         raise wrong_field(
             where, f"the fill_value {short_repr(value)}, which is not a value of {dtype.name}"
         ) from error
@@ -258,5 +266,6 @@ def _real(value: JSON, dtype: np.dtype[Any]) -> Any:
     if value in _SPECIAL_FLOATS:
         return _SPECIAL_FLOATS[value]
     if value.startswith("0x"):  # the bits of a float, the most significant byte first
-        return np.frombuffer(bytes.fromhex(value[2:]), dtype.newbyteorder(">"))[0].item()
+        (number,) = np.frombuffer(bytes.fromhex(value[2:]), dtype.newbyteorder(">"))
+        return number.item()
     raise ValueError("not a number")

@@ -140,6 +140,8 @@ def cast_values(values: Array, dtype: np.dtype[Any]) -> Array:
     if values.dtype == dtype:
         return values
     if values.dtype.kind in "mM" and dtype.kind in "biufc":
+        if np.isnat(values).any():
+            raise ValueRangeError(f"The data ({values.dtype}) have NaT, which {dtype} cannot represent.")
         values = values.astype(np.int64)
     if np.can_cast(values.dtype, dtype, "safe"):
         return values.astype(dtype, copy=False)

@@ -194,9 +194,10 @@ class IndexLayout:
         names = [name for name, _ in index_codecs]
         if names not in (["bytes"], ["bytes", "crc32c"]):
             return None
-        if index_codecs[0][1].get("endian", "little") != "little":
+        location = configuration.get("index_location", "end")
+        if index_codecs[0][1].get("endian", "little") != "little" or location not in ("start", "end"):
             return None
-        return cls(meta.chunks_per_file, len(names) == 2, configuration.get("index_location", "end") == "end")
+        return cls(meta.chunks_per_file, len(names) == 2, location == "end")
 
 
 def named_codec(codec: JSON) -> tuple[str, Mapping[str, Any]]:

@@ -152,7 +152,7 @@ def _describe_shard(meta: ArrayMeta, file_index: Shape, key: str, size: int, ind
         entries = decode_index(index, layout, key)
     except DamagedDataError as error:
         return StoredFile(file_index, key, size, all_chunks, all_chunks, clause(error))
-    is_stored = entries[:, 0] != NO_CHUNK
+    is_stored = (entries != NO_CHUNK).any(axis=1)
     starts = np.where(is_stored, entries[:, 0], 0).astype(np.float64)
     lengths = np.where(is_stored, entries[:, 1], 0).astype(np.float64)
     first_byte, end_byte = (0, size - layout.size) if layout.at_end else (layout.size, size)
@@ -243,4 +243,4 @@ class ChunkLookup:
             )
         ]
         number = flat_number(index_in_file, layout.chunks)
-        return entries is not None and int(entries[number, 0]) != NO_CHUNK
+        return entries is not None and bool((entries[number] != NO_CHUNK).any())
