@@ -39,8 +39,8 @@ _SUMMARY = {
     "TimeFirst": False,
     "SlicesFirst": False,
 }
-_DIFFERENT = 16
-"""Number of planes with noise of their own; further planes repeat them."""
+_DISTINCT_PLANES = 16
+"""Number of planes with different noise; further planes repeat them."""
 
 
 class Plane(NamedTuple):
@@ -64,7 +64,7 @@ def planes(height: int, width: int) -> list[NDArray[np.uint16]]:
         box = np.s_[top : int(y + 3 * radius), left : int(x + 3 * radius)]
         distance = (rows[box] - y) ** 2 + (columns[box] - x) ** 2
         mean[box] += rng.uniform(100, 1500) * np.exp(-distance / (2 * radius**2))
-    return [rng.poisson(mean).astype("<u2") for _ in range(_DIFFERENT)]
+    return [rng.poisson(mean).astype("<u2") for _ in range(_DISTINCT_PLANES)]
 
 
 def _indices() -> Iterator[tuple[int, int, int]]:
@@ -79,11 +79,11 @@ def write_czi(folder: Path) -> None:
 
     pixels = planes(*SHAPE[3:])
     tiles = [
-        Tile(pixels[number % _DIFFERENT], {"X": 0, "Y": 0, "C": c, "Z": z, "T": t, "S": 0})
+        Tile(pixels[number % _DISTINCT_PLANES], {"X": 0, "Y": 0, "C": c, "Z": z, "T": t, "S": 0})
         for number, (t, c, z) in enumerate(_indices())
     ]
     channels = "".join(
-        f'<Channel Id="Channel:{n}" Name="{name}"></Channel>' for n, name in enumerate(CHANNELS)
+        f'<Channel Id="Channel:{number}" Name="{name}"></Channel>' for number, name in enumerate(CHANNELS)
     )
     write_czi(
         folder / "run.czi",
@@ -98,7 +98,7 @@ def _write_plane(
 ) -> tuple[Plane, int]:
     """Append a plane, its directory and its JSON; return them, and the place of the link to the next directory."""
     t, c, z = index
-    facts = {
+    json_fields = {
         "FrameIndex": t,
         "ChannelIndex": c,
         "SliceIndex": z,
@@ -108,31 +108,31 @@ def _write_plane(
         "Exposure-ms": 10,
         "Channel": CHANNELS[c],
     }
-    text = json.dumps(facts).encode() + b"\0"
+    text = json.dumps(json_fields).encode() + b"\0"
     file.seek(0, os.SEEK_END)
     file.write(b"\0" * (file.tell() % 2))
-    at = file.tell()
+    directory_at = file.tell()
     height, width = pixels.shape
-    first = at + 2 + 13 * 12 + 4  # MMStack: the pixels begin 162 bytes after the directory
-    after = first + pixels.nbytes
+    pixels_at = directory_at + 2 + 13 * 12 + 4  # MMStack: the pixels begin 162 bytes after the directory
+    resolution_at = pixels_at + pixels.nbytes
     tags = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 16), (259, 3, 1, 1), (262, 3, 1, 1)]
-    tags += [(270, 2, 6, after + 16), (273, 4, 1, first), (277, 3, 1, 1), (278, 3, 1, height)]
-    tags += [(279, 4, 1, pixels.nbytes), (282, 5, 1, after), (283, 5, 1, after + 8)]
-    tags += [(51123, 2, len(text), after + 22)]
+    tags += [(270, 2, 6, resolution_at + 16), (273, 4, 1, pixels_at), (277, 3, 1, 1), (278, 3, 1, height)]
+    tags += [(279, 4, 1, pixels.nbytes), (282, 5, 1, resolution_at), (283, 5, 1, resolution_at + 8)]
+    tags += [(51123, 2, len(text), resolution_at + 22)]
     file.write(struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags))
     next_link = file.tell()
     file.write(
         struct.pack("<I", 0) + pixels.tobytes() + struct.pack("<4I", 1, 1, 1, 1) + b"MM\0\0\0\0" + text
     )
     file.seek(link)
-    file.write(struct.pack("<I", at))
-    return Plane(index, at, first, after + 22, len(text)), next_link
+    file.write(struct.pack("<I", directory_at))
+    return Plane(index, directory_at, pixels_at, resolution_at + 22, len(text)), next_link
 
 
 def _write_planes(file: BinaryIO) -> list[Plane]:
     pixels, link, written = planes(*SHAPE[3:]), 4, []
     for number, index in enumerate(_indices()):
-        plane, link = _write_plane(file, index, pixels[number % _DIFFERENT], link)
+        plane, link = _write_plane(file, index, pixels[number % _DISTINCT_PLANES], link)
         written.append(plane)
     file.seek(0, os.SEEK_END)
     return written
@@ -155,9 +155,9 @@ def write_mmstack(folder: Path) -> None:
         file.write(struct.pack("<II", 347834724, len(settings)) + settings)
         comments = file.tell()
         file.write(struct.pack("<II", 84720485, 2) + b"{}")
-        for place, value in ((12, index), (20, display), (28, comments)):
-            file.seek(place)
-            file.write(struct.pack("<I", value))
+        for header_at, offset in ((12, index), (20, display), (28, comments)):
+            file.seek(header_at)
+            file.write(struct.pack("<I", offset))
 
 
 def write_ndtiff(folder: Path) -> None:
@@ -183,7 +183,7 @@ def write_series(folder: Path) -> None:
     metadata: dict[str, Any] = {"axes": "CYX", "PhysicalSizeX": 0.325, "PhysicalSizeY": 0.325}
     with tifffile.TiffWriter(folder / "run.ome.tif", ome=True) as file:
         for number in range(SERIES):
-            stack = np.stack([pixels[(number + c) % _DIFFERENT] for c in range(SERIES_SHAPE[0])])
+            stack = np.stack([pixels[(number + c) % _DISTINCT_PLANES] for c in range(SERIES_SHAPE[0])])
             file.write(stack, metadata=metadata)
 
 
@@ -193,7 +193,7 @@ def write_small(folder: Path) -> None:
 
     pixels = planes(SMALL_EDGE, SMALL_EDGE)
     for number in range(SMALL_FILES):
-        tifffile.imwrite(folder / f"time_{number:05}.tif", pixels[number % _DIFFERENT])
+        tifffile.imwrite(folder / f"time_{number:05}.tif", pixels[number % _DISTINCT_PLANES])
 
 
 def write_plate(folder: Path) -> None:
@@ -218,14 +218,14 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 
 def make(folder: Path, name: str) -> None:
     """Write the files of a case, unless they exist, and read them once, so that they are in the page cache."""
-    place = folder / name
-    if not place.exists():
-        part = folder / f"{name}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        WRITERS[name](part)
-        part.rename(place)
-    for file in place.iterdir():
+    target = folder / name
+    if not target.exists():
+        unfinished = folder / f"{name}.part"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        WRITERS[name](unfinished)
+        unfinished.rename(target)
+    for file in target.iterdir():
         with file.open("rb") as stream:
             while stream.read(1 << 24):
                 pass

@@ -44,14 +44,15 @@ ONLY_LAMELLA = {
     "plate_create_bulk",
     "plate_create_bulk_04",
 }
-"""What peers do not have, or, for plates of 0.4, would spend most of the run on."""
+"""Workloads without peers: they lack the function, or (plates of 0.4) would need most of the time of the run."""
 LARGE = {"stream", "stream_files", "stream_shards", "convert_raw", "convert_zlib"}
-"""Workloads whose output nobody needs, too much of it to keep for a round."""
+"""Workloads whose large output is deleted at once, because no other workload of the round reads it."""
 DOCUMENT_BYTES = 1 << 16
-"""Smaller files stay until the end. ext4 gives no inode away that was freed in the last minutes, and looks at all of
-them for each new file: after thousands of removals the floor of `plate_create` takes up to six times as long."""
+"""Size up to which files are kept until the end of the run. ext4 does not reuse inodes that were freed in the last
+minutes, and checks all of them for each new file: after thousands of removals the floor of `plate_create` takes up to
+six times as long."""
 SETTLE_SECONDS = 2.0
-"""How long the file system is left alone after files of a round were removed."""
+"""Pause after the files of a round were removed, so that the file system ends its own work."""
 
 
 class Bench:
@@ -87,25 +88,27 @@ class Bench:
         return own + [name for name in self.libraries if name not in own]
 
     def _prepare(self, name: str, workload: str, round_folder: Path, prepared: set[tuple[str, str]]) -> None:
-        """Create the input of a workload, unless this round has it already."""
-        need = (NEEDS_OF_FLOOR if name == "floor" else NEEDS).get(workload)
-        maker = (name, need) if need else ("lamella", "wide_plate") if workload == "open_fov" else None
-        if maker and maker not in prepared:
-            self.measure(*maker, round_folder)
-            prepared.add(maker)
+        """Run the workload whose output this one reads, unless it ran in this round."""
+        needed_workload = (NEEDS_OF_FLOOR if name == "floor" else NEEDS).get(workload)
+        library_and_workload = (name, needed_workload) if needed_workload else None
+        if workload == "open_fov":
+            library_and_workload = "lamella", "wide_plate"
+        if library_and_workload and library_and_workload not in prepared:
+            self.measure(*library_and_workload, round_folder)
+            prepared.add(library_and_workload)
 
     def measure(self, name: str, workload: str, round_folder: Path) -> dict[str, Any]:
         """Run one workload of one library in a new process; return its figures, or the failure."""
         os.sync()
-        own = round_folder / name
+        output = round_folder / name
         if workload in LARGE:
-            own = round_folder / f"{name}-{workload}"
+            output = round_folder / f"{name}-{workload}"
         command = [sys.executable, str(HERE / "workload.py"), self.libraries[name], workload]
         run = subprocess.run(
-            [*command, str(self.data), str(own)], capture_output=True, text=True, check=False, timeout=900
+            [*command, str(self.data), str(output)], capture_output=True, text=True, check=False, timeout=900
         )
         if workload in LARGE:
-            shutil.rmtree(own)
+            shutil.rmtree(output)
         if run.returncode:
             return {"error": (run.stderr.strip().splitlines() or ["no message"])[-1]}
         result: dict[str, Any] = json.loads(run.stdout.strip().splitlines()[-1])

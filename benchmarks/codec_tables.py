@@ -67,7 +67,7 @@ CROPS = 16  # few, so that TensorStore, which keeps 64 MiB of decoded chunks, ha
 
 
 @dataclass
-class Measured:
+class RowFigures:
     """The measurements of one row, one entry per round."""
 
     size: float = 0.0
@@ -102,7 +102,7 @@ def processor_time(work: Callable[[], object]) -> float:
 
 
 def measure(
-    row: Measured,
+    row: RowFigures,
     folder: Path,
     pixels: NDArray[Any],
     chunks: tuple[int, ...],
@@ -113,7 +113,7 @@ def measure(
     """Write, read and check one store, and add the measurements to a row."""
     path = folder / "codec.zarr"
     shutil.rmtree(path, ignore_errors=True)
-    names = [str(n) for n in range(pixels.shape[1])]
+    names = [str(number) for number in range(pixels.shape[1])]
     with open_ome_zarr(path, layout="fov", mode="w", channel_names=names, version="0.5") as position:
         image: ImageArray = position.create_zeros(
             "0", pixels.shape, pixels.dtype, chunks=chunks, shards_ratio=ratio, compressor=compressor
@@ -125,10 +125,10 @@ def measure(
             corners = rng.integers(
                 0, (pixels.shape[2], pixels.shape[3] - 256, pixels.shape[4] - 256), (crops, 3)
             )
-            took = processor_time(
+            seconds = processor_time(
                 lambda: [image[0, 0, z, y : y + 256, x : x + 256] for z, y, x in corners.tolist()]
             )
-            row.crop.append(took / crops * 1e3)
+            row.crop.append(seconds / crops * 1e3)
         out = np.zeros_like(pixels)
         row.read.append(pixels.nbytes / 1e6 / processor_time(lambda: image.read(out=out)))
         if not np.array_equal(out, pixels):
@@ -140,11 +140,13 @@ def measure(
 def codec_table(folder: Path, rounds: int) -> str:
     """Compare the codecs on every image."""
     data = images(folder)
-    rows = {(name, codec): Measured() for name in data for codec in CODECS}
+    rows = {(name, codec): RowFigures() for name in data for codec in CODECS}
     for _ in range(rounds):
         for (name, codec), row in rows.items():
             pixels, chunks = data[name]
-            ratio = tuple(-(-n // c) for n, c in zip(pixels.shape, chunks, strict=True))
+            ratio = tuple(
+                -(-length // chunk_length) for length, chunk_length in zip(pixels.shape, chunks, strict=True)
+            )
             measure(row, folder, pixels, chunks, ratio, CODECS[codec])
             print(f"{name:20} {codec:36} {row.size:6.3f}", file=sys.stderr, flush=True)
     tables = []
@@ -170,7 +172,7 @@ def codec_table(folder: Path, rounds: int) -> str:
 def layout_table(folder: Path, rounds: int) -> str:
     """Compare chunks and shards on the camera-like image, with the default codec."""
     pixels, _ = images(folder)["camera-like"]
-    rows = [Measured() for _ in LAYOUTS]
+    rows = [RowFigures() for _ in LAYOUTS]
     for _ in range(rounds):
         for row, (chunk, ratio) in zip(rows, LAYOUTS, strict=True):
             measure(
@@ -191,9 +193,22 @@ def layout_table(folder: Path, rounds: int) -> str:
     ]
     for row, (chunk, ratio) in zip(rows, LAYOUTS, strict=True):
         shard = (
-            (1, 1, *chunk) if ratio is None else (1, 1, *(c * r for c, r in zip(chunk, ratio, strict=True)))
+            (1, 1, *chunk)
+            if ratio is None
+            else (
+                1,
+                1,
+                *(
+                    chunk_length * ratio_along_axis
+                    for chunk_length, ratio_along_axis in zip(chunk, ratio, strict=True)
+                ),
+            )
         )
-        files = int(np.prod([-(-n // s) for n, s in zip(pixels.shape, shard, strict=True)]))
+        files = int(
+            np.prod(
+                [-(-length // shard_length) for length, shard_length in zip(pixels.shape, shard, strict=True)]
+            )
+        )
         lines.append(
             [
                 ", ".join(map(str, chunk)),
@@ -215,11 +230,11 @@ def size_text(shape: tuple[int, ...], pixels: NDArray[Any]) -> str:
     return f"{count / 2**20:.3g} MiB" if count >= 2**20 else f"{count / 2**10:.0f} KiB"
 
 
-def markdown(lines: list[list[str]]) -> str:
+def markdown(rows_with_head: list[list[str]]) -> str:
     """Return a Markdown table; the first line is the head, and all columns but the first are numbers."""
-    head, *rows = lines
+    head, *rows = rows_with_head
     rows = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    widths = [max(len(row[n]) for row in rows) for n in range(len(head))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     return "\n".join(
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
         for row in rows
@@ -229,10 +244,10 @@ def markdown(lines: list[list[str]]) -> str:
 def write_document(parts: dict[str, str]) -> None:
     """Replace the text between each pair of markers of docs/codecs.md."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    for name, part in parts.items():
+    for name, table in parts.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        before, _, rest = text.partition(begin)
-        text = f"{before}{begin}\n\n{part}\n\n{end}{rest.partition(end)[2]}"
+        before, _, after_begin = text.partition(begin)
+        text = f"{before}{begin}\n\n{table}\n\n{end}{after_begin.partition(end)[2]}"
     DOCUMENT.write_text(text, encoding="utf-8")
 
 

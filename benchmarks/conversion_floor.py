@@ -1,7 +1,7 @@
 """The floor of a conversion: the library reads every plane, the codec encodes the same blocks, the same files appear.
 
-A `Layout` is what a finished store tells: its documents, and shape, chunks, shards and codec of each array. The floor
-writes all of it again, on as many threads as the machine has processors. Lower levels have every second voxel instead
+A `Layout` describes a finished store: its documents, and shape, chunks, shards and codec of each array. The floor
+writes these files again, on as many threads as the machine has processors. Lower levels have every second voxel instead
 of a mean, and shards an index of zeros.
 """
 
@@ -13,6 +13,7 @@ import os
 import threading
 from dataclasses import dataclass
 from itertools import product
+from operator import add, floordiv
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     ReadPlane = Callable[[str, tuple[int, ...]], NDArray[Any]]
-    """Read the plane of an image, by its path, at an index along the axes before y and x."""
+    """Function of the path of an image and an index along the axes before y and x; it returns the plane."""
 
 INDEX_ENTRY, CHECKSUM = 16, 4
 """Bytes of the index of a shard, for each chunk and at its end."""
@@ -79,7 +80,9 @@ def _level(path: str, meta: dict[str, Any]) -> Level:
     if codecs[0]["name"] == "sharding_indexed":
         chunk = tuple(codecs[0]["configuration"]["chunk_shape"])
         codecs = codecs[0]["configuration"]["codecs"]
-    codec = next(each["configuration"] for each in codecs if each["name"] == "blosc")
+    codec = next(
+        codec_document["configuration"] for codec_document in codecs if codec_document["name"] == "blosc"
+    )
     return Level(path, tuple(meta["shape"]), meta["data_type"], file, chunk, codec)
 
 
@@ -110,63 +113,80 @@ class Floor:
     def write_slab(self, slab: tuple[str, tuple[int, ...]]) -> None:
         """Read the planes of one row of files of an image, write them, and keep the voxels of the lower levels."""
         image, corner = slab
-        first, *rest = self.layout.images[image]
+        finest, *lower_levels = self.layout.images[image]
         lengths = [
-            min(edge, n - at) for edge, n, at in zip(first.file[:-2], first.shape[:-2], corner, strict=True)
+            min(file_length, length - start)
+            for file_length, length, start in zip(finest.file[:-2], finest.shape[:-2], corner, strict=True)
         ]
-        block = np.empty((*lengths, *first.shape[-2:]), first.dtype)
+        block = np.empty((*lengths, *finest.shape[-2:]), finest.dtype)
         for index in np.ndindex(*lengths):
-            block[index] = self.read(image, tuple(a + b for a, b in zip(corner, index, strict=True)))
-        self.write_files(first, block, corner)
-        for level, pixels in zip(rest, self.lower[image], strict=True):
-            steps = [-(-n // m) for n, m in zip(first.shape, level.shape, strict=True)]
-            skipped = [-at % step for at, step in zip((*corner, 0, 0), steps, strict=True)]
-            part = block[tuple(slice(skip, None, step) for skip, step in zip(skipped, steps, strict=True))]
-            place = tuple(
-                slice(-(-at // step), -(-at // step) + n)
-                for at, step, n in zip((*corner, 0, 0), steps, part.shape, strict=True)
+            block[index] = self.read(image, tuple(map(add, corner, index)))
+        self.write_files(finest, block, corner)
+        for level, pixels in zip(lower_levels, self.lower[image], strict=True):
+            steps = [
+                -(-length // level_length)
+                for length, level_length in zip(finest.shape, level.shape, strict=True)
+            ]
+            first_voxels = [-start % step for start, step in zip((*corner, 0, 0), steps, strict=True)]
+            voxels = block[
+                tuple(
+                    slice(first_voxel, None, step)
+                    for first_voxel, step in zip(first_voxels, steps, strict=True)
+                )
+            ]
+            region = tuple(
+                slice(-(-start // step), -(-start // step) + length)
+                for start, step, length in zip((*corner, 0, 0), steps, voxels.shape, strict=True)
             )
-            pixels[place] = part
+            pixels[region] = voxels
 
     def write_lower(self, image: str) -> None:
         """Write the lower levels of an image."""
         for level, pixels in zip(self.layout.images[image][1:], self.lower.pop(image), strict=True):
             for corner in _corners(level.shape[:-2], level.file[:-2]):
-                box = tuple(slice(at, at + n) for at, n in zip(corner, level.file, strict=False))
-                self.write_files(level, pixels[box], corner)
+                self.write_files(level, pixels[_region_at(corner, level.file[:-2])], corner)
 
     def write_files(self, level: Level, block: NDArray[Any], corner: tuple[int, ...]) -> None:
         """Encode the chunks of a block of whole rows, and write its files."""
         codec = _codec(level.codec)
-        for inner in _corners(block.shape, level.file):
+        for file_corner in _corners(block.shape, level.file):
             parts = []
-            box = block[tuple(slice(at, at + n) for at, n in zip(inner, level.file, strict=True))]
-            for at in _corners(box.shape, level.chunk):
-                chunk = box[tuple(slice(a, a + n) for a, n in zip(at, level.chunk, strict=True))]
+            file_pixels = block[_region_at(file_corner, level.file)]
+            for chunk_corner in _corners(file_pixels.shape, level.chunk):
+                chunk = file_pixels[_region_at(chunk_corner, level.chunk)]
                 if chunk.shape != level.chunk:
                     padded = np.zeros(level.chunk, level.dtype)
                     padded[tuple(map(slice, chunk.shape))] = chunk
                     chunk = padded
                 parts.append(codec.encode(np.ascontiguousarray(chunk)))
             if level.file != level.chunk:
-                chunks = math.prod(n // m for n, m in zip(level.file, level.chunk, strict=True))
+                chunks = math.prod(map(floordiv, level.file, level.chunk))
                 parts.append(bytes(chunks * INDEX_ENTRY + CHECKSUM))
-            numbers = ((a + b) // n for a, b, n in zip((*corner, 0, 0), inner, level.file, strict=True))
-            self.write("/".join([level.path, "c", *map(str, numbers)]), parts)
+            file_index = (
+                (start + start_in_block) // length
+                for start, start_in_block, length in zip(
+                    (*corner, 0, 0), file_corner, level.file, strict=True
+                )
+            )
+            self.write("/".join([level.path, "c", *map(str, file_index)]), parts)
 
     def write(self, path: str, parts: list[bytes]) -> None:
         """Write a file, and its folder if it is the first in it."""
-        place = f"{self.target}/{path}"
-        folder = os.path.dirname(place)
+        file_path = f"{self.target}/{path}"
+        folder = os.path.dirname(file_path)
         if folder not in self.folders:
             os.makedirs(folder, exist_ok=True)
             self.folders.add(folder)
-        with open(place, "wb") as file:
+        with open(file_path, "wb") as file:
             file.writelines(parts)
 
 
-def _corners(shape: tuple[int, ...], edges: tuple[int, ...]) -> list[tuple[int, ...]]:
-    return list(product(*(range(0, n, edge) for n, edge in zip(shape, edges, strict=True))))
+def _corners(shape: tuple[int, ...], steps: tuple[int, ...]) -> list[tuple[int, ...]]:
+    return list(product(*(range(0, length, step) for length, step in zip(shape, steps, strict=True))))
+
+
+def _region_at(corner: tuple[int, ...], shape: tuple[int, ...]) -> tuple[slice, ...]:
+    return tuple(slice(start, start + length) for start, length in zip(corner, shape, strict=True))
 
 
 def _codec(settings: dict[str, Any]) -> Any:
@@ -219,8 +239,10 @@ def read_tiff(source: Path) -> ReadPlane:
     pages[""] = pages["0"]
 
     def read(image: str, index: tuple[int, ...]) -> NDArray[Any]:
-        listed, order = pages[image]
-        page = listed[sum(at * stride for at, stride in zip(index, order, strict=True))]
+        image_pages, order = pages[image]
+        page = image_pages[
+            sum(index_along_axis * stride for index_along_axis, stride in zip(index, order, strict=True))
+        ]
         pixels: NDArray[Any] = page.asarray()
         return pixels
 

@@ -28,7 +28,7 @@ sys.path.insert(0, {src!r})
 from lamella import *
 from lamella import open_ome_zarr
 """
-MOST = 1.05
+MAX_RATIO = 1.05
 
 
 class EveryRound(Bench):
@@ -51,7 +51,7 @@ def unpack(commit: str, folder: Path) -> None:
 
 
 def table(results: Results) -> str:
-    """Return a table of both, and how often the time of the earlier one lamella takes now."""
+    """Return a table of both, and of the ratio of the times of lamella now and earlier."""
     rows = []
     for workload in (name for name in TARGETS if name in results):
         measured = results[workload]
@@ -63,9 +63,9 @@ def table(results: Results) -> str:
         if before is None:
             rows.append([workload, "fails", f"{now:.3f} s", *floors, "", ""])
             continue
-        cpu = (median(measured["lamella"], "cpu") or 0) / (median(measured["earlier"], "cpu") or 1)
+        cpu_ratio = (median(measured["lamella"], "cpu") or 0) / (median(measured["earlier"], "cpu") or 1)
         rows.append(
-            [workload, f"{before:.3f} s", f"{now:.3f} s", *floors, f"{now / before:.2f}", f"{cpu:.2f}"]
+            [workload, f"{before:.3f} s", f"{now:.3f} s", *floors, f"{now / before:.2f}", f"{cpu_ratio:.2f}"]
         )
     head = ["workload", "earlier", "now", "earlier / floor", "now / floor", "now / earlier", "processor"]
     return markdown(head, rows)
@@ -89,7 +89,7 @@ def main() -> int:
         check=True,
     ).stdout.strip()
     scratch = Path(tempfile.mkdtemp(prefix="earlier-", dir=args.folder)).absolute()
-    kept = args.folder / "earlier.json"
+    results_file = args.folder / "earlier.json"
     try:
         unpack(args.commit, scratch)
         os.environ["PYTHONPATH"] = os.pathsep.join(
@@ -97,19 +97,21 @@ def main() -> int:
         )
         compile_package("lamella")
         libraries = {"floor": "floor", "lamella": "lamella", "earlier": "earlier_lamella"}
-        measured = EveryRound(libraries, args.folder, scratch, args.rounds).run(
+        new_results = EveryRound(libraries, args.folder, scratch, args.rounds).run(
             args.only.split(","), args.rounds
         )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    results: Results = (json.loads(kept.read_text()) if kept.exists() else {}) | measured
-    kept.write_text(json.dumps(results, indent=1))
+    results: Results = (json.loads(results_file.read_text()) if results_file.exists() else {}) | new_results
+    results_file.write_text(json.dumps(results, indent=1))
     text = f"*Earlier* is commit {commit}. Medians of {args.rounds} interleaved rounds. {machine()}."
     text = f"{text}\n\n{table(results)}"
     print(f"\n{text}\n")
     write_block("earlier", text)
     slower = [
-        n for n, m in results.items() if (ratio(m, "lamella") or 9e9) > MOST * (ratio(m, "earlier") or 9e9)
+        workload
+        for workload, figures in results.items()
+        if (ratio(figures, "lamella") or 9e9) > MAX_RATIO * (ratio(figures, "earlier") or 9e9)
     ]
     print(f"Slower than by 5 %: {', '.join(slower) or 'nothing'}.")
     return 1 if slower else 0

@@ -160,15 +160,15 @@ def read_image(data: Path, output: Path) -> Figures:
     """Read and decode every chunk from its file into one array."""
     blosc = codec()
 
-    def decoded(number: int) -> bytes:
+    def decode_chunk(number: int) -> bytes:
         with open(output / "chunks" / str(number), "rb") as file:
             pixels: bytes = blosc.decode(file.read())
         return pixels
 
-    return _read_all(decoded)
+    return _read_all(decode_chunk)
 
 
-def _read_all(decoded: Callable[[int], bytes]) -> Figures:
+def _read_all(decode_chunk: Callable[[int], bytes]) -> Figures:
     import numpy as np
 
     corners, (depth, height, width) = sample.chunk_corners(), sample.CHUNK[2:]
@@ -177,7 +177,7 @@ def _read_all(decoded: Callable[[int], bytes]) -> Figures:
 
     def chunk(number: int) -> None:
         t, c, z, y, x = corners[number]
-        pixels = np.frombuffer(decoded(number), "u2").reshape(sample.CHUNK[2:])
+        pixels = np.frombuffer(decode_chunk(number), "u2").reshape(sample.CHUNK[2:])
         out[t, c, z : z + depth, y : y + height, x : x + width] = pixels
 
     return best_of(3, lambda: in_threads(chunk, list(range(len(corners)))))
@@ -208,13 +208,18 @@ class Shards:
         self.blosc = codec()
         self.files = [os.open(output / f"{number}.shard", os.O_RDONLY) for number in sorted(lengths)]
         self.lengths = [lengths[number] for number in sorted(lengths)]
-        self.offsets = [[sum(row[:i]) for i in range(len(row))] for row in self.lengths]
+        self.offsets = [
+            [sum(chunk_lengths[:count]) for count in range(len(chunk_lengths))]
+            for chunk_lengths in self.lengths
+        ]
 
     def chunk(self, number: int) -> bytes:
         """Read and decode one chunk."""
-        shard, at = divmod(number, CHUNKS_PER_SHARD)
-        stored = os.pread(self.files[shard], self.lengths[shard][at], self.offsets[shard][at])
-        decoded: bytes = self.blosc.decode(stored)
+        shard, chunk_in_shard = divmod(number, CHUNKS_PER_SHARD)
+        encoded = os.pread(
+            self.files[shard], self.lengths[shard][chunk_in_shard], self.offsets[shard][chunk_in_shard]
+        )
+        decoded: bytes = self.blosc.decode(encoded)
         return decoded
 
 
@@ -226,14 +231,16 @@ def read_sharded(_: Path, output: Path) -> Figures:
 def crops(_: Path, output: Path, threads: int = 1) -> Figures:
     """Read and decode the chunks of each crop."""
     shards = Shards(output)
-    number = {corner: i for i, corner in enumerate(sample.chunk_corners())}
+    number_of_corner = {corner: index for index, corner in enumerate(sample.chunk_corners())}
     _, _, depth, height, width = sample.CHUNK
 
     def crop(corner: tuple[int, ...]) -> None:
         t, c, z, y, x = corner
-        for cy in range(y // height, (y + sample.CROP - 1) // height + 1):
-            for cx in range(x // width, (x + sample.CROP - 1) // width + 1):
-                shards.chunk(number[t, c, z // depth * depth, cy * height, cx * width])
+        for chunk_row in range(y // height, (y + sample.CROP - 1) // height + 1):
+            for chunk_column in range(x // width, (x + sample.CROP - 1) // width + 1):
+                shards.chunk(
+                    number_of_corner[t, c, z // depth * depth, chunk_row * height, chunk_column * width]
+                )
 
     corners: list[Any] = sample.crop_corners()
     if threads == 1:
@@ -254,8 +261,8 @@ def pyramid(data: Path, output: Path) -> Figures:
     )
     read = read_sharded(data, output)
     return {
-        name: max(read[name], encoded[name]) if name == "peak_mb" else read[name] + encoded[name]
-        for name in read
+        figure: max(read[figure], encoded[figure]) if figure == "peak_mb" else read[figure] + encoded[figure]
+        for figure in read
     }
 
 
@@ -268,13 +275,13 @@ def stream(data: Path, output: Path, name: str = "stream", per_file: int = 1) ->
     out, times = output / name, list[float]()
     out.mkdir()
 
-    def frame(i: int) -> None:
-        with open(out / str(i // per_file), "ab") as file:
-            file.write(blosc.encode(frames[i % 8]))
+    def frame(number: int) -> None:
+        with open(out / str(number // per_file), "ab") as file:
+            file.write(blosc.encode(frames[number % 8]))
 
     def work() -> None:
-        for i in range(sample.STREAM_FRAMES):
-            times.append(seconds(lambda i=i: frame(i)))
+        for number in range(sample.STREAM_FRAMES):
+            times.append(seconds(lambda number=number: frame(number)))
 
     return measured(work) | slowest(times)
 
@@ -323,9 +330,9 @@ def convert_raw(data: Path, output: Path, *, compressed: bool = False) -> Figure
                 else:
                     os.preadv(file, [part], offset)
         # Lower levels have an eighth and a 64th of the chunks: nine for the 64 of four slabs.
-        again = len(corners) // 8 + (number % 4 == 0)
+        repeated = len(corners) // 8 + (number % 4 == 0)
         with open(out / str(number), "wb") as target:
-            for y, x in corners + corners[:again]:
+            for y, x in corners + corners[:repeated]:
                 target.write(blosc.encode(np.ascontiguousarray(block[:, y : y + height, x : x + width])))
 
     return measured(lambda: in_threads(slab, list(range(len(pages) // depth))))

@@ -112,9 +112,9 @@ def measure(operation: str, source: str, target: str, shards: str, jobs: int | N
     import lamella  # noqa: F401
 
     idle = resident_mb("VmRSS")
-    began = time.process_time()
+    cpu_start = time.process_time()
     OPERATIONS[operation](Path(source), Path(target), SHARDS[shards], jobs)
-    print(json.dumps({"mb": resident_mb("VmHWM") - idle, "cpu": time.process_time() - began}))
+    print(json.dumps({"mb": resident_mb("VmHWM") - idle, "cpu": time.process_time() - cpu_start}))
 
 
 def run(operation: str, source: Path, target: Path, shards: str, jobs: int | None) -> dict[str, float]:
@@ -140,25 +140,25 @@ def rows(arguments: argparse.Namespace, folder: Path) -> list[tuple[str, str, di
     """Measure all operations, deleting files when they are not needed any more."""
     results: list[tuple[str, str, dict[str, float]]] = []
     count = max(1, round(arguments.gb * 2**30 / (EDGE * EDGE * 2)))
-    wanted = arguments.only.split(",") if arguments.only else list(OPERATIONS)
+    operations = arguments.only.split(",") if arguments.only else list(OPERATIONS)
 
     def add(name: str, operation: str, source: Path, target: Path, shards: str) -> None:
         result = run(operation, source, target, shards, arguments.jobs)
         results.append((name, shards, result))
         print(f"{name:14} {shards:8} {result['mb']:6.0f} MB {result['cpu']:6.1f} s CPU", flush=True)
 
-    tiff, store, other = folder / "stack.tif", folder / "image.zarr", folder / "other.zarr"
-    if "convert" in wanted:
+    tiff, store, copied = folder / "stack.tif", folder / "image.zarr", folder / "other.zarr"
+    if "convert" in operations:
         write_tiff(tiff, count, compressed=True)
         for shards in SHARDS:
             add("convert (zlib)", "convert", tiff, store, shards)
     write_tiff(tiff, count, compressed=False)
     for shards in SHARDS:
         add("convert (raw)", "convert", tiff, store, shards)
-        for name in wanted:
+        for name in operations:
             if name != "convert":
-                add(name, name, store, other, shards)
-                shutil.rmtree(other, ignore_errors=True)
+                add(name, name, store, copied, shards)
+                shutil.rmtree(copied, ignore_errors=True)
     return results
 
 

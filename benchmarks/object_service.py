@@ -47,9 +47,9 @@ class Bucket:
         self.objects: dict[str, tuple[bytes, bytes]] = {}
         self.requests = 0
         root = os.path.dirname(os.path.abspath(folder))
-        for above, _, names in os.walk(os.path.abspath(folder)):
+        for folder_path, _, names in os.walk(os.path.abspath(folder)):
             for name in names:
-                file = os.path.join(above, name)
+                file = os.path.join(folder_path, name)
                 with open(file, "rb") as stream:
                     data = stream.read()
                 etag = b'"%x-%x"' % (os.stat(file).st_mtime_ns, len(data))
@@ -79,18 +79,22 @@ class Bucket:
         """Return a page of the keys that begin with a prefix, those behind a delimiter as one prefix."""
         options = {name: values[0] for name, values in parse_qs(query, keep_blank_values=True).items()}
         prefix, delimiter = options.get("prefix", ""), options.get("delimiter", "")
-        after = options.get("continuation-token") or options.get("start-after", "")
-        most = int(options.get("max-keys", 1000))
-        index = max(bisect_left(self.keys, prefix), bisect_right(self.keys, after) if after else 0)
+        start_after = options.get("continuation-token") or options.get("start-after", "")
+        max_keys = int(options.get("max-keys", 1000))
+        index = max(
+            bisect_left(self.keys, prefix), bisect_right(self.keys, start_after) if start_after else 0
+        )
         entries: list[str] = []
         last = ""
-        while index < len(self.keys) and self.keys[index].startswith(prefix) and len(entries) < most:
+        while index < len(self.keys) and self.keys[index].startswith(prefix) and len(entries) < max_keys:
             key = self.keys[index]
-            below, slash, _ = key.removeprefix(prefix).partition(delimiter) if delimiter else (key, "", "")
+            next_part, slash, _ = (
+                key.removeprefix(prefix).partition(delimiter) if delimiter else (key, "", "")
+            )
             if slash:
-                last = prefix + below + delimiter
+                last = prefix + next_part + delimiter
                 index = bisect_left(self.keys, last[:-1] + chr(ord(last[-1]) + 1))
-                if last > after:  # else a page before contains it
+                if last > start_after:  # else a page before contains it
                     entries.append(f"<CommonPrefixes><Prefix>{escape(last)}</Prefix></CommonPrefixes>")
                 continue
             last, index = key, index + 1
@@ -100,12 +104,12 @@ class Bucket:
                 f"<ETag>{escape(etag.decode())}</ETag><Size>{len(data)}</Size>"
                 "<StorageClass>STANDARD</StorageClass></Contents>"
             )
-        cut = index < len(self.keys) and self.keys[index].startswith(prefix)
-        token = f"<NextContinuationToken>{escape(last)}</NextContinuationToken>" if cut else ""
+        is_truncated = index < len(self.keys) and self.keys[index].startswith(prefix)
+        token = f"<NextContinuationToken>{escape(last)}</NextContinuationToken>" if is_truncated else ""
         return (
             f"<?xml version='1.0'?><ListBucketResult><Name>{BUCKET.strip('/')}</Name>"
-            f"<Prefix>{escape(prefix)}</Prefix><MaxKeys>{most}</MaxKeys><KeyCount>{len(entries)}</KeyCount>"
-            f"<IsTruncated>{str(cut).lower()}</IsTruncated>{token}{''.join(entries)}</ListBucketResult>"
+            f"<Prefix>{escape(prefix)}</Prefix><MaxKeys>{max_keys}</MaxKeys><KeyCount>{len(entries)}</KeyCount>"
+            f"<IsTruncated>{str(is_truncated).lower()}</IsTruncated>{token}{''.join(entries)}</ListBucketResult>"
         ).encode()
 
 
@@ -136,16 +140,16 @@ def conditional(head: bytes, data: bytes, etag: bytes) -> bytes:
         return b"HTTP/1.1 304 Not Modified\r\n%b\r\n" % tags(etag)
     if headers.get(b"if-match", etag) != etag:
         return refused(412)
-    span = _RANGE.fullmatch(headers.get(b"range", b""))
-    if span is None:
+    range_match = _RANGE.fullmatch(headers.get(b"range", b""))
+    if range_match is None:
         return answered(200, data, tags(etag))
-    first, last = span.groups()
+    first, last = range_match.groups()
     start = int(first) if first else max(0, len(data) - int(last))
     end = min(len(data), int(last) + 1) if first and last else len(data)
     if start >= len(data):
         return refused(416)
-    place = b"Content-Range: bytes %d-%d/%d\r\n" % (start, end - 1, len(data))
-    return answered(206, data[start:end], place + tags(etag))
+    content_range = b"Content-Range: bytes %d-%d/%d\r\n" % (start, end - 1, len(data))
+    return answered(206, data[start:end], content_range + tags(etag))
 
 
 class Connection(asyncio.Protocol):
@@ -182,9 +186,9 @@ async def serve(folder: str, latency: float) -> None:
     gc.freeze()
     server = await loop.create_server(lambda: Connection(bucket, latency), "127.0.0.1", 0, backlog=1024)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
-    began = time.process_time()
+    cpu_start = time.process_time()
     await loop.run_in_executor(None, sys.stdin.read)
-    print(json.dumps({"requests": bucket.requests, "seconds": time.process_time() - began}))
+    print(json.dumps({"requests": bucket.requests, "seconds": time.process_time() - cpu_start}))
     server.close()
 
 

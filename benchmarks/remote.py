@@ -3,9 +3,10 @@
     python benchmarks/remote.py [--latency MS] [--peers PYTHON] [--only CASE,...] [--page FILE]
 
 The store is the server of the tests on loopback, which waits before each answer. Every operation runs in a process of
-its own, once on a store beside to pay for imports, and once counted. A round is one step of the longest chain of
-requests that each begin after the one before has been answered. PYTHON is an interpreter with other libraries:
-zarr-python and iohub with obstore, TensorStore, ngff-zarr. With all cases measured, they are written into the page.
+its own: once on another bucket, to import and compile what it needs, and once counted. The number of rounds is the
+length of the longest chain of requests that each begin after the one before has been answered. PYTHON is an interpreter
+with other libraries: zarr-python and iohub with obstore, TensorStore, ngff-zarr. If all cases are measured, the table
+is written into the page.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ ARRAY = {"shape": (1, 1, 1, 64, 64), "dtype": "uint16"}
 
 
 def fields(count: int) -> list[tuple[str, str, str]]:
-    """Row, column and name of so many positions, four in a well."""
+    """Return row, column and name of a number of positions, four in each well."""
     wells = [number // FIELDS for number in range(count)]
     return [("ABCDEFGH"[well // 24], str(well % 24 + 1), str(n % FIELDS)) for n, well in enumerate(wells)]
 
@@ -47,7 +48,7 @@ def make(folder: str) -> None:
 
     import lamella
 
-    one = np.ones(ARRAY["shape"], "uint16")
+    ones = np.ones(ARRAY["shape"], "uint16")
     for name, version in (("plate.zarr", "0.5"), ("old.zarr", "0.4")):
         path = f"{folder}/{name}"
         with lamella.open_ome_zarr(
@@ -55,7 +56,7 @@ def make(folder: str) -> None:
         ) as plate:
             plate.create_positions(fields(WELLS * FIELDS), arrays={"0": ARRAY})
             for _, position in plate.positions():
-                position["0"][...] = one
+                position["0"][...] = ones
     pixels = np.random.default_rng(0).poisson(100, (1, 1, *LEVEL)).astype("uint16")
     for name in ("image.zarr", "levels.zarr"):
         path = f"{folder}/{name}"
@@ -65,7 +66,7 @@ def make(folder: str) -> None:
                 image.compute_pyramid(levels=3)
 
 
-# ---- lamella: what stands before the yield is not counted ---------------------------------------------------------
+# ---- lamella: only what comes after the `yield` is counted ---------------------------------------------------------
 
 
 def _open(path: str, mode: str = "r") -> Any:
@@ -284,10 +285,10 @@ def _tensorstore(url: str) -> Any:
     import tensorstore
 
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
-    place = {"driver": "s3", "bucket": bucket, "path": f"{prefix}/image.zarr/0/".lstrip("/")}
-    place |= {"endpoint": os.environ["AWS_ENDPOINT_URL"], "aws_region": "us-east-1"}
+    kvstore = {"driver": "s3", "bucket": bucket, "path": f"{prefix}/image.zarr/0/".lstrip("/")}
+    kvstore |= {"endpoint": os.environ["AWS_ENDPOINT_URL"], "aws_region": "us-east-1"}
     return tensorstore.open(
-        {"driver": "zarr3", "kvstore": place},
+        {"driver": "zarr3", "kvstore": kvstore},
         context=tensorstore.Context({"cache_pool": {"total_bytes_limit": 1 << 26}}),
         recheck_cached_metadata="open",
     ).result()
@@ -312,9 +313,9 @@ def ts_crops(url: str) -> Iterator[None]:
     array = _tensorstore(url)
     yield
     with tensorstore.Batch() as batch:
-        found = [array[0, 0, z, y : y + 64, x : x + 64].read(batch=batch) for z, y, x in CROPS]
-    for one in found:
-        one.result()
+        reads = [array[0, 0, z, y : y + 64, x : x + 64].read(batch=batch) for z, y, x in CROPS]
+    for read in reads:
+        read.result()
 
 
 def ts_level(url: str) -> Iterator[None]:
@@ -417,7 +418,7 @@ def ngff_zarr_level(url: str) -> Iterator[None]:
     array.compute()
 
 
-#: Of each operation: its name, how lamella does it, and how others do.
+#: By name of the operation: the function for lamella, and those for other libraries by their names.
 CASES: dict[str, tuple[Case, dict[str, Case]]] = {
     "open an image": (
         open_image,
@@ -464,7 +465,7 @@ CASES: dict[str, tuple[Case, dict[str, Case]]] = {
 }
 
 
-#: Requests and rounds that were the aim, from the best that other libraries or prototypes reach.
+#: Goals, as requests / rounds: the fewest that another library or a prototype needs.
 GOALS = {
     "open an image": "5 / 2",
     "field by its path, with shape": "5 / 2",
@@ -488,7 +489,7 @@ GOALS = {
 
 
 def child(library: str, case: Case) -> None:
-    """Run a case once on the store beside, then where it is timed, when the parent process says so."""
+    """Run a case once on another bucket; when the parent process sends a line, run it on the bucket that is counted."""
     counted = _count_rounds(case) if library == "lamella" else len(list(case("s3://warm"))) - 1
     work = case("s3://bucket")
     next(work)
@@ -500,7 +501,7 @@ def child(library: str, case: Case) -> None:
 
 
 def _count_rounds(case: Case) -> int:
-    """Run a case of lamella on the store beside, and count its rounds where requests begin and end."""
+    """Run a case of lamella on another bucket, and count its rounds in the client, where requests begin and end."""
     from types import SimpleNamespace
 
     from tests.rounds import Rounds
@@ -509,13 +510,13 @@ def _count_rounds(case: Case) -> int:
     from lamella.store.objects.object_requests import _supports_conditions
 
     _supports_conditions["s3", os.environ["AWS_ENDPOINT_URL"], "warm"] = True
-    made = ObjectClient._new_store
+    new_store = ObjectClient._new_store
     counter = Rounds(SimpleNamespace(setattr=setattr))
     work = case("s3://warm")
     next(work)
     counter.clear()
     next(work, None)
-    ObjectClient._new_store = made  # type: ignore[method-assign]
+    ObjectClient._new_store = new_store  # type: ignore[method-assign]
     return counter.rounds
 
 
@@ -525,20 +526,20 @@ def rounds(spans: list[tuple[float, float]]) -> int:
     >>> rounds([(0, 1), (0, 2), (1.5, 3), (3.5, 4)])
     3
     """
-    under_way: list[tuple[float, int]] = []
-    ended = longest = 0
+    running: list[tuple[float, int]] = []
+    ended_rounds = longest = 0
     for start, end in sorted(spans):
-        while under_way and under_way[0][0] <= start:
-            ended = max(ended, heapq.heappop(under_way)[1])
-        heapq.heappush(under_way, (end, ended + 1))
-        longest = max(longest, ended + 1)
+        while running and running[0][0] <= start:
+            ended_rounds = max(ended_rounds, heapq.heappop(running)[1])
+        heapq.heappush(running, (end, ended_rounds + 1))
+        longest = max(longest, ended_rounds + 1)
     return longest
 
 
 def measure(
     service: Any, stored: dict[str, bytes], python: str, library: str, case: Case
 ) -> tuple[int, int, float] | None:
-    """Run a case in a process of its own; return requests, rounds and seconds, None where it fails."""
+    """Run a case in a process of its own; return requests, rounds and seconds, or None if it fails."""
     service.objects.clear()
     for path, data in stored.items():
         service.objects[f"/bucket{path}"] = service.objects[f"/warm{path}"] = data
@@ -575,7 +576,7 @@ def main() -> int:
 
     from report import machine, markdown, write_block
 
-    chosen = [name for name in CASES if args.only is None or name in args.only.split(",")]
+    names = [name for name in CASES if args.only is None or name in args.only.split(",")]
     with tempfile.TemporaryDirectory() as folder, Service() as service:
         make(folder)
         service.put_folder(folder, "")
@@ -583,13 +584,17 @@ def main() -> int:
         service.latency = args.latency / 1000
         os.environ |= {**KEYS, "AWS_ENDPOINT_URL": service.endpoint}
         rows = []
-        for name in chosen:
-            ours, others = CASES[name]
-            runs = [("lamella", sys.executable, ours)]
-            runs += [(peer, args.peers, case) for peer, case in others.items() if args.peers]
+        for name in names:
+            lamella_case, other_cases = CASES[name]
+            runs = [("lamella", sys.executable, lamella_case)]
+            runs += [(peer, args.peers, case) for peer, case in other_cases.items() if args.peers]
             for library, python, case in runs:
-                found = measure(service, stored, python, library, case)
-                figures = ["fails", "", ""] if found is None else [*map(str, found[:2]), f"{found[2]:.2f} s"]
+                figures_of_case = measure(service, stored, python, library, case)
+                figures = (
+                    ["fails", "", ""]
+                    if figures_of_case is None
+                    else [*map(str, figures_of_case[:2]), f"{figures_of_case[2]:.2f} s"]
+                )
                 goal = GOALS.get(name, "") if library == "lamella" else ""
                 rows.append([name if library == "lamella" else "", library, *figures, goal])
                 print(*rows[-1], sep="  ", flush=True)

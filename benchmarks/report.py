@@ -24,7 +24,7 @@ class Target:
 
     ratio: float | None
     figure: str = ""
-    most: float = 0.0
+    limit: float = 0.0
 
 
 FRAMES = ("worst_of_median", 3.0)
@@ -76,16 +76,24 @@ def ratio(measured: dict[str, list[dict[str, Any]]], name: str, key: str = "seco
 
 def missed(workload: str, measured: dict[str, list[dict[str, Any]]]) -> list[str]:
     """Return the targets that lamella misses, and its failures."""
-    target, own_ratio = TARGETS[workload], ratio(measured, "lamella")
-    if own_ratio is None:
+    target, lamella_ratio = TARGETS[workload], ratio(measured, "lamella")
+    if lamella_ratio is None:
         return [
-            next((r["error"] for n in ("lamella", "floor") for r in measured[n] if "error" in r), "failed")
+            next(
+                (
+                    result["error"]
+                    for library in ("lamella", "floor")
+                    for result in measured[library]
+                    if "error" in result
+                ),
+                "failed",
+            )
         ]
     reasons = []
-    if target.ratio and own_ratio > target.ratio:
-        reasons.append(f"{own_ratio:.2f} times the floor, aimed at {target.ratio}")
-    if target.figure and (most := median(measured["lamella"], target.figure) or 0) > target.most:
-        reasons.append(f"{NAMES[target.figure]}: {most:.2g}, aimed at {target.most:g}")
+    if target.ratio and lamella_ratio > target.ratio:
+        reasons.append(f"{lamella_ratio:.2f} times the floor, aimed at {target.ratio}")
+    if target.figure and (figure := median(measured["lamella"], target.figure) or 0) > target.limit:
+        reasons.append(f"{NAMES[target.figure]}: {figure:.2g}, aimed at {target.limit:g}")
     return reasons
 
 
@@ -94,13 +102,13 @@ def table(results: Results, peers: list[str]) -> str:
     head = ["workload", "floor", "lamella", "/ floor", "target", "met", "processor / floor", "peak memory"]
     rows = []
     for workload, measured in results.items():
-        target, own_ratio = TARGETS[workload], ratio(measured, "lamella")
+        target, lamella_ratio = TARGETS[workload], ratio(measured, "lamella")
         peak = (
             median(measured["lamella"], "peak_mb") if workload not in {"import_time", "first_open"} else None
         )
         row = [workload, *(_time(median(measured[name], "seconds")) for name in ("floor", "lamella"))]
         row += [
-            _number(own_ratio),
+            _number(lamella_ratio),
             f"<= {target.ratio}" if target.ratio else "",
             _verdict(missed(workload, measured)),
         ]
@@ -117,7 +125,7 @@ def figures(results: Results, peers: list[str]) -> str:
     for workload, measured in results.items():
         if figure := TARGETS[workload].figure:
             cells = [_number(median(measured.get(name, []), figure)) for name in names]
-            rows.append([f"{workload}: {NAMES[figure]}", *cells, f"<= {TARGETS[workload].most:g}"])
+            rows.append([f"{workload}: {NAMES[figure]}", *cells, f"<= {TARGETS[workload].limit:g}"])
     return markdown(["figure", *names, "target"], rows) if rows else ""
 
 
@@ -142,19 +150,19 @@ def _peer(measured: dict[str, list[dict[str, Any]]], peer: str) -> str:
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
     """Return a Markdown table; all columns but the first are numbers."""
-    every = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    widths = [max(len(row[i]) for row in every) for i in range(len(head))]
+    all_rows = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    widths = [max(len(row[column]) for row in all_rows) for column in range(len(head))]
     return "\n".join(
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in every
+        for row in all_rows
     )
 
 
 def write_block(name: str, text: str, page: Path = DOCUMENT) -> None:
     """Replace the text between the markers of a block of a page, by default docs/benchmarks.md."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, marker, rest = page.read_text(encoding="utf-8").partition(begin)
-    _, closed, after = rest.partition(end)
-    if not (marker and closed):
+    before, marker, after_begin = page.read_text(encoding="utf-8").partition(begin)
+    _, end_marker, after = after_begin.partition(end)
+    if not (marker and end_marker):
         raise SystemExit(f"{page} has no block {name}: put {begin} and {end} where it belongs")
     page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")

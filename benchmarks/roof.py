@@ -53,7 +53,10 @@ class Roof:
 
     def __init__(self, pixels: Any) -> None:
         self.codec = codec()
-        steps = [range(0, n, c) for n, c in zip(pixels.shape, sample.CHUNK, strict=True)]
+        steps = [
+            range(0, length, chunk_length)
+            for length, chunk_length in zip(pixels.shape, sample.CHUNK, strict=True)
+        ]
         self.chunks = [cut(pixels, corner) for corner in itertools.product(*steps)]
         self.pool = ThreadPoolExecutor(THREADS)
         self.encoded = list(self.pool.map(self.codec.encode, self.chunks))
@@ -113,8 +116,8 @@ def against_the_roof(folder: Path, pixels: Any, rounds: int) -> str:
         "pyramid of four levels": (roof.pyramid, image.pyramid),
     }
     rows = []
-    for name, (limit, work) in works.items():
-        median_of = medians(rounds, {"roof": limit, "lamella": work}, "seconds")
+    for name, (run_roof, run_lamella) in works.items():
+        median_of = medians(rounds, {"roof": run_roof, "lamella": run_lamella}, "seconds")
         ratio = median_of["lamella"] / median_of["roof"]
         rows.append(
             [
@@ -131,45 +134,53 @@ def against_the_roof(folder: Path, pixels: Any, rounds: int) -> str:
 def small_chunks(folder: Path, pixels: Any, rounds: int) -> str:
     """Return the table of small chunks: processor time of lamella and TensorStore."""
     rows = []
-    for size, (chunk, most) in SMALL.items():
+    for size, (chunk, max_ratio) in SMALL.items():
         path = folder / f"{size.replace(' ', '-')}.zarr"
         position = lamella.open_ome_zarr(
             path, layout="fov", mode="w-", channel_names=["a", "b"], version="0.5"
         )
-        ratio = tuple(math.ceil(n / c) for n, c in zip((1, 1, *pixels.shape[2:]), chunk, strict=True))
+        ratio = tuple(
+            math.ceil(length / chunk_length)
+            for length, chunk_length in zip((1, 1, *pixels.shape[2:]), chunk, strict=True)
+        )
         array = position.create_zeros("0", pixels.shape, "uint16", chunks=chunk, shards_ratio=ratio)
         array[...] = pixels
-        other = array.tensorstore()
-        draw = random.Random(0)
-        t, c, z, y, x = pixels.shape
+        tensorstore_array = array.tensorstore()
+        generator = random.Random(0)
+        t, chunk_length, z, y, x = pixels.shape
         crops = [
             (
-                *(draw.randrange(n) for n in (t, c, z)),
-                slice(top := draw.randrange(y - CROP), top + CROP),
-                slice(left := draw.randrange(x - CROP), left + CROP),
+                *(generator.randrange(length) for length in (t, chunk_length, z)),
+                slice(top := generator.randrange(y - CROP), top + CROP),
+                slice(left := generator.randrange(x - CROP), left + CROP),
             )
             for _ in range(CROPS)
         ]
         works: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
             "write": (
                 lambda array=array: array.__setitem__(..., pixels),
-                lambda other=other: other.write(pixels).result(),
+                lambda tensorstore_array=tensorstore_array: tensorstore_array.write(pixels).result(),
             ),
-            "read": (lambda array=array: array[...], lambda other=other: other.read().result()),
+            "read": (
+                lambda array=array: array[...],
+                lambda tensorstore_array=tensorstore_array: tensorstore_array.read().result(),
+            ),
             f"{CROPS} crops": (
                 lambda array=array, crops=crops: [array[crop] for crop in crops],
-                lambda other=other, crops=crops: [other[crop].read().result() for crop in crops],
+                lambda tensorstore_array=tensorstore_array, crops=crops: [
+                    tensorstore_array[crop].read().result() for crop in crops
+                ],
             ),
         }
-        for name, (own, theirs) in works.items():
-            median_of = medians(rounds, {"TensorStore": theirs, "lamella": own}, "cpu")
-            share = median_of["lamella"] / median_of["TensorStore"]
+        for name, (run_lamella, run_tensorstore) in works.items():
+            median_of = medians(rounds, {"TensorStore": run_tensorstore, "lamella": run_lamella}, "cpu")
+            cpu_ratio = median_of["lamella"] / median_of["TensorStore"]
             rows.append(
                 [
                     f"{name}, {size}",
                     *(f"{seconds:.3f} s" for seconds in median_of.values()),
-                    f"{share:.2f}",
-                    f"<= {most}",
+                    f"{cpu_ratio:.2f}",
+                    f"<= {max_ratio}",
                 ]
             )
     return markdown(["work, chunks", "TensorStore", "lamella", "/ TensorStore", "target"], rows)

@@ -36,7 +36,7 @@ def volume() -> NDArray[np.uint16]:
     rows, columns = np.mgrid[0:y, 0:x].astype("f4")
     background = 100 + 20 * np.exp(-((rows - y / 2) ** 2 + (columns - x / 2) ** 2) / (y**2 / 2))
     out = np.empty(SHAPE, "u2")
-    for at in itertools.product(range(t), range(c)):
+    for time_and_channel in itertools.product(range(t), range(c)):
         image = background.copy()
         for _ in range(60):
             _add_nucleus(image, rows, columns, rng)
@@ -44,7 +44,7 @@ def volume() -> NDArray[np.uint16]:
             focus = np.exp(-(((plane - z / 2) / (z / 3)) ** 2))
             mean = 100 + (image - 100) * focus
             noise = rng.normal(0, 1, (y, x)).astype("f4") * np.sqrt(mean) * 0.7
-            out[(*at, plane)] = np.clip(mean + noise, 0, 65535).astype("u2")
+            out[(*time_and_channel, plane)] = np.clip(mean + noise, 0, 65535).astype("u2")
     return out
 
 
@@ -57,13 +57,14 @@ def _add_nucleus(
     import numpy as np
 
     y, x = image.shape
-    cy, cx, radius, height = rng.uniform(0, y), rng.uniform(0, x), rng.uniform(5, 25), rng.uniform(100, 1500)
-    box = np.s_[
-        int(max(cy - 4 * radius, 0)) : int(min(cy + 4 * radius, y)),
-        int(max(cx - 4 * radius, 0)) : int(min(cx + 4 * radius, x)),
+    center_y, center_x = rng.uniform(0, y), rng.uniform(0, x)
+    radius, height = rng.uniform(5, 25), rng.uniform(100, 1500)
+    region = np.s_[
+        int(max(center_y - 4 * radius, 0)) : int(min(center_y + 4 * radius, y)),
+        int(max(center_x - 4 * radius, 0)) : int(min(center_x + 4 * radius, x)),
     ]
-    distance = (rows[box] - cy) ** 2 + (columns[box] - cx) ** 2
-    image[box] += height * np.exp(-distance / (2 * radius**2))
+    distance = (rows[region] - center_y) ** 2 + (columns[region] - center_x) ** 2
+    image[region] += height * np.exp(-distance / (2 * radius**2))
 
 
 def make(folder: Path) -> None:
@@ -90,17 +91,19 @@ def _make_tiff(folder: Path, *, compressed: bool) -> None:
         options = {"compression": "zlib", "rowsperstrip": TIFF_STRIP}
         strips = planes.reshape(-1, TIFF_STRIP, SHAPE[4])
         with ThreadPoolExecutor() as executor:
-            parts = list(executor.map(lambda strip: imagecodecs.deflate_encode(strip.tobytes(), 6), strips))
+            strips_or_planes = list(
+                executor.map(lambda strip: imagecodecs.deflate_encode(strip.tobytes(), 6), strips)
+            )
     else:
-        parts = list(planes)
+        strips_or_planes = list(planes)
     path = tiff_path(folder, compressed=compressed)
-    part = path.with_suffix(".part")
+    unfinished = path.with_suffix(".part")
     metadata = {"axes": "TCZYX", "PhysicalSizeX": 0.325, "PhysicalSizeY": 0.325, "PhysicalSizeZ": 2.0}
     shape = (TIFF_REPEATS * SHAPE[0], *SHAPE[1:])
-    with tifffile.TiffWriter(part, ome=True, bigtiff=True) as tiff:
-        repeated = itertools.chain.from_iterable(itertools.repeat(parts, TIFF_REPEATS))
+    with tifffile.TiffWriter(unfinished, ome=True, bigtiff=True) as tiff:
+        repeated = itertools.chain.from_iterable(itertools.repeat(strips_or_planes, TIFF_REPEATS))
         tiff.write(repeated, shape=shape, dtype="uint16", metadata=metadata, **options)
-    part.rename(path)
+    unfinished.rename(path)
 
 
 def volume_path(folder: Path) -> Path:
@@ -139,11 +142,16 @@ def stream_frames(folder: Path) -> list[NDArray[np.uint16]]:
 
 def chunk_corners() -> list[tuple[int, ...]]:
     """Return the first voxel of each chunk, shard by shard."""
-    return list(itertools.product(*(range(0, n, step) for n, step in zip(SHAPE, CHUNK, strict=True))))
+    return list(
+        itertools.product(*(range(0, length, step) for length, step in zip(SHAPE, CHUNK, strict=True)))
+    )
 
 
 def crop_corners() -> list[tuple[int, int, int, int, int]]:
     """Return the first voxel (t, c, z, y, x) of each crop; the same for every library."""
-    choose = random.Random(0).randrange
+    random_below = random.Random(0).randrange
     t, c, z, y, x = SHAPE
-    return [(choose(t), choose(c), choose(z), choose(y - CROP), choose(x - CROP)) for _ in range(CROPS)]
+    return [
+        (random_below(t), random_below(c), random_below(z), random_below(y - CROP), random_below(x - CROP))
+        for _ in range(CROPS)
+    ]

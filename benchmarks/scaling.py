@@ -194,7 +194,7 @@ def table(results: dict[tuple[str, int], dict[str, float]]) -> str:
     rows: list[list[str]] = []
     for (case, step), median in results.items():
         units, unit = UNITS[case] * step, CASES[case][2]
-        cost, least = median["cpu"] / units, results[case, STEPS[0]]["cpu"] / UNITS[case]
+        cost, cost_of_smallest = median["cpu"] / units, results[case, STEPS[0]]["cpu"] / UNITS[case]
         rows.append(
             [
                 case,
@@ -202,7 +202,7 @@ def table(results: dict[tuple[str, int], dict[str, float]]) -> str:
                 f"{median['wall']:.3f} s",
                 f"{median['cpu']:.3f} s",
                 f"{cost * 1e6:.0f} us" if cost < 1e-2 else f"{cost * 1e3:.0f} ms",
-                f"{cost / least:.2f}",
+                f"{cost / cost_of_smallest:.2f}",
                 f"{median['memory']:.0f} MiB",
             ]
         )
@@ -235,11 +235,11 @@ def main() -> int:
     folder = args.folder / "scaling"
     results = measured(cases, args.rounds, folder, args.version)
     shutil.rmtree(folder, ignore_errors=True)
-    for name, of_table in TABLES.items():
-        medians = {key: median for key, median in results.items() if key[0] in of_table}
+    for name, cases_of_table in TABLES.items():
+        medians = {key: median for key, median in results.items() if key[0] in cases_of_table}
         text = f"Medians of {args.rounds} rounds, OME-NGFF {args.version}. {machine()}.\n\n{table(medians)}"
         print(text)
-        if set(of_table) <= set(cases):
+        if set(cases_of_table) <= set(cases):
             write_block(name, text)
     return 0
 

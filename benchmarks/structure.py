@@ -69,8 +69,8 @@ def layers(sources: Path = SOURCES, depth: int = 1) -> dict[str, tuple[int, Coun
         folders = path.relative_to(sources).parent.parts
         lines = lines_of(path)
         for name in ("/".join(folders[:depth]) or "(top)", "all"):
-            files, before = counts.get(name, (0, Counter()))
-            counts[name] = files + 1, before + lines
+            files, lines_before = counts.get(name, (0, Counter()))
+            counts[name] = files + 1, lines_before + lines
     counts["all"] = counts.pop("all")
     return counts
 
@@ -113,30 +113,30 @@ def prepared(name: str, folder: Path) -> Callable[[], object]:
     return lambda: position.set_scale("*", "z", 0.5)
 
 
-def crossed(call: Callable[[], object]) -> dict[str, Counter[str]]:
+def calls_of(call: Callable[[], object]) -> dict[str, Counter[str]]:
     """Run a call; return the calls within lamella on all threads, by module and function."""
     calls: dict[str, Counter[str]] = {}
-    seen: list[
+    frames: list[
         Any
     ] = []  # generators are resumed often, and their frames are kept so that no other has the same id
-    ids: set[int] = set()
+    frame_ids: set[int] = set()
 
-    def note(frame: Any, event: str, _: object) -> None:
+    def count_call(frame: Any, event: str, _: object) -> None:
         code = frame.f_code
         if event != "call" or code.co_name.startswith("<") or not code.co_filename.startswith(str(SOURCES)):
             return
         if not code.co_flags & inspect.CO_OPTIMIZED:
             return  # the body of a class, which runs when its module is imported
         if code.co_flags & GENERATORS:
-            if id(frame) in ids:
+            if id(frame) in frame_ids:
                 return
-            ids.add(id(frame))
-            seen.append(frame)
+            frame_ids.add(id(frame))
+            frames.append(frame)
         module = str(Path(code.co_filename).relative_to(SOURCES).with_suffix("")).replace("/", ".")
         calls.setdefault(module, Counter())[code.co_qualname] += 1
 
-    threading.setprofile(note)
-    sys.setprofile(note)
+    threading.setprofile(count_call)
+    sys.setprofile(count_call)
     try:
         call()
     finally:
@@ -162,7 +162,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.measure:
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(crossed(prepared(options.measure, Path(folder)))))
+            print(json.dumps(calls_of(prepared(options.measure, Path(folder)))))
         return
     if options.lines is not None:
         print(at_revision(options.lines) if options.lines else table(layers(depth=2)))
@@ -172,14 +172,16 @@ def main() -> None:
         for name, modules in calls.items():
             print(f"\n{name}")
             for module, functions in sorted(modules.items()):
-                print(f"  {module}: {', '.join(f'{n} x {f}' for f, n in functions.items())}")
+                print(
+                    f"  {module}: {', '.join(f'{count} x {function}' for function, count in functions.items())}"
+                )
         return
     walks = [
         [
             name,
             len(modules),
             sum(map(len, modules.values())),
-            sum(sum(one.values()) for one in modules.values()),
+            sum(sum(calls_by_function.values()) for calls_by_function in modules.values()),
         ]
         for name, modules in calls.items()
     ]

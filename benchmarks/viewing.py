@@ -5,9 +5,9 @@
 Each run starts `lamella view` in a process of its own and a browser with software rendering, with WebGL 2 or without.
 Time counts from the start of the command until the last tile of the whole plate is on the screen. The plates have two
 channels of 256 x 256 pixels and two lower levels per field. Every run must draw the pixels that the first one drew.
-The store at a URL is `object_service`, which runs on the same cores: its processor time is printed, and that of the
-server and of the browser until all is drawn, and how long cores were idle (all cores together). `make test-browser`
-says how Chromium is installed. The table is printed, and with ``--page`` written into that page, between its markers.
+A store at a URL is served by `object_service`, which runs on the same cores. Printed are its processor time, that of
+the server and of the browser until all is drawn, and the idle time of all cores together. `make test-browser` installs
+Chromium. The table is printed, and with ``--page`` written into that page, between its markers.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ FRAMES = """(async (change, count) => {
   }
   return (end - start) / count;
 })"""
-"""Milliseconds from one frame on the screen to the next, while each moves the picture or changes a contrast."""
+"""Returns the mean milliseconds between frames, each of which moves the picture or changes a contrast."""
 
 DRAWN = """(() => {
   const sum = (values) => values.reduce((total, value) => total + value, 0);
@@ -58,7 +58,7 @@ DRAWN = """(() => {
     tiles: [...lamella.pixels.kept.values()].map((tile) => [tile.key, sum(tile.planes), sum(tile.mask)]).sort(),
   };
 })()"""
-"""What is on the screen: the fields of the plate, those with damage, and the sums of all pixels of each tile."""
+"""Returns the number of fields of the plate, that of damaged ones, and the sums of all pixels of each drawn tile."""
 
 
 def frame(browser: Browser, change: str) -> float:
@@ -73,10 +73,10 @@ def make_plate(path: Path, wells: int, fields: int) -> None:
 
     if path.exists():
         return
-    across = 24 if wells > 96 else 12
+    columns = 24 if wells > 96 else 12
     rng = np.random.default_rng(0)
     pixels = rng.poisson(120, (1, 2, 1, SIDE, SIDE)).astype("uint16")
-    names = [(chr(65 + well // across), str(well % across + 1)) for well in range(wells)]
+    names = [(chr(65 + well // columns), str(well % columns + 1)) for well in range(wells)]
     specs = [(*name, str(field)) for name in names for field in range(fields)]
     with lamella.open_ome_zarr(
         path, layout="hcs", mode="w", channel_names=["DAPI", "GFP"], version="0.5"
@@ -143,14 +143,16 @@ def measure(target: str, *, webgl: bool, walk: bool) -> dict[str, Any]:
             seconds = processor_seconds(pid)
             browser_seconds = processor_seconds_of_all(browser.pid) - before
             screen = browser.run(DRAWN)
-            asked = [asks for asks in browser.requests() if "/tile/" in asks or ".json" in asks]
+            scene_requests = [
+                request for request in browser.requests() if "/tile/" in request or ".json" in request
+            ]
             pan, contrast = frame(browser, "moving"), frame(browser, "contrast")
             wells = browser.run("lamella.scene.wells.length") if walk else 0
             for well in range(wells):
                 browser.run(f"lamella.act.toWell({well})")
                 browser.drawn()
             return {
-                "requests": len(asked),
+                "requests": len(scene_requests),
                 "opened": opened - started,
                 "drawn": drawn - started,
                 "pan": pan,

@@ -90,8 +90,8 @@ def kind(stack: str) -> str:
     """Return the activity of a thread, by the innermost frames of its stack."""
     frames = stack.split(";")
     name, _, location = frames[-1].partition(" ")
-    nameless = name.startswith("0x")  # as memcpy of the C library, and machine code of our own
-    # Who waits for the interpreter or a lock is inside of two functions of the C library without names.
+    nameless = name.startswith("0x")  # such as memcpy of the C library, or the machine code of our kernels
+    # A thread that waits for the interpreter or a lock is inside of two functions of the C library without names.
     inside_libc = sum(frame.startswith("0x") and "libc" in frame for frame in frames[-2:])
     rules = {
         "waiting": inside_libc == 2 or any(word in frame for frame in frames[-4:] for word in WAITING),
@@ -101,7 +101,7 @@ def kind(stack: str) -> str:
         "copying": ("libc" in location and (nameless or "mem" in name)) or "_multiarray_umath" in location,
         "kernels": nameless and "machine_code.py" in stack,
     }
-    return next((name for name, holds in rules.items() if holds), "Python")
+    return next((name for name, is_true in rules.items() if is_true), "Python")
 
 
 def profiled(samples: Counter[str]) -> Callable[[Callable[[], object]], Figures]:
@@ -141,8 +141,8 @@ def profiled(samples: Counter[str]) -> Callable[[Callable[[], object]], Figures]
 def profile(name: str, data: Path, output: Path) -> Counter[str]:
     """Profile one workload in this process."""
     samples: Counter[str] = Counter()
-    if needed := NEEDS.get(name):
-        workload.main("lamella", needed, data, output)
+    if needed_workload := NEEDS.get(name):
+        workload.main("lamella", needed_workload, data, output)
     workload.measured = profiled(samples)  # type: ignore[assignment]
     workload.best_of = lambda _, work: profiled(samples)(work)  # type: ignore[assignment]
     workload.main("lamella", name, data, output)
@@ -153,8 +153,8 @@ def table(results: dict[str, Counter[str]]) -> str:
     """Return shares by workload."""
     rows = []
     for name, samples in results.items():
-        total = sum(samples[name_of_kind] for name_of_kind in KINDS)
-        rows.append([name, *(f"{samples[name_of_kind] / total:.0%}" for name_of_kind in KINDS)])
+        total = sum(samples[kind_of_sample] for kind_of_sample in KINDS)
+        rows.append([name, *(f"{samples[kind_of_sample] / total:.0%}" for kind_of_sample in KINDS)])
     return markdown(["workload", *KINDS], rows)
 
 

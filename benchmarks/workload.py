@@ -37,7 +37,7 @@ class Workloads:
         self.data = data
         self.output = output
         self.library: Any = importlib.import_module(module)
-        # Modules are not timed here, whether they load on import or on first use: first_open does both.
+        # Load all modules before the workload: only `first_open` includes the time that this takes.
         with self.open_small("w", layout="hcs", channel_names=["a"]) as plate:
             plate.create_position("A", "1", "0").create_zeros("0", (1, 1, 1, 8, 8), "uint16")
         with self.open_small() as plate:
@@ -283,7 +283,7 @@ class Workloads:
 
 
 def _facts(position: Any) -> Any:
-    """Read what a script asks of each position."""
+    """Read shape, scale and channel names, as a script does for each position."""
     return position.data.shape, position.scale, position.channel_names
 
 

@@ -1,4 +1,4 @@
-"""What others say about a store: the official schemas at SHOULD level, yaozarrs and ome-zarr-models."""
+"""Check a store with other programs: the official schemas at SHOULD level, yaozarrs and ome-zarr-models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KINDS = {"multiscales": "image", "plate": "plate", "well": "well"}
 
 
 def check_with_schemas(store: Path, schemas: Path) -> str:
-    """Check the document of every group of a store; raise ValueError with the first thing that is wrong."""
+    """Check the document of every group of a store; raise ValueError with the first error."""
     checked = 0
     for node, attributes in documents(store):
         ome = attributes.get("ome")
@@ -35,7 +35,7 @@ def check_with_schemas(store: Path, schemas: Path) -> str:
 
 
 def documents(store: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Path and attributes of every group of a store in Zarr v2 or v3."""
+    """Yield path and attributes of every group of a store in Zarr v2 or v3."""
     for name in (".zattrs", "zarr.json"):
         for file in sorted(store.rglob(name)):
             document = json.loads(file.read_text(encoding="utf-8"))
@@ -45,9 +45,9 @@ def documents(store: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def schema_validator(folder: Path, name: str) -> Draft202012Validator:
-    """Make the validator of one schema, with the others of its version to refer to."""
+    """Return the validator of one schema; it knows the other schemas of the version, to which that one refers."""
     loaded = {file.name: json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*.schema")}
-    # The strict schemas do not say which JSON Schema they are written in; the others say 2020-12.
+    # The strict schemas do not state their version of JSON Schema; the others state 2020-12.
     resources = [(schema["$id"], DRAFT202012.create_resource(schema)) for schema in loaded.values()]
     return Draft202012Validator(loaded[name], registry=Registry().with_resources(resources))
 
@@ -64,8 +64,8 @@ def check_with_ome_zarr_models(store: Path) -> str:
     return type(models.open_ome_zarr(zarr.open_group(str(store), mode="r"))).__name__
 
 
-def verdicts(store: Path, schemas: Path) -> Iterator[tuple[str, bool, str]]:
-    """Yield what checked, whether it passed, and what it said; a checker that is not installed says so."""
+def results(store: Path, schemas: Path) -> Iterator[tuple[str, bool, str]]:
+    """Yield the name of each checker, whether the store passed, and its message; one that is not installed passes."""
     checkers: dict[str, Callable[[], str]] = {
         "official schemas": lambda: check_with_schemas(store, schemas),
         "yaozarrs": lambda: check_with_yaozarrs(store),
@@ -78,5 +78,5 @@ def verdicts(store: Path, schemas: Path) -> Iterator[tuple[str, bool, str]]:
                 yield name, True, check()
         except ModuleNotFoundError as error:
             yield name, True, f"not installed ({error.name})"
-        except Exception as error:  # whatever a checker raises is its verdict
+        except Exception as error:  # any error of a checker means that the store did not pass
             yield name, False, str(error)

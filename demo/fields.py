@@ -1,7 +1,7 @@
-"""The TIFFs of the demo plate: fields cut from a real image, named as a microscope names them.
+"""Write the TIFFs of the demo plate: fields cut from a real image, named as a microscope names them.
 
-Each field is a z-stack of its own depth of one mouse blastocyst in two channels: nothing is projected, scaled or
-made up, so that every pixel of the plate can be compared with the file it came from.
+The image is one mouse blastocyst in two channels. Each field has 16 planes of it, at another depth than the other
+fields. Nothing is projected or scaled, so that every pixel of the plate can be compared with the image.
 """
 
 from __future__ import annotations

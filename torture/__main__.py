@@ -45,13 +45,17 @@ def title(module: ModuleType) -> str:
 
 def problems(module: ModuleType, counts: dict[str, int]) -> list[str]:
     """Return the counts that must be 0 and are not."""
-    never = getattr(module, "FAULTS", FAULTS)
-    return [f"{name}: {n}" for name, n in counts.items() if n and (name in never or "(seed" in name)]
+    zero_counts = getattr(module, "FAULTS", FAULTS)
+    return [
+        f"{name}: {count}"
+        for name, count in counts.items()
+        if count and (name in zero_counts or "(seed" in name)
+    ]
 
 
 def row(module: ModuleType, counts: dict[str, int], seed: int, seconds: float) -> str:
     """Return a row of the table."""
-    figures = ", ".join(f"{name} {n:,}" for name, n in counts.items() if "(seed" not in name)
+    figures = ", ".join(f"{name} {count:,}" for name, count in counts.items() if "(seed" not in name)
     run = f"{date.today().isoformat()}, {seconds:.0f} s, seed {seed}"
     return f"| {title(module)} | {run} | {figures} | {len(problems(module, counts)) or 'none'} |"
 

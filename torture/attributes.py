@@ -125,8 +125,8 @@ def _round(
     position = lamella.open_ome_zarr(path)
     lost = _lost(position, edits)
     counts["lost"] += len(lost)
-    for what in lost:
-        counts[f"{what} (seed {seed}, number {number})"] += 1
+    for problem in lost:
+        counts[f"{problem} (seed {seed}, number {number})"] += 1
     stored = [
         [dict(position.zattrs), dict(position["0"].attrs)],
         position.channel_names,

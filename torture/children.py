@@ -149,12 +149,14 @@ def spread(
     If a process dies, the counts since its last report are lost.
     """
     counts: Counter[str] = Counter()
-    n = processes or os.cpu_count() or 1
+    process_count = processes or os.cpu_count() or 1
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         running = []
-        for first in range(n):
+        for first in range(process_count):
             Path(folder, str(first)).mkdir()
-            running.append(Child(module, seed, first, n, most, seconds, str(Path(folder, str(first)))))
+            running.append(
+                Child(module, seed, first, process_count, most, seconds, str(Path(folder, str(first))))
+            )
         try:
             while running:
                 for child in _readable(running):

@@ -71,25 +71,27 @@ def damage(data: bytes, other: bytes, chance: random.Random) -> tuple[str, bytes
     kind = chance.choice(
         ("flip", "flip", "flip", "flip", "flips", "cut", "longer", "zeros", "exchange", "empty", "hole")
     )
-    at = chance.randrange(len(data))
+    position = chance.randrange(len(data))
     if kind == "flip":
-        new = data[:at] + bytes([data[at] ^ (1 << chance.randrange(8))]) + data[at + 1 :]
+        damaged = (
+            data[:position] + bytes([data[position] ^ (1 << chance.randrange(8))]) + data[position + 1 :]
+        )
     elif kind == "flips":
-        new = bytes(b ^ chance.randrange(256) if chance.random() < 0.02 else b for b in data)
+        damaged = bytes(byte ^ chance.randrange(256) if chance.random() < 0.02 else byte for byte in data)
     elif kind == "cut":
-        new = data[:at]
+        damaged = data[:position]
     elif kind == "longer":
-        new = data + bytes(chance.randrange(256) for _ in range(chance.choice((1, 4, 100))))
+        damaged = data + bytes(chance.randrange(256) for _ in range(chance.choice((1, 4, 100))))
     elif kind == "zeros":
-        new = bytes(len(data))
+        damaged = bytes(len(data))
     elif kind == "exchange":
-        new = data[:at] + other[at:]
+        damaged = data[:position] + other[position:]
     elif kind == "hole":
-        new = data[:at] + bytes(min(64, len(data) - at)) + data[at + 64 :]
+        damaged = data[:position] + bytes(min(64, len(data) - position)) + data[position + 64 :]
     else:
-        new = b""
+        damaged = b""
     # Nothing in a file shows that it was replaced by another whole chunk.
-    return (kind, new) if new not in (data, other) else damage(data, other, chance)
+    return (kind, damaged) if damaged not in (data, other) else damage(data, other, chance)
 
 
 def is_checked(layout: str) -> bool:
@@ -122,13 +124,13 @@ def trial(bench: Bench, seed: int, number: int, counts: Counter[str] | None = No
     path, files = bench.stores[layout]
     file, other = chance.choice(files), chance.choice(files)
     data = file.read_bytes()
-    kind, new = damage(data, other.read_bytes(), chance)
-    file.write_bytes(new)
-    result = []
+    kind, damaged = damage(data, other.read_bytes(), chance)
+    file.write_bytes(damaged)
+    images = []
 
     def reading(path: Path) -> None:
         try:
-            result.append(read(path, chance.randrange(4)))
+            images.append(read(path, chance.randrange(4)))
         except LamellaError as error:
             if "0/" not in str(error):
                 raise AssertionError(f"names no file: {error}") from error
@@ -139,12 +141,12 @@ def trial(bench: Bench, seed: int, number: int, counts: Counter[str] | None = No
         file.write_bytes(data)
     if unclear is not None:
         yield unclear
-    what = "flipped bits" if kind == "flip" else "other damage"
+    kind_of_damage = "flipped bits" if kind == "flip" else "other damage"
     checked = "with checksums" if is_checked(layout) else "without checksums"
     outcome = (
-        "noticed" if not result else "harmless" if np.array_equal(result[0], pixels()) else "other pixels"
+        "noticed" if not images else "harmless" if np.array_equal(images[0], pixels()) else "other pixels"
     )
-    counts[f"{what} {checked}, {outcome}"] += 1
+    counts[f"{kind_of_damage} {checked}, {outcome}"] += 1
     if outcome == "other pixels" and is_checked(layout):
         yield Unclear("reading", f"silent change: {layout}, {kind}", "-")
 

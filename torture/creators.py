@@ -95,55 +95,55 @@ def scenario(seed: int, seconds: float) -> dict[str, int]:
 def _round(
     path: Path, processes: list[subprocess.Popen[str]], chance: random.Random, counts: Counter[str], seed: int
 ) -> None:
-    what = chance.choice(
+    order = chance.choice(
         ["zeros", "nested", "pixels", "tiles", "stream", "levels", "labels", "well", "position", "store"]
     )
-    _prepare(path, what, chance.choice(["0.4", "0.5", "0.6"]))
-    answers = answers_of(processes, [what, str(path)], chance.sample(range(WORKERS), WORKERS))
-    won = [n for n, answer in enumerate(answers) if answer == "won"]
+    _prepare(path, order, chance.choice(["0.4", "0.5", "0.6"]))
+    answers = answers_of(processes, [order, str(path)], chance.sample(range(WORKERS), WORKERS))
+    winners = [worker for worker, answer in enumerate(answers) if answer == "won"]
     counts["refusals"] += answers.count("refused")
     for answer in answers:
         if answer not in ("won", "refused"):
             counts["errors"] += 1
-            counts[f"{what}: {answer} (seed {seed})"] += 1
-    if len(won) != 1:
-        counts["several won" if won else "none won"] += 1
+            counts[f"{order}: {answer} (seed {seed})"] += 1
+    if len(winners) != 1:
+        counts["several won" if winners else "none won"] += 1
         return
-    if not _is_of(path, what, won[0]):
+    if not _is_of(path, order, winners[0]):
         counts["another's content"] += 1
-        counts[f"{what} of worker {won[0]} (seed {seed})"] += 1
-    if what not in ("well", "position", "store"):  # which have no image yet
+        counts[f"{order} of worker {winners[0]} (seed {seed})"] += 1
+    if order not in ("well", "position", "store"):  # which have no image yet
         findings = [finding for finding in lamella.validate(path).findings if finding.level == "MUST"]
         counts["invalid"] += bool(findings)
 
 
-def _prepare(path: Path, what: str, version: str) -> None:
-    if what == "store":
+def _prepare(path: Path, order: str, version: str) -> None:
+    if order == "store":
         return
-    layout = "hcs" if what in ("well", "position") else "fov"
+    layout = "hcs" if order in ("well", "position") else "fov"
     with lamella.open_ome_zarr(
         path, layout=layout, mode="w-", channel_names=["a", "b"], axes=axes("cyx"), version=version
     ) as node:
-        if what in ("levels", "labels"):
+        if order in ("levels", "labels"):
             node["0"] = np.full((2, 32, 32), 3, "uint16")
 
 
-def _is_of(path: Path, what: str, worker: int) -> bool:
+def _is_of(path: Path, order: str, worker: int) -> bool:
     """Return whether the stored content is that of a worker."""
     node = lamella.open_ome_zarr(path)
-    if what == "store":
+    if order == "store":
         return bool(node.zattrs["mine"] == worker)
-    if what in ("well", "position"):
+    if order in ("well", "position"):
         return [well.path for well in node.metadata.wells] == ["A/1"] and len(list(node.positions())) == (
-            what == "position"
+            order == "position"
         )
-    if what == "labels":
+    if order == "labels":
         return list(node.labels) == ["cells"] and bool((node.labels["cells"].data[:] == worker + 1).all())
-    if what == "levels":
+    if order == "levels":
         return [node[name].shape for name in node.dataset_paths] == [
-            (2, 32 >> n, 32 >> n) for n in range(worker + 2)
+            (2, 32 >> level, 32 >> level) for level in range(worker + 2)
         ]
-    value = worker + 1 if what in ("pixels", "stream") else 0
-    shape = (2, 8, 8 * (worker + 1)) if what == "tiles" else (2, 4 * (worker + 1), 8)
+    value = worker + 1 if order in ("pixels", "stream") else 0
+    shape = (2, 8, 8 * (worker + 1)) if order == "tiles" else (2, 4 * (worker + 1), 8)
     arrays = [array for _, array in node.images()]
     return [array.shape for array in arrays] == [shape] and bool((arrays[0][:] == value).all())

@@ -33,13 +33,16 @@ LAYOUTS: tuple[dict[str, Any], ...] = (
 def step_of(chance: random.Random, model: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, int]:
     """Return the next array, the block to append (None for a resize), and the axis."""
     axis, count = chance.choice([0, 0, 1]), chance.randint(1, 4)
-    shape = [count if at == axis else n for at, n in enumerate(model.shape)]
+    shape = [count if number == axis else length for number, length in enumerate(model.shape)]
     if chance.random() < 0.6:
         block = np.random.default_rng(chance.randrange(1 << 30)).integers(1, 60000, shape, dtype="uint16")
         return np.concatenate([model, block], axis), block, axis
     shape[axis] = chance.randint(1, model.shape[axis] + 4)
     grown = np.zeros(shape, "uint16")
-    inside = tuple(slice(0, min(a, b)) for a, b in zip(shape, model.shape, strict=True))
+    inside = tuple(
+        slice(0, min(new_length, old_length))
+        for new_length, old_length in zip(shape, model.shape, strict=True)
+    )
     grown[inside] = model[inside]
     return grown, None, axis
 
@@ -53,12 +56,12 @@ def work(path: Path, expected: np.ndarray, block: np.ndarray | None, axis: int) 
         array.append(block, axis)
 
 
-def killed(folder: Path, n: int, *step: Any) -> bool:
+def killed(folder: Path, change_number: int, *step: Any) -> bool:
     """Run one step in a child that dies at its n-th change of the folder; return whether it died."""
     pid = os.fork()
     if pid == 0:
         try:
-            with Faults(folder, n, die):
+            with Faults(folder, change_number, die):
                 work(folder / "film.zarr", *step)
         finally:
             os._exit(0)
@@ -69,10 +72,10 @@ def is_allowed(stored: np.ndarray, model: np.ndarray, expected: np.ndarray) -> b
     """Return whether the array is old or new; pixels that a resize cuts off may already be empty."""
     if np.array_equal(stored, model) or np.array_equal(stored, expected):
         return True
-    cut = tuple(slice(0, n) for n in expected.shape)
-    empty = np.zeros_like(model)
-    empty[cut] = model[cut][tuple(slice(0, n) for n in empty[cut].shape)]
-    return stored.shape == model.shape and bool(((stored == model) | (stored == empty)).all())
+    new_region = tuple(slice(0, length) for length in expected.shape)
+    cut_off = np.zeros_like(model)
+    cut_off[new_region] = model[new_region][tuple(slice(0, length) for length in cut_off[new_region].shape)]
+    return stored.shape == model.shape and bool(((stored == model) | (stored == cut_off)).all())
 
 
 def scenario(seed: int, seconds: float) -> dict[str, int]:

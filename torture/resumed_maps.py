@@ -78,14 +78,14 @@ def warm_up() -> None:
         run_map(name, "regions", 1)
 
 
-def _make_plate(folder: Path, dice: random.Random) -> None:
-    version = dice.choice(["0.4", "0.5", "0.6"])
-    layout = {"shards_ratio": (1, 1, 1, 2, 2)} if version != "0.4" and dice.random() < 0.5 else {}
+def _make_plate(folder: Path, chance: random.Random) -> None:
+    version = chance.choice(["0.4", "0.5", "0.6"])
+    layout = {"shards_ratio": (1, 1, 1, 2, 2)} if version != "0.4" and chance.random() < 0.5 else {}
     with lamella.open_ome_zarr(
         folder / "plate.zarr", layout="hcs", mode="w", channel_names=["a", "b"], version=version
     ) as plate:
         for position in plate.create_positions(PATHS):
-            pixels = np.random.default_rng(dice.getrandbits(32)).integers(0, 200, SHAPE, dtype="uint16")
+            pixels = np.random.default_rng(chance.getrandbits(32)).integers(0, 200, SHAPE, dtype="uint16")
             position.create_image("0", pixels, chunks=(1, 1, 2, 16, 16), **layout)
 
 
@@ -102,7 +102,7 @@ def _kill(folder: Path, kind: str, factor: int, after: float) -> None:
     child.wait()
 
 
-def _spoil(folder: Path, kind: str, dice: random.Random, counts: Counter[str]) -> None:
+def _spoil(folder: Path, kind: str, chance: random.Random, counts: Counter[str]) -> None:
     """Change files of the output, or pixels of the source."""
     _, options, array = KINDS[kind]
     store = folder / ("out.zarr" if "output" in options else "plate.zarr")
@@ -112,22 +112,24 @@ def _spoil(folder: Path, kind: str, dice: random.Random, counts: Counter[str]) -
         for file in (store / "/".join(path) / array).rglob("*")
         if file.is_file() and not file.name.startswith(".") and file.name != "zarr.json"
     ]
-    for file in dice.sample(files, min(len(files), dice.randrange(4))):
+    for file in chance.sample(files, min(len(files), chance.randrange(4))):
         data = file.read_bytes()
-        how = dice.choice(["cut off", "overwritten", "removed"])
-        counts[how] += 1
-        if how == "removed":
+        change = chance.choice(["cut off", "overwritten", "removed"])
+        counts[change] += 1
+        if change == "removed":
             file.unlink()
         else:
             file.write_bytes(
-                data[: dice.randrange(len(data) + 1)] if how == "cut off" else dice.randbytes(len(data))
+                data[: chance.randrange(len(data) + 1)]
+                if change == "cut off"
+                else chance.randbytes(len(data))
             )
-    if dice.random() < 0.5:
+    if chance.random() < 0.5:
         counts["sources changed"] += 1
         with lamella.open_ome_zarr(folder / "plate.zarr", mode="r+") as plate:
-            image = plate["/".join(dice.choice(PATHS))]["0"]
-            y, x = dice.randrange(60), dice.randrange(60)
-            image[0, :, :, y : y + 4, x : x + 4] = dice.randrange(200)
+            image = plate["/".join(chance.choice(PATHS))]["0"]
+            y, x = chance.randrange(60), chance.randrange(60)
+            image[0, :, :, y : y + 4, x : x + 4] = chance.randrange(200)
 
 
 def _check(folder: Path, kind: str, factor: int, counts: Counter[str], seed: int) -> None:
@@ -151,22 +153,22 @@ def scenario(seed: int, seconds: float) -> dict[str, int]:
     end = time.monotonic() + seconds
     while time.monotonic() < end or not counts["maps"]:
         trial = seed * 1000 + counts["maps"]
-        dice = random.Random(trial)
-        kind, factor = dice.choice(list(KINDS)), 1
+        chance = random.Random(trial)
+        kind, factor = chance.choice(list(KINDS)), 1
         counts["maps"] += 1
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            _make_plate(folder, dice)
+            _make_plate(folder, chance)
             try:
-                for _ in range(dice.randrange(2, 6)):
-                    if dice.random() < 0.4:
-                        _kill(folder, kind, factor, dice.random() * dice.choice([0.1, 0.3, 0.8]))
+                for _ in range(chance.randrange(2, 6)):
+                    if chance.random() < 0.4:
+                        _kill(folder, kind, factor, chance.random() * chance.choice([0.1, 0.3, 0.8]))
                         counts["kills"] += 1
                     else:
                         run_map(name, kind, factor)
                         counts["whole runs"] += 1
-                    _spoil(folder, kind, dice, counts)
-                    factor = dice.choice([factor, factor, dice.randrange(1, 5)])
+                    _spoil(folder, kind, chance, counts)
+                    factor = chance.choice([factor, factor, chance.randrange(1, 5)])
                 _check(folder, kind, factor, counts, trial)
             except LamellaError as error:
                 counts["errors"] += 1

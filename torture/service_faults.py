@@ -29,8 +29,10 @@ def scenario(seed: int, seconds: float) -> dict[str, int]:
     """Make trials in random order until the time is over, or each was made once; return counts."""
     chance = random.Random(seed)
     counts: Counter[str] = Counter({"rounds": 1, "trials": 0, **dict.fromkeys(FAULTS, 0)})
-    deck = [(name, version, row) for name in OPERATIONS for version in ("0.4", "0.5") for row in ROWS]
-    chance.shuffle(deck)
+    planned_trials = [
+        (name, version, row) for name in OPERATIONS for version in ("0.4", "0.5") for row in ROWS
+    ]
+    chance.shuffle(planned_trials)
     ends = time.monotonic() + seconds
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -39,20 +41,22 @@ def scenario(seed: int, seconds: float) -> dict[str, int]:
     ):
         aim_at(patch, service.endpoint)
         patch.setattr(tempfile, "tempdir", str(Path(folder)))
-        for name, version, row in deck if seconds else deck[:4]:
+        for name, version, row in planned_trials if seconds else planned_trials[:4]:
             if seconds and time.monotonic() > ends:
                 break
-            able = [way for way, make in PROTOCOLS.items() if OPERATIONS[name].works_by(make(service))]
-            trials = Trials(service, version, chance.choice(able))
+            usable_protocols = [
+                protocol for protocol, make in PROTOCOLS.items() if OPERATIONS[name].works_by(make(service))
+            ]
+            trials = Trials(service, version, chance.choice(usable_protocols))
             requests = trials.clean(name).requests
             drawn = [chance.randrange(len(requests)) for _ in range(DRAWN)]
-            for at in sorted({*points(requests), *drawn}):
+            for request_number in sorted({*points(requests), *drawn}):
                 counts["trials"] += 1
                 try:
-                    trials.fail(name, row, at)
+                    trials.fail(name, row, request_number)
                 except Exception as error:
                     counts["wrong"] += 1
-                    where = f"{name} {version} by {trials.protocol.name}, {row} at request {at}"
+                    where = f"{name} {version} by {trials.protocol.name}, {row} at request {request_number}"
                     counts[f"{where}: {str(error).splitlines()[:1]} (seed {seed})"] += 1
         forget_file_systems()
     return dict(counts)

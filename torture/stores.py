@@ -49,7 +49,7 @@ class Unreliable:
         service.fault_of = self.fault_of  # type: ignore[method-assign]
 
     def fault_of(self, method: str, path: str) -> Fault | None:
-        """Choose what goes wrong with a request, if anything."""
+        """Choose the fault of a request; None for no fault."""
         with self.service.lock:
             if self.chance.random() >= self.rate:
                 return None
@@ -62,7 +62,7 @@ class Unreliable:
         return Fault(kind)
 
 
-class Session:
+class RandomCalls:
     """Calls at random, and what the plate must hold after each."""
 
     def __init__(self, unreliable: Unreliable, version: str, counts: Counter[str], seed: int) -> None:
@@ -78,12 +78,12 @@ class Session:
         return lamella.open_ome_zarr(URL, mode=mode)
 
     def problem(self, kind: str, text: str) -> None:
-        """Count a problem, and say how to repeat it."""
+        """Count a problem, with the seed that repeats it."""
         self.counts[kind] += 1
         self.counts[f"{text} (seed {self.seed})"] += 1
 
     def attempt(
-        self, what: str, call: Callable[[], object], done: type[LamellaError] | tuple[()] = ()
+        self, name: str, call: Callable[[], object], accepted_error: type[LamellaError] | tuple[()] = ()
     ) -> bool:
         """Make a call at a service that fails, and again when it is well; return whether the first one succeeded."""
         self.counts["calls"] += 1
@@ -91,11 +91,11 @@ class Session:
         try:
             call()
         except DamagedDataError as error:
-            self.problem("false verdicts", f"{what}: {error}")
+            self.problem("false verdicts", f"{name}: {error}")
         except StorageError:
             self.counts["refused"] += 1
         except Exception as error:
-            self.problem("errors", f"{what}: {error!r}")
+            self.problem("errors", f"{name}: {error!r}")
         else:
             return True
         finally:
@@ -103,8 +103,8 @@ class Session:
         try:
             call()
         except Exception as error:
-            if not (done and isinstance(error, done)):
-                self.problem("not finished", f"{what}: {error!r}")
+            if not (accepted_error and isinstance(error, accepted_error)):
+                self.problem("not finished", f"{name}: {error!r}")
         return False
 
     def some(self) -> str:
@@ -128,10 +128,10 @@ class Session:
     def write(self) -> None:
         """Write one value into a region."""
         path = self.some()
-        starts = [self.chance.randrange(n) for n in SHAPE]
+        starts = [self.chance.randrange(length) for length in SHAPE]
         region = tuple(
-            slice(start, self.chance.randrange(start + 1, n + 1))
-            for start, n in zip(starts, SHAPE, strict=True)
+            slice(start, self.chance.randrange(start + 1, length + 1))
+            for start, length in zip(starts, SHAPE, strict=True)
         )
         value = next(self.numbers) % 60000 + 1
 
@@ -148,7 +148,7 @@ class Session:
         self.attempt("edit", lambda: self.plate().zattrs.update({key: self.keys[key]}))
 
     def pyramid(self) -> None:
-        """Compute a level, and compare it unless it is said to be stale."""
+        """Compute a level, and compare it unless it is listed as stale."""
         path = self.some()
 
         def compute() -> None:
@@ -157,9 +157,9 @@ class Session:
                 self.plate()[path].compute_pyramid(levels=2, method="stride", dims=["y", "x"])
 
         self.attempt("pyramid", compute)
-        found = self.plate("r")[path]["1"][...]
+        level = self.plate("r")[path]["1"][...]
         if (
-            not np.array_equal(found, self.images[path][..., ::2, ::2])
+            not np.array_equal(level, self.images[path][..., ::2, ::2])
             and not self.plate("r")[path].stale_levels
         ):
             self.problem("wrong", f"a level of {path} is another")
@@ -182,7 +182,7 @@ class Session:
         self.attempt("delete", lambda: self.plate().__delitem__(path), NodeNotFoundError)
         del self.images[path]
 
-    # ---- calls that look ------------------------------------------------------------------------
+    # ---- calls that read ------------------------------------------------------------------------
 
     def read(self) -> None:
         """Compare a crop and all of an image."""
@@ -225,7 +225,7 @@ class Session:
         self.attempt(call.__name__, call)
 
     def check(self) -> None:
-        """Compare all that is there."""
+        """Compare the plate with the expected one."""
         self.unreliable.rate = 0
         plate = self.plate("r")
         if {path for path, _ in plate.positions()} != set(self.images):
@@ -239,8 +239,8 @@ class Session:
             self.problem("errors", f"{lamella.validate(URL).findings[0]}")
 
 
-def _session(unreliable: Unreliable, counts: Counter[str], seed: int, calls: int) -> None:
-    session = Session(unreliable, unreliable.chance.choice(["0.4", "0.5", "0.5"]), counts, seed)
+def _make_calls(unreliable: Unreliable, counts: Counter[str], seed: int, calls: int) -> None:
+    session = RandomCalls(unreliable, unreliable.chance.choice(["0.4", "0.5", "0.5"]), counts, seed)
     session.create()
     changes = [session.create, session.write, session.write, session.write, session.edit, session.pyramid]
     looks = [session.read, session.read, session.look, session.look]
@@ -264,7 +264,7 @@ def scenario(seed: int, seconds: float) -> dict[str, int]:
                 service.latency = chance.choice([0, 0.002])
                 acquisition("s3://bucket/a.zarr", chance, counts, seed)
             else:
-                _session(Unreliable(service, chance), counts, seed, CALLS if seconds else 12)
+                _make_calls(Unreliable(service, chance), counts, seed, CALLS if seconds else 12)
             forget_file_systems()
         counts["rounds"] += 1
     return dict(counts)

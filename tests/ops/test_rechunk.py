@@ -13,7 +13,7 @@ from zarr.storage import LocalStore
 
 import lamella
 from lamella.errors import InvalidArgumentError, ReadOnlyError, StoreExistsError, StoreNotFoundError
-from lamella.ops.rewriting.arrays import unit_shape
+from lamella.ops.rewriting.arrays import rewritten_shape
 from lamella.store.metadata.array_meta import ArrayMeta
 
 from .rewriting import (
@@ -215,7 +215,7 @@ def test_any_layout_to_any_other_keeps_the_pixels(tmp_path_factory, shape, old, 
 )
 def test_units_are_whole_files_and_bounded(shape, old, new, most):
     source, target = (ArrayMeta(tuple(shape), np.dtype("u2"), tuple(chunks)) for chunks in (old, new))
-    unit = unit_shape(source, target, most)
+    unit = rewritten_shape(source, target, most)
     assert all(u % f == 0 for u, f in zip(unit, new, strict=True))
     size = np.prod(np.minimum(unit, shape)) * 2
     assert size <= max(most, np.prod(np.minimum(new, shape)) * 2)

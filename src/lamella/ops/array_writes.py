@@ -30,32 +30,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """Pixels of a numpy or lazy array that are read by region; ``kind`` is the dtype to convert them to."""
+    """Pixels of a numpy or lazy array that are read by region; ``target_dtype`` is the dtype to convert them to."""
 
     data: Any
     in_memory: bool
-    kind: np.dtype[Any] | None = None
+    target_dtype: np.dtype[Any] | None = None
 
     @property
     def shape(self) -> Shape:
         """Length of each axis."""
-        return tuple(int(n) for n in self.data.shape)
+        return tuple(int(length) for length in self.data.shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Data type of a voxel."""
-        own: np.dtype[Any] = np.dtype(self.data.dtype)
-        return self.kind or own
+        stored_dtype: np.dtype[Any] = np.dtype(self.data.dtype)
+        return self.target_dtype or stored_dtype
 
     def cast(self, dtype: DTypeLike) -> Source:
         """Return the same pixels in another data type; nothing is read yet."""
-        return replace(self, kind=np.dtype(dtype))
+        return replace(self, target_dtype=np.dtype(dtype))
 
     def read(self, region: Region | EllipsisType = ...) -> NDArray[Any]:
         """Return the pixels of a region in memory; of the whole array by default."""
-        return cast_data(
-            self.data[region], self.dtype
-        )  # a lazy array may state another type than its blocks have
+        # A lazy array may have blocks of another dtype than it states.
+        return cast_data(self.data[region], self.dtype)
 
 
 def as_source(data: Any) -> Source:
@@ -101,8 +100,11 @@ def reads_from(data: Any, node_path: NodePath) -> bool:
 
 def reads_below(data: Any, store: str) -> bool:
     """Return whether a source reads, or will read, an array of a store by its name."""
-    above = _address(store, "")
-    return any(address == above or address.startswith(f"{above}/") for address in _addresses(data, 0))
+    address_of_store = _address(store, "")
+    return any(
+        address == address_of_store or address.startswith(f"{address_of_store}/")
+        for address in _addresses(data, 0)
+    )
 
 
 def _addresses(data: Any, depth: int) -> Iterator[str]:
@@ -132,18 +134,18 @@ def _addresses(data: Any, depth: int) -> Iterator[str]:
         return
     # xarray wraps an array that is read later; its `data` would read it now.
     for name in ("variable", "_data", "array", "args"):
-        inner = vars(data).get(name) if hasattr(data, "__dict__") else getattr(data, name, None)
-        inner = getattr(data, name, None) if inner is None and name in ("variable", "args") else inner
-        if inner is not None and inner is not data and not callable(inner):
-            yield from _addresses(inner, depth + 1)
+        wrapped = vars(data).get(name) if hasattr(data, "__dict__") else getattr(data, name, None)
+        wrapped = getattr(data, name, None) if wrapped is None and name in ("variable", "args") else wrapped
+        if wrapped is not None and wrapped is not data and not callable(wrapped):
+            yield from _addresses(wrapped, depth + 1)
 
 
 def _addresses_in_layer(layer: Any, depth: int) -> Iterator[str]:
     """Yield the addresses in the inputs of a layer of a dask graph, or in its tasks if it has no inputs."""
-    inputs = [getattr(layer, name, None) for name in ("indices", "io_deps", "task", "dsk")]
-    if any(value is not None for value in inputs):
-        for value in inputs:
-            yield from _addresses(value, depth)
+    inputs_of_layer = [getattr(layer, name, None) for name in ("indices", "io_deps", "task", "dsk")]
+    if any(layer_input is not None for layer_input in inputs_of_layer):
+        for layer_input in inputs_of_layer:
+            yield from _addresses(layer_input, depth)
         return
     for task in dict(layer).values():
         yield from _addresses(task, depth)

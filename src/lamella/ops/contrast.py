@@ -43,7 +43,7 @@ _SIDE = 128
 """Minimum length of a level's larger side: smaller levels have lost their details by averaging."""
 
 _MAX_STRETCH = 4
-"""Number of times that a window may be wider because of a few bright fields: the others are a quarter as bright."""
+"""Maximum factor by which a window is widened for a few bright fields: at 4, the others look a quarter as bright."""
 
 _Key = tuple[str, int]
 """Name of a channel, and the number of channels of that name before it in its image."""
@@ -73,15 +73,17 @@ def compute_contrast(
     check_progress(progress)
     fields = [position for position in positions if position.dataset_paths]
     workers.check_reach(*(position.documents.storage for position in fields))
-    sampled = [position for position in fields if not is_rgb(position)]
+    sampled_fields = [position for position in fields if not is_rgb(position)]
     with (
         logged("Compute the contrast of %s", counted(len(fields), "image")),
-        reporting(progress, "fields") as show,
+        reporting(progress, "fields") as report_progress,
     ):
-        windows = choose_windows(sampled, workers, Count(show, "fields", len(sampled)))
+        windows = choose_windows(
+            sampled_fields, workers, Count(report_progress, "fields", len(sampled_fields))
+        )
     for position in fields:
         if is_rgb(position):  # separate windows would change the hues of a colour image
-            windows = _stored(position) | windows
+            windows = _stored_windows(position) | windows
         else:
             _write(position, windows)
     if not windows:
@@ -92,18 +94,20 @@ def compute_contrast(
     return {name if not again else f"{name} #{again}": window for (name, again), window in windows.items()}
 
 
-def _stored(position: Position) -> dict[_Key, WindowDict]:
+def _stored_windows(position: Position) -> dict[_Key, WindowDict]:
     omero = position.document.shared_model.omero
     channels = omero.channels if omero is not None else []
-    pairs = zip(_keys(position.channel_names), channels, strict=False)
-    return {key: channel.window for key, channel in pairs if channel.window is not None}
+    keys_and_channels = zip(_keys(position.channel_names), channels, strict=False)
+    return {key: channel.window for key, channel in keys_and_channels if channel.window is not None}
 
 
 def _write(position: Position, windows: Mapping[_Key, WindowDict]) -> None:
     names = position.channel_names
-    chosen = {index: windows[key] for index, key in enumerate(_keys(names)) if key in windows}
-    if chosen:
-        position.document.edit(lambda meta: edits.set_windows(with_channel_names(meta, names), chosen))
+    window_by_channel = {index: windows[key] for index, key in enumerate(_keys(names)) if key in windows}
+    if window_by_channel:
+        position.document.edit(
+            lambda meta: edits.set_windows(with_channel_names(meta, names), window_by_channel)
+        )
 
 
 def choose_windows(
@@ -124,24 +128,24 @@ def choose_windows(
     return {key: window_of_samples(key[0], samples[key]) for key in order if key in samples}
 
 
-def window_of_samples(name: str, parts: Sequence[Array]) -> WindowDict:
+def window_of_samples(name: str, samples: Sequence[Array]) -> WindowDict:
     """Return the contrast window of a channel by samples of its pixels, one for each field."""
-    limits = [type_limits(part.dtype) for part in parts]
-    values = np.concatenate(parts)
-    start, end = percentile_window(values)
-    end = _end_with_bright_fields(start, end, parts)
-    integer_limits = [limit for limit in limits if limit is not None]
-    if len(integer_limits) == len(parts):
-        possible = min(low for low, _ in integer_limits), max(high for _, high in integer_limits)
+    limits_of_samples = [type_limits(sample.dtype) for sample in samples]
+    pixels = np.concatenate(samples)
+    start, end = percentile_window(pixels)
+    end = _end_with_bright_fields(start, end, samples)
+    integer_limits = [limit for limit in limits_of_samples if limit is not None]
+    if len(integer_limits) == len(samples):
+        value_range = min(low for low, _ in integer_limits), max(high for _, high in integer_limits)
         if name.lower() == ALPHA:
-            start, end = 0.0, possible[1]
+            start, end = 0.0, value_range[1]
     else:
-        finite = values[np.isfinite(values)]
-        possible = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    return window_of(start, end, possible, values.dtype)
+        finite = pixels[np.isfinite(pixels)]
+        value_range = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    return window_of(start, end, value_range, pixels.dtype)
 
 
-def _end_with_bright_fields(start: float, end: float, parts: Sequence[Array]) -> float:
+def _end_with_bright_fields(start: float, end: float, samples: Sequence[Array]) -> float:
     """Return the end of a window that also covers the few bright fields of a plate, if the others stay visible.
 
     A field is covered by the 99th percentile of its pixels, which single bright pixels do not change.
@@ -151,12 +155,14 @@ def _end_with_bright_fields(start: float, end: float, parts: Sequence[Array]) ->
     >>> _end_with_bright_fields(0, 99, [dark] * 50 + [bright]), _end_with_bright_fields(0, 99, [dark, 9 * bright])
     (296.0, 99)
     """
-    if len(parts) < 2:
+    if len(samples) < 2:
         return end
     max_end = start + _MAX_STRETCH * (end - start)
-    finite: list[NDArray[Any]] = [part[np.isfinite(part)] for part in parts if part.dtype.kind != "b"]
-    tops = (float(np.percentile(part, 99, method="nearest")) for part in finite if part.size)
-    return max([end, *(top for top in tops if top <= max_end)])
+    finite: list[NDArray[Any]] = [
+        sample[np.isfinite(sample)] for sample in samples if sample.dtype.kind != "b"
+    ]
+    percentiles = (float(np.percentile(sample, 99, method="nearest")) for sample in finite if sample.size)
+    return max([end, *(percentile for percentile in percentiles if percentile <= max_end)])
 
 
 def _keys(names: Sequence[str]) -> list[_Key]:

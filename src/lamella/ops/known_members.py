@@ -25,11 +25,19 @@ if TYPE_CHECKING:
     from lamella.store.storage import Storage
     from lamella.types import JSONObject
 
-_NAMING = {"multiscales", "labels", "plate", "well", "scene", "bioformats2raw.layout", "series"}
+_KEYS_THAT_NAME_MEMBERS = {
+    "multiscales",
+    "labels",
+    "plate",
+    "well",
+    "scene",
+    "bioformats2raw.layout",
+    "series",
+}
 """Keys of OME-NGFF under which a group names members; attributes of users name none."""
 
 
-def listed(storage: Storage, path: str = "") -> Storage:
+def listable(storage: Storage, path: str = "") -> Storage:
     """Return a storage that can list its content: the same one, or a view by its metadata."""
     if storage.can_list or not isinstance(storage, FlatStorage):
         return storage
@@ -97,17 +105,17 @@ class _MetadataWalk:
             return
         self.documents += [join(path, file) for file in node.data]
         is_readable_group = node.kind == "group" and node.documents.keys() == node.data.keys()
-        if not is_readable_group or node.ome.keys() & _NAMING or _is_in_tables(path):
+        if not is_readable_group or node.ome.keys() & _KEYS_THAT_NAME_MEMBERS or _is_in_tables(path):
             self.is_bare = False
         if node.kind == "array":
             self._add_array(node)
             return
         for name in _member_paths(node):
-            below = join(path, name)
-            for above in ancestors(below):
-                if len(above) > len(path):  # rows of a plate, which only the paths of its wells name
-                    self.visit(above)
-            self.visit(below)
+            member_path = join(path, name)
+            for folder in ancestors(member_path):
+                if len(folder) > len(path):  # rows of a plate, which only the paths of its wells name
+                    self.visit(folder)
+            self.visit(member_path)
         if node.ome.get("bioformats2raw.layout") is not None:
             self._visit_series(path)
         if _is_in_tables(path) and isinstance(node.attributes, dict):
@@ -121,20 +129,24 @@ class _MetadataWalk:
         except StorageError:
             raise
         except NotDecodedError:
-            texts = translated(*documents.array_document(node.path), node.path)
-            if texts is not None:
-                self.arrays[node.path] = texts[0]
+            old_and_new = translated(*documents.array_document(node.path), node.path)
+            if old_and_new is not None:
+                self.arrays[node.path] = old_and_new[0]
         except LamellaError:
             pass  # a reader of the array reports the problem
 
     def _visit_table(self, path: str, attributes: JSONObject) -> None:
         """Visit the nodes and files of a table, or of the group of tables."""
         for name in member_names(attributes):
-            below = join(path, name)
-            if is_key(below) and name.startswith("table.") and self.storage.size(below) is not None:
-                self.documents.append(below)
+            member_path = join(path, name)
+            if (
+                is_key(member_path)
+                and name.startswith("table.")
+                and self.storage.size(member_path) is not None
+            ):
+                self.documents.append(member_path)
             else:
-                self.visit(below)
+                self.visit(member_path)
 
     def _visit_series(self, path: str) -> None:
         """Visit the images of a collection: those of its series, else all numbers from 0 on."""
@@ -170,19 +182,19 @@ def _member_paths(node: StoredNode) -> Iterator[str]:
         yield "tables"
     if isinstance(ome.get("labels"), list):
         yield from (str(name).strip("/") for name in ome["labels"])
-    for kind, members in (("plate", "wells"), ("well", "images")):
-        entry = ome.get(kind)
-        if isinstance(entry, dict):
+    for key, members in (("plate", "wells"), ("well", "images")):
+        plate_or_well = ome.get(key)
+        if isinstance(plate_or_well, dict):
             yield from (
                 str(member.get("path")).strip("/")
-                for member in _dicts(entry.get(members))
+                for member in _dicts(plate_or_well.get(members))
                 if member.get("path")
             )
     scene = ome.get("scene")
-    for step in _dicts(scene.get("coordinateTransformations") if isinstance(scene, dict) else None):
-        for end in (step.get("input"), step.get("output")):
-            if isinstance(end, dict) and end.get("path"):
-                yield str(end["path"]).removeprefix("./").strip("/")
+    for transformation in _dicts(scene.get("coordinateTransformations") if isinstance(scene, dict) else None):
+        for reference in (transformation.get("input"), transformation.get("output")):
+            if isinstance(reference, dict) and reference.get("path"):
+                yield str(reference["path"]).removeprefix("./").strip("/")
     yield from _consolidated_paths(node)
 
 
@@ -196,9 +208,9 @@ def _consolidated_paths(node: StoredNode) -> Iterator[str]:
             return
     names = consolidated.get("metadata") if isinstance(consolidated, dict) else None
     for name in names if isinstance(names, dict) else ():
-        head, _, file = str(name).rpartition("/")
-        yield head if file in DOCUMENTS else str(name)
+        folder, _, file = str(name).rpartition("/")
+        yield folder if file in DOCUMENTS else str(name)
 
 
-def _dicts(value: object) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+def _dicts(members: object) -> list[dict[str, Any]]:
+    return [member for member in members if isinstance(member, dict)] if isinstance(members, list) else []

@@ -37,14 +37,14 @@ class _TooManyError(Exception):
 
 def color_labels(image: LabelImage) -> None:
     """Add a colour for each label of the image without one; see :meth:`LabelImage.set_colors`."""
-    labels: set[int] = set()
+    found_labels: set[int] = set()
 
     def find_labels(region: Region) -> set[int]:
         return labels_in(image.data[region])
 
     def collect(ids: set[int]) -> None:
-        labels.update(ids)
-        if len(labels) > MAX_COLORS:
+        found_labels.update(ids)
+        if len(found_labels) > MAX_COLORS:
             raise _TooManyError
 
     try:
@@ -52,7 +52,7 @@ def color_labels(image: LabelImage) -> None:
     except _TooManyError:
         _drop_table(image)
         return
-    _extend(image, labels)
+    _extend(image, found_labels)
 
 
 def color_written(image: LabelImage, block: NDArray[Any]) -> None:

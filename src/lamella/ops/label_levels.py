@@ -84,8 +84,8 @@ def whole_factors(shapes: Sequence[Shape], sizes: Sequence[Sequence[float]]) -> 
         geometry.level_factors(fine, coarse, size_ratios(small, large))
         for (fine, coarse), (small, large) in zip(pairwise(shapes), pairwise(sizes), strict=True)
     ]
-    whole = [factors for factors in all_factors if factors is not None]
-    return whole if len(whole) == len(all_factors) else None
+    whole_factors_of_levels = [factors for factors in all_factors if factors is not None]
+    return whole_factors_of_levels if len(whole_factors_of_levels) == len(all_factors) else None
 
 
 def take_centres(
@@ -129,11 +129,13 @@ def check_levels(name: str, levels: Sequence[ImageArray]) -> None:
 def _take_centres(fine: ImageArray, coarse: ImageArray, steps: Sequence[float], jobs: int | None) -> None:
 
     def fill(region: Region) -> None:
-        picks = [
-            np.minimum(((np.arange(part.start, part.stop) + 0.5) * step).astype(np.int64), n - 1)
-            for part, step, n in zip(region, steps, fine.shape, strict=True)
+        indices = [
+            np.minimum(((np.arange(span.start, span.stop) + 0.5) * step).astype(np.int64), length - 1)
+            for span, step, length in zip(region, steps, fine.shape, strict=True)
         ]
-        block = fine[tuple(slice(int(pick[0]), int(pick[-1]) + 1) for pick in picks)]
-        coarse[region] = block[np.ix_(*(pick - pick[0] for pick in picks))]
+        block = fine[
+            tuple(slice(int(axis_indices[0]), int(axis_indices[-1]) + 1) for axis_indices in indices)
+        ]
+        coarse[region] = block[np.ix_(*(axis_indices - axis_indices[0] for axis_indices in indices))]
 
     run(fill, regions(coarse.shape, coarse.write_unit), Workers(jobs))

@@ -118,7 +118,7 @@ def create_label(
             with suppress(LamellaError):  # the first error is the one to raise
                 _remove_unfinished(labels, name, is_first=is_first)
             raise
-        _show(labels, name, token)
+        _publish(labels, name, token)
     return image
 
 
@@ -167,11 +167,11 @@ def _occupied(labels: Labels, name: str) -> NodeExistsError:
     )
 
 
-def _show(labels: Labels, name: str, token: str) -> None:
+def _publish(labels: Labels, name: str, token: str) -> None:
     """Show a complete label image, and list its name."""
     documents = labels.documents
 
-    def shown(attributes: JSONObject) -> JSONObject:
+    def without_creating_record(attributes: JSONObject) -> JSONObject:
         if read_creating(attributes) != token:
             raise NodeExistsError(
                 f"The labels {name!r} of {labels.node_path.parent} were deleted and created again by another program "
@@ -179,7 +179,7 @@ def _show(labels: Labels, name: str, token: str) -> None:
             )
         return with_creating(attributes, None)
 
-    documents.edit_group(labels.node_path.child(name).path, shown)
+    documents.edit_group(labels.node_path.child(name).path, without_creating_record)
     with documents.lock(labels.node_path.parent.path):
         _edit_list(labels, lambda names: [*names, name])
 
@@ -215,11 +215,13 @@ def _label_axes(position: Position, finest: ImageArray, source: Source, name: st
             f"array has shape {finest.shape}. lamella.validate() lists all that is wrong."
         )
     channel = channel_axis(axes)
-    choices = [tuple(i for i in range(len(axes)) if i != channel), space_axes(axes)]
-    for choice in choices:
-        if source.shape == tuple(finest.shape[i] for i in choice):
-            return choice
-    shapes = " or ".join(str(tuple(finest.shape[i] for i in choice)) for choice in dict.fromkeys(choices))
+    allowed_axes = [tuple(axis for axis in range(len(axes)) if axis != channel), space_axes(axes)]
+    for label_axes in allowed_axes:
+        if source.shape == tuple(finest.shape[axis] for axis in label_axes):
+            return label_axes
+    shapes = " or ".join(
+        str(tuple(finest.shape[axis] for axis in label_axes)) for label_axes in dict.fromkeys(allowed_axes)
+    )
     raise InvalidArgumentError(
         f"The labels {name!r} of shape {source.shape} do not fit the image {position.node_path} of shape "
         f"{finest.shape}: they need the shape {shapes}."
@@ -228,7 +230,7 @@ def _label_axes(position: Position, finest: ImageArray, source: Source, name: st
 
 def _level_like(level: ImageArray, source: Source, axes: tuple[int, ...], position: Position) -> ArrayMeta:
     def pick(lengths: Sequence[int]) -> Shape:
-        return tuple(lengths[i] for i in axes)
+        return tuple(lengths[axis] for axis in axes)
 
     return _label_array(
         pick(level.shape),
@@ -236,7 +238,7 @@ def _level_like(level: ImageArray, source: Source, axes: tuple[int, ...], positi
         position,
         pick(level.chunks),
         None if level.shards is None else pick(level.shards),
-        [position.axes[i].name for i in axes],
+        [position.axes[axis].name for axis in axes],
     )
 
 
@@ -267,7 +269,7 @@ def _image_attributes(
 ) -> JSONObject:
     version = position.store_handle.version
     image = position.document.shared_model.multiscales[0]
-    meta = edits.new_images([_with_type(image.axes[i]) for i in axes], [], name=name)
+    meta = edits.new_images([_with_type(image.axes[axis]) for axis in axes], [], name=name)
     meta.omero = None
     for dataset in image.datasets:
         transforms = _transforms_along(position, dataset.coordinate_transformations, axes)
@@ -287,7 +289,7 @@ def _with_type(axis: AxisMeta) -> AxisMeta:
 def _transforms_along(
     position: Position, transforms: Sequence[TransformationMeta], axes: tuple[int, ...]
 ) -> list[TransformationMeta]:
-    picked = []
+    transforms_of_labels = []
     for transform in transforms:
         values = transform.scale if transform.type == "scale" else transform.translation
         if values is not None:
@@ -296,14 +298,16 @@ def _transforms_along(
                     f"Cannot make labels: a {transform.type} of {position.node_path} has "
                     f"{counted(len(values), 'number')}, too few for its axes. Set others with set_transform()."
                 )
-            picked.append(
-                TransformationMeta(**{"type": transform.type, transform.type: [values[i] for i in axes]})
+            transforms_of_labels.append(
+                TransformationMeta(
+                    **{"type": transform.type, transform.type: [values[axis] for axis in axes]}
+                )
             )
-    return picked
+    return transforms_of_labels
 
 
 def match_levels(position: Position, workers: Workers = THREADS) -> None:
-    """Create levels of the position's label images as its image has (LB-04); damaged label images cause a warning."""
+    """Create in each label image the levels that its image has (LB-04); warn of damaged label images."""
     labels = position.labels
     for name in labels:
         try:
@@ -331,20 +335,21 @@ def _match_label(position: Position, image: LabelImage, workers: Workers) -> Non
     plan: list[tuple[str, ArrayMeta, list[TransformationMeta]]] = []
     for path, level in zip(paths[1:], levels, strict=True):
         ratios = size_ratios(position.scale, position.get_effective_scale(path))
-        longer, shorter = finest.meta.shape, level.meta.shape
-        whole = geometry.level_factors(longer, shorter, ratios)
-        steps = whole or geometry.steps_between(longer, shorter, ratios)
+        finest_shape, level_shape = finest.meta.shape, level.meta.shape
+        whole_factors = geometry.level_factors(finest_shape, level_shape, ratios)
+        factors_of_image = whole_factors or geometry.steps_between(finest_shape, level_shape, ratios)
         factors = [
-            steps[names.index(axis)] if axis in names and n > 1 else 1
-            for axis, n in zip(image.axis_names, base.shape, strict=True)
+            factors_of_image[names.index(axis)] if axis in names and length > 1 else 1
+            for axis, length in zip(image.axis_names, base.shape, strict=True)
         ]
-        if whole:
+        if whole_factors:
             shape = downsampled_shape(base.shape, [int(factor) for factor in factors])
         else:  # in proportion to the image's level
-            lengths = {axis: (n, m) for axis, n, m in zip(names, shorter, longer, strict=True)}
+            level_lengths = dict(zip(names, level_shape, strict=True))
+            finest_lengths = dict(zip(names, finest_shape, strict=True))
             shape = tuple(
-                max(1, n * lengths[axis][0] // lengths[axis][1]) if axis in lengths else n
-                for axis, n in zip(image.axis_names, base.shape, strict=True)
+                max(1, length * level_lengths[axis] // finest_lengths[axis]) if axis in names else length
+                for axis, length in zip(image.axis_names, base.shape, strict=True)
             )
         meta = array_like(
             base.meta,
@@ -469,14 +474,16 @@ def settle_label(labels: Labels, renaming: Renaming) -> None:
 def change_record(labels: Labels, change: Change, listing: Renaming | None) -> None:
     """Change the record of a rename, and list a new name; see `Labels._change_record`."""
 
-    def recorded(attributes: JSONObject) -> JSONObject:
+    def with_changed_record(attributes: JSONObject) -> JSONObject:
         return with_renaming_record(attributes, change(read_renaming_record(attributes)))
 
     if listing is None:
-        labels.documents.edit_group(labels.path, recorded)
+        labels.documents.edit_group(labels.path, with_changed_record)
     else:
         old, new = listing
-        _edit_list(labels, lambda names: [new if name == old else name for name in names], recorded)
+        _edit_list(
+            labels, lambda names: [new if name == old else name for name in names], with_changed_record
+        )
 
 
 def _renamed(meta: ImagesMeta, old: str, new: str) -> ImagesMeta:
@@ -527,9 +534,9 @@ def property_rows(
         for row in rows
     ]
     counts = Counter(row["label-value"] for row in stored)
-    twice = sorted(value for value, count in counts.items() if count > 1)
-    if twice:
-        raise InvalidArgumentError(f"Each label has one row of properties (LB-12); listed twice: {twice}.")
+    repeated = sorted(value for value, count in counts.items() if count > 1)
+    if repeated:
+        raise InvalidArgumentError(f"Each label has one row of properties (LB-12); listed twice: {repeated}.")
     return stored or None
 
 

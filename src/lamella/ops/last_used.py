@@ -14,7 +14,7 @@ V = TypeVar("V")
 
 
 class LastUsed(Generic[K, V]):
-    """The ``max_items`` most recently used values by key, for several threads; ``close`` is called with dropped ones.
+    """The ``max_items`` most recently used values by key, for several threads; each dropped one is passed to ``close``.
 
     >>> recent = LastUsed(2)
     >>> for name in "abc":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, StorageError, WorkerLostError
 from lamella.ops.copying.copy_store import (
-    check_replaced,
+    check_overwrite,
     check_same_place,
     copy_store,
     has_unfinished_copy,
@@ -72,9 +72,9 @@ def new_store(
 ) -> Iterator[Workspace]:
     """Yield the workspace of a new store; at the end its folder is packed into an archive, or copied to a URL or store.
 
-    Only the same ``command`` resumes an interrupted call. Raise StoreExistsError for an existing path that is not
-    replaced, and InvalidArgumentError for a ``version`` that the archive does not support, and for a destination that
-    is one of the ``sources``.
+    Only the same ``command`` resumes an interrupted call. Raise StoreExistsError for an existing store unless
+    ``overwrite``, and InvalidArgumentError for a ``version`` that the archive does not support, and for a destination
+    that is one of the ``sources``.
     """
     destination = with_options(folder_or_store(destination), storage_options)
 
@@ -84,13 +84,17 @@ def new_store(
         target.check()
         return target
 
-    upload = _archive_url(destination)
-    if upload is None and is_copied(destination):
+    archive_url = _archive_url(destination)
+    if archive_url is None and is_copied(destination):
         with staged(destination, command, overwrite=overwrite, progress=progress, sources=sources) as folder:
             yield workspace(folder)
         return
-    path = local_path(destination, "the destination") if upload is None else clean_url(location(upload))
-    if sources and upload is None:
+    path = (
+        local_path(destination, "the destination")
+        if archive_url is None
+        else clean_url(location(archive_url))
+    )
+    if sources and archive_url is None:
         _check_apart(sources, open_storage(destination))
     if not is_archive_name(path):
         yield workspace(path, overwrite=overwrite)
@@ -101,24 +105,24 @@ def new_store(
             "that ends with .zip."
         )
 
-    def check() -> None:
-        if upload is None:
+    def check_not_there() -> None:
+        if archive_url is None:
             check_archive(path, overwrite=overwrite)
         else:
-            check_upload(upload, [*map(_storage_of, sources)], overwrite=overwrite)
+            check_upload(archive_url, [*map(_storage_of, sources)], overwrite=overwrite)
 
     check_name(path)
-    check()
+    check_not_there()
     parent, name = os.path.split(path)
-    above = os.path.join(parent, private_name(f"pack-{name}"))
-    if upload is not None:
-        above = _temporary_folder(command, path)
+    temporary_folder = os.path.join(parent, private_name(f"pack-{name}"))
+    if archive_url is not None:
+        temporary_folder = _temporary_folder(command, path)
     name = shortened(os.path.splitext(name)[0], LONGEST_PART - len(".zarr")) + ".zarr"
-    errors = (KeyboardInterrupt,) if upload is None else _RESUMED
-    with _temporary(above, os.path.join(above, name), path, errors) as folder:
-        check()  # another call may have written it meanwhile
+    kept_after = (KeyboardInterrupt,) if archive_url is None else _RESUMED
+    with _temporary(temporary_folder, os.path.join(temporary_folder, name), path, kept_after) as folder:
+        check_not_there()  # another call may have written it meanwhile
         yield workspace(folder)
-        pack(folder, path if upload is None else upload, overwrite=overwrite, progress=progress)
+        pack(folder, path if archive_url is None else archive_url, overwrite=overwrite, progress=progress)
 
 
 def _archive_url(destination: StrPath | Store) -> StrPath | None:
@@ -168,35 +172,35 @@ def staged(
         )
     storage.check_writable("")
     overwrite = overwrite or has_unfinished_copy(storage)
-    for source in sources if check_replaced(storage, overwrite=overwrite) else ():
+    for source in sources if check_overwrite(storage, overwrite=overwrite) else ():
         check_same_place(source, storage)
     name = f"{storage.title or 'store'}.zarr"
     if not is_store(destination):
         name = storage.name.rstrip("/").rpartition("/")[2]
-    above = _temporary_folder(command, storage.name)
-    path = os.path.join(above, shortened(name, LONGEST_PART))
-    with _temporary(above, path, storage.name, _RESUMED) as folder:
+    temporary_folder = _temporary_folder(command, storage.name)
+    path = os.path.join(temporary_folder, shortened(name, LONGEST_PART))
+    with _temporary(temporary_folder, path, storage.name, _RESUMED) as folder:
         yield folder
         copy_store(folder, destination, overwrite=overwrite, progress=progress)
 
 
 @contextmanager
 def _temporary(
-    above: str, folder: str, shown: str, kept_after: tuple[type[BaseException], ...]
+    folder_above: str, folder: str, shown: str, kept_after: tuple[type[BaseException], ...]
 ) -> Iterator[str]:
-    """Yield a folder in the temporary folder ``above``, which is deleted at the end except after some errors.
+    """Yield a folder in the temporary folder ``folder_above``, which is deleted at the end except after some errors.
 
     Messages show the folder as another path. Another call for the same destination waits until this one has ended.
     """
-    parent, name = os.path.split(above)
+    parent, name = os.path.split(folder_above)
     make_folder(parent)
     with LocalStorage(parent).lock(name.removeprefix(PRIVATE_PREFIX)):
-        make_folder(above)
+        make_folder(folder_above)
         try:
             with shown_as(folder, shown):
                 yield folder
         except BaseException as error:
             if not isinstance(error, kept_after):
-                rmtree(above, ignore_errors=True)
+                rmtree(folder_above, ignore_errors=True)
             raise
-        rmtree(above, ignore_errors=True)
+        rmtree(folder_above, ignore_errors=True)

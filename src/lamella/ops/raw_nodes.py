@@ -48,15 +48,16 @@ if TYPE_CHECKING:
 _COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _DOTTED = re.compile(r"[0-9]+(\.[0-9]+)+")
 
-_STATING = (V3.group, V2.attributes, V2.array)
-"""The documents that state the kind of a node."""
+_KIND_DOCUMENTS = (V3.group, V2.attributes, V2.array)
+"""The documents that show what a node is: a group or an array, a plate or an image."""
 
 
 @dataclass(frozen=True)
 class DocumentFinding:
-    """A document that cannot be read, or is not plain JSON: the ``rule`` that it breaks, and the reason on one line.
+    """A document that cannot be read, or is not plain JSON: the ``rule`` that it breaks, and what was found.
 
-    ``is_link``: a link leads out of the store, as for all files below it. ``unread``: a service or the system refuses.
+    ``is_link``: the document, or a folder above it, is a link that leads out of the store. ``unread``: the service or
+    the system refused to send the document.
     """
 
     rule: str
@@ -94,7 +95,7 @@ class StoredNode:
         """Whether the document that states the kind of the node cannot be read."""
         return any(
             finding.rule == "LM-01"
-            and (finding.file in _STATING or (finding.file == V2.group and finding.unread))
+            and (finding.file in _KIND_DOCUMENTS or (finding.file == V2.group and finding.unread))
             for finding in self.findings
         )
 
@@ -138,9 +139,9 @@ class StoredNode:
         attributes = self.attributes
         if not isinstance(attributes, dict):
             return {}
-        wrapped = attributes.get("ome")
-        if isinstance(wrapped, dict) and (self.zarr_format == 3 or not attributes.keys() - {"ome"}):
-            return wrapped
+        ome = attributes.get("ome")
+        if isinstance(ome, dict) and (self.zarr_format == 3 or not attributes.keys() - {"ome"}):
+            return ome
         return attributes
 
     def location(self, *keys: str | int) -> Location:
@@ -151,9 +152,9 @@ class StoredNode:
     def stated_version(self) -> str | None:
         """The version that the document states; None without one."""
         attributes = self.attributes
-        wrapped = attributes.get("ome") if isinstance(attributes, dict) else None
-        stated = wrapped.get("version") if isinstance(wrapped, dict) else None
-        return stated if isinstance(stated, str) else None
+        ome = attributes.get("ome") if isinstance(attributes, dict) else None
+        version = ome.get("version") if isinstance(ome, dict) else None
+        return version if isinstance(version, str) else None
 
     @property
     def version(self) -> str | None:
@@ -189,7 +190,8 @@ class ArrayNode(StoredNode):
 class StoreReader:
     """Reads nodes of one store, each document once for each call; ``changes`` replaces documents by key.
 
-    With ``must_read`` it raises for documents and folders that cannot be read: for callers that write conclusions.
+    With ``must_read`` it raises for documents and folders that the service or system does not return. Callers that
+    change the store use it, because they must not take such a document for a missing one.
     """
 
     def __init__(
@@ -217,11 +219,11 @@ class StoreReader:
                 )
         except (LamellaError, OSError) as error:
             self._check(error)
-            found, is_link = (
+            problem, is_link = (
                 f"the folder cannot be listed: {clause(error)}",
                 isinstance(error, InvalidNameError),
             )
-            node.findings.append(DocumentFinding("LM-01", V2.attributes, found, is_link, _is_unread(error)))
+            node.findings.append(DocumentFinding("LM-01", V2.attributes, problem, is_link, _is_unread(error)))
             return node
         for file in files:
             self._read(node, file, is_listed=node.names is not None)
@@ -263,7 +265,7 @@ class StoreReader:
             return True
 
     def are_nested(self, path: str) -> bool:
-        """Return whether all chunks of a Zarr v2 array have nested keys such as ``0/0``, and none such as ``0.0``."""
+        """Return whether the chunks of a Zarr v2 array seem to have nested keys: ``0/0``, and none such as ``0.0``."""
         if not self.storage.can_list:
             return False
         try:
@@ -334,10 +336,10 @@ class StoreReader:
             except RepeatedKeyError:
                 raise
             except ValueError:
-                plain = _without_comments(text)
-                if plain == text:
+                without_comments = _remove_comments(text)
+                if without_comments == text:
                     raise
-                value = self._decoder.decode(plain.strip())
+                value = self._decoder.decode(without_comments.strip())
                 findings.append(DocumentFinding("ST-06", file, f"{file} has comments"))
         except RecursionError:
             return None, [DocumentFinding("LM-01", file, f"{file} is nested too deeply")]
@@ -365,7 +367,7 @@ class StoreReader:
         return float(name.replace("Infinity", "inf"))
 
 
-def _without_comments(text: str) -> str:
+def _remove_comments(text: str) -> str:
     return _COMMENT.sub(lambda match: match[0] if match[0].startswith('"') else "", text)
 
 
@@ -393,14 +395,20 @@ def _describe(node: ArrayNode) -> None:
 
 def _plain_facts(document: JSONObject, zarr_format: int) -> ArrayFacts | None:
     shape, dtype = document.get("shape"), document.get("data_type" if zarr_format == 3 else "dtype")
-    if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape) or dtype is None:
+    if (
+        not isinstance(shape, list)
+        or not all(type(length) is int and length >= 0 for length in shape)
+        or dtype is None
+    ):
         return None
     names = document.get("dimension_names")
     has_names = isinstance(names, list) and len(names) == len(shape)
     return ArrayFacts(
         tuple(shape),
         dtype if isinstance(dtype, str) else json.dumps(dtype),
-        tuple(n if isinstance(n, str) else None for n in names) if has_names and names is not None else None,
+        tuple(name if isinstance(name, str) else None for name in names)
+        if has_names and names is not None
+        else None,
         str(document.get("dimension_separator") or ".") if zarr_format == 2 else "/",
         zarr_format=zarr_format,
     )
@@ -415,8 +423,8 @@ def storage_of(
     if isinstance(path_or_node, NGFFNode):
         return path_or_node.documents.storage, path_or_node.path, str(path_or_node.node_path)
     storage = open_storage(path_or_node, read_only=read_only, follow_links=follow_links, must_exist=True)
-    missing = not os.path.lexists(storage.root) if isinstance(storage, LocalStorage) else False
-    if missing:
+    is_missing = not os.path.lexists(storage.root) if isinstance(storage, LocalStorage) else False
+    if is_missing:
         raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
     storage.request_ahead(METADATA_FILES)  # also shows whether a service allows listing
     if not isinstance(storage, LocalStorage) and _is_without_documents(storage):

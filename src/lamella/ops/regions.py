@@ -50,9 +50,9 @@ def _corners(steps: Sequence[range]) -> Iterator[tuple[int, ...]]:
     if not steps:
         yield ()
         return
-    for first in steps[0]:
-        for rest in _corners(steps[1:]):
-            yield first, *rest
+    for start in steps[0]:
+        for other_starts in _corners(steps[1:]):
+            yield start, *other_starts
 
 
 def nested(region: Region, units: Sequence[Sequence[int]]) -> Iterator[Region]:
@@ -93,7 +93,11 @@ def cells(region: Region, unit: Sequence[int]) -> Iterator[tuple[Shape, Region, 
             axis.append((index, slice(start, stop), slice(start - span.start, stop - span.start)))
         axes.append(axis)
     for cell in product(*axes):
-        yield tuple([c[0] for c in cell]), tuple([c[1] for c in cell]), tuple([c[2] for c in cell])
+        yield (
+            tuple([index for index, _, _ in cell]),
+            tuple([part for _, part, _ in cell]),
+            tuple([within for _, _, within in cell]),
+        )
 
 
 def shrink(region: Region, factors: Sequence[int]) -> Region:
@@ -102,7 +106,10 @@ def shrink(region: Region, factors: Sequence[int]) -> Region:
     >>> shrink((slice(3, 5),), (2,))
     (slice(1, 3, None),)
     """
-    return tuple(slice(s.start // f, -(-s.stop // f)) for s, f in zip(region, factors, strict=True))
+    return tuple(
+        slice(span.start // factor, -(-span.stop // factor))
+        for span, factor in zip(region, factors, strict=True)
+    )
 
 
 def aligned(region: Region, unit: Sequence[int], shape: Sequence[int]) -> Region:
@@ -112,19 +119,19 @@ def aligned(region: Region, unit: Sequence[int], shape: Sequence[int]) -> Region
     (slice(0, 7, None),)
     """
     return tuple(
-        slice(s.start // step * step, min(-(-s.stop // step) * step, n))
-        for s, step, n in zip(region, unit, shape, strict=True)
+        slice(span.start // step * step, min(-(-span.stop // step) * step, length))
+        for span, step, length in zip(region, unit, shape, strict=True)
     )
 
 
 def whole_region(shape: Sequence[int]) -> Region:
     """Return the region of a whole array."""
-    return tuple(slice(0, n) for n in shape)
+    return tuple(slice(0, length) for length in shape)
 
 
 def region_shape(region: Region) -> Shape:
     """Return the shape of a region."""
-    return tuple(s.stop - s.start for s in region)
+    return tuple(span.stop - span.start for span in region)
 
 
 def grid_index(region: Region, unit: Sequence[int]) -> Shape:
@@ -142,8 +149,8 @@ def overlap(region: Region, other: Region) -> Region:
     >>> overlap((slice(0, 6),), (slice(4, 8),)), overlap((slice(0, 2),), (slice(4, 8),))
     ((slice(4, 6, None),), (slice(4, 4, None),))
     """
-    starts = [max(a.start, b.start) for a, b in zip(region, other, strict=True)]
-    stops = [min(a.stop, b.stop) for a, b in zip(region, other, strict=True)]
+    starts = [max(span.start, other_span.start) for span, other_span in zip(region, other, strict=True)]
+    stops = [min(span.stop, other_span.stop) for span, other_span in zip(region, other, strict=True)]
     return tuple(slice(start, max(start, stop)) for start, stop in zip(starts, stops, strict=True))
 
 
@@ -154,7 +161,8 @@ def enlarge(region: Region, factors: Sequence[int], shape: Sequence[int]) -> Reg
     (slice(2, 5, None),)
     """
     return tuple(
-        slice(s.start * f, min(s.stop * f, n)) for s, f, n in zip(region, factors, shape, strict=True)
+        slice(span.start * factor, min(span.stop * factor, length))
+        for span, factor, length in zip(region, factors, shape, strict=True)
     )
 
 
@@ -170,11 +178,18 @@ def piece_shape(
     """
     piece = list(whole)
     while prod(piece) * itemsize > max_bytes:
-        axis = next((i for i, (n, g) in enumerate(zip(piece, grain, strict=True)) if n > g), None)
+        axis = next(
+            (
+                number
+                for number, (length, grain_length) in enumerate(zip(piece, grain, strict=True))
+                if length > grain_length
+            ),
+            None,
+        )
         if axis is None:
             break
-        grains = -(-piece[axis] // grain[axis])
-        piece[axis] = grain[axis] * max(1, grains // 2)
+        grain_count = -(-piece[axis] // grain[axis])
+        piece[axis] = grain[axis] * max(1, grain_count // 2)
     return tuple(piece)
 
 
@@ -196,7 +211,8 @@ def physical_slice(start: float, stop: float, size: float, length: int) -> slice
 def inside(part: Region, surrounding: Region) -> Region:
     """Return the indices of a region within a surrounding region: (5:6) within (4:8) is (1:2)."""
     return tuple(
-        slice(p.start - outer.start, p.stop - outer.start) for p, outer in zip(part, surrounding, strict=True)
+        slice(span.start - outer_span.start, span.stop - outer_span.start)
+        for span, outer_span in zip(part, surrounding, strict=True)
     )
 
 
@@ -210,8 +226,8 @@ def expand_index(index: Any, ndim: int) -> list[Any]:
     """
     entries = list(index) if isinstance(index, tuple) else [index]
     ellipses = [number for number, entry in enumerate(entries) if entry is Ellipsis]
-    at = ellipses[0] if ellipses else len(entries)
-    entries[at : at + 1] = [slice(None)] * (ndim - len(entries) + len(ellipses[:1]))
+    insert_at = ellipses[0] if ellipses else len(entries)
+    entries[insert_at : insert_at + 1] = [slice(None)] * (ndim - len(entries) + len(ellipses[:1]))
     if len(entries) != ndim or len(ellipses) > 1:
         raise IndexError(f"An array of {ndim} dimensions cannot be indexed by {index!r}.")
     return entries

@@ -1,8 +1,9 @@
-"""Rename members of a group: a plate its wells, a well its positions, a group of labels its label images.
+"""Rename members of a group: wells of a plate, positions of a well, label images of a group of labels.
 
-A record in the group's document names the member, so that a kill leaves it under one of its names, and the same call or
-the next writer finishes. Where folders cannot be renamed, keys are copied and the old ones deleted, without a lock
-against other machines: docs/design.md lists the steps.
+To rename "A/1" to "B/2", a record {"A/1" -> "B/2"} is written into the group's document, the folder is moved, the list
+of members is updated, and the record removed. After a kill the member has one of the two names, and the same call, or
+the next program that writes to the group, finishes. Object stores cannot rename folders: there keys are copied and the
+old ones deleted, without a lock against other machines. docs/design.md lists the steps.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def move_member(node: RenamesMembers, renaming: Renaming) -> None:
     record = RenamingRecord(renaming, temporary_name(".tmp"), COPYING)
     with abandoned_on_errors(record.token):
         sizes = _storage(node).keys_to_move(*_paths(node, renaming))
-        node._change_record(_replaced(node, None, record), only_if_listed=renaming)
+        node._change_record(_replacing_record(node, None, record), only_if_listed=renaming)
         _move_keys(node, record, sizes)
 
 
@@ -42,11 +43,11 @@ def _storage(node: RenamesMembers) -> FlatStorage:
 
 def settle_renaming(node: RenamesMembers, renaming: Renaming) -> None:
     """Update the metadata after the move of a member's folder, its list last."""
-    _settle_others(node, renaming)
+    _update_metadata(node, renaming)
     node._change_record(lambda _: None, renaming)
 
 
-def _settle_others(node: RenamesMembers, renaming: Renaming) -> None:
+def _update_metadata(node: RenamesMembers, renaming: Renaming) -> None:
     node.moved = renaming
     try:
         node._settle_renaming(renaming)
@@ -73,7 +74,7 @@ def _move_folder(node: RenamesMembers, renaming: Renaming) -> None:
 # ---- by copies --------------------------------------------------------------------------------------
 
 
-def _replaced(node: RenamesMembers, old: RenamingRecord | None, new: RenamingRecord | None) -> Change:
+def _replacing_record(node: RenamesMembers, old: RenamingRecord | None, new: RenamingRecord | None) -> Change:
     """Return a function that replaces the old record, and raises if another program has changed it."""
 
     def change(stored: RenamingRecord | None) -> RenamingRecord | None:
@@ -84,35 +85,37 @@ def _replaced(node: RenamesMembers, old: RenamingRecord | None, new: RenamingRec
     return change
 
 
-def renamed_by_another(above: object, renaming: Renaming, kind: str = "") -> StorageError:
-    """Return the error about a member of the group ``above`` that another program may be renaming now."""
+def renamed_by_another(group: object, renaming: Renaming, kind: str = "") -> StorageError:
+    """Return the error about a member of a ``group`` that another program may be renaming now."""
     return StorageError(
-        f"{kind}{renaming.old!r} in {above} is being renamed to {renaming.new!r} by another program: wait. If "
+        f"{kind}{renaming.old!r} in {group} is being renamed to {renaming.new!r} by another program: wait. If "
         "that program was killed on another computer, make the same rename again, which finishes it."
     )
 
 
 def check_not_renamed_by_another(
-    above: object, record: RenamingRecord, request: tuple[str, str] | None, kind: str = ""
+    group: object, record: RenamingRecord, request: tuple[str, str] | None, kind: str = ""
 ) -> None:
-    """Raise if another program may be making a rename now.
+    """Raise if another program may be making the recorded rename now.
 
-    For the requested rename itself, raise only if that program is known to run on this machine: else it is finished.
+    If it is the requested rename, raise only if a running process of this machine makes it; else the caller finishes.
     """
     may_run = bool(record.token) and not is_abandoned(record.token)
     if may_run and (record.renaming != request or is_running(record.token)):
-        raise renamed_by_another(above, record.renaming, kind)
+        raise renamed_by_another(group, record.renaming, kind)
 
 
 def _move_keys(node: RenamesMembers, record: RenamingRecord, sizes: dict[str, int]) -> None:
     """Copy the keys of a recorded rename, list the new name, and delete the old keys; undo it after an error."""
     storage, paths = _storage(node), _paths(node, record.renaming)
-    copied = record._replace(state=COPIED)
+    copied_record = record._replace(state=COPIED)
     node.documents.drop_consolidated(*paths)
     try:
         storage.copy_to_move(*paths, sizes, files=node._files_to_add(record.renaming))
-        node._change_record(_replaced(node, record, copied), record.renaming, only_if_listed=record.renaming)
-        storage.delete_moved(*paths, sizes, check_owned=lambda: _check_owned(node, copied))
+        node._change_record(
+            _replacing_record(node, record, copied_record), record.renaming, only_if_listed=record.renaming
+        )
+        storage.delete_moved(*paths, sizes, check_owned=lambda: _check_own_record(node, copied_record))
     except NodeExistsError:  # another program has created the new name, or renamed the old one
         with suppress(LamellaError):
             node._drop_record(record)
@@ -121,12 +124,12 @@ def _move_keys(node: RenamesMembers, record: RenamingRecord, sizes: dict[str, in
         with suppress(LamellaError):
             _undo(node, record, sizes)
         raise
-    _end(node, copied)
+    _finish(node, copied_record)
 
 
-def _check_owned(node: RenamesMembers, record: RenamingRecord) -> None:
-    """Raise where another program has replaced the record."""
-    _replaced(node, record, record)(read_renaming_record(node.documents.group(node.path)))
+def _check_own_record(node: RenamesMembers, record: RenamingRecord) -> None:
+    """Raise if another program has replaced the record."""
+    _replacing_record(node, record, record)(read_renaming_record(node.documents.group(node.path)))
 
 
 def _undo(node: RenamesMembers, record: RenamingRecord, sizes: dict[str, int]) -> None:
@@ -148,8 +151,8 @@ def _undo(node: RenamesMembers, record: RenamingRecord, sizes: dict[str, int]) -
         node._drop_record(record)
 
 
-def _end(node: RenamesMembers, record: RenamingRecord) -> None:
-    _settle_others(node, record.renaming)
+def _finish(node: RenamesMembers, record: RenamingRecord) -> None:
+    _update_metadata(node, record.renaming)
     node._drop_record(record)
 
 
@@ -191,24 +194,26 @@ def finish_locked_rename(node: RenamesMembers, request: tuple[str, str] | None =
     return None
 
 
-def _finish_copies(node: RenamesMembers, stored: RenamingRecord, *, is_requested: bool) -> Renaming | None:
+def _finish_copies(
+    node: RenamesMembers, stored_record: RenamingRecord, *, is_requested: bool
+) -> Renaming | None:
     """Finish a rename by copies; undo it if it was not requested and the new name is not listed yet."""
     documents = node.documents
-    source, target = _paths(node, stored.renaming)
-    record = stored._replace(token=temporary_name(".tmp"))
-    with abandoned_on_errors(record.token):
-        node._change_record(_replaced(node, stored, record))
-        if record.state == COPIED:
+    source, target = _paths(node, stored_record.renaming)
+    own_record = stored_record._replace(token=temporary_name(".tmp"))
+    with abandoned_on_errors(own_record.token):
+        node._change_record(_replacing_record(node, stored_record, own_record))
+        if own_record.state == COPIED:
             if documents.storage.exists(source):
                 documents.discard_copies(source, originals=target)
-            _end(node, record)
-            return record.renaming
+            _finish(node, own_record)
+            return own_record.renaming
         source_exists = documents.kind(source) is not None
         if source_exists and is_requested:
             sizes = _storage(node).keys_to_move(source, target, may_exist=True)
-            _move_keys(node, record, sizes)
-            return record.renaming
+            _move_keys(node, own_record, sizes)
+            return own_record.renaming
         if source_exists and documents.storage.exists(target):
             documents.discard_copies(target, originals=source)
-        node._drop_record(record)
+        node._drop_record(own_record)
     return None

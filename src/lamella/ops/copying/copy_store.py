@@ -88,8 +88,7 @@ def copy_store(
     follow_links : bool
         Follow symbolic links that lead out of the source.
     storage_options : mapping, optional
-        Credentials and settings of the source and of the destination, of each that is a URL and knows them; see
-        `open_ome_zarr`.
+        Credentials and settings of a URL, of the source and of the destination; see `open_ome_zarr`.
 
     Returns
     -------
@@ -145,12 +144,12 @@ def copy_store(
         reporting(progress, "bytes") as report_progress,
     ):
         contents = contents_of(documents, select_parts(documents, fields, levels))
-        job = digest([__version__, source_name, fields, levels, contents.documents, contents.files])
+        job_digest = digest([__version__, source_name, fields, levels, contents.documents, contents.files])
         if isinstance(target, LocalStorage):
-            opened = _in_folder(target, job, overwrite)
+            target_and_journal = _new_folder(target, job_digest, overwrite)
         else:
-            opened = _in_service(source, target, job, overwrite)
-        with opened as (storage, journal):
+            target_and_journal = _remote_destination(source, target, job_digest, overwrite)
+        with target_and_journal as (storage, journal):
             copy = _Copy(contents, storage, journal, Count(report_progress, "bytes", contents.nbytes))
             if storage.chunks_need_array:
                 copy.copy_documents(root_first=True)
@@ -216,20 +215,22 @@ def unpack(
 
 
 @contextmanager
-def _in_folder(target: LocalStorage, job: str, overwrite: bool) -> Iterator[tuple[Storage, Journal[Any]]]:
-    """Yield a folder beside the destination, which is renamed at the end, and a journal."""
+def _new_folder(
+    target: LocalStorage, job_digest: str, overwrite: bool
+) -> Iterator[tuple[Storage, Journal[Any]]]:
+    """Yield a temporary folder beside the destination, which is renamed to it at the end, and a journal."""
     workspace = Workspace(target.root, {"command": "copy"}, overwrite=overwrite)
     workspace.finish_interrupted()
     workspace.check()
     with (
-        workspace.temporary(job, (KeyboardInterrupt, WorkerLostError, StorageError)) as folder,
-        Journal(workspace.journal, {"job": job}) as journal,
+        workspace.temporary(job_digest, (KeyboardInterrupt, WorkerLostError, StorageError)) as folder,
+        Journal(workspace.journal, {"job": job_digest}) as journal,
     ):
         yield LocalStorage(folder), journal
 
 
-def check_replaced(target: Storage, *, overwrite: bool) -> bool:
-    """Return whether a destination that is not a folder has something to replace; raise if it must not be replaced."""
+def check_overwrite(target: Storage, *, overwrite: bool) -> bool:
+    """Return whether anything exists at a URL or in a zarr store; raise if it must not be replaced."""
     if not target.exists(""):
         return False
     if not overwrite:
@@ -244,9 +245,10 @@ def check_replaced(target: Storage, *, overwrite: bool) -> bool:
 
 
 def has_unfinished_copy(target: Storage) -> bool:
-    """Return whether a destination that is not a folder has a part of a copy, and no store that can be opened.
+    """Return whether a URL or zarr store has an incomplete copy, and no store that can be opened.
 
-    The documents of the root are deleted first and written last: where they exist, the old or the new store is whole.
+    A copy deletes the documents of the root first and writes them last. So while they exist, the old or the new store
+    is complete.
     """
     journal = target.read(COPY_JOURNAL)
     if journal is None:
@@ -257,9 +259,9 @@ def has_unfinished_copy(target: Storage) -> bool:
 
 
 def check_same_place(source: StrPath | Store | Storage, target: Storage) -> None:
-    """Raise if a store that is to be replaced is the source, or one lies in the other, under another URL.
+    """Raise if the store to replace is the source under another URL, or if one of them contains the other.
 
-    Different URLs may lead to one place, so a temporary object is written to the target, and searched by the source.
+    To find out, write a temporary object to the target, and look for it in the source and in the folders around.
     """
     source_storage = source if isinstance(source, Storage) else open_storage(source, read_only=True)
     if isinstance(source_storage, LocalStorage | ZipStorage) or target.chunks_need_array:
@@ -271,12 +273,12 @@ def check_same_place(source: StrPath | Store | Storage, target: Storage) -> None
             raise InvalidArgumentError(
                 f"The destination, {target.name}, is the source, {source_storage.name}: choose another one."
             )
-        if any(_has_key(source_storage, f"{path}/{probe}") for path in _last_parts(target.name)):
+        if any(_has_key(source_storage, f"{path}/{probe}") for path in _last_path_parts(target.name)):
             raise InvalidArgumentError(
                 f"{target.name} lies inside of its source, {source_storage.name}: choose another destination."
             )
         url = source.name if isinstance(source, Storage) else source
-        if any(_has_key(above, probe) for above in _urls_above(url)):
+        if any(_has_key(folder_url, probe) for folder_url in _urls_above(url)):
             raise InvalidArgumentError(
                 f"The source, {source_storage.name}, lies inside of {target.name}: choose another destination."
             )
@@ -292,8 +294,8 @@ def _has_key(store: Storage | StrPath, key: str) -> bool:
     return False
 
 
-def _last_parts(url: str) -> Iterator[str]:
-    """Yield the last parts of a URL, the longest first.
+def _last_path_parts(url: str) -> Iterator[str]:
+    """Yield the ends of the path of a URL, the longest first.
 
     >>> list(_last_parts("s3://bucket/plates/a.zarr"))
     ['bucket/plates/a.zarr', 'plates/a.zarr', 'a.zarr']
@@ -316,21 +318,21 @@ def _urls_above(source: StrPath | Store) -> Iterator[StrPath]:
 
 
 @contextmanager
-def _in_service(
-    source: StrPath | Store, target: Storage, job: str, overwrite: bool
+def _remote_destination(
+    source: StrPath | Store, target: Storage, job_digest: str, overwrite: bool
 ) -> Iterator[tuple[Storage, Journal[Any]]]:
-    """Yield the destination itself, and a journal in it, which is deleted when the copy is complete.
+    """Yield the destination itself, a URL or zarr store, and a journal in it, which is deleted at the end.
 
-    A store that is replaced is whole until the journal is written; from then on it cannot be opened.
+    A store that is replaced stays complete until the journal is written; afterwards it cannot be opened.
     """
-    is_of_job = (target.read(COPY_JOURNAL) or b"").startswith(line_of({"job": job}))
-    is_resumed = is_of_job and has_unfinished_copy(target)
+    has_own_journal = (target.read(COPY_JOURNAL) or b"").startswith(line_of({"job": job_digest}))
+    is_resumed = has_own_journal and has_unfinished_copy(target)
     if not is_resumed and target.exists(""):
-        check_replaced(target, overwrite=overwrite)
+        check_overwrite(target, overwrite=overwrite)
         check_same_place(source, target)
         assert isinstance(target, FlatStorage)  # a folder or an archive is written elsewhere
         target.leave_only(COPY_JOURNAL, _REPLACES)
-    with Journal(StoredObject(target, COPY_JOURNAL), {"job": job}) as journal:
+    with Journal(StoredObject(target, COPY_JOURNAL), {"job": job_digest}) as journal:
         journal.file.append(b"")  # before any other object exists
         yield target, journal
     journal.remove()
@@ -338,17 +340,18 @@ def _in_service(
 
 @dataclass
 class _Copied:
-    """The result for one file: its size, None if it does not exist, and whether an earlier run had copied it."""
+    """The result for one file: its size, or None if it does not exist."""
 
     key: str
     size: int | None
     skipped: bool = False
+    """Whether an earlier run had copied it."""
 
 
 class _Copy:
     def __init__(self, contents: Contents, target: Storage, journal: Journal[Any], count: Count) -> None:
         self._contents, self._target, self._journal, self._count = contents, target, journal, count
-        #: Fingerprints of files: of local ones read one by one (`_units`), of others in a single listing.
+        #: Fingerprints of the source's files by key: `_units` adds those of local files, a listing has all others.
         self._fingerprints: dict[str, Any] = {}
         self._is_local_source = isinstance(contents.storage, LocalStorage | ZipStorage)
         if not self._is_local_source:
@@ -360,7 +363,7 @@ class _Copy:
         is_local = isinstance(self._target, LocalStorage) and isinstance(self._contents.storage, LocalStorage)
         minimum = _DISK_JOBS if is_local else _SERVICE_JOBS
         copy_workers = workers if workers.jobs else Workers(max(workers.count, minimum))
-        run(self._copy, self._units(), copy_workers, done=self._done)
+        run(self._copy, self._units(), copy_workers, done=self._report_copied)
         self._journal.flush()
 
     def _units(self) -> Iterator[tuple[str, int | None, bool]]:
@@ -376,8 +379,8 @@ class _Copy:
         if is_recorded and self._target.size(key) == size:
             return _Copied(key, size, True)
         source = self._contents.storage
-        is_whole = partial(source.shows_whole, key) if isinstance(source, ListedByMetadata) else None
-        copied_bytes = copy_file(source, key, self._target, key, is_whole)
+        is_complete = partial(source.shows_whole, key) if isinstance(source, ListedByMetadata) else None
+        copied_bytes = copy_file(source, key, self._target, key, is_complete)
         if copied_bytes is None and size is None:  # a chunk that was never written
             return _Copied(key, None)
         if copied_bytes is None or (size is not None and copied_bytes != size):
@@ -386,7 +389,7 @@ class _Copy:
             )
         return _Copied(key, copied_bytes)
 
-    def _done(self, copied: _Copied) -> None:
+    def _report_copied(self, copied: _Copied) -> None:
         if copied.size is None:
             return
         self.files += 1
@@ -398,7 +401,10 @@ class _Copy:
             self._journal.add(copied.key, fingerprint, [copied.size], copied.size)
 
     def copy_documents(self, *, root_first: bool = False) -> None:
-        """Write the documents, those of the root last, or first; of Zarr v2, the attributes of a group before it."""
+        """Write the documents: those of the root last, or first with ``root_first``.
+
+        A group of Zarr v2 gets its `.zattrs` before its `.zgroup`, which makes it a group.
+        """
         documents = self._contents.documents
         if not root_first:
             documents = sorted(

@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from lamella.types import StrPath
 
 _AHEAD = 16
-"""Files that are read ahead of the one that is written."""
+"""Number of files that threads read before it is their turn to be written."""
 
 _LARGE = 32 << 20
-"""Size in bytes of files that are read in parts of this size, and not ahead."""
+"""Size in bytes. Larger files are not read ahead, but in pieces of this size while they are written."""
 
 
 def pack(
@@ -172,17 +172,17 @@ def _write_all(contents: Contents, archive: ZipWriter, count: Count) -> tuple[in
     with ThreadPoolExecutor(_AHEAD, "lamella-pack") as pool:
         for key, size, data in _read_ahead(contents, pool):
             if size is not None and size > _LARGE:
-                done = archive.add(key, _parts(contents, key, size), size)
+                written_bytes = archive.add(key, _read_pieces(contents, key, size), size)
             elif data is not None:
                 _check_size(contents, key, size, len(data))
-                done = archive.add(key, [data])
+                written_bytes = archive.add(key, [data])
             elif size is None:  # a chunk that was never written
                 continue
             else:
                 raise _changed(contents, key)
             files += 1
-            nbytes += done
-            count.add(done)
+            nbytes += written_bytes
+            count.add(written_bytes)
     return files, nbytes
 
 
@@ -196,23 +196,23 @@ def _read_ahead(
             is_large = size is not None and size > _LARGE
             ahead.append((key, size, None if is_large else pool.submit(contents.storage.read, key)))
             if len(ahead) > _AHEAD:
-                yield _result(ahead.popleft())
+                yield _with_data(ahead.popleft())
         while ahead:
-            yield _result(ahead.popleft())
+            yield _with_data(ahead.popleft())
     finally:
         for _, _, future in ahead:
             if future is not None:
                 future.cancel()
 
 
-def _result(
-    item: tuple[str, int | None, Future[bytes | None] | None],
+def _with_data(
+    file: tuple[str, int | None, Future[bytes | None] | None],
 ) -> tuple[str, int | None, bytes | None]:
-    key, size, future = item
+    key, size, future = file
     return key, size, None if future is None else future.result()
 
 
-def _parts(contents: Contents, key: str, size: int) -> Iterator[bytes]:
+def _read_pieces(contents: Contents, key: str, size: int) -> Iterator[bytes]:
     for start in range(0, size, _LARGE):
         data = contents.storage.read_range(key, start, min(_LARGE, size - start))
         if data is None:
@@ -223,7 +223,7 @@ def _parts(contents: Contents, key: str, size: int) -> Iterator[bytes]:
 def _check_size(contents: Contents, key: str, expected: int | None, actual: int) -> None:
     if expected not in (None, actual):
         raise StorageError(
-            f"Cannot pack {contents.storage.where(key)}: {actual} bytes came of the {expected} that it has, so another "
+            f"Cannot pack {contents.storage.where(key)}: it has {expected} bytes, and {actual} were read, so another "
             "program writes it, or the answer was cut short. Try again."
         )
 

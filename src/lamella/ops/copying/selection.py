@@ -73,9 +73,7 @@ def select_parts(
             [str(path).strip("/") for path in items_of(fields, "The argument fields is a list of paths")]
         )
     elif isinstance(node, CONTAINERS):
-        images = [
-            field_node.path for field_node in walk(node) if not isinstance(field_node.node, LamellaError)
-        ]
+        images = [member.path for member in walk(node) if not isinstance(member.node, LamellaError)]
     if levels is not None:
         numbers = {
             whole_number(level, "A level", 0)
@@ -93,13 +91,13 @@ class _SelectionBuilder:
         attributes = documents.group("")
         self._version = detect(documents.format, attributes)
         node_path = NodePath(StoreHandle(documents, self._version), "")
-        kind = node_class(self._version.ome(attributes), node_path)
-        if kind is None:
+        node_type = node_class(self._version.ome(attributes), node_path)
+        if node_type is None:
             raise InvalidArgumentError(
                 f"{node_path} has no OME-NGFF metadata at its root, so no part of it can be chosen: copy "
                 "all of it."
             )
-        self.node = kind(node_path)
+        self.node = node_type(node_path)
 
     def keep_fields(self, fields: Sequence[str]) -> list[str]:
         """Leave out all other fields; return the remaining ones, in the order of their wells."""
@@ -127,10 +125,10 @@ class _SelectionBuilder:
             for well, names in wells.items()
         }
 
-        def chosen(meta: PlateMeta) -> PlateMeta:
+        def with_kept_wells(meta: PlateMeta) -> PlateMeta:
             return plate_edits.set_counts(plate_edits.keep_wells(meta, wells), images)
 
-        self._edit("", PlateMeta, chosen)
+        self._edit("", PlateMeta, with_kept_wells)
         return paths
 
     def _listed_images(self, well: str) -> list[tuple[str, int | None]]:
@@ -145,10 +143,10 @@ class _SelectionBuilder:
             )
         self.selection.dropped |= {join(well, name) for name in listed if name not in names}
 
-        def chosen(meta: WellGroupMeta) -> WellGroupMeta:
+        def with_kept_images(meta: WellGroupMeta) -> WellGroupMeta:
             return meta.model_copy(update={"images": [image for image in meta.images if image.path in names]})
 
-        self._edit(well, WellGroupMeta, chosen)
+        self._edit(well, WellGroupMeta, with_kept_images)
         return [name for name in listed if name in names]
 
     def keep_levels(self, image: str, levels: set[int]) -> None:
@@ -183,21 +181,21 @@ class _SelectionBuilder:
             return True
         self.selection.dropped |= {join(image, path) for path in dropped_levels}
 
-        def chosen(meta: ImagesMeta) -> ImagesMeta:
+        def without_dropped_levels(meta: ImagesMeta) -> ImagesMeta:
             for path in dropped_levels:
                 meta = edits.remove_level(meta, path)
             return meta
 
-        self._edit(image, ImagesMeta, chosen, dropped_levels)
+        self._edit(image, ImagesMeta, without_dropped_levels, dropped_levels)
         return True
 
     def _edit(
-        self, path: str, kind: type[MetaModel], change: Any, dropped_levels: Sequence[str] = ()
+        self, path: str, model_type: type[MetaModel], change: Any, dropped_levels: Sequence[str] = ()
     ) -> None:
         """Change one model of a document; the rest of the document stays."""
         old = self.documents.group(path)
         version = self.node.store_handle.version_of(old)
-        meta = version.load(kind, old)
+        meta = version.load(model_type, old)
         attributes = version.dump(change(meta), old)
         for level in dropped_levels:
             attributes = with_stale(attributes, read_stale(attributes).with_unwritten(level, []))
@@ -236,7 +234,10 @@ class Contents:
         return sum(size or 0 for _, size in self.files)
 
     def document(self, key: str) -> bytes | None:
-        """Return a document in its copied form; None if it was deleted. Raise where its array is not copied."""
+        """Return a document in its copied form; None if it was deleted meanwhile.
+
+        Raise StorageError if an array of the node is just being replaced, so that its pixels would not be copied.
+        """
         data = self.changed[key] if key in self.changed else self.storage.read(key)
         if data is not None:
             check_replaced_document(self.store, key, data)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from lamella.store.objects.object_storage import ObjectStorage
     from lamella.types import StrPath
 
-_END = 64 << 10
-"""Size in bytes of the end of an archive, with its directory, that is read again after the upload."""
+_CHECKED_BYTES = 64 << 10
+"""Size in bytes of the end of an archive, with its directory. After the upload it is read again and compared."""
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def check_upload(
     destination: StrPath, sources: Sequence[Storage], *, overwrite: bool
 ) -> tuple[ObjectStorage, str]:
     """Return the storage and the key of an archive at a URL; raise as `uploaded` where it cannot be written."""
-    storage, key = _target(destination)
+    storage, key = _archive_target(destination)
     identity = join(storage.identity.rstrip("/"), key)
     for source in sources:
         check_apart(source.identity, identity, (source.name, storage.where(key)))
@@ -60,7 +60,7 @@ def check_upload(
     return storage, key
 
 
-def _target(destination: StrPath) -> tuple[ObjectStorage, str]:
+def _archive_target(destination: StrPath) -> tuple[ObjectStorage, str]:
     """Return the storage of the folder that a URL of an archive lies in, and the key of the archive."""
     from lamella.store.objects.object_storage import ObjectStorage  # loads clients of services
 
@@ -74,8 +74,10 @@ def _target(destination: StrPath) -> tuple[ObjectStorage, str]:
         raise InvalidArgumentError(
             f"{clean_url(url)} is not the name of an archive, which ends with .ozx or .zip."
         )
-    above, key, _ = address
-    storage = open_url(above, read_only=False, storage_options=getattr(destination, "storage_options", None))
+    folder_url, key, _ = address
+    storage = open_url(
+        folder_url, read_only=False, storage_options=getattr(destination, "storage_options", None)
+    )
     where = storage.where(key)
     storage.check_writable(key)
     if not isinstance(storage, ObjectStorage):
@@ -89,7 +91,7 @@ def _check_uploaded(storage: ObjectStorage, key: str, path: str) -> None:
     """Raise StorageError unless the object has the size and the end of the file."""
     size = os.path.getsize(path)
     stored_size = storage.size(key)
-    start = max(0, size - _END)
+    start = max(0, size - _CHECKED_BYTES)
     with open(path, "rb") as file:
         file.seek(start)
         if stored_size == size and storage.read_range(key, start, size - start) == file.read():

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 BAND_PIXELS = 1 << 24
-"""Number of pixels that are read at once from a plane that is larger than requested."""
+"""Approximate number of pixels of a band: a plane that is shrunk is read band by band."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,17 @@ class PlaneAxes:
     @classmethod
     def of(cls, axes: Sequence[AxisMeta], ndim: int, where: object = "the image") -> PlaneAxes:
         """Find the axes of an array, whose last dimension is the last axis; raise MetadataError without a plane."""
-        matched = list(axes)[max(0, len(axes) - ndim) :]
-        first = ndim - len(matched)
-        space = space_axes(matched)
-        names = [axis.name.lower() for axis in matched]
+        array_axes = list(axes)[max(0, len(axes) - ndim) :]
+        offset = ndim - len(array_axes)
+        space = space_axes(array_axes)
+        names = [axis.name.lower() for axis in array_axes]
         if {"y", "x"} <= {names[index] for index in space}:
             y, x = (next(index for index in space if names[index] == name) for name in "yx")
         else:
             plane = (
-                space if len(space) >= 2 else [i for i, axis in enumerate(matched) if axis_kind(axis) is None]
+                space
+                if len(space) >= 2
+                else [i for i, axis in enumerate(array_axes) if axis_kind(axis) is None]
             )
             if len(plane) < 2:
                 raise MetadataError(
@@ -64,9 +66,9 @@ class PlaneAxes:
         z = next(
             (index for index in other_space if names[index] == "z"), other_space[-1] if other_space else None
         )
-        channel, time = channel_axis(matched), time_axis(matched)
+        channel, time = channel_axis(array_axes), time_axis(array_axes)
         return cls(
-            y + first, x + first, *(None if axis is None else axis + first for axis in (z, channel, time))
+            y + offset, x + offset, *(None if axis is None else axis + offset for axis in (z, channel, time))
         )
 
     def height(self, shape: Shape) -> int:
@@ -93,15 +95,15 @@ def shows_old_pixels(position: Position) -> bool:
     return bool(read_stale(position.document.last_attributes))
 
 
-def level_for(position: Position, size: float) -> tuple[str, ImageArray]:
-    """Return the coarsest readable level with at least ``size`` pixels along its larger side, else the finest.
+def level_for(position: Position, min_side: float) -> tuple[str, ImageArray]:
+    """Return the coarsest readable level with at least ``min_side`` pixels along its larger side, else the finest.
 
     Stale and damaged levels are skipped. Raise StorageError for a level that the service or system does not return.
     """
     for path in reversed(current_levels(position)[1:]):
         try:
             array = position.open_level(path)
-            if PlaneAxes.of(position.axes, array.ndim, position.node_path).side(array.shape) >= size:
+            if PlaneAxes.of(position.axes, array.ndim, position.node_path).side(array.shape) >= min_side:
                 return path, array
         except StorageError:
             raise
@@ -149,11 +151,11 @@ def read_plane(
     maximum: bool = False,
     region: tuple[slice, slice] | None = None,
 ) -> NDArray[Any]:
-    """Read one plane (Y, X), reduced by a whole factor if it is much larger than ``size``.
+    """Read one plane (Y, X), reduced by a whole factor if its larger side has at least twice ``size`` pixels.
 
     The plane is read in bands, so that one level of a whole slide needs no more memory than a small image. A reduced
-    plane is the mean of blocks in float64; label ids (``ids``) are one pixel of each block. ``maximum`` returns the
-    maximum over Z. ``region`` is along Y and X, in pixels of the array.
+    plane is the mean of blocks in float64; with ``ids`` it has the middle pixel of each block, so that label ids stay
+    ids. ``maximum`` returns the maximum over Z. ``region`` is along Y and X, in pixels of the array.
     """
     rows, columns = region or (slice(0, axes.height(array.shape)), slice(0, axes.width(array.shape)))
     height, width = rows.stop - rows.start, columns.stop - columns.start
@@ -163,29 +165,33 @@ def read_plane(
     step = height if factor == 1 else _band_height(array.chunks[axes.y], width, factor)
     bands = []
     for start in range(rows.start, rows.stop, step):
-        cut: dict[int, int | slice] = {
+        index: dict[int, int | slice] = {
             **indices,
             axes.y: slice(start, min(start + step, rows.stop)),
             axes.x: columns,
         }
-        band = _projection(array, axes, cut) if maximum and axes.z is not None else _read(array, cut)
+        band = (
+            _projection(array, axes, index) if maximum and axes.z is not None else _read_region(array, index)
+        )
         band = band if axes.y < axes.x else band.T
         bands.append(_middle_pixels(band, factor) if ids else block_mean(band, factor))
     return bands[0] if len(bands) == 1 else np.concatenate(bands)
 
 
-def _read(array: ImageArray, cut: dict[int, int | slice]) -> NDArray[Any]:
-    return np.asarray(array[tuple(cut[axis] for axis in range(array.ndim))])
+def _read_region(array: ImageArray, index: dict[int, int | slice]) -> NDArray[Any]:
+    return np.asarray(array[tuple(index[axis] for axis in range(array.ndim))])
 
 
-def _projection(array: ImageArray, axes: PlaneAxes, cut: dict[int, int | slice]) -> NDArray[Any]:
+def _projection(array: ImageArray, axes: PlaneAxes, index: dict[int, int | slice]) -> NDArray[Any]:
     """Return the maximum over Z of a band, read in portions of whole chunks along Z."""
     assert axes.z is not None
     portions = range(0, array.shape[axes.z], array.chunks[axes.z])
     z_in_block = sum(axis < axes.z for axis in (axes.y, axes.x))  # only Y, X and Z are left
     highest: NDArray[Any] | None = None
     for start in portions:
-        block = _read(array, {**cut, axes.z: slice(start, min(start + portions.step, array.shape[axes.z]))})
+        block = _read_region(
+            array, {**index, axes.z: slice(start, min(start + portions.step, array.shape[axes.z]))}
+        )
         block = np.abs(block) if block.dtype.kind == "c" else block
         plane = block.max(axis=z_in_block)
         highest = plane if highest is None else np.maximum(highest, plane)
@@ -195,9 +201,11 @@ def _projection(array: ImageArray, axes: PlaneAxes, cut: dict[int, int | slice])
 
 def _middle_pixels(plane: NDArray[Any], factor: int) -> NDArray[Any]:
     """Return the middle pixel of each block."""
-    rows, columns = (np.minimum(np.arange(0, n, factor) + factor // 2, n - 1) for n in plane.shape)
-    picked: NDArray[Any] = plane[rows[:, None], columns]
-    return picked
+    rows, columns = (
+        np.minimum(np.arange(0, length, factor) + factor // 2, length - 1) for length in plane.shape
+    )
+    pixels: NDArray[Any] = plane[rows[:, None], columns]
+    return pixels
 
 
 def _band_height(chunk: int, width: int, factor: int) -> int:

@@ -108,48 +108,50 @@ class FieldPicture:
 
 
 def channel_keys(position: Position) -> list[str]:
-    """Return a different name for each channel of an image, in order; see `keys_of`."""
+    """Return a different name for each channel of an image, in order; see `unique_names`."""
     array = position.data
-    return keys_of(
+    return unique_names(
         position.channel_names, PlaneAxes.of(position.axes, array.ndim, position.node_path), array.shape
     )
 
 
-def keys_of(channel_names: Sequence[str], axes: PlaneAxes, shape: Shape) -> list[str]:
-    """Return a different name for each channel of an array: a stored name that occurred before gets its index."""
+def unique_names(channel_names: Sequence[str], axes: PlaneAxes, shape: Shape) -> list[str]:
+    """Return a different name for each channel of an array: a repeated stored name gets its index, as in ``GFP #1``."""
     count = 1 if axes.channel is None else shape[axes.channel]
-    names = [*channel_names[:count]]
-    names += [f"channel_{index}" if count > 1 else "" for index in range(len(names), count)]
-    keys: list[str] = []
-    for index, name in enumerate(names):
-        keys.append(name if name not in keys else f"{name} #{index}")
-    return keys
+    stored_names = [*channel_names[:count]]
+    stored_names += [f"channel_{index}" if count > 1 else "" for index in range(len(stored_names), count)]
+    names: list[str] = []
+    for index, name in enumerate(stored_names):
+        names.append(name if name not in names else f"{name} #{index}")
+    return names
 
 
 def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
-    """Return the channels of an image by name (`keys_of`), in order, each with whether it is shown by default.
+    """Return the channels of an image by name (`unique_names`), in order, each with whether it is shown by default.
 
-    A window of the whole range of the dtype counts as missing, because many writers store it for any pixels; not for 8
-    bits, booleans and images converted from RGB. An opacity is not shown by default, because it is white over every
-    object. If all channels are marked as active, nobody has chosen: then the first 7 are shown.
+    Many writers store the whole range of the dtype as window, whatever the pixels are. Such a window counts as missing,
+    except for 8 bits, booleans and images converted from RGB. The opacity (alpha) channel is not shown by default: it
+    would paint every object white. The flags ``active`` count only if they differ; else the first 7 channels are shown.
     """
     dtype = position.data.dtype
-    colored = is_rgb(position)
-    keys = channel_keys(position)
-    count = len(keys)
+    is_color_image = is_rgb(position)
+    names = channel_keys(position)
+    count = len(names)
     omero = position.document.shared_model.omero
-    stored = list(omero.channels if omero is not None else [])[:count]
+    stored_channels = list(omero.channels if omero is not None else [])[:count]
     default_colors = standard_colors(count)
-    marks = {meta.active for key, meta in zip(keys, stored, strict=False) if key.lower() != ALPHA}
+    active_flags = {
+        meta.active for name, meta in zip(names, stored_channels, strict=False) if name.lower() != ALPHA
+    }
     shown: dict[str, tuple[ShownChannel, bool]] = {}
-    for index, key in enumerate(keys):
-        meta = stored[index] if index < len(stored) else None
-        color = default_colors[index] if meta is None else meta.color or channel_color(meta.label or key)
-        window = displayed_range(meta) if colored and meta else _chosen_window(meta, dtype)
-        opacity = count > 1 and key.lower() == ALPHA
-        active = None if meta is None or len(marks) == 1 else meta.active
-        active = index < MAX_CHANNELS if active is None else active
-        shown[key] = ShownChannel(key, color, window, colored), active and not opacity
+    for index, name in enumerate(names):
+        meta = stored_channels[index] if index < len(stored_channels) else None
+        color = default_colors[index] if meta is None else meta.color or channel_color(meta.label or name)
+        window = displayed_range(meta) if is_color_image and meta else _stored_window(meta, dtype)
+        is_opacity = count > 1 and name.lower() == ALPHA
+        is_active = None if meta is None or len(active_flags) == 1 else meta.active
+        is_active = index < MAX_CHANNELS if is_active is None else is_active
+        shown[name] = ShownChannel(name, color, window, is_color_image), is_active and not is_opacity
     if not any(default for _, default in shown.values()):
         shown = {
             name: (channel, index < MAX_CHANNELS) for index, (name, (channel, _)) in enumerate(shown.items())
@@ -160,7 +162,7 @@ def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
 def _with_distinct_colors(
     shown: dict[str, tuple[ShownChannel, bool]],
 ) -> dict[str, tuple[ShownChannel, bool]]:
-    """Assign colours to channels that would all be white because of unknown names, if some are shown together."""
+    """Assign different colours to channels that would all be white, because no colour is known for their names."""
     whites = [name for name, (channel, _) in shown.items() if channel.color == WHITE]
     unknown_names = [name for name in whites if named_color(name) is None]
     shown_whites = [name for name in whites if shown[name][1]]
@@ -172,13 +174,14 @@ def _with_distinct_colors(
     colors = distinct_colors(
         names, [None if name in unknown_names else shown[name][0].color for name in names]
     )
-    chosen = dict(zip(names, colors, strict=True))
+    color_by_name = dict(zip(names, colors, strict=True))
     return {
-        name: (replace(channel, color=chosen[name]), default) for name, (channel, default) in shown.items()
+        name: (replace(channel, color=color_by_name[name]), is_shown)
+        for name, (channel, is_shown) in shown.items()
     }
 
 
-def _chosen_window(meta: ChannelMeta | None, dtype: np.dtype[Any]) -> Window | None:
+def _stored_window(meta: ChannelMeta | None, dtype: np.dtype[Any]) -> Window | None:
     """Return the stored window of a channel; None if it is missing, inverted, or the whole range of the dtype."""
     window = None if meta is None else displayed_range(meta)
     if window is not None and window[0] > window[1]:
@@ -194,16 +197,16 @@ def choose_channels(
 ) -> list[ShownChannel]:
     """Return the channels with the requested names, whose case may differ; by default the active channels."""
     if requested is None:
-        return [channel for channel, default in channels.values() if default]
+        return [channel for channel, is_shown in channels.values() if is_shown]
     lowered = {name.lower(): name for name in reversed(list(channels))}
-    chosen = []
+    matches = []
     for name in requested:
-        match = name if name in channels else lowered.get(name.lower())
-        if not match:
+        channel_name = name if name in channels else lowered.get(name.lower())
+        if not channel_name:
             available = ", ".join(repr(channel) for channel in channels if channel) or "no named channel"
             raise InvalidArgumentError(f"There is no channel {name!r} in {image_name}: it has {available}.")
-        chosen.append(channels[match][0])
-    return list(dict.fromkeys(chosen))
+        matches.append(channels[channel_name][0])
+    return list(dict.fromkeys(matches))
 
 
 def drawn_colors(channels: Sequence[ShownChannel]) -> list[ShownChannel]:
@@ -290,7 +293,7 @@ def plane_of(
         raise MetadataError(f"{array!r} lacks the {len(finest)} dimensions of the finest level.")
     z = None if options.z == "max" else options.z
     indices = plane_index(axes, finest, array.shape, z, options.t, position.node_path)
-    pixels = _pixels(rows, axes.height(array.shape)), _pixels(columns, axes.width(array.shape))
+    pixels = _level_span(rows, axes.height(array.shape)), _level_span(columns, axes.width(array.shape))
     return Plane(level, array, axes, indices, pixels, options.z == "max")
 
 
@@ -304,8 +307,8 @@ def _size_of_image(position: Position, region: RelativeRegion, size: int) -> flo
     return size * max(height, width) / max((bottom - top) * height, (right - left) * width)
 
 
-def _pixels(ends: tuple[float, float], length: int) -> slice:
-    """Return the pixels of a level that a region overlaps, at least one; a rounding error adds none."""
+def _level_span(ends: tuple[float, float], length: int) -> slice:
+    """Return the pixels of an axis that a region overlaps, given as fractions: at least one, ignoring rounding."""
     start, stop = math.floor(ends[0] * length + 1e-6), math.ceil(ends[1] * length - 1e-6)
     start = min(start, max(0, length - 1))
     return slice(start, max(stop, min(start + 1, length)))
@@ -316,11 +319,11 @@ def channel_planes(
 ) -> dict[str, NDArray[Any]]:
     """Read the plane (Y, X) of each named channel, with at least ``size`` pixels along the larger side if possible."""
     available = list(all_channels(position))
-    present = [name for name in names if name in available]
-    if not present:
+    present_names = [name for name in names if name in available]
+    if not present_names:
         raise InvalidArgumentError(f"{position.node_path} has none of the channels {', '.join(names)}.")
     plane = plane or plane_of(position, options, size)
-    return {name: plane.read(size, channel=available.index(name)) for name in present}
+    return {name: plane.read(size, channel=available.index(name)) for name in present_names}
 
 
 def field_picture(
@@ -341,7 +344,9 @@ def field_picture(
         picture = FieldPicture(composite(list(planes.values()), colors, windows))
     aspect = pixel_aspect(position, plane.level, plane.axes, plane.array.ndim)
     # The picture has an incomplete block at each edge where the reduction does not divide the plane.
-    rows, columns = (n / drawn for n, drawn in zip(plane.shape, picture.rgb.shape, strict=False))
+    rows, columns = (
+        length / drawn_length for length, drawn_length in zip(plane.shape, picture.rgb.shape, strict=False)
+    )
     aspect *= rows / columns
     picture = replace(picture, aspect=aspect, **_physical(position, plane))
     if options.label is None:

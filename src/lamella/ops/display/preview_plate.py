@@ -43,7 +43,7 @@ T = TypeVar("T")
 MAX_SAMPLES = 24
 """Maximum number of fields that are read to choose a contrast, spread over the plate."""
 
-_MAX_VALUES = 1 << 19
+_MAX_PIXELS = 1 << 19
 """Maximum number of pixels of all sampled fields from which a contrast is computed."""
 
 
@@ -81,14 +81,14 @@ class PlatePlan:
 def plan_plate(node: ImageContainer, max_fields: int = MAX_FIELDS) -> PlatePlan:
     """Read the documents of a plate, row or well, and arrange its fields; unlisted rows and columns come last."""
     rows, columns, grid_index = grid_of_wells(node)
-    members: dict[str, list[Field]] = {}
+    fields_by_well: dict[str, list[Field]] = {}
     for field in walk(node, max_fields if max_fields < MAX_FIELDS else None):
-        members.setdefault(field.well, []).append(field)
-    slots = {} if max_fields == 1 else _shared_slots(list(members.values()))
+        fields_by_well.setdefault(field.well, []).append(field)
+    slot_by_name = {} if max_fields == 1 else _shared_slots(list(fields_by_well.values()))
     tiles: list[Tile] = []
-    for well, fields in members.items():
+    for well, fields in fields_by_well.items():
         for index, field in enumerate(fields):
-            slot = slots.get(_field_name(field), index)
+            slot = slot_by_name.get(_field_name(field), index)
             if slot < MAX_FIELDS:
                 tiles.append(Tile(*grid_index[well], slot, field.path, field.node, field.path == well))
     name = (node.document.shared_model.name if isinstance(node, Plate) else None) or _store_name(node)
@@ -99,7 +99,7 @@ def plan_plate(node: ImageContainer, max_fields: int = MAX_FIELDS) -> PlatePlan:
         wells=frozenset(grid_index.values()),
         tiles=tuple(tiles),
         max_fields=1 + max((tile.slot for tile in tiles), default=0),
-        fields=sum(map(len, members.values())) if max_fields == MAX_FIELDS else None,
+        fields=sum(map(len, fields_by_well.values())) if max_fields == MAX_FIELDS else None,
     )
 
 
@@ -108,15 +108,18 @@ def _field_name(field: Field) -> str:
 
 
 def _shared_slots(wells: Sequence[Sequence[Field]]) -> dict[str, int]:
-    """Return the slot of each name of a field, which is the same in every well.
+    """Return the slot of each name of a field, so that the field "5" is at the same place in every well.
 
-    Empty if wells share few names, or if some well has none of the first 9 names: then fields are numbered by well.
+    Empty if wells share few names, or if some well has none of the first 9 names: then each well fills its slots in
+    order.
     """
     counts = Counter(_field_name(field) for fields in wells for field in fields if field.path != field.well)
-    slots = {name: index for index, name in enumerate(sorted(counts, key=natural_order))}
+    slot_by_name = {name: index for index, name in enumerate(sorted(counts, key=natural_order))}
     are_shared = len(wells) > 1 and 2 * sum(count > 1 for count in counts.values()) >= len(counts)
-    all_drawn = all(any(slots.get(_field_name(field), 0) < MAX_FIELDS for field in well) for well in wells)
-    return slots if are_shared and all_drawn else {}
+    all_drawn = all(
+        any(slot_by_name.get(_field_name(field), 0) < MAX_FIELDS for field in well) for well in wells
+    )
+    return slot_by_name if are_shared and all_drawn else {}
 
 
 def grid_of_wells(
@@ -163,16 +166,18 @@ def plate_channels(
     channels = channels_of_fields((tile.node for tile in tiles), unread=unread)
     if not channels:
         return []
-    shown = {name: (entry.channel, entry.is_shown) for name, entry in channels.items()}
-    chosen = choose_channels(shown, options.channels, plate_name)
-    return with_windows([channels[channel.name] for channel in chosen], options, size, workers, unread)
+    shown = {name: (channel.shown_channel, channel.is_shown) for name, channel in channels.items()}
+    chosen_channels = choose_channels(shown, options.channels, plate_name)
+    return with_windows(
+        [channels[channel.name] for channel in chosen_channels], options, size, workers, unread
+    )
 
 
 @dataclass(frozen=True)
 class FieldsChannel:
     """A channel of several fields: as the first field describes it, and the stored windows of all fields."""
 
-    channel: ShownChannel
+    shown_channel: ShownChannel
     is_shown: bool
     fields: list[Position]
     windows: list[Window]
@@ -192,15 +197,15 @@ def channels_of_fields(
             return {}
 
     fields = [node for node in nodes if isinstance(node, Position)]
-    joined: dict[str, FieldsChannel] = {}
+    channels_by_name: dict[str, FieldsChannel] = {}
     channels_by_field = (map if threads is None else threads.map)(channels_of, fields)
     for position, channels in zip(fields, channels_by_field, strict=True):
         for name, (channel, is_shown) in channels.items():
-            entry = joined.setdefault(name, FieldsChannel(channel, is_shown, [], []))
-            entry.fields.append(position)
+            fields_channel = channels_by_name.setdefault(name, FieldsChannel(channel, is_shown, [], []))
+            fields_channel.fields.append(position)
             if channel.window is not None:
-                entry.windows.append(channel.window)
-    return joined
+                fields_channel.windows.append(channel.window)
+    return channels_by_name
 
 
 def with_windows(
@@ -215,14 +220,16 @@ def with_windows(
     ``unread`` is called with each field whose pixels cannot be read; without it, StorageError is raised, and damaged
     fields are left out.
     """
-    missing = [entry for entry in channels if not entry.windows]
-    computed = _computed_windows(missing, options, size, workers, unread)
+    without_window = [channel for channel in channels if not channel.windows]
+    computed_windows = _computed_windows(without_window, options, size, workers, unread)
     return [
         replace(
-            entry.channel,
-            window=joint_window(entry.windows) if entry.windows else computed[entry.channel.name],
+            channel.shown_channel,
+            window=joint_window(channel.windows)
+            if channel.windows
+            else computed_windows[channel.shown_channel.name],
         )
-        for entry in channels
+        for channel in channels
     ]
 
 
@@ -234,14 +241,16 @@ def _computed_windows(
     unread: Unread | None,
 ) -> dict[str, Window]:
     """Compute a window for each channel from some evenly spread fields; all channels of a field are read at once."""
-    values: dict[str, list[NDArray[Any]]] = {entry.channel.name: [] for entry in channels}
-    samples: dict[int, tuple[Position, list[str]]] = {}
-    for entry in channels:
-        for position in spread(entry.fields, MAX_SAMPLES):
-            samples.setdefault(id(position), (position, []))[1].append(entry.channel.name)
+    pixels_by_channel: dict[str, list[NDArray[Any]]] = {
+        channel.shown_channel.name: [] for channel in channels
+    }
+    names_by_field: dict[int, tuple[Position, list[str]]] = {}
+    for channel in channels:
+        for position in spread(channel.fields, MAX_SAMPLES):
+            names_by_field.setdefault(id(position), (position, []))[1].append(channel.shown_channel.name)
 
-    def read(sample: tuple[Position, list[str]]) -> None:
-        position, names = sample
+    def read(position_and_names: tuple[Position, list[str]]) -> None:
+        position, names = position_and_names
         try:
             planes = channel_planes(position, names, options, size)
         except LamellaError as error:
@@ -254,24 +263,27 @@ def _computed_windows(
                 raise
             return
         for name, plane in planes.items():
-            values[name].append(plane.ravel())
+            pixels_by_channel[name].append(plane.ravel())
 
-    run(read, samples.values(), workers)
-    return {name: _window_of_fields(planes) for name, planes in values.items()}
+    run(read, names_by_field.values(), workers)
+    return {name: _window_of_fields(planes) for name, planes in pixels_by_channel.items()}
 
 
-def _window_of_fields(values: Sequence[NDArray[Any]]) -> Window:
+def _window_of_fields(pixels_of_fields: Sequence[NDArray[Any]]) -> Window:
     """Return one window for the pixels of several fields, without fields of unusual brightness."""
-    if not values:
+    if not pixels_of_fields:
         return 0.0, 1.0
-    included = are_usual([auto_window(pixels) for pixels in values])
-    chosen = [pixels for pixels, is_usual in zip(values, included, strict=True) if is_usual]
-    max_values = _MAX_VALUES // len(chosen)
-    return auto_window(np.concatenate([pixels[:: -(-pixels.size // max_values) or 1] for pixels in chosen]))
+    are_included = are_usual([auto_window(pixels) for pixels in pixels_of_fields])
+    included = [pixels for pixels, is_usual in zip(pixels_of_fields, are_included, strict=True) if is_usual]
+    max_pixels = _MAX_PIXELS // len(included)
+    return auto_window(np.concatenate([pixels[:: -(-pixels.size // max_pixels) or 1] for pixels in included]))
 
 
 def spread(items: Sequence[T], count: int) -> Sequence[T]:
-    """Return up to ``count`` items of the whole sequence, at uneven distances: 8 of 96 wells are in several columns."""
+    """Return up to ``count`` items from all over the sequence, at uneven distances.
+
+    At even distances, 8 of the 96 wells of a plate (every 12th) would all be in one column.
+    """
     if len(items) <= count:
         return items
     shift = (math.sqrt(5) - 1) / 2  # the golden ratio: its multiples modulo 1 are spread evenly

@@ -43,10 +43,10 @@ def auto_window(samples: NDArray[Any]) -> Window:
 
     Equal percentiles are replaced by the smallest and the largest value. (0, 1) for booleans and without values.
     """
-    values = np.abs(samples) if samples.dtype.kind == "c" else samples
-    if not values.size or (values.dtype.kind == "f" and not np.isfinite(values).any()):
+    magnitudes = np.abs(samples) if samples.dtype.kind == "c" else samples
+    if not magnitudes.size or (magnitudes.dtype.kind == "f" and not np.isfinite(magnitudes).any()):
         return 0.0, 1.0
-    return percentile_window(values.ravel())
+    return percentile_window(magnitudes.ravel())
 
 
 def intensity(plane: NDArray[Any], window: Window) -> NDArray[np.float32]:
@@ -56,17 +56,17 @@ def intensity(plane: NDArray[Any], window: Window) -> NDArray[np.float32]:
     count by their absolute value.
     """
     start, end = window
-    is_small = plane.dtype.kind == "b" or (plane.dtype.kind in "iu" and plane.dtype.itemsize <= 2)
-    real = np.abs(plane) if plane.dtype.kind == "c" else plane
-    values: NDArray[np.floating[Any]] = real.astype(np.float32 if is_small else np.float64)
+    fits_float32 = plane.dtype.kind == "b" or (plane.dtype.kind in "iu" and plane.dtype.itemsize <= 2)
+    magnitudes = np.abs(plane) if plane.dtype.kind == "c" else plane
+    values: NDArray[np.floating[Any]] = magnitudes.astype(np.float32 if fits_float32 else np.float64)
     if start == end:
-        above: NDArray[np.float32] = (values > start).astype(np.float32)
-        return above
+        is_above: NDArray[np.float32] = (values > start).astype(np.float32)
+        return is_above
     with np.errstate(invalid="ignore", over="ignore"):
         values -= start
         values /= end - start
-    level: NDArray[np.float32] = np.nan_to_num(np.clip(values, 0, 1), nan=0.0).astype(np.float32)
-    return level
+    clipped: NDArray[np.float32] = np.nan_to_num(np.clip(values, 0, 1), nan=0.0).astype(np.float32)
+    return clipped
 
 
 def composite(
@@ -88,10 +88,10 @@ def composite(
         )
     total = np.zeros((*planes[0].shape, 3), np.float32)
     for plane, color, window in zip(planes, colors, windows, strict=True):
-        level = intensity(plane, window)
+        brightness = intensity(plane, window)
         for index, component in enumerate(rgb(color)):
             if component:
-                total[..., index] += level * component
+                total[..., index] += brightness * component
     # Halves are rounded up, so that a colour at 50 % has equal values in every channel.
     blended: NDArray[np.uint8] = np.floor(np.minimum(total, 255) + 0.5).astype(np.uint8)
     return blended
@@ -139,8 +139,8 @@ def nearest(plane: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
         ((np.arange(new) + 0.5) * old / new).astype(np.intp)
         for old, new in zip(plane.shape, shape, strict=True)
     )
-    picked: NDArray[Any] = plane[rows[:, None], columns]
-    return picked
+    resampled: NDArray[Any] = plane[rows[:, None], columns]
+    return resampled
 
 
 def overlay(
@@ -161,11 +161,11 @@ def overlay(
             f"Labels of shape {labels.shape} do not fit a picture of {picture.shape[:2]}."
         )
     ids, indices = np.unique(labels, return_inverse=True)
-    stored_colors = colors or {}
-    table = np.array(
-        [stored_colors.get(int(value), label_color(int(value))) for value in ids], np.float32
+    color_by_id = colors or {}
+    color_table = np.array(
+        [color_by_id.get(int(label), label_color(int(label))) for label in ids], np.float32
     ).reshape(-1, 3)
-    tint = table[indices.reshape(labels.shape)]
+    tint = color_table[indices.reshape(labels.shape)]
     weight = np.where(labels != 0, np.where(_outline(labels), 1.0, opacity), 0.0)[..., None]
     blended: NDArray[np.uint8] = np.floor(picture * (1 - weight) + tint * weight + 0.5).astype(np.uint8)
     return blended

@@ -1,8 +1,8 @@
 """Delete a channel: rewrite every level without it, so that a kill leaves a readable image.
 
-First the lower levels are moved from the image's list of levels to a record in its document. A copy of level 0 without
-the channel replaces level 0 (:mod:`lamella.nodes.replacing`). Then each lower level is replaced and listed again, and
-the record is removed. After a kill, the same call or the next write resumes with the first missing step.
+For an image with levels 0 and 1, the steps are: move level 1 from the image's list of levels to a record in its
+document; replace level 0 by a copy without the channel (:mod:`lamella.nodes.replacing`); replace level 1 and list it
+again; remove the record. After a kill, the same call or the next write resumes with the first missing step.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def delete_channel(position: Position, name: str, *, jobs: int | None = None) ->
     position.store_handle.require_writable(f"delete the channel {name!r}", position.path)
     workers = Workers(jobs)
     with position.documents.storage.lock(_lock(position)):
-        if _finish(position, workers) == name:
+        if _run_missing_steps(position, workers) == name:
             return
         position.require_writable(f"delete the channel {name!r}")
         index = _checked_index(position, name)
@@ -52,8 +52,8 @@ def delete_channel(position: Position, name: str, *, jobs: int | None = None) ->
             if not position.dataset_paths:
                 position.document.edit(lambda meta: edits.delete_channel(meta, name))
                 return
-            _begin(position, name, index)
-            _finish(position, workers)
+            _record_deletion(position, name, index)
+            _run_missing_steps(position, workers)
 
 
 def delete_from_fields(positions: Mapping[str, Position], name: str, *, jobs: int | None = None) -> list[str]:
@@ -61,7 +61,7 @@ def delete_from_fields(positions: Mapping[str, Position], name: str, *, jobs: in
     fields = [
         path
         for path, position in positions.items()
-        if name in position.channel_names or _deleting(position) == name
+        if name in position.channel_names or _killed_deletion(position) == name
     ]
     if not fields:
         names = dict.fromkeys(name for position in positions.values() for name in position.channel_names)
@@ -70,7 +70,7 @@ def delete_from_fields(positions: Mapping[str, Position], name: str, *, jobs: in
             f"{did_you_mean(name, names)}"
         )
     for path in fields:
-        if _deleting(positions[path]) != name:
+        if _killed_deletion(positions[path]) != name:
             _checked_index(positions[path], name)  # raises before anything is written
     for path in fields:
         delete_channel(positions[path], name, jobs=jobs)
@@ -80,14 +80,14 @@ def delete_from_fields(positions: Mapping[str, Position], name: str, *, jobs: in
 def finish_deletion(position: Position) -> None:
     """Finish a deletion that was killed."""
     with position.documents.storage.lock(_lock(position)):
-        _finish(position, THREADS)
+        _run_missing_steps(position, THREADS)
 
 
 def _lock(position: Position) -> str:
     return join(position.path, "deleting_channel")
 
 
-def _deleting(position: Position) -> str | None:
+def _killed_deletion(position: Position) -> str | None:
     deleting = read_deleting(position.documents.group(position.path))
     return None if deleting is None else deleting.name
 
@@ -117,57 +117,57 @@ def _axis(position: Position, array: StoredArray) -> int:
     return axis - (len(axes) - array.meta.ndim)
 
 
-def _begin(position: Position, name: str, index: int) -> None:
+def _record_deletion(position: Position, name: str, index: int) -> None:
     """List level 0 only, and record the deletion."""
     position.store_handle.writes.settle(position.path)
     names, window = position.channel_names, dtype_window(position.data.dtype)
-    lower: list[DatasetMeta] = []
-    entries: list[JSONObject] = []
+    lower_levels: list[DatasetMeta] = []
+    stored_entries: list[JSONObject] = []
 
     def unlist(meta: ImagesMeta) -> ImagesMeta:
-        edited = with_channel_names(meta, names, window).copied()
-        edits.delete_channel(edited, name)  # raises before anything is written
-        attributes = position._dump(edited, position.documents.group(position.path), trusted=True)
-        entries[:] = position.store_handle.version.ome(attributes)["multiscales"][0]["datasets"][1:]
-        scales = edited.multiscales[0]
-        lower[:] = scales.datasets[1:]
-        scales.datasets = scales.datasets[:1]
-        return edited
+        new_meta = with_channel_names(meta, names, window).copied()
+        edits.delete_channel(new_meta, name)  # raises before anything is written
+        attributes = position._dump(new_meta, position.documents.group(position.path), trusted=True)
+        stored_entries[:] = position.store_handle.version.ome(attributes)["multiscales"][0]["datasets"][1:]
+        multiscale = new_meta.multiscales[0]
+        lower_levels[:] = multiscale.datasets[1:]
+        multiscale.datasets = multiscale.datasets[:1]
+        return new_meta
 
-    def recorded(attributes: JSONObject) -> JSONObject:
-        record = Deleting(name, index, [level.to_json() for level in lower], [], entries)
+    def with_record(attributes: JSONObject) -> JSONObject:
+        record = Deleting(name, index, [level.to_json() for level in lower_levels], [], stored_entries)
         # Writes to level 0 are recorded as stale regions of these levels too.
-        stale = replace(read_stale(attributes), unlisted=tuple(level.path for level in lower))
+        stale = replace(read_stale(attributes), unlisted=tuple(level.path for level in lower_levels))
         return with_deleting(with_stale(attributes, stale), record)
 
-    position.document.edit(unlist, edit_attributes=recorded)
+    position.document.edit(unlist, edit_attributes=with_record)
 
 
-def _finish(position: Position, workers: Workers) -> str | None:
+def _run_missing_steps(position: Position, workers: Workers) -> str | None:
     """Run all missing steps; return the name of the deleted channel."""
     deleting = read_deleting(position.documents.group(position.path))
     if deleting is None:
         return None
     finish_replacing(position)
     meta = position.document.refresh()
-    first = meta.multiscales[0].get_dataset_paths()[0]
+    finest = meta.multiscales[0].get_dataset_paths()[0]
     if deleting.name in edits.channel_names(meta):
         change = partial(edits.delete_channel, name=deleting.name)
-        _replace(position, first, deleting, change, workers)
-    for entry in deleting.levels:
-        level = DatasetMeta.from_json(entry)
+        _replace_level(position, finest, deleting, change, workers)
+    for level_json in deleting.levels:
+        level = DatasetMeta.from_json(level_json)
         if level.path in position.document.refresh().multiscales[0].get_dataset_paths():
             continue
         try:
-            _replace(position, level.path, deleting, partial(_with_level, level=level), workers)
+            _replace_level(position, level.path, deleting, partial(_with_level, level=level), workers)
         except NodeNotFoundError:  # deleted meanwhile
             continue
 
-    def ended(attributes: JSONObject) -> JSONObject:
+    def without_record(attributes: JSONObject) -> JSONObject:
         stale = replace(read_stale(attributes), unlisted=())
         return with_deleting(with_stale(attributes, stale), None)
 
-    position.document.edit(lambda meta: meta, edit_attributes=ended)
+    position.document.edit(lambda meta: meta, edit_attributes=without_record)
     return deleting.name
 
 
@@ -178,7 +178,7 @@ def _with_level(meta: ImagesMeta, level: DatasetMeta) -> ImagesMeta:
     return edited
 
 
-def _replace(
+def _replace_level(
     position: Position,
     path: str,
     deleting: Deleting,
@@ -186,47 +186,49 @@ def _replace(
     workers: Workers,
 ) -> None:
     """Replace a level by one without the channel, and change the document in the same step."""
-    old = StoredArray(position.documents, position.node_path.child(path).path)
-    axis = _axis(position, old)
+    old_array = StoredArray(position.documents, position.node_path.child(path).path)
+    axis = _axis(position, old_array)
     is_finest = path == position.document.shared_model.multiscales[0].get_dataset_paths()[0]
-    source = _WithoutIndex(old, axis, deleting.number)
-    meta = old.meta
-    new = make_beside(position, meta.with_shape(source.shape))
+    source = _WithoutIndex(old_array, axis, deleting.number)
+    old_meta = old_array.meta
+    new_array = make_beside(position, old_meta.with_shape(source.shape))
     try:
-        write_array(ImageArray(new), Source(source, in_memory=False), workers)
+        write_array(ImageArray(new_array), Source(source, in_memory=False), workers)
     except BaseException:
-        discard(new)
+        discard(new_array)
         raise
 
-    def moved(attributes: JSONObject) -> JSONObject:
+    def with_moved_regions(attributes: JSONObject) -> JSONObject:
         """Move stale regions to the new channel indices, once: `put_in_place` calls this again after a kill."""
         record = read_deleting(attributes)
         if record is None or path in record.done:
             return attributes
-        attributes = _as_before(position, attributes, path, record)
+        attributes = _with_stored_keys(position, attributes, path, record)
         attributes = with_deleting(attributes, record._replace(done=[*record.done, path]))
         stale = read_stale(attributes)
         stale = stale.without_channel(axis, deleting.number, None if is_finest else path)
         if is_finest:
-            count = meta.shape[axis]  # not of `old.meta`, which may be that of the new array by now
+            count = old_meta.shape[axis]  # `old_array.meta` may be that of the new array by now
             others = (number for number in range(count) if number != deleting.number)
             attributes = with_channel_facts(attributes, count, others)
             attributes = without_own_records(attributes, (SAMPLES,))  # of a colour image
         unlisted = tuple(level for level in stale.unlisted if level != path)
         return with_stale(attributes, replace(stale, unlisted=unlisted))
 
-    put_in_place(position, path, new, change, edit_after=moved)
+    put_in_place(position, path, new_array, change, edit_after=with_moved_regions)
 
 
-def _as_before(position: Position, attributes: JSONObject, path: str, record: Deleting) -> JSONObject:
-    """Return attributes that list a lower level as before, with the keys that its model does not have."""
-    entry = next((entry for entry in record.entries if entry.get("path") == path), None)
-    if entry is None:
+def _with_stored_keys(position: Position, attributes: JSONObject, path: str, record: Deleting) -> JSONObject:
+    """Return attributes that list a lower level as it was stored, with keys that its model does not know."""
+    stored_entry = next(
+        (stored_entry for stored_entry in record.entries if stored_entry.get("path") == path), None
+    )
+    if stored_entry is None:
         return attributes
     version = position.store_handle.version
     ome = version.ome(attributes)
     first, *others = ome["multiscales"]
-    datasets = [entry if level.get("path") == path else level for level in first["datasets"]]
+    datasets = [stored_entry if level.get("path") == path else level for level in first["datasets"]]
     return version.with_ome(attributes, {**ome, "multiscales": [{**first, "datasets": datasets}, *others]})
 
 
@@ -240,7 +242,7 @@ class _WithoutIndex:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(n - (axis == self.axis) for axis, n in enumerate(self.array.meta.shape))
+        return tuple(length - (axis == self.axis) for axis, length in enumerate(self.array.meta.shape))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -252,9 +254,9 @@ class _WithoutIndex:
             slice(span.start, min(span.stop, self.index)),
             slice(max(span.start, self.index) + 1, span.stop + 1),
         )
-        parts = [
+        blocks = [
             self.array.read((*region[: self.axis], span, *region[self.axis + 1 :]))
             for span in spans
             if span.start < span.stop
         ]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=self.axis)
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=self.axis)

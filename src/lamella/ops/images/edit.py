@@ -38,7 +38,7 @@ _RESERVED = frozenset(
         "bioformats2raw.layout",
     }
 )
-"""Keys of attributes that have their own methods."""
+"""Keys of attributes that `edit_attributes` refuses: nodes have methods to change them."""
 
 _Target = tuple[Literal["axis", "channel", "name"], str]
 """An axis or a channel of an image, by its name, that a change needs."""
@@ -89,10 +89,10 @@ class ImageEdits:
         """Return the changes whose axes and channels an image has."""
         axes, names = set(position.axis_names), position.channel_names
         renamed = {old: new for old, new in self.renamed.items() if old in names}
-        after = (set(names) - set(renamed)) | set(renamed.values())
+        new_names = (set(names) - set(renamed)) | set(renamed.values())
         sizes = {axis: size for axis, size in self.sizes.items() if str(axis).lower() in axes}
         units = self._units_along(axes)
-        channels = {name: options for name, options in self.channels.items() if name in after}
+        channels = {name: options for name, options in self.channels.items() if name in new_names}
         if (
             not position.dataset_paths
         ):  # without pixels, a pair (start, end) cannot be completed by min and max
@@ -145,14 +145,18 @@ def edit_image(position: Position, requested: ImageEdits) -> None:
     edit_images({"": position}, {"": requested})
 
 
-def edit_images(positions: Mapping[str, Position], parts: Mapping[str, ImageEdits]) -> None:
+def edit_images(positions: Mapping[str, Position], edits_by_path: Mapping[str, ImageEdits]) -> None:
     """Change images, each by its path, and their label images; warn if regions of their tables mean other voxels."""
-    moved = [positions[path] for path, part in parts.items() if part.sizes or part.units]
-    with warning_of_moved_rois(moved):
-        for path, requested in parts.items():
-            for label, part in label_edits(positions[path], requested):
-                _write(label, part)
-            _write(positions[path], requested)
+    resized = [
+        positions[path]
+        for path, image_edits in edits_by_path.items()
+        if image_edits.sizes or image_edits.units
+    ]
+    with warning_of_moved_rois(resized):
+        for path, image_edits in edits_by_path.items():
+            for label, edits_of_label in label_edits(positions[path], image_edits):
+                _write(label, edits_of_label)
+            _write(positions[path], image_edits)
 
 
 def edit_fields(positions: Mapping[str, Position], requested: ImageEdits) -> list[str]:
@@ -160,9 +164,9 @@ def edit_fields(positions: Mapping[str, Position], requested: ImageEdits) -> lis
 
     Raise InvalidArgumentError before any write if a change fits no image, or is invalid for one.
     """
-    parts = planned_edits(positions, requested)
-    edit_images(positions, parts)
-    return list(parts)
+    edits_by_path = planned_edits(positions, requested)
+    edit_images(positions, edits_by_path)
+    return list(edits_by_path)
 
 
 def planned_edits(
@@ -170,27 +174,33 @@ def planned_edits(
 ) -> dict[str, ImageEdits]:
     """Return the changes of each image that will differ, by its path; raise as `edit_fields` does.
 
-    With ``is_first_step`` other steps follow these changes, so a killed call may have renamed all channels already: a
-    channel that exists by its new name alone is then no error.
+    ``is_first_step``: other steps follow these changes, so a killed call may have renamed all channels already. Then a
+    rename whose old name no image has, and whose new name one has, does not raise.
     """
     if not positions and requested != ImageEdits():
         raise InvalidArgumentError("There is no image to change: the plate, well or collection has none.")
     requested.check_new_names(requested.channels)
     if not any(position.dataset_paths for position in positions.values()):
         _check_without_pixels(requested, positions)
-    present: set[_Target] = set()
-    parts: dict[str, ImageEdits] = {}
+    found_targets: set[_Target] = set()
+    edits_by_path: dict[str, ImageEdits] = {}
     for path, position in positions.items():
-        parts[path] = requested.limited_to(position)
-        present |= parts[path].targets
-    if is_first_step or any(part.renamed for part in parts.values()):
-        present |= {("channel", old) for old in already_renamed(positions, requested)}
-    _refuse_missing(requested.targets - present, positions, requested.renamed)
+        edits_by_path[path] = requested.limited_to(position)
+        found_targets |= edits_by_path[path].targets
+    if is_first_step or any(image_edits.renamed for image_edits in edits_by_path.values()):
+        found_targets |= {("channel", old) for old in already_renamed(positions, requested)}
+    _refuse_missing(requested.targets - found_targets, positions, requested.renamed)
     return {
-        path: parts[path]
+        path: edits_by_path[path]
         for path, position in positions.items()
-        # Not `any`, which would stop: each image and label is checked.
-        if sum(_differs(*pair) for pair in (*label_edits(position, parts[path]), (position, parts[path])))
+        # `any` would stop at the first difference; `sum` checks the edits of each image and label.
+        if sum(
+            _differs(image, image_edits)
+            for image, image_edits in (
+                *label_edits(position, edits_by_path[path]),
+                (position, edits_by_path[path]),
+            )
+        )
     }
 
 
@@ -228,10 +238,10 @@ def _refuse_missing(
             for position in positions.values()
             for member in (position.axis_names if kind == "axis" else position.channel_names)
         )
-        text = f"No image has the {kind} {name!r}: there are {', '.join(names) or 'none'} in {store_of(positions)}."
+        message = f"No image has the {kind} {name!r}: there are {', '.join(names) or 'none'} in {store_of(positions)}."
         if kind == "channel" and renamed.get(name) in names:
-            text += f" If {name!r} was renamed to {renamed[name]!r} before, leave out this rename."
-        raise InvalidArgumentError(text + did_you_mean(name, names))
+            message += f" If {name!r} was renamed to {renamed[name]!r} before, leave out this rename."
+        raise InvalidArgumentError(message + did_you_mean(name, names))
 
 
 def _differs(position: Position, requested: ImageEdits) -> bool:
@@ -247,9 +257,9 @@ def _write(position: Position, requested: ImageEdits) -> None:
 
 
 def label_edits(position: Position, requested: ImageEdits) -> Iterator[tuple[Position, ImageEdits]]:
-    """Yield the label images of an image, with sizes and units that follow the changes of the image.
+    """Yield the label images of an image, each with the edits of sizes and units that follow from those of the image.
 
-    Write them first: the ratio of their voxel size to the image's is known only while the image has its old sizes.
+    Write them before the image: the new voxel size of labels is computed from the old one of the image.
     """
     if not (requested.sizes or requested.units) or not position.dataset_paths:
         return
@@ -263,26 +273,29 @@ def _label_sizes(
 ) -> Iterator[tuple[str, float]]:
     if not label.dataset_paths:
         return
-    image = dict(
+    image_sizes = dict(
         zip(position.axis_names, zip(position.scale, position.data.shape, strict=False), strict=False)
     )
-    own = dict(zip(label.axis_names, zip(label.scale, label.data.shape, strict=False), strict=False))
+    label_sizes = dict(zip(label.axis_names, zip(label.scale, label.data.shape, strict=False), strict=False))
     for axis, size in sizes.items():
-        if str(axis).lower() not in own or str(axis).lower() not in image:
+        if str(axis).lower() not in label_sizes or str(axis).lower() not in image_sizes:
             continue
-        (old, length), (label_size, label_length) = image[str(axis).lower()], own[str(axis).lower()]
-        is_done = isclose(label_size, size * length / max(1, label_length), rel_tol=1e-6)
-        if not is_done and old > 0:
-            yield axis, size * (label_size / old)
+        (old_size, length), (label_size, label_length) = (
+            image_sizes[str(axis).lower()],
+            label_sizes[str(axis).lower()],
+        )
+        has_new_size = isclose(label_size, size * length / max(1, label_length), rel_tol=1e-6)
+        if not has_new_size and old_size > 0:
+            yield axis, size * (label_size / old_size)
 
 
 def edit_attributes(node: NGFFNode, attributes: Mapping[str, JSON]) -> None:
     """Change attributes of a node outside of OME-NGFF; the value None removes an attribute."""
     checked_attributes(node, attributes)
 
-    def change(old: JSONObject) -> JSONObject:
-        new = {**old, **attributes}
-        return {key: value for key, value in new.items() if key not in attributes or value is not None}
+    def change(old_attributes: JSONObject) -> JSONObject:
+        merged = {**old_attributes, **attributes}
+        return {key: value for key, value in merged.items() if key not in attributes or value is not None}
 
     node.documents.edit_group(node.path, change)
 

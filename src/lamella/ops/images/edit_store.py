@@ -47,7 +47,7 @@ class EditReport:
     dry_run: bool
     """Whether nothing was written."""
     skipped_renames: tuple[tuple[str, str], ...] = ()
-    """Old and new names of channels that no image has by the old name, and that one has by the new name."""
+    """Old and new names of renames that seem to be done already: no image has the old name, and one has the new."""
 
     def lines(self) -> list[str]:
         """Return the report as text."""
@@ -105,40 +105,40 @@ def edit_store(
         edits = ImageEdits(edits.renamed, edits.channels, edits.sizes, edits.units, name)
     with logged("Edit %s", node.node_path):
         edits.check_new_names(delete)
-        parts = planned_edits(images, edits, is_first_step=bool(delete) or contrast)
+        edits_by_path = planned_edits(images, edits, is_first_step=bool(delete) or contrast)
         skipped = tuple(already_renamed(images, edits).items())
         changes: dict[tuple[str, ...], list[str]] = {}
-        for image, part in parts.items():
-            for where, difference in _differences(images[image], part):
-                changes.setdefault(difference, []).append(where)
-        own = _own_changes(node, name, attributes or {})
-        if own:
-            changes.setdefault(own, []).append(node.path or node.store_handle.name)
-        removed = _removed(images, edits, delete)
+        for image, image_edits in edits_by_path.items():
+            for changed_path, difference in _differences(images[image], image_edits):
+                changes.setdefault(difference, []).append(changed_path)
+        node_changes = _changes_of_node(node, name, attributes or {})
+        if node_changes:
+            changes.setdefault(node_changes, []).append(node.path or node.store_handle.name)
+        to_delete = _channels_to_delete(images, edits, delete)
         if not dry_run:
-            edit_images(images, parts)
+            edit_images(images, edits_by_path)
             if isinstance(node, Plate) and name is not None:
                 node.set_name(name)
             if attributes:
                 edit_attributes(node, attributes)
-            for channel, _ in removed:
+            for channel, _ in to_delete:
                 delete_from_fields(images, channel, jobs=jobs)
             if contrast:
                 compute_contrast(list(images.values()), jobs=jobs, progress=progress)
             node.documents.storage.commit_own("Edit the metadata")
     return EditReport(
         tuple((tuple(paths), difference) for difference, paths in changes.items()),
-        tuple(removed),
+        tuple(to_delete),
         dry_run,
         skipped,
     )
 
 
-def _removed(
+def _channels_to_delete(
     images: Mapping[str, Position], edits: ImageEdits, delete: Sequence[str]
 ) -> list[tuple[str, tuple[str, ...]]]:
     """Return the channels to delete, each with the images that have it after renaming."""
-    removed = []
+    to_delete = []
     for name in delete:
         paths = tuple(
             path
@@ -154,21 +154,21 @@ def _removed(
                 f"{store_of(images)}."
                 f"{did_you_mean(name, names)}"
             )
-        removed.append((name, paths))
-    return removed
+        to_delete.append((name, paths))
+    return to_delete
 
 
 def _differences(position: Position, requested: ImageEdits) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield the path of an image and of its label images, with the difference of their metadata."""
-    for image, part in [*label_edits(position, requested), (position, requested)]:
+    for image, image_edits in [*label_edits(position, requested), (position, requested)]:
         names, before = image.channel_names, image.document.shared_model
-        after = part.apply(before, image, names)
+        after = image_edits.apply(before, image, names)
         difference = _difference(before.to_json(), after.to_json())
         if difference:
             yield image.path or image.store_handle.name, difference
 
 
-def _own_changes(node: NGFFNode, name: str | None, attributes: Mapping[str, JSON]) -> tuple[str, ...]:
+def _changes_of_node(node: NGFFNode, name: str | None, attributes: Mapping[str, JSON]) -> tuple[str, ...]:
     """Return the differences of the node itself: the name of a plate, and attributes."""
     checked_attributes(node, attributes)
     before: JSONObject = {key: node.zattrs[key] for key in attributes if key in node.zattrs}

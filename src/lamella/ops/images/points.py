@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.spec.transformations import Transformation
 
-_NOISE = 1e-6
+_ROUNDING = 1e-6
 """Relative difference of sizes that are the same: products of floats are not exact."""
 
 
@@ -42,7 +42,7 @@ def level_for(position: Position, pixel_size: float | Mapping[str, float]) -> st
     paths = _level_paths(position)
     for path in paths[:1] if position.stale_levels else reversed(paths):
         scale = position.get_effective_scale(path)
-        if all(scale[axis] <= size * (1 + _NOISE) for axis, size in sizes.items()):
+        if all(scale[axis] <= size * (1 + _ROUNDING) for axis, size in sizes.items()):
             return path
     return paths[0]
 
@@ -139,16 +139,18 @@ def _as_numbers(position: Position, points: ArrayLike, count: int) -> NDArray[np
     return numbers
 
 
-def _transformed(position: Position, points: ArrayLike, step: Transformation) -> NDArray[np.float64]:
+def _transformed(
+    position: Position, points: ArrayLike, transformation: Transformation
+) -> NDArray[np.float64]:
     """Apply a transformation to points, by its matrix if it has one."""
     numbers = np.asarray(points, dtype=np.float64)
-    count = step.ndim
+    count = transformation.ndim
     count = numbers.shape[-1] if count is None and numbers.ndim else count or 0
     numbers = _as_numbers(position, points, count)
-    flat = numbers.reshape(-1, numbers.shape[-1])
+    points_list = numbers.reshape(-1, numbers.shape[-1])
     try:
-        matrix: Any = np.array(step.matrix(flat.shape[-1]), dtype=np.float64)
-        transformed: NDArray[np.float64] = flat @ matrix[:, :-1].T + matrix[:, -1]
+        matrix: Any = np.array(transformation.matrix(points_list.shape[-1]), dtype=np.float64)
+        transformed: NDArray[np.float64] = points_list @ matrix[:, :-1].T + matrix[:, -1]
     except InvalidArgumentError:  # it has no matrix, such as a field of displacements
-        transformed = np.array(step.apply(flat.tolist()), dtype=np.float64)
+        transformed = np.array(transformation.apply(points_list.tolist()), dtype=np.float64)
     return transformed.reshape(*numbers.shape[:-1], transformed.shape[-1])

@@ -45,9 +45,9 @@ def compute_pyramids(
     images = {path: position for path, position in images_of(node).items() if position.dataset_paths}
     with (
         logged("Compute the pyramids of %s", counted(len(images), "image")),
-        reporting(progress, "images") as show,
+        reporting(progress, "images") as report_progress,
     ):
-        count = Count(show, "images", len(images))
+        count = Count(report_progress, "images", len(images))
         for position in images.values():
             _compute(position, levels, method, overwrite, jobs, None)
             count.add()

@@ -52,8 +52,11 @@ if TYPE_CHECKING:
 _ORDER = "tczyx"
 """Order in which the axes are stored (AX-10)."""
 
-_BY_DIMENSIONS = {2: "yx", 3: "zyx", 4: "czyx", 5: "tczyx"}
-_WORDS = {"time": "t", "channel": "c"}
+_DEFAULT_AXES = {2: "yx", 3: "zyx", 4: "czyx", 5: "tczyx"}
+"""Axes of an array without names for them, by its number of dimensions."""
+
+_AXIS_OF_WORD = {"time": "t", "channel": "c"}
+"""Axes by words that dims of a DataArray are named by."""
 
 
 def write_image(
@@ -187,7 +190,7 @@ def write_image(
 
 @contextmanager
 def _deleted_on_errors(storage: Any, overwrite: bool, token: str) -> Iterator[None]:
-    """Delete the new store after an error, unless the error is that a store exists, which another call wrote."""
+    """Delete the new store after an error; not after StoreExistsError, because another call wrote that store."""
     existed = storage.exists("")
     try:
         with abandoned_on_errors(token):
@@ -235,28 +238,32 @@ class _Plan:
                 f"An image has 2 to 5 axes (AX-06); the array has the shape {tuple(data.shape)}."
             )
         array_axes = _axes_of(data, axes)
-        order = sorted(range(len(array_axes)), key=lambda index: _rank(array_axes, index))
-        stored = [array_axes[index] for index in order]
-        names = [axis.name for axis in stored]
+        stored_order = sorted(range(len(array_axes)), key=lambda index: _rank(array_axes, index))
+        stored_axes = [array_axes[index] for index in stored_order]
+        names = [axis.name for axis in stored_axes]
         if is_labelled:
             data = data.rename(dict(zip(data.dims, (axis.name for axis in array_axes), strict=True)))
             data = data.transpose(*names)
-        elif order != sorted(order):
-            data = data.transpose(order) if isinstance(data, np.ndarray) else _Transposed(data, order)
-        labels, colors = _channels_of(data, stored, channels)
+        elif stored_order != sorted(stored_order):
+            data = (
+                data.transpose(stored_order)
+                if isinstance(data, np.ndarray)
+                else _Transposed(data, stored_order)
+            )
+        channel_names, colors = _channels_of(data, stored_axes, channels)
         if is_labelled:
             data = data.drop_vars(_channel_coordinate(data))
-            data = data.assign_coords(c=labels) if "c" in names else data
-        requested_units = _units(stored, units)
+            data = data.assign_coords(c=channel_names) if "c" in names else data
+        requested_units = _units_by_axis(stored_axes, units)
         return cls(
             data,
-            [edits.axis_with_unit(axis, requested_units.get(axis.name, axis.unit)) for axis in stored],
+            [edits.axis_with_unit(axis, requested_units.get(axis.name, axis.unit)) for axis in stored_axes],
             requested_units,
             _sizes(array_axes, scale),
-            labels,
+            channel_names,
             colors,
-            _chunks_of(chunks, order),
-            None if shards_ratio is None else _per_axis(shards_ratio, "shards_ratio", order),
+            _stored_chunks(chunks, stored_order),
+            None if shards_ratio is None else _per_axis(shards_ratio, "shards_ratio", stored_order),
             _offsets(array_axes, translation),
             str(array.name) if is_labelled and array.name is not None else None,
         )
@@ -279,10 +286,9 @@ class _Plan:
             target, "fov", mode, token, channel_names=self.names, axes=self.axes, version=version
         )
         self._write_pixels(position, compressor)
-        if (
-            _is_labelled(self.data) or self.offsets
-        ):  # before the levels, whose transforms follow from the finest
-            position.document.edit(lambda meta: self._described(meta, name))
+        if _is_labelled(self.data) or self.offsets:
+            # Before the levels are computed, whose transforms follow from that of the finest.
+            position.document.edit(lambda meta: self._with_requested_metadata(meta, name))
         dtype = position.data.dtype
         if dtype.kind in "biuf" and all(position.data.shape):
             if levels != 1:
@@ -291,7 +297,7 @@ class _Plan:
         elif levels not in (1, "auto"):
             position.compute_pyramid(levels, method)  # raises, and names the reason
         position.document.edit(
-            lambda meta: self._described(meta, name),
+            lambda meta: self._with_requested_metadata(meta, name),
             edit_attributes=lambda attributes: with_creating(attributes, None),
         )
         return position
@@ -309,7 +315,7 @@ class _Plan:
         image = position.create_zeros("0", data.shape, data.dtype, transform=transform, **options)
         image[...] = data
 
-    def _described(self, meta: ImagesMeta, name: str) -> ImagesMeta:
+    def _with_requested_metadata(self, meta: ImagesMeta, name: str) -> ImagesMeta:
         """Return the metadata with the name of the image, the requested colours and sizes."""
         meta = edits.set_name(meta, name)
         for axis, unit in self.units.items():  # over those of a labelled array
@@ -336,10 +342,10 @@ class _Transposed:
         self.dtype, self.ndim = array.dtype, len(order)
 
     def __getitem__(self, region: Any) -> Any:
-        own: list[Any] = [slice(None)] * self.ndim
+        own_region: list[Any] = [slice(None)] * self.ndim
         for span, index in zip(region, self._order, strict=True):
-            own[index] = span
-        return np.asarray(self.array[tuple(own)]).transpose(self._order)
+            own_region[index] = span
+        return np.asarray(self.array[tuple(own_region)]).transpose(self._order)
 
 
 def _is_labelled(array: Any) -> bool:
@@ -363,18 +369,18 @@ def _as_array(array: Any) -> Any:
 
 def _axis_name(dim: Any) -> str:
     """Return the name of the axis that a dim of a labelled array stands for."""
-    return _WORDS.get(str(dim).lower(), str(dim).lower())
+    return _AXIS_OF_WORD.get(str(dim).lower(), str(dim).lower())
 
 
 def _axes_of(data: Any, axes: Any) -> list[AxisMeta]:
     """Return the axes of an array in its own order, with lower-case names."""
     dims = [_axis_name(dim) for dim in getattr(data, "dims", ())]
     if axes is None:
-        axes = "".join(dims) or _BY_DIMENSIONS[len(data.shape)]
+        axes = "".join(dims) or _DEFAULT_AXES[len(data.shape)]
         if dims and len(axes) != len(dims):
             raise InvalidArgumentError(
                 f"The DataArray has the dims {tuple(data.dims)}, which are not letters of 'tczyx': give axes=, such as "
-                f"axes={_BY_DIMENSIONS[len(dims)]!r}."
+                f"axes={_DEFAULT_AXES[len(dims)]!r}."
             )
     parsed = axes_from(axes)
     if not all(isinstance(axis, AxisMeta) for axis in parsed):
@@ -394,28 +400,36 @@ def _axes_of(data: Any, axes: Any) -> list[AxisMeta]:
 
 
 def _rank(axes: Sequence[AxisMeta], index: int) -> int:
-    """Return the rank of an axis in the stored order; custom axes have the rank of channels."""
+    """Return the place of an axis in the stored order; axes without a letter of tczyx stand beside the channels."""
     return _ORDER.find(axes[index].name) if axes[index].name in _ORDER else _ORDER.index("c")
 
 
 def _channels_of(data: Any, axes: Sequence[AxisMeta], channels: Any) -> tuple[list[str], dict[str, str]]:
     """Return the names of the channels, and the colours that the caller passed."""
-    number = channel_axis(axes)
-    count = 1 if number is None else int(data.shape[number])
+    channel_index = channel_axis(axes)
+    length = 1 if channel_index is None else int(data.shape[channel_index])
     colors = {}
     if isinstance(channels, Mapping):
-        colors = {str(label): parse_color(color) for label, color in channels.items() if color is not None}
+        colors = {
+            str(channel): parse_color(color) for channel, color in channels.items() if color is not None
+        }
     if channels is not None:
         names = [
-            str(label)
-            for label in items_of(channels, "The argument channels is a list of names, or names with colours")
+            str(channel)
+            for channel in items_of(
+                channels, "The argument channels is a list of names, or names with colours"
+            )
         ]
     else:
         coordinates = _channel_coordinate(data) if _is_labelled(data) else []
-        values = np.atleast_1d(data.coords[coordinates[0]].values).tolist() if coordinates else []
-        names = [str(value) for value in values] or fitted_names([], count)
-    if len(names) != count:
-        subject = f"{counted(count, 'channel')}" if number is not None else "no channel axis, so one channel"
+        coordinate_values = np.atleast_1d(data.coords[coordinates[0]].values).tolist() if coordinates else []
+        names = [str(value) for value in coordinate_values] or fitted_names([], length)
+    if len(names) != length:
+        subject = (
+            f"{counted(length, 'channel')}"
+            if channel_index is not None
+            else "no channel axis, so one channel"
+        )
         raise InvalidArgumentError(
             f"{counted(len(names), 'channel name')} {names} for an array of shape {tuple(data.shape)} with the axes "
             f"{''.join(axis.name for axis in axes)!r}, which has {subject}."
@@ -432,52 +446,56 @@ def _channel_coordinate(data: Any) -> list[Any]:
     return sorted(keys, key=lambda key: str(key) != "c")[:1]
 
 
-def _units(axes: Sequence[AxisMeta], units: Any) -> dict[str, str | None]:
+def _units_by_axis(axes: Sequence[AxisMeta], units: Any) -> dict[str, str | None]:
     if isinstance(units, str):
         units = {axis.name: units for axis in axes if axis_kind(axis) == "space"}
     return _by_axis({} if units is None else units, axes, "units")
 
 
 def _sizes(axes: Sequence[AxisMeta], scale: Any) -> dict[str, float]:
-    return {axis: edits.checked_size(axis, number) for axis, number in _numbers(axes, scale, "scale").items()}
+    return {
+        axis: edits.checked_size(axis, number)
+        for axis, number in _numbers_by_axis(axes, scale, "scale").items()
+    }
 
 
 def _offsets(axes: Sequence[AxisMeta], translation: Any) -> dict[str, float]:
-    numbers = _numbers(axes, translation, "translation")
+    numbers = _numbers_by_axis(axes, translation, "translation")
     return {axis: edits.checked_position(axis, number) for axis, number in numbers.items()}
 
 
-def _numbers(axes: Sequence[AxisMeta], values: Any, subject: str) -> dict[str, Any]:
+def _numbers_by_axis(axes: Sequence[AxisMeta], numbers_by_axis: Any, subject: str) -> dict[str, Any]:
     """Return numbers by axis name, from a mapping or from one number per axis."""
-    if values is None:
+    if numbers_by_axis is None:
         return {}
-    if not isinstance(values, Mapping):
-        numbers = items_of(
-            values, f"The argument {subject} is a number for each axis, or a mapping of axis to number"
+    if not isinstance(numbers_by_axis, Mapping):
+        number_list = items_of(
+            numbers_by_axis,
+            f"The argument {subject} is a number for each axis, or a mapping of axis to number",
         )
-        if len(numbers) != len(axes):
+        if len(number_list) != len(axes):
             raise InvalidArgumentError(
-                f"{subject}={numbers} has {counted(len(numbers), 'number')} for the axes "
+                f"{subject}={number_list} has {counted(len(number_list), 'number')} for the axes "
                 f"{''.join(axis.name for axis in axes)!r}."
             )
-        values = {axis.name: number for axis, number in zip(axes, numbers, strict=True)}
-    return _by_axis(values, axes, subject)
+        numbers_by_axis = {axis.name: number for axis, number in zip(axes, number_list, strict=True)}
+    return _by_axis(numbers_by_axis, axes, subject)
 
 
-def _by_axis(values_by_name: Any, axes: Sequence[AxisMeta], subject: str) -> dict[str, Any]:
+def _by_axis(mapping: Any, axes: Sequence[AxisMeta], subject: str) -> dict[str, Any]:
     """Return a mapping by axis name; raise for an unknown axis."""
-    if not isinstance(values_by_name, Mapping):
-        raise WrongTypeError(f"{subject}={values_by_name!r} is not a mapping of axis to value.")
+    if not isinstance(mapping, Mapping):
+        raise WrongTypeError(f"{subject}={mapping!r} is not a mapping of axis to value.")
     names = [axis.name for axis in axes]
-    for axis in values_by_name:
+    for axis in mapping:
         if str(axis).lower() not in names:
             raise InvalidArgumentError(
                 f"The argument {subject} names the axis {axis!r}; the axes are {', '.join(names)}."
             )
-    return {str(axis).lower(): value for axis, value in values_by_name.items()}
+    return {str(axis).lower(): value for axis, value in mapping.items()}
 
 
-def _chunks_of(chunks: Any, order: Sequence[int]) -> tuple[int, ...] | Literal["auto"]:
+def _stored_chunks(chunks: Any, order: Sequence[int]) -> tuple[int, ...] | Literal["auto"]:
     if isinstance(chunks, str):
         if chunks != "auto":
             raise InvalidArgumentError(f"chunks={chunks!r} is neither one integer per axis nor 'auto'.")

@@ -18,7 +18,7 @@ from lamella.log import logged
 from lamella.ops.execution import Count, Workers, check_progress, reporting, run
 from lamella.ops.integrity.array_status import FileFinding
 from lamella.ops.jobs.journal import Journal, LocalFile
-from lamella.ops.known_members import listed
+from lamella.ops.known_members import listable
 from lamella.ops.raw_nodes import storage_of
 from lamella.store.files.local import LocalStorage
 from lamella.store.keys import LONGEST_PART, V2, V3, join, shortened
@@ -183,7 +183,7 @@ def checksum(
     ['0/c/0/0/0/0/0', '0/c/0/1/0/0/0', '0/zarr.json', 'zarr.json']
     """
     storage, path, name = storage_of(with_options(path_or_node, storage_options), follow_links=follow_links)
-    storage = listed(storage, path)
+    storage = listable(storage, path)
     workers = Workers(jobs, executor)
     check_progress(progress)
     workers.check_reach(storage)

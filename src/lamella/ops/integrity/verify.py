@@ -31,7 +31,7 @@ from lamella.ops.integrity.checksum import (
     open_journal,
     read_manifest,
 )
-from lamella.ops.known_members import listed
+from lamella.ops.known_members import listable
 from lamella.ops.raw_nodes import StoreReader, storage_of
 from lamella.ops.regions import piece_shape, region_shape, regions
 from lamella.ops.scratch import scratch
@@ -220,7 +220,7 @@ def verify(
     (True, 1, 2)
     """
     storage, path, name = storage_of(with_options(path_or_node, storage_options), follow_links=follow_links)
-    storage = listed(storage, path)
+    storage = listable(storage, path)
     workers = Workers(jobs, executor)
     check_progress(progress)
     workers.check_reach(storage)

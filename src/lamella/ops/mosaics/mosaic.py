@@ -83,7 +83,7 @@ class MosaicArray:
 
     def __getitem__(self, index: Any) -> Any:
         """Return pixels in memory: integers, slices and an ellipsis, as in numpy. Steps are at least 1."""
-        region, index_in_region = _basic(index, self.shape)
+        region, index_in_region = _region_of_index(index, self.shape)
         return self.read(region)[index_in_region]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
@@ -98,7 +98,7 @@ class MosaicArray:
         >>> position.mosaic().levels[0].touches((slice(0, 1),) * 5)
         True
         """
-        return next(self.layout.touched(region), None) is not None
+        return next(self.layout.fields_in(region), None) is not None
 
     def cut(self, region: Region) -> MosaicArray:
         """Return a mosaic of the fields that a region overlaps; of the first field if there are none.
@@ -106,11 +106,11 @@ class MosaicArray:
         >>> position.mosaic().levels[0].cut((slice(0, 1),) * 5).shape == position.mosaic().shape
         True
         """
-        touched = [number for number, _ in self.layout.touched(region)] or [0]
+        numbers = [number for number, _ in self.layout.fields_in(region)] or [0]
         layout = replace(
-            self.layout, starts=self.layout.starts[touched], lengths=self.layout.lengths[touched]
+            self.layout, starts=self.layout.starts[numbers], lengths=self.layout.lengths[numbers]
         )
-        return MosaicArray([self._stored[number] for number in touched], layout, self.blend, self.axes)
+        return MosaicArray([self._stored[number] for number in numbers], layout, self.blend, self.axes)
 
     def files(self, region: Region) -> Files:
         """Return the files of the fields from which a region is read.
@@ -120,7 +120,7 @@ class MosaicArray:
         """
         files = [
             files_of(self._stored[number], self.layout.in_field(number, part))
-            for number, part in self.layout.touched(region)
+            for number, part in self.layout.fields_in(region)
         ]
         return Files(self._stored[0].documents.storage, (), tuple(files))
 
@@ -134,7 +134,7 @@ class MosaicArray:
         """
         out = np.full(region_shape(region), self.fill_value, self.dtype)
         read = self._blend if self.blend == "linear" else self._select
-        for part in self.layout.even_parts(region):
+        for part in self.layout.split_at_ends(region):
             read(part, out[inside(part, region)])
         return out
 
@@ -146,22 +146,24 @@ class MosaicArray:
             np.copyto(target, pixels, where=np.broadcast_to(mask, target.shape))
 
     def _blend(self, region: Region, out: np.ndarray[Any, Any]) -> None:
-        """Write the mean of the fields, each weighted by the distance to its edges."""
-        touched = list(self.layout.touched(region))
-        if len(touched) == 1:
-            number, part = touched[0]
+        """Write the mean of the fields, each weighted by the distance of a pixel to the field's edges."""
+        parts_by_field = list(self.layout.fields_in(region))
+        if len(parts_by_field) == 1:
+            number, part = parts_by_field[0]
             out[inside(part, region)] = self._stored[number].read(self.layout.in_field(number, part))
             return
-        weights = np.zeros([n if axis in self.layout.space else 1 for axis, n in enumerate(out.shape)])
-        parts_in_space = [self.layout.in_space(part, region) for _, part in touched]
-        for (number, part), in_space in zip(touched, parts_in_space, strict=True):
+        weights = np.zeros(
+            [length if axis in self.layout.space else 1 for axis, length in enumerate(out.shape)]
+        )
+        parts_in_space = [self.layout.in_space(part, region) for _, part in parts_by_field]
+        for (number, part), in_space in zip(parts_by_field, parts_in_space, strict=True):
             weights[in_space] += self.layout.weights(number, part)
         shared = np.zeros(weights.shape, bool)
         total = np.zeros(out.shape, np.result_type(self.dtype, np.float64))
-        for (number, part), in_space in zip(touched, parts_in_space, strict=True):
+        for (number, part), in_space in zip(parts_by_field, parts_in_space, strict=True):
             weight, target = self.layout.weights(number, part), inside(part, region)
             pixels = self._stored[number].read(self.layout.in_field(number, part))
-            out[target] = pixels  # exact; stays where no other field overlaps
+            out[target] = pixels  # without rounding; replaced below where fields overlap
             total[target] += weight * pixels
             shared[in_space] |= weights[in_space] > weight
         mean = total / np.where(weights > 0, weights, 1)
@@ -187,7 +189,9 @@ class MosaicArray:
             for array in self._stored
         ]
         token = tokenize(stamps, self.layout.starts, self.blend)
-        chunks = tuple(max(1, min(c, n)) for c, n in zip(self.chunks, self.shape, strict=True))
+        chunks = tuple(
+            max(1, min(chunk, length)) for chunk, length in zip(self.chunks, self.shape, strict=True)
+        )
         return dask.array.from_array(
             self,
             chunks=chunks,
@@ -235,7 +239,9 @@ class Mosaic(MosaicArray):
         positions = list(self.fields.values())
         _check_fields(positions)
         count = min(len(position.dataset_paths) for position in positions)
-        arrays = [[position[position.dataset_paths[n]] for position in positions] for n in range(count)]
+        arrays = [
+            [position[position.dataset_paths[number]] for position in positions] for number in range(count)
+        ]
         axes = positions[0].axes
         self.channel_names = positions[0].channel_names
         self.levels: list[MosaicArray] = []
@@ -272,15 +278,15 @@ class Mosaic(MosaicArray):
 
         array = self.levels[level]
         coords: dict[str, Any] = {}
-        for name, axis, n, size, start in zip(
+        for name, axis, length, pixel_size, start in zip(
             self.axis_names, self.axes, array.shape, array.scale, array.translation, strict=True
         ):
             if axis.type == "channel":
-                if len(self.channel_names) == n:
+                if len(self.channel_names) == length:
                     coords[name] = (name, self.channel_names)
                 continue
             attrs = {} if getattr(axis, "unit", None) is None else {"units": axis.unit}
-            coords[name] = (name, start + size * np.arange(n), attrs)
+            coords[name] = (name, start + pixel_size * np.arange(length), attrs)
         return xarray.DataArray(array.dask_array(), dims=self.axis_names, coords=coords)
 
     def table(self, as_frame: bool = True) -> pandas.DataFrame | list[dict[str, Any]]:
@@ -372,40 +378,40 @@ class Mosaic(MosaicArray):
 
         count = len(self.levels) if levels is None else levels
         write = MosaicWrite(self, count, chunks, shards_ratio, Workers(jobs, executor), progress)
-        return write.to(target, overwrite, storage_options)
+        return write.write_to(target, overwrite, storage_options)
 
 
 def _check_fields(positions: Sequence[Position]) -> None:
     """Raise for fields without an image, or with different axes, channels or data types."""
     if not positions:
         raise InvalidArgumentError("A mosaic needs at least one field with an image.")
-    first = positions[0]
+    first_field = positions[0]
     for position in positions:
         if not position.dataset_paths:
             raise InvalidArgumentError(f"{position.node_path} has no image yet, so it cannot be in a mosaic.")
         if (position.axis_names, position.channel_names, position.data.dtype) != (
-            first.axis_names,
-            first.channel_names,
-            first.data.dtype,
+            first_field.axis_names,
+            first_field.channel_names,
+            first_field.data.dtype,
         ):
             raise InvalidArgumentError(
-                f"The fields of a mosaic have the same axes, channels and data type: {first.node_path} has "
-                f"{first.axis_names}, {first.channel_names}, {first.data.dtype}; {position.node_path} has "
-                f"{position.axis_names}, {position.channel_names}, {position.data.dtype}."
+                f"The fields of a mosaic have the same axes, channels and data type: {first_field.node_path} has "
+                f"{first_field.axis_names}, {first_field.channel_names}, {first_field.data.dtype}; "
+                f"{position.node_path} has {position.axis_names}, {position.channel_names}, {position.data.dtype}."
             )
-        units, first_units = ([axis.unit for axis in one.axes] for one in (position, first))
+        units, first_units = ([axis.unit for axis in field.axes] for field in (position, first_field))
         if units != first_units:
             raise InvalidArgumentError(
-                f"The fields of a mosaic have the same units: {first.node_path} has {first_units}, and "
+                f"The fields of a mosaic have the same units: {first_field.node_path} has {first_units}, and "
                 f"{position.node_path} {units}. Set them with set_unit()."
             )
 
 
 def _warn_of_hidden_fields(paths: Sequence[str], layout: Layout) -> None:
     """Warn of the first field at the same position as another one: then no stage positions were stored."""
-    first: dict[tuple[int, ...], str] = {}
+    path_by_start: dict[tuple[int, ...], str] = {}
     for path, start in zip(paths, layout.starts.tolist(), strict=True):
-        other = first.setdefault(tuple(start), path)
+        other = path_by_start.setdefault(tuple(start), path)
         if other != path:
             warnings.warn(
                 f"{path} lies at the same place as {other}, so one hides the other. Write the positions of the fields "
@@ -426,25 +432,25 @@ def _rounded(mean: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any
     return mean.astype(dtype)
 
 
-def _basic(index: Any, shape: Shape) -> tuple[Region, tuple[Any, ...]]:
+def _region_of_index(index: Any, shape: Shape) -> tuple[Region, tuple[Any, ...]]:
     """Return the region that contains an index, and the index within the region."""
     try:
-        items = expand_index(index, len(shape))
+        entries = expand_index(index, len(shape))
     except IndexError:
         raise InvalidArgumentError(f"The index {index!r} does not fit {len(shape)} axes.") from None
     region: list[slice] = []
     index_in_region: list[slice | int] = []
-    for item, n in zip(items, shape, strict=True):
-        if isinstance(item, slice):
-            start, stop, step = item.indices(n)
+    for entry, length in zip(entries, shape, strict=True):
+        if isinstance(entry, slice):
+            start, stop, step = entry.indices(length)
             if step < 1:
                 raise InvalidArgumentError(f"A mosaic is read with steps of 1 or more, not {step}.")
             region.append(slice(start, max(start, stop)))
             index_in_region.append(slice(None, None, step))
             continue
-        number = operator.index(item) if hasattr(item, "__index__") and np.ndim(item) == 0 else None
-        if number is None or not -n <= number < n:
-            raise OutOfBoundsError(f"The index {item!r} does not fit an axis of length {n}.")
-        region.append(slice(number % n, number % n + 1))
+        position = operator.index(entry) if hasattr(entry, "__index__") and np.ndim(entry) == 0 else None
+        if position is None or not -length <= position < length:
+            raise OutOfBoundsError(f"The index {entry!r} does not fit an axis of length {length}.")
+        region.append(slice(position % length, position % length + 1))
         index_in_region.append(0)
     return tuple(region), tuple(index_in_region)

@@ -79,7 +79,7 @@ def set_positions(plate: Plate, table: Any, unit: str) -> None:
             raise InvalidArgumentError(f"{record['path']!r} is not a position of {plate.node_path}.")
         changes.append((position, _shift(position, record, unit)))
     for position, shift in changes:
-        _move(position, shift)
+        _add_translation(position, shift)
 
 
 def _shift(position: Position, record: Mapping[Any, Any], unit: str) -> list[float]:
@@ -87,7 +87,7 @@ def _shift(position: Position, record: Mapping[Any, Any], unit: str) -> list[flo
     if not position.dataset_paths:
         raise InvalidArgumentError(f"{position.node_path} has no image yet, so it has no translation.")
     names, level = position.axis_names, position.dataset_paths[0]
-    scale, old = position.get_effective_scale(level), position.get_effective_translation(level)
+    scale, old_translation = position.get_effective_scale(level), position.get_effective_translation(level)
     shift = [0.0] * len(names)
     for axis in space_axes(position.axes):
         value = record.get(names[axis])
@@ -101,21 +101,24 @@ def _shift(position: Position, record: Mapping[Any, Any], unit: str) -> list[flo
             raise InvalidArgumentError(
                 f"The {names[axis]} of {record['path']} is a finite number, not {value!r}."
             )
-        shift[axis] = number - old[axis]
+        shift[axis] = number - old_translation[axis]
     return shift
 
 
-def _move(position: Position, shift: list[float]) -> None:
+def _add_translation(position: Position, shift: list[float]) -> None:
     """Add a shift to the translation of all levels of an image and of its label images."""
     labels = position.labels
     images: Iterable[Position] = [position, *(labels[name] for name in labels)]
-    moved = dict(zip(position.axis_names, shift, strict=True))
+    shift_of_axis = dict(zip(position.axis_names, shift, strict=True))
     for image in images:
         level = image.dataset_paths[0]
-        outer = image.get_effective_scale("*")
-        inner = image.document.shared_model.multiscales[0].datasets[0].coordinate_transformations
-        step = [
-            moved.get(name, 0.0) / (size or 1.0) for name, size in zip(image.axis_names, outer, strict=True)
+        image_scale = image.get_effective_scale("*")
+        level_transforms = image.document.shared_model.multiscales[0].datasets[0].coordinate_transformations
+        translation = [
+            shift_of_axis.get(name, 0.0) / (size or 1.0)
+            for name, size in zip(image.axis_names, image_scale, strict=True)
         ]
-        if any(step):
-            image.set_transform(level, [*inner, TransformationMeta(type="translation", translation=step)])
+        if any(translation):
+            image.set_transform(
+                level, [*level_transforms, TransformationMeta(type="translation", translation=translation)]
+            )

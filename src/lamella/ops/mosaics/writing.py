@@ -82,7 +82,7 @@ class MosaicWrite:
     progress: Progress | bool | None
 
     @property
-    def job(self) -> str:
+    def job_digest(self) -> str:
         """Digest of the settings and the layout."""
         layout = self.mosaic.layout
         return digest(
@@ -95,7 +95,7 @@ class MosaicWrite:
             ]
         )
 
-    def to(
+    def write_to(
         self, target: StrPath | Store | Position, overwrite: bool, storage_options: Mapping[str, Any] | None
     ) -> Position:
         """Write to a path, a URL, a zarr store or a position."""
@@ -109,7 +109,7 @@ class MosaicWrite:
                     "Leave out overwrite and storage_options: they are for paths, not for a position."
                 )
             self.workers.check_reach(target.documents.storage, *fields)
-            self._into(target)
+            self._write_into_position(target)
             return target
         target = with_options(target, storage_options)
         storage = open_storage(target)
@@ -122,32 +122,32 @@ class MosaicWrite:
                 new_store(
                     target_path, overwrite, "mosaic", version, self.progress, sources=sources
                 ) as workspace,
-                workspace.temporary(self.job) as folder,
+                workspace.temporary(self.job_digest) as folder,
             ):
-                self._to_folder(folder, workspace.journal, storage.title or "image")
+                self._write_into_folder(folder, workspace.journal, storage.title or "image")
         mode: Literal["r", "r+"] = "r" if is_archive_name(storage.name) else "r+"
         return open_ome_zarr(target_path, layout="fov", mode=mode)
 
-    def _to_folder(self, folder: str, file: LocalFile, name: str) -> None:
+    def _write_into_folder(self, folder: str, journal_file: LocalFile, name: str) -> None:
         """Write the image into a folder, which may have files of a killed call."""
         from lamella.nodes.open import open_ome_zarr
 
-        if os.path.lexists(file.where):  # written after the image was created
+        if os.path.lexists(journal_file.where):  # written after the image was created
             position = open_ome_zarr(folder, layout="fov", mode="r+")
         else:
             if os.path.lexists(folder):
                 delete_unfinished(folder)
             position = self._create(folder)
             self._create_image(position)
-            position.document.edit(lambda meta: self._described(meta, name))
-        with Journal(file, {"job": self.job}) as journal:
-            self._fill(position, journal)
+            position.document.edit(lambda meta: self._with_channels(meta, name))
+        with Journal(journal_file, {"job": self.job_digest}) as journal:
+            self._write_pixels(position, journal)
 
-    def _into(self, position: Position) -> None:
+    def _write_into_position(self, position: Position) -> None:
         """Write into a position; the journal is created before the image, so that a killed call is recognised."""
         position.require_writable("write a mosaic")
         storage = position.documents.storage
-        key = join(position.path, f"{PRIVATE_PREFIX}mosaic-{self.job}")
+        key = join(position.path, f"{PRIVATE_PREFIX}mosaic-{self.job_digest}")
         if storage.size(key) is None and position.dataset_paths:
             raise NodeExistsError(
                 f"{position.node_path} has an image already. Write the mosaic to another position, or delete the image."
@@ -157,10 +157,10 @@ class MosaicWrite:
             if position.dataset_paths:
                 del position[_IMAGE]
 
-        with journal_in_place(storage, key, self.job, discard) as journal:
+        with journal_in_place(storage, key, self.job_digest, discard) as journal:
             if not position.dataset_paths:
                 self._create_image(position)
-            self._fill(position, journal)
+            self._write_pixels(position, journal)
 
     def _create(self, target_path: str) -> Position:
         from lamella.nodes.open import open_ome_zarr
@@ -189,7 +189,7 @@ class MosaicWrite:
             transform=transform,
         )
 
-    def _described(self, meta: ImagesMeta, name: str) -> ImagesMeta:
+    def _with_channels(self, meta: ImagesMeta, name: str) -> ImagesMeta:
         """Return the metadata with a name, and with the channels of the fields, each with one window for all fields."""
         edited = edits.set_name(meta, name)
         stored = [meta_with_facts(field).omero for field in self.mosaic.fields.values()]
@@ -203,11 +203,11 @@ class MosaicWrite:
         ]
         return edited.model_copy(update={"omero": omero.model_copy(update={"channels": joint})})
 
-    def _fill(self, position: Position, journal: Journal[LocalFile] | None) -> None:
+    def _write_pixels(self, position: Position, journal: Journal[LocalFile] | None) -> None:
         target = position[_IMAGE].stored
         with reporting(self.progress, "pixels") as report:
             count = Count(report, "pixels", target.meta.nbytes)
-            run(do_task, tasks(self._units(target), self.job, journal), self.workers, done=count.add)
+            run(do_task, tasks(self._units(target), self.job_digest, journal), self.workers, done=count.add)
             count.finish()
         if self.levels != 1:
             position.compute_pyramid(
@@ -230,15 +230,15 @@ def _joint_channel(new: ChannelMeta, stored_channels: Sequence[ChannelMeta]) -> 
         joint.color = new.color if joint.color is None else parse_color(joint.color)
     except InvalidArgumentError:
         joint.color = new.color
-    stated = [
-        (shown, channel.window)
+    windows = [
+        (displayed, channel.window)
         for channel in stored_channels
-        if (shown := displayed_range(channel)) and channel.window
+        if (displayed := displayed_range(channel)) and channel.window
     ]
-    if stated:
-        start, end = joint_window([shown for shown, _ in stated])
-        window: WindowDict = stated[0][1]
-        low = min([start, *(other["min"] for _, other in stated if "min" in other)])
-        high = max([end, *(other["max"] for _, other in stated if "max" in other)])
+    if windows:
+        start, end = joint_window([displayed for displayed, _ in windows])
+        window: WindowDict = windows[0][1]
+        low = min([start, *(stored_window["min"] for _, stored_window in windows if "min" in stored_window)])
+        high = max([end, *(stored_window["max"] for _, stored_window in windows if "max" in stored_window)])
         joint.window = {**window, "start": start, "end": end, "min": low, "max": high}
     return joint

@@ -20,7 +20,7 @@ from lamella.ops.jobs.units import Files, TargetUnit, files_of_region
 from lamella.ops.plates.map_records import without_records
 from lamella.ops.pyramids.level_assembler import write_by_chunks
 from lamella.ops.regions import grid_index, inside, overlap, region_shape, regions
-from lamella.ops.rewriting.arrays import UNIT_BYTES, has_same_encoding, unit_shape
+from lamella.ops.rewriting.arrays import UNIT_BYTES, has_same_encoding, rewritten_shape
 from lamella.ops.scratch import scratch
 from lamella.spec.channels import CHANNEL_FACTS, SAMPLES
 from lamella.spec.frame_times import WRITTEN_TIMES, with_cut_times
@@ -169,7 +169,7 @@ def composed_units(
     """Divide the writing of an array into units; ``meta`` describes the array."""
     if 0 in meta.shape:
         return
-    for region in regions(meta.shape, unit_shape(pieces[0].source.meta, meta)):
+    for region in regions(meta.shape, rewritten_shape(pieces[0].source.meta, meta)):
         overlapping = tuple(piece for piece in pieces if piece.overlap(region) is not None)
         yield ComposedUnit(overlapping, target, region, resumed)
 

@@ -16,11 +16,11 @@ from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.nodes.tables import is_in_tables, stored_table_names
 from lamella.ops.execution import Count, Workers, reporting, run
 from lamella.ops.jobs.units import do_task, tasks
-from lamella.ops.known_members import listed, unseen
+from lamella.ops.known_members import listable, unseen
 from lamella.ops.plates.ome_facts import warn_of_files, write_facts
 from lamella.ops.plates.origins import Origins, copy_attributes, custom_attributes, merged_acquisitions
 from lamella.ops.rewriting.arrays import FileUnit, array_units, copied_units
-from lamella.ops.rewriting.inventory import part_of_others
+from lamella.ops.rewriting.inventory import group_of_other_program
 from lamella.ops.rewriting.upgrade import has_ome
 from lamella.spec import plate_edits, versions
 from lamella.spec.own_key import read_creating, with_creating
@@ -263,7 +263,7 @@ def _files(
 def _listable(node_path: NodePath) -> NodePath:
     """Return a node path whose children can be listed: by metadata, with a warning, if the store cannot list."""
     documents = node_path.store_handle.documents
-    storage = listed(documents.storage, node_path.path)
+    storage = listable(documents.storage, node_path.path)
     if storage is documents.storage:
         return node_path
     warnings.warn(f"{node_path}: {unseen(storage)}.", UserWarning, stacklevel=2)
@@ -348,7 +348,7 @@ def _find_unsupported(source: NodePath, nodes: list[tuple[str, str]]) -> set[str
             documents.array(node_path.path)
         except NotDecodedError as error:
             if _text_array_metas(node_path) is None:
-                part = part_of_others(path, groups, is_ome)
+                part = group_of_other_program(path, groups, is_ome)
                 if part == path:  # it belongs to the image itself, and may contain its pixels
                     raise
                 place = f"{source.child(part)} was left out of the new plate with all that is in it"
@@ -372,7 +372,9 @@ def _encode_array_again(source: NodePath, target: NodePath, resumed: bool) -> It
         if formats is None:
             raise
         documents.put_array(target.path, formats[1], is_new=True)
-        yield from copied_units(*_stored_arrays(source, target), *formats, decodable=False, resumed=resumed)
+        yield from copied_units(
+            *_stored_arrays(source, target), *formats, is_decodable=False, resumed=resumed
+        )
         return
     new = array_like(
         meta,

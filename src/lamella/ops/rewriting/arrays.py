@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from lamella.ops.jobs.units import Files, TargetUnit, files_of
 from lamella.ops.pyramids.level_assembler import LevelAssembler
 from lamella.ops.regions import PIECE_BYTES, inside, piece_shape, region_shape, regions
-from lamella.ops.rewriting.inventory import below, files_of_array
+from lamella.ops.rewriting.inventory import files_of_array, relative_key
 from lamella.ops.scratch import scratch
 from lamella.store.keys import METADATA_FILES, join
 from lamella.store.pixels import chunk_grid
@@ -43,7 +43,10 @@ _AT_ONCE = 64
 
 _CODING_V2 = ("dtype", "compressor", "filters", "order", "chunks")
 _CODING_V3 = ("data_type", "codecs", "chunk_grid")
+"""Keys of an array's document that describe how its chunks are encoded."""
+
 _COMMON_CODECS = ("blosc", "zstd", "gzip")
+"""Compressors of both Zarr formats."""
 
 
 # -- copied files -------------------------------------------------------------------------------------------------
@@ -51,31 +54,31 @@ _COMMON_CODECS = ("blosc", "zstd", "gzip")
 
 @dataclass(frozen=True)
 class FileUnit:
-    """A file to copy unchanged, from the key ``old`` of a store to another key.
+    """A file to copy unchanged, from a key of one store to the key ``key`` of another.
 
-    ``size`` counts the decoded pixels of a chunk or shard of an array, which ``meta`` describes; of other files it is
-    their size, or 0 if unknown.
+    For a chunk or shard of an array, ``meta`` describes the array, and ``size`` is the number of bytes of its decoded
+    pixels. For other files ``size`` is their size, or 0 if unknown.
     """
 
     source: Storage
     target: Storage
-    old: str
+    source_key: str
     key: str
     size: int
     meta: ArrayMeta | None = None
 
     def is_whole(self, data: bytes) -> bool:
-        """Return whether bytes are the whole file, as far as they show it; a service may send less."""
+        """Return whether bytes can be the complete file: a service may send fewer."""
         return not self.size or len(data) == self.size if self.meta is None else shows_whole(self.meta, data)
 
     @property
     def units_per_task(self) -> int:
-        """Several, if the files are small."""
+        """How many files one task of an executor copies: several small ones, or one large."""
         return 1 if self.size > _SMALL_BYTES else 8
 
     def reads(self) -> Files:
         """Return the file."""
-        return Files(self.source, (self.old,))
+        return Files(self.source, (self.source_key,))
 
     def writes(self) -> Files:
         """Return the copy."""
@@ -83,8 +86,8 @@ class FileUnit:
 
     def do(self) -> None:
         """Copy the file."""
-        if copy_file(self.source, self.old, self.target, self.key, self.is_whole) is None:
-            _check_documents(self.source, [self.old])
+        if copy_file(self.source, self.source_key, self.target, self.key, self.is_whole) is None:
+            _check_documents(self.source, [self.source_key])
 
 
 def _check_documents(source: Storage, missing: Iterable[str]) -> None:
@@ -95,7 +98,7 @@ def _check_documents(source: Storage, missing: Iterable[str]) -> None:
 
 
 @dataclass(frozen=True)
-class FilesUnit:
+class RemoteFilesUnit:
     """Files to copy unchanged from a remote store, all at once."""
 
     files: tuple[FileUnit, ...]
@@ -108,12 +111,12 @@ class FilesUnit:
 
     @property
     def key(self) -> str:
-        """The first copy, and how many there are."""
+        """A key for the journal: that of the first copy, and the number of files."""
         return f"{self.files[0].key} +{len(self.files)}"
 
     def reads(self) -> Files:
         """Return the files."""
-        return Files(self.files[0].source, [file.old for file in self.files])
+        return Files(self.files[0].source, [file.source_key for file in self.files])
 
     def writes(self) -> Files:
         """Return the copies."""
@@ -122,23 +125,26 @@ class FilesUnit:
     def do(self) -> None:
         """Copy the files."""
         source, target = self.files[0].source, self.files[0].target
-        contents = source.read_many([file.old for file in self.files])
-        _check_documents(source, [old for old, content in contents.items() if content is None])
-        whole = (
-            (file.key, content[0] if file.is_whole(content[0]) else read_whole(source, file.old, content[0]))
+        contents = source.read_many([file.source_key for file in self.files])
+        _check_documents(source, [source_key for source_key, content in contents.items() if content is None])
+        complete_files = (
+            (
+                file.key,
+                content[0] if file.is_whole(content[0]) else read_whole(source, file.source_key, content[0]),
+            )
             for file in self.files
-            if (content := contents[file.old]) is not None
+            if (content := contents[file.source_key]) is not None
         )
-        target.write_many((key, data) for key, data in whole if data is not None)
+        target.write_many((key, data) for key, data in complete_files if data is not None)
 
 
 def join_remote_copies(units: Iterable[Unit]) -> Iterator[Unit]:
     """Join units that copy a file from a remote store, up to `_AT_ONCE` and `UNIT_BYTES`."""
     batch: list[FileUnit] = []
 
-    def joined() -> Iterator[FilesUnit]:
+    def joined() -> Iterator[RemoteFilesUnit]:
         if batch:
-            yield FilesUnit(tuple(batch))
+            yield RemoteFilesUnit(tuple(batch))
             batch.clear()
 
     for unit in units:
@@ -157,7 +163,7 @@ def join_remote_copies(units: Iterable[Unit]) -> Iterator[Unit]:
 
 
 @dataclass(frozen=True)
-class RegionUnit(TargetUnit):
+class RewriteUnit(TargetUnit):
     """A region of an array to read and write, aligned to files of the new one; both arrays have one shape."""
 
     source: StoredArray
@@ -171,32 +177,34 @@ class RegionUnit(TargetUnit):
 
     def do(self) -> None:
         """Read and write the files of the region that have pixels; others stay unwritten."""
-        meta, new_meta = self.source.meta, self.target.meta
+        old_meta, new_meta = self.source.meta, self.target.meta
         is_complete = all(self._source_storage.size(key) is not None for key in self.reads().keys)
         written_regions = [self.region] if is_complete else list(self._regions_with_pixels(new_meta))
         if not written_regions:
             return
-        if prod(region_shape(self.region)) * meta.dtype.itemsize > UNIT_BYTES:
+        if prod(region_shape(self.region)) * old_meta.dtype.itemsize > UNIT_BYTES:
             for written_region in written_regions:
-                self._stream(meta, new_meta, written_region)
+                self._stream(old_meta, new_meta, written_region)
             return
-        block = scratch(region_shape(self.region), meta.dtype)
-        for part in _parts(self.region, meta.chunks, meta):
+        block = scratch(region_shape(self.region), old_meta.dtype)
+        for part in _split_at_grid(self.region, old_meta.chunks, old_meta):
             self.source.read(part, out=block[inside(part, self.region)])
         for written_region in written_regions:
             self.target.write(written_region, block[inside(written_region, self.region)])
 
-    def _stream(self, meta: ArrayMeta, new_meta: ArrayMeta, region: Region) -> None:
+    def _stream(self, old_meta: ArrayMeta, new_meta: ArrayMeta, region: Region) -> None:
         """Write a large file chunk by chunk, if its format allows it, so that memory is bounded by a few chunks."""
         shared_chunks = tuple(
-            min(lcm(old, new), n)
-            for old, new, n in zip(meta.chunks, new_meta.chunks, meta.shape, strict=True)
+            min(lcm(old_length, new_length), length)
+            for old_length, new_length, length in zip(
+                old_meta.chunks, new_meta.chunks, old_meta.shape, strict=True
+            )
         )
-        is_small = prod(shared_chunks) * meta.dtype.itemsize <= _DECODED_BYTES
+        is_small = prod(shared_chunks) * old_meta.dtype.itemsize <= _DECODED_BYTES
         assembler = LevelAssembler(self.target, region)
         try:
-            for part in _parts(region, shared_chunks if is_small else meta.chunks, meta):
-                assembler.add(part, self.source.read(part, out=scratch(region_shape(part), meta.dtype)))
+            for part in _split_at_grid(region, shared_chunks if is_small else old_meta.chunks, old_meta):
+                assembler.add(part, self.source.read(part, out=scratch(region_shape(part), old_meta.dtype)))
         except BaseException:
             assembler.abort()
             raise
@@ -217,34 +225,46 @@ class RegionUnit(TargetUnit):
         return self.source.documents.storage
 
 
-def _parts(region: Region, grain: Shape, meta: ArrayMeta) -> Iterator[Region]:
-    """Split a region at multiples of ``grain`` into parts; a chunk within the grain is decoded once."""
+def _split_at_grid(region: Region, grain: Shape, meta: ArrayMeta) -> Iterator[Region]:
+    """Split a region at multiples of ``grain`` into parts of at most `_DECODED_BYTES`, if the grain allows it.
+
+    No chunk that fits into the grain is in two parts, so that each is decoded once.
+    """
     starts = [span.start // length * length for span, length in zip(region, grain, strict=True)]
     lengths = [span.stop - start for span, start in zip(region, starts, strict=True)]
     for part in regions(lengths, piece_shape(lengths, grain, meta.dtype.itemsize, _DECODED_BYTES)):
         yield tuple(
-            slice(max(start + within.start, span.start), start + within.stop)
-            for start, within, span in zip(starts, part, region, strict=True)
+            slice(max(start + part_of_lengths.start, span.start), start + part_of_lengths.stop)
+            for start, part_of_lengths, span in zip(starts, part, region, strict=True)
         )
 
 
-def unit_shape(source: ArrayMeta, target: ArrayMeta, max_bytes: int = UNIT_BYTES) -> Shape:
-    """Return the shape of the regions in which an array is rewritten: whole files of the new one.
+def rewritten_shape(source: ArrayMeta, target: ArrayMeta, max_bytes: int = UNIT_BYTES) -> Shape:
+    """Return the shape of the regions in which an array is rewritten.
 
-    They grow to whole chunks of the old array, so that no chunk is decoded twice, up to ``max_bytes``, and then up to
-    `PIECE_BYTES`.
+    It starts with a file of the new array. Up to ``max_bytes`` it grows to whole chunks of the old array, so that no
+    chunk is decoded twice; then, up to `PIECE_BYTES`, to as many files as fit.
     """
-    files, itemsize = target.files, target.dtype.itemsize
-    whole = [max(1, n) for n in target.shape]
-    whole_chunks = [min(n, lcm(f, c)) for n, f, c in zip(whole, files, source.chunks, strict=True)]
-    shape = [min(n, f) for n, f in zip(whole, files, strict=True)]
-    for lengths, limit in ((whole_chunks, max_bytes), (whole, min(max_bytes, PIECE_BYTES))):
+    file_shape, itemsize = target.files, target.dtype.itemsize
+    whole_shape = [max(1, length) for length in target.shape]
+    chunk_aligned_shape = [
+        min(length, lcm(file_length, chunk_length))
+        for length, file_length, chunk_length in zip(whole_shape, file_shape, source.chunks, strict=True)
+    ]
+    shape = [min(length, file_length) for length, file_length in zip(whole_shape, file_shape, strict=True)]
+    for max_shape, size_limit in (
+        (chunk_aligned_shape, max_bytes),
+        (whole_shape, min(max_bytes, PIECE_BYTES)),
+    ):
         for axis in reversed(range(target.ndim)):
-            room = limit // max(1, prod(shape) // shape[axis] * itemsize) // files[axis] * files[axis]
-            if room and shape[axis] < lengths[axis]:
-                shape[axis] = max(shape[axis], min(lengths[axis], room))
-    # On the grid of the files, even if one reaches beyond the array.
-    return tuple(-(-n // f) * f for n, f in zip(shape, files, strict=True))
+            bytes_per_index = max(1, prod(shape) // shape[axis] * itemsize)
+            max_length = size_limit // bytes_per_index // file_shape[axis] * file_shape[axis]
+            if max_length and shape[axis] < max_shape[axis]:
+                shape[axis] = max(shape[axis], min(max_shape[axis], max_length))
+    # Whole files, even if the last one reaches beyond the end of the array.
+    return tuple(
+        -(-length // file_length) * file_length for length, file_length in zip(shape, file_shape, strict=True)
+    )
 
 
 # -- one array ----------------------------------------------------------------------------------------------------
@@ -261,42 +281,45 @@ def array_units(
     """Yield the units that rewrite an array; `meta` describes the new one, `keys` are its files if known."""
     old = source.meta
     is_same = has_same_encoding(old, meta)
-    yield from copied_units(source, target, old, meta, chunks=is_same, resumed=resumed, keys=keys)
-    for region in () if is_same else regions(meta.shape, unit_shape(old, meta)):
-        yield RegionUnit(source, target, region, resumed)
+    yield from copied_units(source, target, old, meta, with_chunks=is_same, resumed=resumed, keys=keys)
+    for region in () if is_same else regions(meta.shape, rewritten_shape(old, meta)):
+        yield RewriteUnit(source, target, region, resumed)
 
 
 def copied_units(
     source: StoredArray,
     target: StoredArray,
-    old: ArrayMeta,
-    new: ArrayMeta,
+    old_meta: ArrayMeta,
+    new_meta: ArrayMeta,
     *,
-    chunks: bool = True,
-    decodable: bool = True,
+    with_chunks: bool = True,
+    is_decodable: bool = True,
     resumed: bool = False,
     keys: Iterable[str] | None = None,
 ) -> Iterator[FileUnit]:
-    """Yield the units that copy files of an array unchanged: its `chunks`, and in any case files of other programs.
+    """Yield the units that copy files of an array unchanged: files of other programs, and chunks if ``with_chunks``.
 
-    If `resumed`, delete copies of files that the source no longer has. Chunks that are not `decodable` have no size.
+    If ``resumed``, delete copies of files that the source no longer has. Units of chunks have no size unless
+    ``is_decodable``.
     """
     stores = source.documents.storage, target.documents.storage
-    for key, chunk_index in list(files_of_array(target.documents, target.path, new)) if resumed else ():
-        if chunk_index is None or chunks:
-            original = below(key, target.path) if chunk_index is None else old.chunk_key(chunk_index)
-            if stores[0].size(join(source.path, original)) is None:
+    for key, chunk_index in list(files_of_array(target.documents, target.path, new_meta)) if resumed else ():
+        if chunk_index is None or with_chunks:
+            source_key = (
+                relative_key(key, target.path) if chunk_index is None else old_meta.chunk_key(chunk_index)
+            )
+            if stores[0].size(join(source.path, source_key)) is None:
                 stores[1].delete(key)
-    for key, chunk_index in files_of_array(source.documents, source.path, old, keys):
+    for key, chunk_index in files_of_array(source.documents, source.path, old_meta, keys):
         if chunk_index is None:
-            yield FileUnit(*stores, key, join(target.path, below(key, source.path)), 0)
-        elif chunks:
-            copy = join(target.path, new.chunk_key(chunk_index))
-            nbytes = prod(region_shape(old.file_region(chunk_index))) * old.dtype.itemsize
+            yield FileUnit(*stores, key, join(target.path, relative_key(key, source.path)), 0)
+        elif with_chunks:
+            target_key = join(target.path, new_meta.chunk_key(chunk_index))
+            nbytes = prod(region_shape(old_meta.file_region(chunk_index))) * old_meta.dtype.itemsize
             yield (
-                FileUnit(*stores, key, copy, nbytes, old)
-                if decodable and nbytes
-                else FileUnit(*stores, key, copy, 0)
+                FileUnit(*stores, key, target_key, nbytes, old_meta)
+                if is_decodable and nbytes
+                else FileUnit(*stores, key, target_key, 0)
             )
 
 
@@ -321,7 +344,7 @@ def has_same_encoding(source: ArrayMeta, target: ArrayMeta) -> bool:
 
 
 def _codec(compressor: Compressor | None) -> str | None:
-    """Return the name of a chunk's decoder: its settings are in the chunk itself."""
+    """Return the name of a codec, all that decoding needs: the level and other settings are in the chunk itself."""
     return None if compressor is None else compressor.name
 
 

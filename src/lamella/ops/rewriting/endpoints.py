@@ -13,7 +13,7 @@ from lamella.errors import (
     StoreExistsError,
     StoreNotFoundError,
 )
-from lamella.ops.known_members import listed
+from lamella.ops.known_members import listable
 from lamella.store.files.archives import is_archive_name
 from lamella.store.files.local import LocalStorage
 from lamella.store.keys import DOCUMENTS, join
@@ -37,14 +37,14 @@ def open_source(source: StrPath | Store, *, follow_links: bool = False) -> Docum
     if documents is None:
         check_unfinished_copy(storage)
         if storage.exists(""):
-            if lost := without_metadata(storage):
-                raise MetadataError(f"Cannot open {storage.name}: {lost}")
+            if reason := without_metadata(storage):
+                raise MetadataError(f"Cannot open {storage.name}: {reason}")
             raise MetadataError(
                 f"{storage.name} has no Zarr metadata (zarr.json, .zgroup or .zarray), so it is not a store. "
                 "Use the path of the folder with these files."
             )
         raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
-    documents = Documents(listed(storage), documents.format)
+    documents = Documents(listable(storage), documents.format)
     documents.always_read_twice()
     return documents
 
@@ -54,25 +54,25 @@ def rewritten_path(source: Storage, destination: StrPath | Store | None) -> str:
 
     Raise for a path inside the source, and for a source that cannot be replaced.
     """
-    root = os.path.realpath(source.root) if isinstance(source, LocalStorage) else None
+    source_root = os.path.realpath(source.root) if isinstance(source, LocalStorage) else None
     if destination is None:
-        if root is None:
+        if source_root is None:
             raise InvalidArgumentError(
                 f"{source.name} is not a local folder, so it cannot be replaced by a new store: use a destination."
             )
-        _check_replaceable(source, root)
-        return root
+        _check_replaceable(source, source_root)
+        return source_root
     parent, name = os.path.split(local_path(destination, "the destination"))
     if not name:
         raise InvalidArgumentError(f"{parent} cannot be the name of a store.")
     path = os.path.join(os.path.realpath(parent), name)
-    real = os.path.realpath(path)
-    if root == real:
+    resolved = os.path.realpath(path)
+    if source_root == resolved:
         raise InvalidArgumentError(
-            f"The destination is the source, {real}: leave it out to replace the store, or choose another name."
+            f"The destination is the source, {resolved}: leave it out to replace the store, or choose another name."
         )
-    if root is not None:
-        check_apart(root, real)
+    if source_root is not None:
+        check_apart(source_root, resolved)
     return path
 
 
@@ -157,9 +157,9 @@ def check_apart(source: str, target: str, names: tuple[str, str] | None = None) 
     """
     source_name, target_name = names or (source, target)
     if source == target:
-        named = "" if source_name == target_name else f", {target_name},"
+        target_text = "" if source_name == target_name else f", {target_name},"
         raise InvalidArgumentError(
-            f"The destination{named} is the source, {source_name}: choose another one."
+            f"The destination{target_text} is the source, {source_name}: choose another one."
         )
     if target.startswith((f"{source}/", f"{source}{os.sep}")):
         raise InvalidArgumentError(
@@ -173,7 +173,7 @@ def check_apart(source: str, target: str, names: tuple[str, str] | None = None) 
 
 def remove_consolidated_above(path: str) -> None:
     """Remove the consolidated metadata of groups above a path: they describe the old arrays."""
-    for above in groups_above(path):
-        documents = Documents.open(LocalStorage(above))
+    for group_path in groups_above(path):
+        documents = Documents.open(LocalStorage(group_path))
         if documents is not None:
             documents.edit_group("", lambda attributes: attributes)  # every edit removes them

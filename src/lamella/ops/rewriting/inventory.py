@@ -32,19 +32,19 @@ _AT_ONCE = 256
 class Inventory:
     """The members of a store, parents before children.
 
-    ``bare`` are folders without a document that contain nodes; ``files`` are keys of files that Zarr does not define,
-    such as OME-XML and notes. ``digest`` is that of all documents.
+    ``implicit_groups`` are folders without a document that contain nodes; ``files`` are keys of files that Zarr does
+    not define, such as OME-XML and notes. ``digest`` is that of all documents.
     """
 
     groups: list[str] = field(default_factory=list)
     arrays: list[str] = field(default_factory=list)
-    bare: list[str] = field(default_factory=list)
+    implicit_groups: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     digest: str = ""
 
     def remove(self, node: str) -> None:
         """Remove a node and everything below it."""
-        for paths in (self.groups, self.arrays, self.bare, self.files):
+        for paths in (self.groups, self.arrays, self.implicit_groups, self.files):
             paths[:] = [path for path in paths if path != node and not path.startswith(f"{node}/")]
 
 
@@ -53,7 +53,7 @@ def inventory_of(documents: Documents) -> Inventory:
     walk = _Walk(documents)
     folders = [""]
     while folders:
-        folders = [below for batch in batched(folders, _AT_ONCE) for below in walk.visit(batch)]
+        folders = [folder for batch in batched(folders, _AT_ONCE) for folder in walk.visit(batch)]
     return walk.inventory()
 
 
@@ -76,8 +76,8 @@ class _Walk:
             if kind is not None:
                 self.nodes[path] = kind
                 self.digests[path] = self._digest(path, kind)
-        inner = [path for path in paths if self.nodes.get(path) != "array"]
-        for path, names in zip(inner, storage.members_of_each(inner), strict=True):
+        groups_and_folders = [path for path in paths if self.nodes.get(path) != "array"]
+        for path, names in zip(groups_and_folders, storage.members_of_each(groups_and_folders), strict=True):
             if path not in self.nodes:
                 self.folders.append(path)
             for name, is_file in names.items():
@@ -90,12 +90,16 @@ class _Walk:
 
     def _digest(self, path: str, kind: NodeKind) -> bytes:
         documents, digest = self.documents, hashlib.sha256()
-        cached = (
+        cached_files = (
             documents.files.array if kind == "array" else documents.files.group,
             documents.files.attributes,
         )
         for file in documents.files.all:
-            data = documents.data(path, file) if file in cached else documents.storage.read(join(path, file))
+            data = (
+                documents.data(path, file)
+                if file in cached_files
+                else documents.storage.read(join(path, file))
+            )
             if data is not None:
                 check_replaced_document(self.documents, join(path, file), data)
                 digest.update(f"{path}/{file} {len(data)}\n".encode() + data)
@@ -103,15 +107,15 @@ class _Walk:
 
     def inventory(self) -> Inventory:
         """Return the members of the visited folders, each folder followed by all below it."""
-        above = {folder for path in self.nodes for folder in ancestors(path)}
+        ancestors_of_nodes = {folder for path in self.nodes for folder in ancestors(path)}
         inventory = Inventory(
             [path for path, kind in self.nodes.items() if kind == "group"],
             [path for path, kind in self.nodes.items() if kind == "array"],
-            [path for path in self.folders if path in above],
+            [path for path in self.folders if path in ancestors_of_nodes],
             self.files,
             hashlib.sha256(b"".join(self.digests[path] for path in sorted(self.digests))).hexdigest(),
         )
-        for paths in (inventory.groups, inventory.arrays, inventory.bare, inventory.files):
+        for paths in (inventory.groups, inventory.arrays, inventory.implicit_groups, inventory.files):
             paths.sort(key=lambda path: [natural_order(name) for name in path.split("/")])
         return inventory
 
@@ -122,19 +126,19 @@ def batched(items: Sequence[T], count: int) -> Iterator[Sequence[T]]:
         yield items[start : start + count]
 
 
-def part_of_others(path: str, groups: Iterable[str], is_ome: Callable[[str], bool]) -> str:
+def group_of_other_program(path: str, groups: Iterable[str], is_ome: Callable[[str], bool]) -> str:
     """Return the largest group that contains an array of another program, and no group with OME-Zarr metadata.
 
-    Such a group, a table for example, is copied or left out as a whole. Return the array if an image contains it.
+    Such a group, a table for example, is copied or left out as a whole. Return the array itself if it is in an image.
 
     >>> groups = ["", "A", "A/1", "A/1/0", "A/1/0/tables", "A/1/0/tables/obs"]
-    >>> part_of_others("A/1/0/tables/obs/_index", groups, {"", "A/1", "A/1/0"}.__contains__)
+    >>> group_of_other_program("A/1/0/tables/obs/_index", groups, {"", "A/1", "A/1/0"}.__contains__)
     'A/1/0/tables'
     """
-    ome = [group for group in groups if is_ome(group)]
-    for above in ancestors(path)[1:]:
-        if not any(group == above or group.startswith(f"{above}/") for group in ome):
-            return above
+    ome_groups = [ome_group for ome_group in groups if is_ome(ome_group)]
+    for group in ancestors(path)[1:]:
+        if not any(ome_group == group or ome_group.startswith(f"{group}/") for ome_group in ome_groups):
+            return group
     return path
 
 
@@ -150,7 +154,7 @@ def files_of_array(
         keys = storage.keys_below(path)
     if keys is not None:
         for key in keys:
-            chunk_index = _index_in_grid(below(key, path), meta)
+            chunk_index = _index_in_grid(relative_key(key, path), meta)
             if chunk_index is not None or key.rpartition("/")[2] not in METADATA_FILES:
                 yield key, chunk_index
         return
@@ -168,7 +172,7 @@ def files_of_array(
                 yield join(path, key), None
 
 
-def below(key: str, path: str) -> str:
+def relative_key(key: str, path: str) -> str:
     """Return a key relative to the folder that it is in."""
     return key[len(path) :].strip("/")
 

@@ -104,8 +104,8 @@ def rechunk(
     choice = None if compressor is None else Compressor.of(compressor)
     settings = {
         "command": "rechunk",
-        "chunks": _plain(chunks),
-        "shards": _plain(shards),
+        "chunks": _setting(chunks),
+        "shards": _setting(shards),
         "compressor": None if compressor is None else "none" if choice is None else repr(choice),
     }
     call = RewriteCall(
@@ -118,8 +118,8 @@ def rechunk(
     return rewrite(source, destination, call, overwrite=overwrite, storage_options=storage_options)
 
 
-def _plain(cut: GridChoice) -> str | list[int] | None:
-    return cut if cut is None or isinstance(cut, str) else [int(n) for n in cut]
+def _setting(choice: GridChoice) -> str | list[int] | None:
+    return choice if choice is None or isinstance(choice, str) else [int(length) for length in choice]
 
 
 class RechunkPlan(Plan):
@@ -136,9 +136,9 @@ class RechunkPlan(Plan):
 
     def array(self, path: str, meta: ArrayMeta) -> ArrayMeta:
         """Describe an array of an image in its new layout; return arrays of other programs unchanged."""
-        if path and path not in self.axes:
+        if path and path not in self.axes_of_array:
             return meta
-        names, lead = self.axes.get(path, ((), 0))
+        names, lead = self.axes_of_array.get(path, ((), 0))
         return self._layout.array(meta, lead if len(names) == meta.ndim else max(0, meta.ndim - 3))
 
 
@@ -174,7 +174,7 @@ class RequestedLayout:
 
     def array(self, meta: ArrayMeta, lead: int) -> ArrayMeta:
         """Return metadata in the new layout; automatic chunks have length 1 along the first ``lead`` axes."""
-        chunks, shards = self._cut(meta, lead)
+        chunks, shards = self._chunks_and_shards(meta, lead)
         compressor = self._compressor(meta)
         if (chunks, shards) == (meta.chunks, meta.shards) and (
             self.compressor is None or (compressor or None) == meta.compressor
@@ -204,10 +204,11 @@ class RequestedLayout:
         # With the keys of the old document that do not describe the layout.
         return replace(new, document={**meta.document, **new.document})
 
-    def _cut(self, meta: ArrayMeta, lead: int) -> tuple[Shape, Shape | None]:
+    def _chunks_and_shards(self, meta: ArrayMeta, lead: int) -> tuple[Shape, Shape | None]:
+        """Return the new chunks and shards of an array; automatic ones have length 1 along the first ``lead`` axes."""
         if meta.ndim == 0:
             return meta.chunks, meta.shards
-        shards, chunks = _last(self.shards, meta.ndim), _last(self.chunks, meta.ndim)
+        shards, chunks = _for_last_axes(self.shards, meta.ndim), _for_last_axes(self.chunks, meta.ndim)
         if meta.zarr_format == 2 and shards and not isinstance(shards, str):
             raise InvalidArgumentError(
                 f"OME-NGFF 0.4 (Zarr v2) has no shards, so shards={self.shards!r} cannot be stored: upgrade to 0.5 "
@@ -224,8 +225,11 @@ class RequestedLayout:
                 chunks = chunks_and_shards(
                     meta.shape, meta.dtype.itemsize, lead, chunks=chunks, shards="none"
                 )[0]
-            inner = (1,) * (meta.ndim - len(chunks)) + chunks
-            return inner, tuple(ceil(s / c) * c for s, c in zip(meta.shards, inner, strict=True))
+            chunks_of_all_axes = (1,) * (meta.ndim - len(chunks)) + chunks
+            return chunks_of_all_axes, tuple(
+                ceil(shard_length / chunk_length) * chunk_length
+                for shard_length, chunk_length in zip(meta.shards, chunks_of_all_axes, strict=True)
+            )
         return chunks_and_shards(
             meta.shape, meta.dtype.itemsize, lead, chunks=chunks, shards=shards or "none"
         )
@@ -237,6 +241,6 @@ class RequestedLayout:
         return nearest_choice(meta.compressor, meta.zarr_format, meta.dtype.itemsize)
 
 
-def _last(lengths: GridChoice, count: int) -> Shape | Literal["auto", "none"] | None:
+def _for_last_axes(lengths: GridChoice, count: int) -> Shape | Literal["auto", "none"] | None:
     """Return the lengths for the last axes: (4, 64, 64) is (64, 64) for an array of two axes."""
     return lengths if lengths is None or isinstance(lengths, str) else tuple(map(int, lengths))[-count:]

@@ -27,7 +27,7 @@ from lamella.ops.rewriting.arrays import (
     join_remote_copies,
 )
 from lamella.ops.rewriting.endpoints import open_source, remove_consolidated_above, rewritten_path
-from lamella.ops.rewriting.inventory import Inventory, batched, inventory_of, part_of_others
+from lamella.ops.rewriting.inventory import Inventory, batched, group_of_other_program, inventory_of
 from lamella.ops.rewriting.workspace import Workspace
 from lamella.spec.axes import space_axes
 from lamella.spec.images import ImagesMeta
@@ -102,8 +102,8 @@ class Plan(ABC):
     """The new form of each node of a store. Documents are passed as stored, and are not changed.
 
     ``zarr_format`` is that of the new store, ``lossy`` leaves out unsupported arrays instead of raising, and ``notes``
-    inform the user. ``axes`` has the names of the axes of each array that an image lists, and the number of axes before
-    those of space.
+    inform the user. ``axes_of_array`` has, for each array that an image lists, the names of its axes and the number of
+    axes before those of space: (("t", "c", "y", "x"), 2).
     """
 
     lossy = False
@@ -111,7 +111,7 @@ class Plan(ABC):
     def __init__(self, documents: Documents, groups: Iterable[str], zarr_format: ZarrFormat) -> None:
         self.zarr_format = zarr_format
         self.notes: list[str] = []
-        self.axes: dict[str, tuple[tuple[str, ...], int]] = {}
+        self.axes_of_array: dict[str, tuple[tuple[str, ...], int]] = {}
         for path in groups:
             attributes = documents.group(path)
             try:
@@ -119,10 +119,13 @@ class Plan(ABC):
             except MetadataError as error:
                 self.skip(path, error)
                 continue
-            for scales in images.multiscales if images is not None else ():
-                axes = tuple(axis.name for axis in scales.axes), min(space_axes(scales.axes), default=0)
-                for level in scales.get_dataset_paths():
-                    self.axes[join(path, level.strip("/"))] = axes
+            for multiscale in images.multiscales if images is not None else ():
+                axes = (
+                    tuple(axis.name for axis in multiscale.axes),
+                    min(space_axes(multiscale.axes), default=0),
+                )
+                for level in multiscale.get_dataset_paths():
+                    self.axes_of_array[join(path, level.strip("/"))] = axes
 
     @abstractmethod
     def skip(self, path: str, error: MetadataError) -> None:
@@ -175,10 +178,12 @@ def rewrite(
     destination = None if destination is None else folder_or_store(destination)
     if destination is None or not is_copied(destination):
         return _rewrite(with_options(source, storage_options), destination, call, overwrite=overwrite)
-    old, target = share_options((source, destination), storage_options)
+    linked_source, target = share_options((source, destination), storage_options)
     command = str(call.settings["command"])
-    with staged(target, command, overwrite=overwrite, progress=call.progress, sources=[old]) as folder:
-        report = _rewrite(old, folder, call, overwrite=True)
+    with staged(
+        target, command, overwrite=overwrite, progress=call.progress, sources=[linked_source]
+    ) as folder:
+        report = _rewrite(linked_source, folder, call, overwrite=True)
     return replace(report, destination=name_of(destination))
 
 
@@ -196,25 +201,25 @@ def _rewrite(
         workspace.check()
         call.workers.check_reach(documents.storage)
         inventory = inventory_of(documents)
-        writable = (
+        store_to_replace = (
             Documents(open_storage(path, follow_links=call.follow_links), documents.format)
             if in_place
             else None
         )
-        plan = call.prepare(documents, inventory, writable)
+        plan = call.prepare(documents, inventory, store_to_replace)
         if isinstance(plan, RewriteReport):
             return plan
-        job = _Job(documents, Documents(LocalStorage(workspace.new), plan.zarr_format), inventory, plan)
+        job = _Job(documents, Documents(LocalStorage(workspace.new_store), plan.zarr_format), inventory, plan)
         report = job.check(path)
         workspace.begin(inventory.digest)
-        resumed = os.path.lexists(workspace.new)
+        resumed = os.path.lexists(workspace.new_store)
         job_digest = digest([__version__, settings, inventory.digest])
 
         def write_units(units: Iterable[Unit], done: Callable[[float], None] | None = None) -> None:
             with Journal(workspace.journal, {"job": job_digest}) as journal:
                 run(do_task, tasks(join_remote_copies(units), job_digest, journal), call.workers, done=done)
 
-        with shown_as(workspace.new, path), reporting(call.progress, "pixels") as report_progress:
+        with shown_as(workspace.new_store, path), reporting(call.progress, "pixels") as report_progress:
             job.write(write_units, report_progress, resumed=resumed)
             if in_place:
                 job.catch_up(write_units)
@@ -246,9 +251,10 @@ _LISTED = 32
 class _Job:
     """The rewriting of one store.
 
-    ``arrays`` are decoded and encoded where needed. ``opaque`` are arrays that cannot be decoded, and whose files are
-    copied. ``texts`` are arrays of strings, with their old and new metadata, whose chunks are copied. ``left_out`` are
-    paths of arrays and groups that are not written. ``total`` is the size of all pixels in bytes.
+    ``arrays`` are decoded and encoded where needed. ``undecodable`` are arrays whose files are copied, because lamella
+    cannot decode them. ``text_arrays`` are arrays of strings, each with its old and new metadata; their chunks are
+    copied. ``left_out`` are paths of arrays and groups that are not written. ``total`` is the size of all pixels in
+    bytes.
     """
 
     source: Documents
@@ -256,8 +262,8 @@ class _Job:
     inventory: Inventory
     plan: Plan
     arrays: list[str] = field(default_factory=list)
-    opaque: list[str] = field(default_factory=list)
-    texts: dict[str, tuple[ArrayMeta, ArrayMeta]] = field(default_factory=dict)
+    undecodable: list[str] = field(default_factory=list)
+    text_arrays: dict[str, tuple[ArrayMeta, ArrayMeta]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
     total: int = 0
 
@@ -265,66 +271,68 @@ class _Job:
         """Apply the plan to every node once, so that it raises before anything is written."""
         for path in self._ahead(self.inventory.groups):
             self._group(path)
-        sizes: dict[str, tuple[int, bool]] = {}
+        size_and_is_copied: dict[str, tuple[int, bool]] = {}
         for path in self._ahead(arrays=self.inventory.arrays):
-            if any(path.startswith(f"{part}/") for part in self.left_out):
+            if any(path.startswith(f"{removed_path}/") for removed_path in self.left_out):
                 continue
             try:
-                old = self.source.array(path)
+                old_meta = self.source.array(path)
             except MetadataError as error:
                 self._set_apart(path, error)
                 continue
-            meta = self.plan.array(path, old)
-            is_copied = has_same_encoding(old, meta)
+            meta = self.plan.array(path, old_meta)
+            is_copied = has_same_encoding(old_meta, meta)
             try:
                 if not is_copied:
                     _ = StoredArray(self.source, path).engine  # raises if the chunks cannot be decoded
             except NotDecodedError as error:
-                if self.source.format == self.target.format or path in self.plan.axes:
+                if self.source.format == self.target.format or path in self.plan.axes_of_array:
                     raise
                 self._set_apart(path, error)
                 continue
-            sizes[path] = meta.nbytes, is_copied
-        for part in self.left_out:
-            self.inventory.remove(part)
+            size_and_is_copied[path] = meta.nbytes, is_copied
+        for removed_path in self.left_out:
+            self.inventory.remove(removed_path)
         remaining = set(self.inventory.arrays)
-        self.arrays = [path for path in self.inventory.arrays if path in sizes]
-        self.opaque = [path for path in self.opaque if path in remaining]
-        self.texts = {path: old_and_new for path, old_and_new in self.texts.items() if path in remaining}
-        self.total = sum(sizes[path][0] for path in self.arrays)
-        carried = sum(sizes[path][1] for path in self.arrays) + len(self.texts)
-        count = len(self.arrays) + len(self.opaque) + len(self.texts)
-        hidden = unseen(self.source.storage)
-        notes = tuple(dict.fromkeys([*self.plan.notes, *([hidden] if hidden else [])]))
-        return RewriteReport(destination, len(self.inventory.groups), count, carried, self.total, notes)
+        self.arrays = [path for path in self.inventory.arrays if path in size_and_is_copied]
+        self.undecodable = [path for path in self.undecodable if path in remaining]
+        self.text_arrays = {path: metas for path, metas in self.text_arrays.items() if path in remaining}
+        self.total = sum(size_and_is_copied[path][0] for path in self.arrays)
+        carried_count = sum(size_and_is_copied[path][1] for path in self.arrays) + len(self.text_arrays)
+        array_count = len(self.arrays) + len(self.undecodable) + len(self.text_arrays)
+        unlisted_note = unseen(self.source.storage)
+        notes = tuple(dict.fromkeys([*self.plan.notes, *([unlisted_note] if unlisted_note else [])]))
+        return RewriteReport(
+            destination, len(self.inventory.groups), array_count, carried_count, self.total, notes
+        )
 
     def _set_apart(self, path: str, error: MetadataError) -> None:
         """Copy the files of an array that cannot be decoded, or leave it out; raise MetadataError if both fail."""
         if self.source.format == self.target.format:
-            self.opaque.append(path)
+            self.undecodable.append(path)
             self.plan.notes.append(
                 f"the array {self.source.location(path)} was copied unchanged: {clause(error)}"
             )
             return
         if isinstance(error, NotDecodedError):
-            old_and_new = translated(*self.source.array_document(path), path)
-            if old_and_new is not None:
-                self.texts[path] = old_and_new
+            metas = translated(*self.source.array_document(path), path)
+            if metas is not None:
+                self.text_arrays[path] = metas
                 return
-        part = part_of_others(path, self.inventory.groups, self.plan.is_ome)
-        if self.plan.lossy and path not in self.plan.axes:
-            self.left_out.append(part)
+        foreign_group = group_of_other_program(path, self.inventory.groups, self.plan.is_ome)
+        if self.plan.lossy and path not in self.plan.axes_of_array:
+            self.left_out.append(foreign_group)
             array = f"the array {self.source.location(path)}"
-            group = f"the group {self.source.location(part)} was left out with its content"
-            left_out = f"{array} was left out" if part == path else f"{group}: {array} is"
+            group = f"the group {self.source.location(foreign_group)} was left out with its content"
+            left_out = f"{array} was left out" if foreign_group == path else f"{group}: {array} is"
             self.plan.notes.append(f"{left_out}: {clause(error)}")
             return
         raise MetadataError(
             f"The array {self.source.location(path)} cannot be written in Zarr v{self.target.format}: {clause(error)}."
             + (
                 ""
-                if path in self.plan.axes
-                else f" Remove {part!r}, or leave it out with lossy=True (--lossy)."
+                if path in self.plan.axes_of_array
+                else f" Remove {foreign_group!r}, or leave it out with lossy=True (--lossy)."
             )
         ) from error
 
@@ -332,7 +340,7 @@ class _Job:
         """Write everything that is missing: array documents, files and pixels, groups; the root last."""
         count = Count(progress, "pixels", self.total)
         write_units(self._units(resumed), done=count.add)
-        for path in self.inventory.bare:
+        for path in self.inventory.implicit_groups:
             if path:
                 self.target.put_group(path, {})
         for path in self._ahead(self.inventory.groups[::-1]):
@@ -352,13 +360,13 @@ class _Job:
         storage = self.source.storage
         if resumed:
             self._remove_vanished()
-        files = chain(self.inventory.files, *(files_below(storage, path) for path in self.opaque))
+        files = chain(self.inventory.files, *(files_below(storage, path) for path in self.undecodable))
         for key in files:
             yield FileUnit(storage, self.target.storage, key, key, 0)
-        for path, (old, new) in self.texts.items():
-            self.target.put_array(path, new, is_new=True)
+        for path, (old_meta, new_meta) in self.text_arrays.items():
+            self.target.put_array(path, new_meta, is_new=True)
             arrays = StoredArray(self.source, path), StoredArray(self.target, path)
-            yield from copied_units(*arrays, old, new, decodable=False, resumed=resumed)
+            yield from copied_units(*arrays, old_meta, new_meta, is_decodable=False, resumed=resumed)
         for path, keys in self._listed(self.arrays):
             meta = self.plan.array(path, self.source.array(path))
             self.target.put_array(path, meta, is_new=True)
@@ -383,7 +391,7 @@ class _Job:
 
     def _remove_vanished(self) -> None:
         """Delete the copies of files that are no longer in the source; units of arrays delete their own."""
-        for path in self.opaque:
+        for path in self.undecodable:
             remove_vanished(self.source.storage, path, self.target.storage, path)
         for key in inventory_of(self.target).files:
             if self.source.storage.size(key) is None:
@@ -403,6 +411,8 @@ class _Job:
             self.target.put_groups({path: attributes}, is_new=True)
             return
         key = join(path, V3.group)
-        old = parse_object(self.source.storage.read(key) or b"{}", self.source.storage.where(path), V3.group)
-        document = format_v3.group_document(attributes, old)
+        old_document = parse_object(
+            self.source.storage.read(key) or b"{}", self.source.storage.where(path), V3.group
+        )
+        document = format_v3.group_document(attributes, old_document)
         self.target.storage.write(key, to_bytes(document, self.target.storage.where(path), V3.group))

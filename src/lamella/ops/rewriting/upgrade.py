@@ -119,9 +119,9 @@ def upgrade(
     storage = open_storage(with_options(source, storage_options)) if destination is None else None
     if isinstance(storage, LocalStorage):
         root = os.path.realpath(storage.root)
-        if above := next(groups_above(root), None):
+        if outer_store := next(groups_above(root), None):
             raise InvalidArgumentError(
-                f"{root} lies in the store {above}, which has one version throughout (ST-08): upgrade that "
+                f"{root} lies in the store {outer_store}, which has one version throughout (ST-08): upgrade that "
                 "store, or use a destination."
             )
 
@@ -149,18 +149,18 @@ def _changed_arrays(
     """Return the new metadata of arrays whose documents change; None if chunks change too."""
     if documents.format != plan.zarr_format:
         return None
-    changed = {}
+    changed_metas = {}
     for path in inventory.arrays:
         try:
-            old = documents.array(path)
+            old_meta = documents.array(path)
         except MetadataError:  # an array of another program stays as it is
             continue
-        new = plan.array(path, old)
-        if not has_same_encoding(old, new) or new.separator != old.separator:
+        new_meta = plan.array(path, old_meta)
+        if not has_same_encoding(old_meta, new_meta) or new_meta.separator != old_meta.separator:
             return None
-        if new is not old:
-            changed[path] = new
-    return changed
+        if new_meta is not old_meta:
+            changed_metas[path] = new_meta
+    return changed_metas
 
 
 def _rewrite_documents(
@@ -169,9 +169,9 @@ def _rewrite_documents(
     """Change documents in place, each atomically, the root last; the next run finishes a killed one."""
     groups = []
     for path in inventory.groups:
-        old = documents.group(path)
+        old_attributes = documents.group(path)
         try:
-            if plan.group(path, old) != old:
+            if plan.group(path, old_attributes) != old_attributes:
                 groups.append(path)
         except MetadataError as error:
             raise MetadataError(
@@ -180,10 +180,12 @@ def _rewrite_documents(
     documents.put_arrays(arrays)
     for path in reversed(groups):
         documents.edit_group(path, lambda attributes, path=path: plan.group(path, attributes))  # type: ignore[misc]
-    count = len(inventory.arrays)
+    array_count = len(inventory.arrays)
     nbytes = sum(_nbytes(documents, path) for path in inventory.arrays)
     notes = () if groups or arrays else (f"all documents were those of {plan.version.name} already",)
-    return RewriteReport(os.path.realpath(documents.storage.name), len(groups), count, count, nbytes, notes)
+    return RewriteReport(
+        os.path.realpath(documents.storage.name), len(groups), array_count, array_count, nbytes, notes
+    )
 
 
 def _nbytes(documents: Documents, path: str) -> int:
@@ -232,12 +234,12 @@ class UpgradePlan(Plan):
             return convert_attributes(attributes, source, self.version, lossy=self.lossy)
         if self.zarr_format == 2 or source.stated_version(attributes) == source.name:
             return attributes
-        # A draft of the version, or one that is not stated (ST-07).
+        # The document states a draft of the version, or no version (ST-07).
         return source.converted(attributes, source, lossy=self.lossy)
 
     def array(self, path: str, meta: ArrayMeta) -> ArrayMeta:
         """Describe an array in the version: in its Zarr format, with the names of the axes (ST-04, ST-05)."""
-        names, _ = self.axes.get(path, ((), 0))
+        names, _ = self.axes_of_array.get(path, ((), 0))
         is_listed = len(names) == meta.ndim and bool(names)
         if meta.zarr_format == self.zarr_format:
             if meta.zarr_format == 3 and is_listed and not any(meta.dimension_names or ()):

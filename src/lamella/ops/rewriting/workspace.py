@@ -64,9 +64,9 @@ class Workspace:
         self.in_place = in_place
         self.replaces = False
         self.folder = os.path.join(parent, private_name(f"rewrite-{name}"))
-        self.new = os.path.join(self.folder, _NEW)
+        self.new_store = os.path.join(self.folder, _NEW)
         self.journal = LocalFile(os.path.join(self.folder, "journal"))
-        self._old = os.path.join(self.folder, _OLD)
+        self._moved_aside = os.path.join(self.folder, _OLD)
         self._parent = parent
 
     @property
@@ -83,8 +83,8 @@ class Workspace:
     def locked(self) -> Iterator[bool]:
         """Lock the path for all processes during the whole run.
 
-        A run that was killed while it moved its store is finished first. Yield whether that run had these settings, so
-        that the store is complete.
+        A run that was killed while it moved its store is finished first. Yield whether there was such a run with these
+        settings: then the store at the path is what this call would write.
         """
         check_length(self.path, "a store")
         check_name(self.path)
@@ -123,8 +123,8 @@ class Workspace:
             digest = job or secrets.token_hex(8)
             self.begin(digest)
             try:
-                with shown_as(self.new, self.path):
-                    yield self.new
+                with shown_as(self.new_store, self.path):
+                    yield self.new_store
                 self.check()  # another program may have written there meanwhile
                 self.publish(digest)
             except BaseException as error:
@@ -138,18 +138,18 @@ class Workspace:
         if not os.path.lexists(self.folder):
             return False
         plan = self._plan()
-        if not os.path.lexists(self.path) and os.path.lexists(self._old):
-            if not os.path.lexists(self.new):
+        if not os.path.lexists(self.path) and os.path.lexists(self._moved_aside):
+            if not os.path.lexists(self.new_store):
                 raise StorageError(
-                    f"{self.path} was moved to {self._old}, and the new store is missing: move the old one "
+                    f"{self.path} was moved to {self._moved_aside}, and the new store is missing: move the old one "
                     "back."
                 )
-            os.rename(self.new, self.path)
-        if plan is not None and not any(map(os.path.lexists, (self.path, self.new, self._old))):
+            os.rename(self.new_store, self.path)
+        if plan is not None and not any(map(os.path.lexists, (self.path, self.new_store, self._moved_aside))):
             self._remove()  # the killed run had written no store, or had only to delete the workspace
         if plan is None or not os.path.lexists(self.path):
             return False
-        if os.path.lexists(self.new) and plan.get("store") != os.lstat(self.path).st_ino:
+        if os.path.lexists(self.new_store) and plan.get("store") != os.lstat(self.path).st_ino:
             return False  # the old store is still at the path
         has_same_settings = plan.get("settings") == self.settings
         is_complete = bool(plan.get("complete"))
@@ -162,19 +162,19 @@ class Workspace:
         plan = self._plan()
         if plan is not None and plan.get("settings") != self.settings:
             raise InvalidArgumentError(
-                f"{self.folder} has an unfinished store of another command ({_shown(plan.get('settings'))}): "
+                f"{self.folder} has an unfinished store of another command ({_settings_text(plan.get('settings'))}): "
                 "run that command again to finish it, or delete the folder."
             )
-        names = os.listdir(self.folder) if os.path.lexists(self.folder) else []
-        if plan is None and any(not is_private(name) for name in names):
+        names_in_folder = os.listdir(self.folder) if os.path.lexists(self.folder) else []
+        if plan is None and any(not is_private(name) for name in names_in_folder):
             raise InvalidArgumentError(
                 f"{self.folder} exists, and is not a workspace of lamella: delete or move it."
             )
-        if plan is not None and plan.get("digest") != digest and os.path.lexists(self.new):
+        if plan is not None and plan.get("digest") != digest and os.path.lexists(self.new_store):
             self._remove_files()
-            shutil.rmtree(self.new)
-        if os.path.lexists(self.new):
-            _remove_temporary_files(self.new)
+            shutil.rmtree(self.new_store)
+        if os.path.lexists(self.new_store):
+            _remove_temporary_files(self.new_store)
         self._write_plan(digest, complete=False)
 
     def publish(self, digest: str) -> None:
@@ -182,7 +182,7 @@ class Workspace:
         if not self.replaces and os.path.lexists(self.path):
             raise StoreExistsError(
                 f"{self.path} was created meanwhile by another program: choose another name; the new "
-                f"store is in {self.new}"
+                f"store is in {self.new_store}"
             )
         if self.replaces:
             LocalStorage(self.path).check_deletable("")
@@ -190,30 +190,30 @@ class Workspace:
         if self.replaces and hasattr(os, "sync"):
             os.sync()  # after a power cut, when the old store is deleted, the new one must be on the disk
         try:
-            if not (self.replaces and system.exchange(self.new, self.path)):
+            if not (self.replaces and system.exchange(self.new_store, self.path)):
                 self._move()
         except OSError as error:
             raise StorageError(
-                f"The new store cannot be moved to {self.path}: {error.strerror or error}. It is in {self.new}.",
+                f"The new store cannot be moved to {self.path}: {error.strerror or error}. It is in {self.new_store}.",
                 error.errno,
             ) from error
-        log.debug("Moved %s to %s", self.new, self.path)
+        log.debug("Moved %s to %s", self.new_store, self.path)
         self._remove()
 
     def _move(self) -> None:
         """Move the new store into place in two steps, if names cannot be exchanged."""
         if self.replaces:
-            os.rename(self.path, self._old)
+            os.rename(self.path, self._moved_aside)
         try:
-            os.rename(self.new, self.path)
+            os.rename(self.new_store, self.path)
         except BaseException:
             if self.replaces:
-                os.rename(self._old, self.path)
+                os.rename(self._moved_aside, self.path)
             raise
 
     def _discard(self) -> None:
         """Delete the unfinished store; a store that was moved aside and could not be moved back stays."""
-        if not os.path.lexists(self._old):
+        if not os.path.lexists(self._moved_aside):
             with suppress(OSError):  # the next call deletes it first
                 self._remove()
 
@@ -229,14 +229,14 @@ class Workspace:
         plan = {"settings": self.settings, "digest": digest, "complete": complete}
         if complete:
             # Distinguishes the new store from the old one after they have exchanged their names.
-            plan["store"] = os.lstat(self.new).st_ino
+            plan["store"] = os.lstat(self.new_store).st_ino
         LocalStorage(self.folder, fsync=True).write(_PLAN, json.dumps(plan, indent=2).encode())
 
     def _remove(self) -> None:
         """Delete the workspace: the journal before its store, and the plan last, because it describes both."""
         with suppress(OSError):  # as long as the plan exists, the next call deletes the rest
             self._remove_files()
-        for name in (self._old, self.new):
+        for name in (self._moved_aside, self.new_store):
             if os.path.lexists(name):
                 shutil.rmtree(name)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -259,8 +259,8 @@ def _remove_temporary_files(folder: str) -> None:
             folders.remove(name)
 
 
-def _shown(settings: object) -> str:
+def _settings_text(settings: object) -> str:
     if not isinstance(settings, dict):
         return "unknown"
-    parts = [f"{key} {value}" for key, value in settings.items() if value is not None]
-    return ", ".join(parts)
+    entries = [f"{key} {value}" for key, value in settings.items() if value is not None]
+    return ", ".join(entries)

@@ -71,7 +71,7 @@ class StreamOptions:
     def of(cls, name: str, shape_per_frame: Sequence[int], dtype: DTypeLike, **options: Any) -> StreamOptions:
         """Check the arguments that need no image."""
         try:
-            frame = tuple(index(n) for n in shape_per_frame)
+            frame = tuple(index(length) for length in shape_per_frame)
         except TypeError:
             raise InvalidArgumentError(
                 f"shape_per_frame={shape_per_frame!r} is not one integer per axis."
@@ -81,7 +81,7 @@ class StreamOptions:
                 f"A frame has at least one voxel along each axis; shape_per_frame is {frame}."
             )
         try:
-            kind = np.dtype(dtype)
+            data_type = np.dtype(dtype)
         except TypeError as error:
             raise InvalidArgumentError(
                 f"dtype={dtype!r} is not a data type of numpy: {clause(error)}."
@@ -109,7 +109,7 @@ class StreamOptions:
             number = options[option]
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
                 raise InvalidArgumentError(f"{option}={number!r} is not a number from 1.")
-        return cls(name, frame, kind, **options)
+        return cls(name, frame, data_type, **options)
 
 
 def stream_position(position: Position, options: StreamOptions) -> FrameStream:
@@ -129,29 +129,32 @@ def stream_plate(
     """Open a stream over positions of a plate; see :meth:`Plate.stream`."""
     plate.require_writable("stream into positions")
     specs = _specs(plate, positions)
-    missing = [path for path in specs if plate.documents.kind(plate.node_path.child(path).path) is None]
-    blank = _position_in_memory(plate) if missing else None
-    planned_positions = [blank if path in missing else plate[path] for path in specs]
-    models = [position for position in planned_positions if position is not None]
-    names = _order_names(options.order, models[0], options.frame, several=True)
+    new_paths = [path for path in specs if plate.documents.kind(plate.node_path.child(path).path) is None]
+    unsaved_position = _position_in_memory(plate) if new_paths else None
+    planned_positions = [unsaved_position if path in new_paths else plate[path] for path in specs]
+    planned = [position for position in planned_positions if position is not None]
+    names = _order_names(options.order, planned[0], options.frame, several=True)
     array_names = tuple(name for name in names if name != "p")
-    plan_of_new = None if blank is None else _plan_position(blank, names, array_names, options)
+    plan_of_new = (
+        None if unsaved_position is None else _plan_position(unsaved_position, names, array_names, options)
+    )
     plans = [
         plan_of_new
-        if position is blank and plan_of_new
+        if position is unsaved_position and plan_of_new
         else _plan_position(position, names, array_names, options)
-        for position in models
+        for position in planned
     ]
-    if missing:
-        plate.create_positions([specs[path] for path in missing])
+    if new_paths:
+        plate.create_positions([specs[path] for path in new_paths])
     opened = [
-        plate[path] if position is blank else position for path, position in zip(specs, models, strict=True)
+        plate[path] if position is unsaved_position else position
+        for path, position in zip(specs, planned, strict=True)
     ]
     return _open(opened, plans, names, options)
 
 
 def _position_in_memory(plate: Plate) -> Position:
-    """Return a position in memory like a new one of the plate, to check a stream before creating positions."""
+    """Return a position of a store in memory, as the plate would create it: the stream is checked with it first."""
     from zarr.storage import MemoryStore
 
     documents = Documents.create(open_storage(MemoryStore()), plate.documents.format)
@@ -191,10 +194,10 @@ def _order_names(
     """Return the names of the axes over which frames arrive; by default all axes that a frame lacks."""
     axes = position.axis_names
     if order is None:
-        outer = axes[: max(0, len(axes) - len(frame))]
-        return (*outer[:1], "p", *outer[1:]) if several else tuple(outer)
+        outer_axes = axes[: max(0, len(axes) - len(frame))]
+        return (*outer_axes[:1], "p", *outer_axes[1:]) if several else tuple(outer_axes)
     names = tuple(name.lower() for name in order)
-    free = [name for name in axes if name not in names]
+    frame_axes = [name for name in axes if name not in names]
     unknown = [name for name in names if name not in axes and name != "p"]
     text = "".join(names)
     if unknown or len(set(names)) != len(names) or not set(names) - {"p"}:
@@ -206,10 +209,10 @@ def _order_names(
         raise InvalidArgumentError(
             f"The order {text!r} of a stream over positions needs a p for them, as in 'tpcz'."
         )
-    if len(free) < len(frame):
+    if len(frame_axes) < len(frame):
         raise InvalidArgumentError(
             f"Frames of shape {frame} in order {text!r} do not fit the axes {''.join(axes)} of {position.node_path}: "
-            f"{len(free)} axes are left for the frame."
+            f"{len(frame_axes)} axes are left for the frame."
         )
     return names
 
@@ -236,9 +239,9 @@ def _plan_position(
     if _is_resumed(position, options):
         _record_of(position[options.name].stored, order, shape, options)
     else:
-        model = position.document.shared_model
+        meta = position.document.shared_model
         for name in new_channels:
-            model = edits.append_channel(model, name, None)
+            meta = edits.append_channel(meta, name, None)
         request = request_of(
             shape,
             options.dtype,
@@ -247,7 +250,7 @@ def _plan_position(
             options.transform,
             compressor=options.compressor,
         )
-        position.refuse_array(options.name, request, model)
+        position.refuse_array(options.name, request, meta)
     return _PositionPlan(order, new_channels, shape, chunks)
 
 
@@ -289,15 +292,16 @@ def _frame_order(
     """Return the order of the frames of one position, and the names of its missing channels."""
     axes = position.axis_names
     lengths: list[int | None] = []
-    lengths_by_name = {name.lower(): n for name, n in (options.lengths or {}).items()}
+    lengths_by_name = {name.lower(): length for name, length in (options.lengths or {}).items()}
     unexpected = set(lengths_by_name) - set(array_names)
     if unexpected or any(
-        isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in lengths_by_name.values()
+        isinstance(length, bool) or not isinstance(length, int) or length < 1
+        for length in lengths_by_name.values()
     ):
         raise InvalidArgumentError(
             f"lengths={options.lengths!r} are not whole numbers from 1 for axes of the order {''.join(array_names)!r}."
         )
-    channels, new = _channels(position, options.channel_names) if "c" in array_names else (None, [])
+    channels, new_channels = _channels(position, options.channel_names) if "c" in array_names else (None, [])
     if options.channel_names is not None and channels is None:
         raise InvalidArgumentError(
             f"channel_names={list(options.channel_names)} needs an order with c, not {''.join(array_names)!r}."
@@ -321,7 +325,7 @@ def _frame_order(
                 f"come along {name}, as in lengths={{{name!r}: 10}}."
             )
     numbers = tuple(axes.index(name) for name in array_names)
-    return FrameOrder(array_names, numbers, tuple(lengths), channels), new
+    return FrameOrder(array_names, numbers, tuple(lengths), channels), new_channels
 
 
 def _channels(position: Position, requested: Sequence[str] | None) -> tuple[tuple[int, ...], list[str]]:
@@ -339,7 +343,7 @@ def _channels(position: Position, requested: Sequence[str] | None) -> tuple[tupl
 
 
 def _over_positions(names: tuple[str, ...], order: FrameOrder, count: int) -> FrameOrder:
-    """Return the order of the frames of all positions; its ``axes`` are only numbered, not axes of an array."""
+    """Return the order of the frames of all positions; its ``axes`` are 0, 1, 2, ..., as there is no common array."""
     lengths = dict(zip(order.names, order.lengths, strict=True)) | {"p": count}
     return FrameOrder(names, tuple(range(len(names))), tuple(lengths[name] for name in names), order.channels)
 
@@ -353,9 +357,8 @@ def _array_frames(
     if _is_resumed(position, options):
         stored = position[options.name].stored
         record = _record_of(stored, order, shape, options)
-        if (
-            record.open
-        ):  # of a closed stream the record counts: a killed `append` may have left frames beyond it
+        if record.open:
+            # Frames beyond the record of a closed stream are of a killed `ImageArray.append`: they do not count.
             record.frames = stored_frames(stored, order, record.frames)
         record.cut(record.frames)
         record.open = True
@@ -390,9 +393,9 @@ def _layout(
         shape[axis] = length or 0
         if axes[axis] == "c":
             shape[axis] = max(1, channels)
-    free = [axis for axis in range(len(axes)) if axis not in order.axes]
-    for axis, n in zip(reversed(free), reversed(options.frame), strict=False):
-        shape[axis] = chunks[axis] = n
+    frame_axes = [axis for axis in range(len(axes)) if axis not in order.axes]
+    for axis, length in zip(reversed(frame_axes), reversed(options.frame), strict=False):
+        shape[axis] = chunks[axis] = length
     return tuple(shape), tuple(options.chunks or chunks)
 
 
@@ -401,10 +404,11 @@ def _record_of(stored: StoredArray, order: FrameOrder, shape: Shape, options: St
     meta = stored.meta
     where = stored.documents.location(stored.path)
     grows = order.axes[0] if order.grows else None
-    same_shape = all(
-        a == b or axis == grows for axis, (a, b) in enumerate(zip(meta.shape, shape, strict=True))
+    has_same_shape = all(
+        stored_length == length or axis == grows
+        for axis, (stored_length, length) in enumerate(zip(meta.shape, shape, strict=True))
     )
-    if not same_shape or meta.dtype != options.dtype:
+    if not has_same_shape or meta.dtype != options.dtype:
         raise InvalidArgumentError(
             f"Cannot resume the stream into {where}: it has shape {meta.shape} and {meta.dtype}, and the new frames "
             f"make {shape} and {options.dtype}."
@@ -429,19 +433,19 @@ def _start_together(arrays: list[ArrayFrames], order: FrameOrder) -> None:
         return
     position_axis = order.names.index("p")
 
-    def number(array: int, frame: int) -> int:
-        steps = arrays[array].order.steps(frame)
-        return order.number((*steps[:position_axis], array, *steps[position_axis:]))
+    def number_in_stream(index: int, frame: int) -> int:
+        steps = arrays[index].order.steps(frame)
+        return order.number((*steps[:position_axis], index, *steps[position_axis:]))
 
     incomplete = [
-        i for i, array_frames in enumerate(arrays) if array_frames.count != array_frames.order.total
+        number for number, array_frames in enumerate(arrays) if array_frames.count != array_frames.order.total
     ]
     if not incomplete:
         return
-    first = min(number(i, arrays[i].count) for i in incomplete)
-    for i, array_frames in enumerate(arrays):
+    first = min(number_in_stream(number, arrays[number].count) for number in incomplete)
+    for number, array_frames in enumerate(arrays):
         count = array_frames.count
-        while count and number(i, count - 1) >= first:
+        while count and number_in_stream(number, count - 1) >= first:
             count -= 1
         if count != array_frames.count:
             array_frames.restart(count)
@@ -450,7 +454,7 @@ def _start_together(arrays: list[ArrayFrames], order: FrameOrder) -> None:
 def stored_frames(array: StoredArray, order: FrameOrder, recorded: int) -> int:
     """Return the number of frames that are stored without a gap; the record of a killed stream may count fewer.
 
-    Chunks of several frames may be incomplete, so that only the record counts.
+    If a chunk has several frames, it may lack some of them: then the recorded number is returned.
     """
     meta = array.meta
     if any(meta.chunks[axis] > 1 for axis in order.axes) or (
@@ -470,7 +474,7 @@ def _chunks(meta: ArrayMeta, order: FrameOrder, number: int) -> product[tuple[in
     index_of_axis = dict(zip(order.axes, order.index_of(number), strict=True))
     return product(
         *(
-            (index_of_axis[axis],) if axis in index_of_axis else range(-(-n // c))
-            for axis, (n, c) in enumerate(zip(meta.shape, meta.chunks, strict=True))
+            (index_of_axis[axis],) if axis in index_of_axis else range(-(-length // chunk_length))
+            for axis, (length, chunk_length) in enumerate(zip(meta.shape, meta.chunks, strict=True))
         )
     )

@@ -49,15 +49,15 @@ class FrameOrder:
 
     @property
     def _fixed_lengths(self) -> tuple[int, ...]:
-        return tuple(n for n in self.lengths if n is not None)
+        return tuple(length for length in self.lengths if length is not None)
 
     @property
     def per_step(self) -> int:
-        """Number of frames for each step along the first axis."""
+        """Number of frames of one step along the first axis: 6 for "tcz" with 2 channels and 3 planes."""
         return math.prod(self._fixed_lengths if self.grows else self._fixed_lengths[1:])
 
     def steps(self, number: int) -> tuple[int, ...]:
-        """Return the steps of a frame along each axis, counted in frames."""
+        """Return how many steps along each axis come before a frame; channels are counted in order of arrival."""
         reversed_steps = []
         for length in reversed(self.lengths[1:]):
             assert length is not None  # only the first is unknown
@@ -81,7 +81,7 @@ class FrameOrder:
 
     def key_of(self, spans: Shape, frame_index: tuple[int, ...]) -> Key:
         """Return the grid index of a frame's chunks or files; ``spans`` are the lengths of a chunk or file."""
-        return tuple(k // spans[axis] for k, axis in zip(frame_index, self.axes, strict=True))
+        return tuple(index // spans[axis] for index, axis in zip(frame_index, self.axes, strict=True))
 
     def frames_in(self, spans: Shape, key: Key) -> Iterator[int]:
         """Yield the numbers of the frames in one chunk or file; ``spans`` are its lengths.
@@ -90,21 +90,21 @@ class FrameOrder:
         [4, 6]
         """
         per_axis = []
-        for name, axis, k, length in zip(self.names, self.axes, key, self.lengths, strict=True):
-            span = range(k * spans[axis], (k + 1) * spans[axis])
+        for name, axis, index, length in zip(self.names, self.axes, key, self.lengths, strict=True):
+            indices = range(index * spans[axis], (index + 1) * spans[axis])
             if name == "c" and self.channels is not None:
-                per_axis.append([step for step, at in enumerate(self.channels) if at in span])
+                per_axis.append([step for step, channel in enumerate(self.channels) if channel in indices])
             else:
-                per_axis.append([step for step in span if length is None or step < length])
+                per_axis.append([step for step in indices if length is None or step < length])
         return (self.number(steps) for steps in itertools.product(*per_axis))
 
     def count_in(self, spans: Shape, key: Key) -> int:
         """Return the number of frames in a chunk or file."""
         count = 1
-        for name, axis, k, length in zip(self.names, self.axes, key, self.lengths, strict=True):
-            low, high = k * spans[axis], (k + 1) * spans[axis]
+        for name, axis, index, length in zip(self.names, self.axes, key, self.lengths, strict=True):
+            start, stop = index * spans[axis], (index + 1) * spans[axis]
             if name == "c" and self.channels is not None:
-                count *= sum(low <= at < high for at in self.channels)
+                count *= sum(start <= channel < stop for channel in self.channels)
             else:
-                count *= (high if length is None else min(high, length)) - low
+                count *= (stop if length is None else min(stop, length)) - start
         return count

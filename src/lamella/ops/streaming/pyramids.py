@@ -1,6 +1,7 @@
-"""Compute the lower levels behind a stream, for each file of frames, on a separate thread.
+"""Compute the lower levels of a stream's images while it runs, on a separate thread.
 
-:mod:`lamella.ops.pyramids` computes the levels.
+A *step* is an index of the first axis over which frames arrive, usually a time. With files of 4 times, the levels of
+times 0 to 3 are computed when the file of level 0 is complete. :mod:`lamella.ops.pyramids` does the work.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ class PyramidsBehind:
     def __init__(
         self, positions: Sequence[Position], arrays: Sequence[ArrayFrames], levels: int | str
     ) -> None:
-        # Separate nodes: those of the caller belong to the caller's thread.
+        # Own nodes for the own thread: the caller may use those that it passed.
         self._positions = [type(position)(position.node_path) for position in positions]
         self._arrays = list(arrays)
         self._levels = levels
-        self._done = [
+        self._computed_steps = [
             _steps(array, array.count) if _has_levels(position) else 0
             for position, array in zip(positions, arrays, strict=True)
         ]
@@ -38,7 +39,7 @@ class PyramidsBehind:
         self._warm()
 
     def _warm(self) -> None:
-        """Load the kernels: while they are compiled for a new dtype, no other thread runs."""
+        """Compile the kernels now: while numba compiles them for a new dtype, no other thread runs."""
         from lamella.ops.pyramids.downsample import downsample
 
         position, array = self._positions[0], self._arrays[0].array.meta
@@ -56,12 +57,12 @@ class PyramidsBehind:
             if not self._running.done():
                 return
             self._running.result()
-        ready = [
-            _steps_in_whole_files(array) if array.order.grows else done
-            for array, done in zip(self._arrays, self._done, strict=True)
+        complete_steps = [
+            _steps_in_whole_files(array) if array.order.grows else computed
+            for array, computed in zip(self._arrays, self._computed_steps, strict=True)
         ]
-        if ready != self._done:
-            self._running = self._thread.submit(self._update_to, ready)
+        if complete_steps != self._computed_steps:
+            self._running = self._thread.submit(self._update_to, complete_steps)
 
     def wait(self) -> None:
         """Wait for the running computation; raise its error."""
@@ -81,19 +82,20 @@ class PyramidsBehind:
         """End the thread, after its running computation."""
         self._thread.shutdown()
 
-    def _update_to(self, ready: list[int]) -> None:
+    def _update_to(self, complete_steps: list[int]) -> None:
         """Compute the levels of each array up to a number of steps along its first axis."""
-        for i, (position, array) in enumerate(zip(self._positions, self._arrays, strict=True)):
-            if self._done[i] < ready[i]:
+        for number, (position, array) in enumerate(zip(self._positions, self._arrays, strict=True)):
+            if self._computed_steps[number] < complete_steps[number]:
                 array.freeze()
                 try:
-                    self._update(position, array.order.axes[0], slice(self._done[i], ready[i]))
+                    new_steps = slice(self._computed_steps[number], complete_steps[number])
+                    self._update(position, array.order.axes[0], new_steps)
                 finally:
                     array.unfreeze()
-                self._done[i] = ready[i]
+                self._computed_steps[number] = complete_steps[number]
 
     def _update_stale(self) -> None:
-        """Compute other stale regions: of frames that share a chunk with new ones, or were recorded late."""
+        """Compute all regions that are still stale, such as those of older frames in the same chunk as new ones."""
         from lamella.ops.pyramids.update import update_pyramid
 
         for position in self._positions:

@@ -44,8 +44,8 @@ class StreamRecord:
         try:
             return cls(
                 [str(name) for name in stored["order"]],
-                [None if n is None else int(n) for n in stored["lengths"]],
-                None if stored.get("channels") is None else [int(n) for n in stored["channels"]],
+                [None if number is None else int(number) for number in stored["lengths"]],
+                None if stored.get("channels") is None else [int(number) for number in stored["channels"]],
                 int(stored["frames"]),
                 [[int(first), int(count)] for first, count in stored.get("skipped", [])],
                 [None if time is None else float(time) for time in stored.get("times", [])],
@@ -76,7 +76,7 @@ class StreamRecord:
 
     def skipped_frames(self) -> Iterable[int]:
         """Return the numbers of the skipped frames."""
-        return (n for first, count in self.skipped for n in range(first, first + count))
+        return (number for first, count in self.skipped for number in range(first, first + count))
 
     def cut(self, frames: int) -> None:
         """Drop everything after a number of frames: they will be appended again."""

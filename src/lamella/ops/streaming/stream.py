@@ -44,7 +44,7 @@ class FrameStream:
     >>> image = lamella.open_ome_zarr(path, layout="fov", mode="w", channel_names=["DAPI", "GFP"], version="0.5")
     >>> with image.stream("0", (64, 64), "uint16", order="tc") as frames:
     ...     for number in range(6):
-    ...         at = frames.append(np.full((64, 64), number, "uint16"))
+    ...         index = frames.append(np.full((64, 64), number, "uint16"))
     ...     frames.skip()
     >>> image["0"].shape, image["0"][:, :, 0, 0, 0].tolist(), frames.skipped
     ((4, 2, 1, 64, 64), [[0, 1], [2, 3], [4, 5], [0, 0]], [6])
@@ -66,15 +66,15 @@ class FrameStream:
         self._threads = threads
         self._flush_every = flush_every
         self._pyramids = pyramids
-        self._turn = threading.RLock()
+        self._lock = threading.RLock()
         self._closed = False
         self._count = sum(array.count for array in arrays)
-        self._first = self._count
+        self._count_at_start = self._count
 
     def __repr__(self) -> str:
         return (
             f"<FrameStream of frames {self._shape} {self._dtype} in order {''.join(self._order.names)}: "
-            f"{self._count} given, {self.stored} stored>"
+            f"{self._count} appended, {self.stored} stored>"
         )
 
     def __enter__(self) -> Self:
@@ -126,13 +126,13 @@ class FrameStream:
         ...     frames.append(np.ones((8, 8), "uint16"), time=0.5)
         {'t': 0, 'c': 0}
         """
-        with self._turn:
+        with self._lock:
             self._check_open()
-            target, frame_index = self._next()
+            target, frame_index = self._next_frame()
             pixels = self._fitted(frame)
             with self._counted(target):
                 target.append(pixels, time)
-            self._after()
+            self._flush_and_follow()
             return frame_index
 
     def skip(self, count: int = 1) -> None:
@@ -152,13 +152,13 @@ class FrameStream:
         """
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
             raise InvalidArgumentError(f"A stream skips a number of frames from 0, not {count!r}.")
-        with self._turn:
+        with self._lock:
             self._check_open()
             for _ in range(count):
-                target, _where = self._next()
+                target, _where = self._next_frame()
                 with self._counted(target):
                     target.skip()
-                self._after()
+                self._flush_and_follow()
 
     def flush(self) -> None:
         """Store all appended frames; return when they are in place and readable.
@@ -178,7 +178,7 @@ class FrameStream:
         ...     frames.stored
         1
         """
-        with self._turn:
+        with self._lock:
             self._check_open()
             self._flush()
 
@@ -196,7 +196,7 @@ class FrameStream:
         >>> frames.close()
         >>> frames.close()
         """
-        with self._turn:
+        with self._lock:
             if self._closed:
                 return
             self._closed = True
@@ -222,12 +222,12 @@ class FrameStream:
         for array in self._arrays:
             array.flush()
 
-    def _next(self) -> tuple[ArrayFrames, dict[str, int]]:
+    def _next_frame(self) -> tuple[ArrayFrames, dict[str, int]]:
         total = self._order.total
         if total is not None and self._count >= total:
             raise InvalidArgumentError(
                 f"This stream has all its {total} frames: the lengths along {''.join(self._order.names)} are "
-                f"{tuple(n for n in self._order.lengths if n is not None)}."
+                f"{tuple(length for length in self._order.lengths if length is not None)}."
             )
         self._threads.check()
         frame_index = self.next_index
@@ -242,8 +242,8 @@ class FrameStream:
         finally:
             self._count += target.count - before
 
-    def _after(self) -> None:
-        if self._flush_every and (self._count - self._first) % self._flush_every == 0:
+    def _flush_and_follow(self) -> None:
+        if self._flush_every and (self._count - self._count_at_start) % self._flush_every == 0:
             self._flush()
         if self._pyramids is not None:
             self._pyramids.follow()
@@ -273,7 +273,7 @@ class FrameStream:
                 f"The stream into {self._where()} was closed. Open it again with resume=True to add frames."
             )
 
-    # ---- looking ------------------------------------------------------------------------------------
+    # ---- properties ------------------------------------------------------------------------------------
 
     @property
     def frames(self) -> int:
@@ -302,7 +302,7 @@ class FrameStream:
         """
         if len(self._arrays) != 1:
             raise InvalidArgumentError(
-                "Each position has its own dropped frames: see the attributes of its array."
+                "Each position has its own skipped frames: see the attributes of its array."
             )
         return list(self._arrays[0].record.skipped_frames())
 

@@ -33,17 +33,17 @@ _FIELDS = 4
 def well_windows(scene: ViewScene, tiles: Tiles, view: View, threads: Executor) -> list[list[Window] | None]:
     """Return the windows of all channels for each well, from coarse pixels; None for a well without readable pixels."""
     tiles.check_view(view)
-    members: dict[int, list[int]] = {}
-    for number, field in enumerate(scene.fields):
+    fields_by_well: dict[int, list[int]] = {}
+    for field_number, field in enumerate(scene.fields):
         if field.shape and scene.acquisition_number(field) == view.acquisition:
-            members.setdefault(field.well, []).append(number)
+            fields_by_well.setdefault(field.well, []).append(field_number)
 
     def windows(well: int) -> list[Window] | None:
-        fields = members.get(well, [])
+        fields = fields_by_well.get(well, [])
         samples: list[list[NDArray[Any]]] = [[] for _ in scene.channels]
-        for number in fields[:: max(1, len(fields) // _FIELDS)][:_FIELDS]:
+        for field_number in fields[:: max(1, len(fields) // _FIELDS)][:_FIELDS]:
             try:
-                planes = tiles.coarse_planes(number, view)
+                planes = tiles.coarse_planes(field_number, view)
             except LamellaError:
                 continue  # its tile shows the reason
             for sample, plane in zip(samples, planes, strict=True):
@@ -61,23 +61,23 @@ def write_contrast(scene: ViewScene, windows: Mapping[str, tuple[float, float]])
 
     Raise InvalidArgumentError for a channel that the scene lacks; then nothing is written.
     """
-    names = [channel.name for channel in scene.channels]
-    unknown = sorted(set(windows) - set(names))
+    scene_names = [channel.name for channel in scene.channels]
+    unknown = sorted(set(windows) - set(scene_names))
     if unknown:
-        raise InvalidArgumentError(f"{scene.name} has no channel {unknown[0][:100]!r}: it has {names}.")
+        raise InvalidArgumentError(f"{scene.name} has no channel {unknown[0][:100]!r}: it has {scene_names}.")
     written = 0
     for field in scene.fields:
         position = field.node
         if not field.shape or not isinstance(position, Position) or isinstance(position, LabelImage):
             continue
-        limits = dtype_window(position.data.dtype)
-        chosen: dict[int, WindowDict] = {
-            index: {**limits, "start": windows[key][0], "end": windows[key][1]}
-            for index, key in enumerate(channel_keys(position))
-            if key in windows
+        dtype_limits = dtype_window(position.data.dtype)
+        window_by_channel: dict[int, WindowDict] = {
+            index: {**dtype_limits, "start": windows[name][0], "end": windows[name][1]}
+            for index, name in enumerate(channel_keys(position))
+            if name in windows
         }
-        if chosen:
-            _write(position, chosen)
+        if window_by_channel:
+            _write(position, window_by_channel)
             written += 1
     return written
 

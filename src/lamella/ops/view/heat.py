@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lamella.ops.view.scene import ViewScene
 
 _SAMPLED_FIELDS = 8
-"""Number of fields, spread over a plate, whose tables are listed: measurements usually exist for all fields."""
+"""Number of fields, spread over a plate, whose tables are listed; the others usually have tables of the same names."""
 
 
 def heat_tables(node: NGFFNode, scene: ViewScene, *, every_field: bool = False) -> list[str]:
@@ -37,7 +37,10 @@ def heat_tables(node: NGFFNode, scene: ViewScene, *, every_field: bool = False) 
 
 def heat_columns(node: NGFFNode, table: str) -> list[str]:
     """Return the columns of a table that have numbers; none if no column names the well."""
-    frame, well = _frame(node, table)
+    return _number_columns(*_frame(node, table))
+
+
+def _number_columns(frame: pd.DataFrame, well: str) -> list[str]:
     return [name for name in map(str, frame.columns) if name != well and frame[name].dtype.kind in "iufb"]
 
 
@@ -47,17 +50,16 @@ def heat_of_wells(node: NGFFNode, scene: ViewScene, table: str, column: str) -> 
     Raise InvalidArgumentError for a table without such a column of numbers, or without wells.
     """
     frame, well = _frame(node, table)
-    if column not in heat_columns(node, table):
+    if column not in _number_columns(frame, well):
         raise InvalidArgumentError(
             f"The table {table!r} of {node.node_path} has no column {column!r} of numbers."
         )
     paths = [well.path for well in scene.wells]
-    values = frame[column].astype("float64")
+    numbers = frame[column].astype("float64")
     names = frame[well].astype(str)
-    wells = names.map(
-        {name: find_well(name, paths) for name in names.dropna().unique()}
-    )  # B3 and B03 may be one well
-    means = values[values.abs() < math.inf].groupby(wells).mean()
+    # B3 and B03 may be one well.
+    well_of_row = names.map({name: find_well(name, paths) for name in names.dropna().unique()})
+    means = numbers[numbers.abs() < math.inf].groupby(well_of_row).mean()
     return [float(means[path]) if path in means.index else None for path in paths]
 
 
@@ -65,11 +67,11 @@ def _frame(node: NGFFNode, table: str) -> tuple[pd.DataFrame, str]:
     """Read a table of a plate, and return it with the name of the column of wells."""
     if not isinstance(node, Plate):
         raise InvalidArgumentError(f"{node.node_path} is not a plate: it has no table of wells.")
-    frame = node.tables[table]
-    frame = frame if frame.index.name is None else frame.reset_index()
-    well = next((str(name) for name in frame.columns if str(name).lower() in WELL_COLUMNS), None)
-    if well is None:
+    table_frame = node.tables[table]
+    table_frame = table_frame if table_frame.index.name is None else table_frame.reset_index()
+    well_column = next((str(name) for name in table_frame.columns if str(name).lower() in WELL_COLUMNS), None)
+    if well_column is None:
         raise InvalidArgumentError(
             f"The table {table!r} of {node.node_path} has no column that names the well: {', '.join(WELL_COLUMNS)}."
         )
-    return frame, well
+    return table_frame, well_column

@@ -74,11 +74,14 @@ class LevelArray(LazyArray):
         self.dtype = array.dtype
 
     def _read(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
-        entries: dict[int, int | slice] = {**self._fixed, **dict(zip(self._dimensions, index, strict=True))}
-        values = np.asarray(self._array[tuple(entries[axis] for axis in range(self._array.ndim))])
-        read_axes = [axis for axis in self._dimensions if isinstance(entries[axis], slice)]
-        stored = sorted(read_axes)
-        return values.transpose([stored.index(axis) for axis in read_axes])
+        index_by_axis: dict[int, int | slice] = {
+            **self._fixed,
+            **dict(zip(self._dimensions, index, strict=True)),
+        }
+        values = np.asarray(self._array[tuple(index_by_axis[axis] for axis in range(self._array.ndim))])
+        read_axes = [axis for axis in self._dimensions if isinstance(index_by_axis[axis], slice)]
+        sorted_axes = sorted(read_axes)
+        return values.transpose([sorted_axes.index(axis) for axis in read_axes])
 
 
 def drawable_levels(position: Position) -> list[ImageArray]:
@@ -99,7 +102,7 @@ def drawable_levels(position: Position) -> list[ImageArray]:
 
 def layer_dimensions(axes: PlaneAxes, ndim: int, fixed: Mapping[int, int]) -> list[int]:
     """Return the dimensions of a level, except the fixed ones, in the order T, others, Z, Y, X."""
-    last = [axis for axis in (axes.z, axes.y, axes.x) if axis is not None]
-    first = [] if axes.time is None else [axes.time]
-    others = [axis for axis in range(ndim) if axis not in (*first, *last, *fixed)]
-    return [*first, *others, *last]
+    last_axes = [axis for axis in (axes.z, axes.y, axes.x) if axis is not None]
+    first_axes = [] if axes.time is None else [axes.time]
+    other_axes = [axis for axis in range(ndim) if axis not in (*first_axes, *last_axes, *fixed)]
+    return [*first_axes, *other_axes, *last_axes]

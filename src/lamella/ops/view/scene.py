@@ -1,8 +1,9 @@
 """Describe a node for a viewer: the rectangle of each field, channels, lengths of Z and T, label images.
 
 All fields are on one canvas, whose unit is a pixel of level 0 of the first readable field: 2 x 3 wells with one field
-of 1000 x 1000 pixels need about 3000 x 2000. Fields are at their stage positions if these are consistent, else in a
-grid, always at whole units, so that tiles copy pixels. Pixels are read only of a few fields without stored contrast.
+of 1000 x 1000 pixels each need about 3000 x 2000 units. Fields are at their stage positions if these are consistent,
+else in a grid. Their positions are whole numbers, so that tiles copy pixels without interpolation. Pixels are read only
+of a few fields, to choose a contrast for channels without a stored one.
 """
 
 from __future__ import annotations
@@ -49,10 +50,12 @@ _SAMPLE_SIDE = 256
 """Pixels along the larger side of the planes from which a missing contrast is computed."""
 
 _SAMPLED_FIELDS = 64
-"""Number of fields, spread over a plate, whose label images and windows are read; one more for each other channel."""
+"""Number of fields, spread over a plate, whose label images and contrast windows are read. More are read if these lack
+the name of a channel."""
 
 _MAX_AHEAD = 8192
-"""Maximum number of fields whose levels are requested with the scene: these documents are cached for seconds only."""
+"""Maximum number of fields whose levels are requested with the scene: documents are cached for a few seconds only, and
+those of more fields would be dropped before a tile needs them."""
 
 _WELL_GAP, _FIELD_GAP = 0.06, 0.01
 """Gap between wells, and between fields in a grid, as a fraction of the larger side of a cell."""
@@ -142,8 +145,8 @@ class ViewScene:
 
     def to_dict(self) -> JSONObject:
         """Return the scene as JSON, with the reason for each field that cannot be read."""
-        whole = dtype_window(self.dtype)
-        limits = [whole["min"], whole["max"]]
+        dtype_limits = dtype_window(self.dtype)
+        limits = [dtype_limits["min"], dtype_limits["max"]]
         return {
             "name": self.name,
             "store": self.store,
@@ -221,14 +224,14 @@ def _count_pixels(field: Field) -> tuple[int, int]:
 
 def view_scene(
     node: NGFFNode,
-    seen: Callable[[Field], None] | None = None,
+    on_field: Callable[[Field], None] | None = None,
     *,
     every_field: bool = False,
     for_tiles: bool = False,
 ) -> ViewScene:
     """Read the documents of a node and place its fields on a canvas; raise MetadataError without any image.
 
-    ``seen`` is called with each field when its documents have been read. Label images of some fields are listed
+    ``on_field`` is called with each field when its documents have been read. Label images of some fields are listed
     (`sampled`), of all with ``every_field``. ``for_tiles`` requests the documents that `Tiles` opens next from a remote
     store, while the contrast is computed.
     """
@@ -236,7 +239,7 @@ def view_scene(
         raise MetadataError(
             f"{node.node_path} is a group of label images. View the image above it, or one of them."
         )
-    fields, wells, rows, columns = _members(node, seen)
+    fields, wells, rows, columns = _members(node, on_field)
     first = next((field for field in fields if field.shape), None)
     if first is None:
         reason = next((_reason_not_shown(field) for field in fields), "It contains no image.")
@@ -245,15 +248,17 @@ def view_scene(
     fields = [_with_size(field, first) for field in fields]
     fields, wells, width, height = _arrange(fields, wells, pixel)
     readable = [field for field in fields if field.shape]
-    searched = _with_all_channels(sampled(readable, None if every_field else _SAMPLED_FIELDS), readable)
-    with ThreadPoolExecutor(2, "lamella-view-scene") as beside:
-        names = beside.submit(_label_names, searched)
+    searched_fields = _add_missing_channels(
+        sampled(readable, None if every_field else _SAMPLED_FIELDS), readable
+    )
+    with ThreadPoolExecutor(2, "lamella-view-scene") as threads:
+        names = threads.submit(_label_names, searched_fields)
         if for_tiles:
-            sampled_ids = set(map(id, searched))  # the levels of these are read for the contrast
-            others = [field for field in fields if id(field) not in sampled_ids]
-            beside.submit(_expect_coarsest_levels, others, node.documents)
+            sampled_ids = set(map(id, searched_fields))  # the levels of these are read for the contrast
+            other_fields = [field for field in fields if id(field) not in sampled_ids]
+            threads.submit(_request_coarsest_levels, other_fields, node.documents)
         is_label = isinstance(first.node, LabelImage)
-        channels, active = ([], []) if is_label else _channels(searched, node.documents)
+        channels, active = ([], []) if is_label else _channels(searched_fields, node.documents)
     shapes = [(field.shape, field.axes) for field in fields if field.axes is not None]
     return ViewScene(
         name=scene_name(node),
@@ -275,7 +280,7 @@ def view_scene(
         unit=unit,
         acquisitions=_acquisitions(node, fields),
         labels=names.result(),
-        searched=len(searched),
+        searched=len(searched_fields),
     )
 
 
@@ -284,18 +289,18 @@ def sampled(items: Sequence[T], count: int | None) -> Sequence[T]:
     return items if count is None or len(items) < 2 * count else spread(items, count)
 
 
-def _with_all_channels(chosen: Sequence[Field], fields: Sequence[Field]) -> list[Field]:
+def _add_missing_channels(chosen_fields: Sequence[Field], fields: Sequence[Field]) -> list[Field]:
     """Add a field for each channel name that the chosen fields lack."""
-    groups = {field.channel_names for field in chosen}
-    names = {name for group in groups for name in group or ()}
-    added = []
+    name_groups = {field.channel_names for field in chosen_fields}
+    names = {name for group in name_groups for name in group or ()}
+    added_fields = []
     for field in fields:
-        if field.channel_names not in groups:
-            groups.add(field.channel_names)
+        if field.channel_names not in name_groups:
+            name_groups.add(field.channel_names)
             if field.channel_names is None or not names.issuperset(field.channel_names):
                 names.update(field.channel_names or ())
-                added.append(field)
-    return [*chosen, *added]
+                added_fields.append(field)
+    return [*chosen_fields, *added_fields]
 
 
 def _letters(field: Field) -> str:
@@ -308,14 +313,14 @@ def _letters(field: Field) -> str:
 
 def scene_name(node: NGFFNode) -> str:
     """Return the name of a plate, else the path in its store, else the last part of the path of the store."""
-    stated = node.document.shared_model.name if isinstance(node, Plate) else None
+    stored_name = node.document.shared_model.name if isinstance(node, Plate) else None
     parts = str(node.node_path).rstrip("/").split("/")
-    stores = [index for index, part in enumerate(parts) if part.endswith(_STORE_ENDINGS)]
-    return stated or "/".join(parts[stores[-1] + 1 :] if stores else []) or parts[-1]
+    store_indices = [index for index, part in enumerate(parts) if part.endswith(_STORE_ENDINGS)]
+    return stored_name or "/".join(parts[store_indices[-1] + 1 :] if store_indices else []) or parts[-1]
 
 
 def _members(
-    node: NGFFNode, seen: Callable[[Field], None] | None
+    node: NGFFNode, on_field: Callable[[Field], None] | None
 ) -> tuple[list[Field], list[WellArea], list[str], list[str]]:
     """Return the fields and the wells of a node, without their rectangles, and the names of rows and columns."""
     if isinstance(node, Position):
@@ -326,19 +331,19 @@ def _members(
         )
     rows, columns, indices = grid_of_wells(node)
     wells = [WellArea(path, row, column) for path, (row, column) in indices.items()]
-    numbers = {well.path: number for number, well in enumerate(wells)}
+    well_numbers = {well.path: well_number for well_number, well in enumerate(wells)}
     fields = []
     for member in walk(node):
-        field = _read_documents(member.path, numbers[member.well], member.node, member.acquisition)
+        field = _read_documents(member.path, well_numbers[member.well], member.node, member.acquisition)
         fields.append(field)
-        if seen is not None:
-            seen(field)
+        if on_field is not None:
+            on_field(field)
     return fields, wells, list(rows), list(columns)
 
 
 @dataclass(frozen=True)
-class _Facts:
-    """The content of an image's document; fields with equal documents share it."""
+class _ImageFacts:
+    """What a scene needs of an image's document; fields with equal documents share it."""
 
     image: MultiScaleMeta
     paths: tuple[str, ...]
@@ -349,7 +354,7 @@ class _Facts:
     plane_axes: dict[int, PlaneAxes]
 
     @classmethod
-    def of(cls, meta: ImagesMeta) -> _Facts:
+    def of(cls, meta: ImagesMeta) -> _ImageFacts:
         """Return the facts; no scale and translation if these are inconsistent."""
         image = meta.multiscales[0]
         paths = tuple(dict.fromkeys(image.get_dataset_paths()))
@@ -379,7 +384,7 @@ def _read_documents(
     if isinstance(node, LamellaError):
         return unreadable
     try:
-        facts = node.document.cached_result(_Facts.of)
+        facts = node.document.cached_result(_ImageFacts.of)
         if not facts.paths:
             return unreadable
         meta = node.open_level(facts.paths[0], facts.image).stored.last_meta
@@ -388,14 +393,14 @@ def _read_documents(
         return replace(unreadable, node=error)
     if 0 in meta.shape:
         return unreadable
-    sizes: dict[str, Any] = {}
+    optional_facts: dict[str, Any] = {}
     scale, offset = facts.scale, len(facts.axes) - len(meta.shape)
     if scale and min(scale) <= 0:
         with suppress(LamellaError):
             node.get_effective_scale(facts.paths[0])  # for its warning
     if scale:
         size, unit = scale[axes.x + offset], facts.axes[axes.x + offset].unit
-        sizes = {
+        optional_facts = {
             "aspect": aspect_of(scale, facts.axes, axes, len(meta.shape)),
             "pixel": (size, unit) if unit and math.isfinite(size) and size > 0 else (None, None),
             "corner": (facts.translation[axes.x + offset], facts.translation[axes.y + offset]),
@@ -412,7 +417,7 @@ def _read_documents(
         levels=facts.paths[:1] if shows_old_pixels(node) else facts.paths,
         image_axes=facts.axes,
         channel_names=facts.channel_names if len(facts.channel_names) == count else None,
-        **sizes,
+        **optional_facts,
     )
 
 
@@ -429,19 +434,24 @@ def _with_size(field: Field, first: Field) -> Field:
 
 def _acquisitions(node: NGFFNode, fields: Sequence[Field]) -> list[tuple[int | None, str]]:
     """Return id and name of each acquisition that has fields, in the order of ids; empty if there is only one."""
-    stated = {
+    stored_ids = {
         field.acquisition
         for field in fields
         if field.acquisition is not None or not isinstance(field.node, LamellaError)
     }
-    ids = sorted(stated, key=lambda number: (number is None, number or 0))
+    ids = sorted(stored_ids, key=lambda acquisition_id: (acquisition_id is None, acquisition_id or 0))
     if len(ids) < 2:
         return []
-    listed = (node.document.shared_model.acquisitions or []) if isinstance(node, Plate) else []
-    names = {acquisition.id: acquisition.name for acquisition in listed}
+    listed_acquisitions = (node.document.shared_model.acquisitions or []) if isinstance(node, Plate) else []
+    names = {acquisition.id: acquisition.name for acquisition in listed_acquisitions}
     return [
-        (number, "without acquisition" if number is None else names.get(number) or f"acquisition {number}")
-        for number in ids
+        (
+            acquisition_id,
+            "without acquisition"
+            if acquisition_id is None
+            else names.get(acquisition_id) or f"acquisition {acquisition_id}",
+        )
+        for acquisition_id in ids
     ]
 
 
@@ -449,25 +459,25 @@ def _arrange(
     fields: Sequence[Field], wells: Sequence[WellArea], pixel: float | None
 ) -> tuple[list[Field], list[WellArea], float, float]:
     """Place fields in wells, and wells in rows and columns of equal cells."""
-    members: dict[int, list[Field]] = {number: [] for number in range(len(wells))}
+    fields_by_well: dict[int, list[Field]] = {well_number: [] for well_number in range(len(wells))}
     for field in fields:
-        members[field.well].append(field)
-    placed = {number: _place_in_well(group, pixel) for number, group in members.items()}
+        fields_by_well[field.well].append(field)
+    placed = {well_number: _place_in_well(group, pixel) for well_number, group in fields_by_well.items()}
     sizes = [_extent(group) for group in placed.values()]
     cell_width = max((width for width, _ in sizes), default=1.0)
     cell_height = max((height for _, height in sizes), default=1.0)
     cell_width, cell_height = math.ceil(cell_width), math.ceil(cell_height)
     gap = math.ceil(_WELL_GAP * max(cell_width, cell_height)) if len(wells) > 1 else 0
-    moved: list[Field] = []
+    moved_fields: list[Field] = []
     placed_wells: list[WellArea] = []
-    for number, well in enumerate(wells):
+    for well_number, well in enumerate(wells):
         x, y = well.column * (cell_width + gap), well.row * (cell_height + gap)
         placed_wells.append(replace(well, x=x, y=y, width=cell_width, height=cell_height))
-        moved += [replace(field, x=field.x + x, y=field.y + y) for field in placed[number]]
+        moved_fields += [replace(field, x=field.x + x, y=field.y + y) for field in placed[well_number]]
     columns, rows = (
         1 + max((getattr(well, name) for well in wells), default=0) for name in ("column", "row")
     )
-    return moved, placed_wells, columns * (cell_width + gap) - gap, rows * (cell_height + gap) - gap
+    return moved_fields, placed_wells, columns * (cell_width + gap) - gap, rows * (cell_height + gap) - gap
 
 
 def _extent(fields: Sequence[Field]) -> tuple[float, float]:
@@ -482,8 +492,10 @@ def _place_in_well(fields: Sequence[Field], pixel: float | None) -> list[Field]:
     ids = dict.fromkeys(field.acquisition for field in fields)
     if len(ids) > 1:
         groups = {
-            number: iter(_place_fields([field for field in fields if field.acquisition == number], pixel))
-            for number in ids
+            acquisition_id: iter(
+                _place_fields([field for field in fields if field.acquisition == acquisition_id], pixel)
+            )
+            for acquisition_id in ids
         }
         return [next(groups[field.acquisition]) for field in fields]
     return _place_fields(fields, pixel)
@@ -532,10 +544,10 @@ def _channels(fields: Sequence[Field], documents: Documents) -> tuple[list[Shown
 
     Warn of fields that the service did not return; damaged fields are reported by their tiles.
     """
-    unread: dict[str, LamellaError] = {}
+    error_by_field: dict[str, LamellaError] = {}
 
-    def remember(position: Position, error: LamellaError) -> None:
-        unread.setdefault(str(position.node_path), error)
+    def collect_error(position: Position, error: LamellaError) -> None:
+        error_by_field.setdefault(str(position.node_path), error)
 
     paths = [(field.node.path, field.levels[0]) for field in fields if isinstance(field.node, Position)]
     arrays = [join(path, level) for path, level in paths]
@@ -543,22 +555,24 @@ def _channels(fields: Sequence[Field], documents: Documents) -> tuple[list[Shown
     nodes = [field.node for field in fields]
     if documents.storage.reads_ahead:
         with _reader_threads(documents) as threads:
-            previews = channels_of_fields(nodes, threads, remember)
+            channels_by_name = channels_of_fields(nodes, threads, collect_error)
     else:
-        previews = channels_of_fields(nodes, unread=remember)
+        channels_by_name = channels_of_fields(nodes, unread=collect_error)
     workers = THREADS.waiting_for(documents.storage, 8 * 4 * _SAMPLE_SIDE**2)
-    channels = with_windows([*previews.values()], PreviewOptions(), _SAMPLE_SIDE, workers, remember)
-    for path, error in unread.items():
+    channels = with_windows(
+        [*channels_by_name.values()], PreviewOptions(), _SAMPLE_SIDE, workers, collect_error
+    )
+    for path, error in error_by_field.items():
         if isinstance(error, StorageError):
             warnings.warn(
                 f"{path} could not be read for the contrast, which fits the other fields: {clause(error)}.",
                 UserWarning,
                 stacklevel=callers_level(),
             )
-    return channels, [channel.is_shown for channel in previews.values()]
+    return channels, [channel.is_shown for channel in channels_by_name.values()]
 
 
-def _expect_coarsest_levels(fields: Sequence[Field], documents: Documents) -> None:
+def _request_coarsest_levels(fields: Sequence[Field], documents: Documents) -> None:
     """Request the documents of the coarsest levels, which tiles open first."""
     if len(fields) <= _MAX_AHEAD:
         paths = [
@@ -590,7 +604,7 @@ def _label_names(fields: Sequence[Field]) -> list[str]:
 
 
 def reader_threads(node: NGFFNode) -> ThreadPoolExecutor:
-    """Return threads that read for a viewer, and decode what they read: small chunks cost less than a hand-over."""
+    """Return threads that read for a viewer and decode chunks themselves: small ones are not worth a second thread."""
     return _reader_threads(node.documents)
 
 

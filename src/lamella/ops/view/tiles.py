@@ -21,9 +21,15 @@ from lamella.errors import InvalidArgumentError, LamellaError, OutOfBoundsError,
 from lamella.nodes.labels import LabelImage
 from lamella.nodes.position import Position
 from lamella.ops.display.planes import BAND_PIXELS, PlaneAxes, current_levels, plane_index
-from lamella.ops.display.preview import keys_of
+from lamella.ops.display.preview import unique_names
 from lamella.ops.display.render import block_mean
-from lamella.ops.view.field_planes import PORTION, PlaneRequest, load_ahead, read_planes, whole_region
+from lamella.ops.view.field_planes import (
+    FIELDS_PER_READ,
+    PlaneRequest,
+    bounds_of_planes,
+    load_ahead,
+    read_planes,
+)
 from lamella.ops.view.unwritten import unwritten
 from lamella.store.keys import join
 
@@ -51,7 +57,8 @@ _MIN_TOGETHER = 8
 """Minimum number of fields in a tile that are read together; fewer are read one by one."""
 
 _TOLERANCE = 1.01
-"""A level may be coarser than a tile by this factor, because sizes are rounded: 500 of 1001 pixels count as half."""
+"""A level may be coarser than a tile by this factor, because sizes are rounded: a level of 500 pixels counts as half of
+one of 1001."""
 
 
 UNWRITTEN = 2
@@ -150,7 +157,7 @@ class _Image:
         return (*reversed(self.paths),)
 
     def open_level(self, path: str) -> None:
-        """Open a level, or record that it is damaged: a finer one shows the same. A StorageError is raised."""
+        """Open a level, or note that it is damaged: a finer one shows the same. Raise StorageError, which may pass."""
         try:
             self.opened[path] = self._open(path)
         except StorageError:
@@ -185,7 +192,7 @@ class _FieldRegion:
     columns: NDArray[np.intp]
     target: tuple[slice, slice]
     """Region of the tile."""
-    cut: dict[int, int | slice] | None
+    outer_index: dict[int, int | slice] | None
     """Index along the dimensions except Y and X; None for a time that is not recorded yet."""
 
 
@@ -283,7 +290,9 @@ class Tiles:
             )
         if label is None and not channels:
             raise InvalidArgumentError("A tile needs at least one channel.")
-        if len(set(channels)) != len(channels) or any(not 0 <= c < len(scene.channels) for c in channels):
+        if len(set(channels)) != len(channels) or any(
+            not 0 <= channel < len(scene.channels) for channel in channels
+        ):
             raise OutOfBoundsError(f"Channels are different numbers from 0 to {len(scene.channels) - 1}.")
 
     def _draw(
@@ -295,7 +304,7 @@ class Tiles:
         height = min(SIDE, int(np.ceil((self._scene.height - top) / step)))
         names = [self._scene.channels[index].name for index in channels]
         x, y, widths, heights = self._rectangles.T
-        in_tile = np.flatnonzero(
+        numbers_in_tile = np.flatnonzero(
             (x < left + width * step)
             & (x + widths + self._gap > left)
             & (y < top + height * step)
@@ -313,25 +322,29 @@ class Tiles:
                 damaged.append((number, one_line(error)))
                 return None
 
-        numbers = [number for number in in_tile.tolist() if self._scene.fields[number].shape]
+        numbers = [number for number in numbers_in_tile.tolist() if self._scene.fields[number].shape]
         pixels: dict[int, _FieldPixels | None] = {}
         if label is None and self._documents.storage.reads_ahead:
             self._open_levels(numbers, step)
         if label is None and len(numbers) >= _MIN_TOGETHER:
             self._load_ahead(request, numbers)
-            portions = [numbers[first : first + PORTION] for first in range(0, len(numbers), PORTION)]
+            portions = [
+                numbers[first : first + FIELDS_PER_READ] for first in range(0, len(numbers), FIELDS_PER_READ)
+            ]
             for portion in self._threads.map(partial(self._read_together, request), portions):
                 pixels |= portion
         others = [number for number in numbers if number not in pixels]
         pixels |= zip(others, self._threads.map(read, others), strict=True)
-        drawn = [field for number in numbers if (field := pixels[number])]
-        count = len(names) if label is None else max((len(field.planes) for field in drawn), default=1)
-        first_planes = [field.planes[0] for field in drawn]
+        drawn_fields = [field for number in numbers if (field := pixels[number])]
+        plane_count = (
+            len(names) if label is None else max((len(field.planes) for field in drawn_fields), default=1)
+        )
+        first_planes = [field.planes[0] for field in drawn_fields]
         dtypes = [np.dtype("uint32"), *(plane.dtype for plane in first_planes if plane is not None)]
         dtype = self._scene.dtype if label is None else np.result_type(*dtypes)
-        planes = np.zeros((count, height, width), dtype)
+        planes = np.zeros((plane_count, height, width), dtype)
         mask = np.zeros((height, width), np.uint8)
-        for field in drawn:
+        for field in drawn_fields:
             for number, plane in enumerate(field.planes):
                 planes[(number, *field.target)] = 0 if plane is None else plane
             planes[(slice(len(field.planes), None), *field.target)] = 0
@@ -390,47 +403,60 @@ class Tiles:
         """Return the request for a field, and its region of the tile; None if the field must be read by itself."""
         image = self._image(number, None)
         assert image is not None
-        covered = _region_in_tile(image, self._scene.fields[number], tile, self._gap)
+        field_region = _region_in_tile(image, self._scene.fields[number], tile, self._gap)
         indices = self._names(number)
-        if covered is None or covered.cut is None or any(name not in indices for name in tile.names):
+        if (
+            field_region is None
+            or field_region.outer_index is None
+            or any(name not in indices for name in tile.names)
+        ):
             return None
-        level, rows, columns = covered.level, covered.rows, covered.columns
-        region = whole_region(level.meta, level.axes, covered.cut, [indices[name] for name in tile.names])
-        if region is None:
+        level, rows, columns = field_region.level, field_region.rows, field_region.columns
+        bounds = bounds_of_planes(
+            level.meta, level.axes, field_region.outer_index, [indices[name] for name in tile.names]
+        )
+        if bounds is None:
             return None
-        reduce = min(_spacing(rows), _spacing(columns))
-        request = PlaneRequest(level.array.path, level.meta, level.axes, region, reduce, rows, columns)
-        return request, covered.target
+        block_side = min(_spacing(rows), _spacing(columns))
+        request = PlaneRequest(level.array.path, level.meta, level.axes, bounds, block_side, rows, columns)
+        return request, field_region.target
 
     def _read_field(self, number: int, tile: _TileRequest, label: str | None) -> _FieldPixels | None:
         """Read the pixels of one field that lie in a tile; None if there are none, or no such labels."""
         image, field, names = self._image(number, label), self._scene.fields[number], tile.names
-        covered = None if image is None else _region_in_tile(image, field, tile, self._gap)
-        if image is None or covered is None:
+        field_region = None if image is None else _region_in_tile(image, field, tile, self._gap)
+        if image is None or field_region is None:
             return None
-        level, rows, columns, target = covered.level, covered.rows, covered.columns, covered.target
-        axes, cut = level.axes, covered.cut
-        if cut is None:
+        level, rows, columns, target = (
+            field_region.level,
+            field_region.rows,
+            field_region.columns,
+            field_region.target,
+        )
+        axes, outer_index = level.axes, field_region.outer_index
+        if outer_index is None:
             missing = np.ones((rows.size, columns.size), bool)
             return _FieldPixels(target, [None] * max(1, len(names)), _mask(missing))
         if label is not None:
-            (ids,) = _read_channels(level, cut, rows, columns, [0], ids=True)
-            missing = unwritten(level.array, level.meta, axes, cut, rows, columns, ids)
+            (ids,) = _read_channels(level, outer_index, rows, columns, [0], ids=True)
+            missing = unwritten(level.array, level.meta, axes, outer_index, rows, columns, ids)
             assert isinstance(image.node, LabelImage)
             ids = label_ids(ids)
             colors = stored_colors(image.node, ids)
             return _FieldPixels(target, [ids] if colors is None else [ids, colors], _mask(missing))
         indices = self._names(number)
         present = [name for name in names if name in indices]  # a field may lack channels
-        numbers = [indices[name] for name in present]
-        planes = dict(zip(present, _read_channels(level, cut, rows, columns, numbers), strict=True))
+        indices_of_present = [indices[name] for name in present]
+        planes = dict(
+            zip(present, _read_channels(level, outer_index, rows, columns, indices_of_present), strict=True)
+        )
         missing = np.full((rows.size, columns.size), bool(present))
         for name, plane in planes.items():
             if not missing.any():
                 break
             if axes.channel is not None:
-                cut[axes.channel] = indices[name]
-            missing &= unwritten(level.array, level.meta, axes, cut, rows, columns, plane)
+                outer_index[axes.channel] = indices[name]
+            missing &= unwritten(level.array, level.meta, axes, outer_index, rows, columns, plane)
         return _FieldPixels(target, [planes.get(name) for name in names], _mask(missing))
 
     def _open_image(self, number: int, label: str | None) -> _Image | None:
@@ -451,28 +477,33 @@ class Tiles:
         assert isinstance(field.node, Position)
         assert field.axes is not None
         names = field.node.channel_names if field.channel_names is None else field.channel_names
-        keys = keys_of(names, field.axes, field.shape)
+        keys = unique_names(names, field.axes, field.shape)
         return {name: index for index, name in enumerate(keys)}
 
 
 def _region_in_tile(image: _Image, field: Field, tile: _TileRequest, gap: float) -> _FieldRegion | None:
     """Return the pixels of a field that lie in a tile; None without any.
 
-    A gap between fields that is narrower than a pixel of the tile is filled: only some of the gaps would be seen.
+    A gap between fields that is narrower than a pixel of the tile is filled with the last pixel of the field before it:
+    else some gaps would be drawn, and others not.
     """
     step, view = tile.step, tile.view
     filled_gap = gap if step > gap else 0.0
     level = image.level_for(field, step)
     axes, level_shape, finest = level.axes, level.meta.shape, image.shape
     height, width = axes.height(level_shape), axes.width(level_shape)
-    rows, from_y = sampled_indices(tile.top, step, tile.shape[0], field.y, field.height, height, filled_gap)
-    columns, from_x = sampled_indices(tile.left, step, tile.shape[1], field.x, field.width, width, filled_gap)
+    rows, first_row = sampled_indices(
+        tile.top, step, tile.shape[0], field.y, field.height, height, filled_gap
+    )
+    columns, first_column = sampled_indices(
+        tile.left, step, tile.shape[1], field.x, field.width, width, filled_gap
+    )
     if not rows.size or not columns.size:
         return None
-    target = np.s_[from_y : from_y + rows.size, from_x : from_x + columns.size]
+    target = np.s_[first_row : first_row + rows.size, first_column : first_column + columns.size]
     is_recorded = axes.time is None or not 1 < finest[axes.time] <= view.t
-    cut = _plane_cut(axes, finest, level_shape, view) if is_recorded else None
-    return _FieldRegion(level, rows, columns, target, cut)
+    outer_index = _outer_index(axes, finest, level_shape, view) if is_recorded else None
+    return _FieldRegion(level, rows, columns, target, outer_index)
 
 
 def _mask(missing: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -517,21 +548,21 @@ def sampled_indices(
     return (indices[inside], int(inside[0])) if inside.size else (indices[:0], 0)
 
 
-def _plane_cut(
+def _outer_index(
     axes: PlaneAxes, finest: tuple[int, ...], shape: tuple[int, ...], view: View
 ) -> dict[int, int | slice]:
     """Return the index of each dimension except Y and X; a field with fewer planes shows its last plane."""
     z = None if view.z is None or axes.z is None else min(view.z, finest[axes.z] - 1)
     t = None if axes.time is None else min(view.t, finest[axes.time] - 1)
-    cut: dict[int, int | slice] = dict(plane_index(axes, finest, shape, z, t))
+    outer_index: dict[int, int | slice] = dict(plane_index(axes, finest, shape, z, t))
     if view.z is None and axes.z is not None:
-        cut[axes.z] = slice(None)
-    return cut
+        outer_index[axes.z] = slice(None)
+    return outer_index
 
 
 def _read_channels(
     level: _Level,
-    cut: dict[int, int | slice],
+    outer_index: dict[int, int | slice],
     rows: NDArray[np.intp],
     columns: NDArray[np.intp],
     channels: Sequence[int],
@@ -541,32 +572,32 @@ def _read_channels(
     """Read channels at some rows and columns: the mean of the block around each pixel, or its label id."""
     axis = level.axes.channel
     if axis is None or ids:
-        return [plane for _ in channels for plane in _read_planes(level, cut, rows, columns, ids=ids)]
+        return [plane for _ in channels for plane in _read_planes(level, outer_index, rows, columns, ids=ids)]
     if channels and list(channels) == list(range(channels[0], channels[-1] + 1)):
-        return _read_planes(level, {**cut, axis: slice(channels[0], channels[-1] + 1)}, rows, columns)
-    indices = [{**cut, axis: channel} for channel in channels]
+        return _read_planes(level, {**outer_index, axis: slice(channels[0], channels[-1] + 1)}, rows, columns)
+    indices = [{**outer_index, axis: channel} for channel in channels]
     return [plane for index in indices for plane in _read_planes(level, index, rows, columns)]
 
 
 def _read_planes(
     level: _Level,
-    cut: dict[int, int | slice],
+    outer_index: dict[int, int | slice],
     rows: NDArray[np.intp],
     columns: NDArray[np.intp],
     *,
     ids: bool = False,
 ) -> list[NDArray[Any]]:
     """Read one plane, or the planes of a slice of channels; reduce a slice of Z to its maximum."""
-    reduce = 1 if ids else min(_spacing(rows), _spacing(columns))
+    block_side = 1 if ids else min(_spacing(rows), _spacing(columns))
     shape = level.meta.shape
     depth = math.prod(
-        len(range(shape[axis])[index]) for axis, index in cut.items() if isinstance(index, slice)
+        len(range(shape[axis])[index]) for axis, index in outer_index.items() if isinstance(index, slice)
     )
     bands = _bands(rows, columns, depth)
     if len(bands) == 1:
-        return _read_band(level, cut, rows, columns, reduce)
-    read = [_read_band(level, cut, band, columns, reduce) for band in bands]
-    return [np.concatenate(planes) for planes in zip(*read, strict=True)]
+        return _read_band(level, outer_index, rows, columns, block_side)
+    bands_of_planes = [_read_band(level, outer_index, band, columns, block_side) for band in bands]
+    return [np.concatenate(planes) for planes in zip(*bands_of_planes, strict=True)]
 
 
 def _bands(rows: NDArray[np.intp], columns: NDArray[np.intp], depth: int) -> list[NDArray[np.intp]]:
@@ -577,18 +608,23 @@ def _bands(rows: NDArray[np.intp], columns: NDArray[np.intp], depth: int) -> lis
 
 def _read_band(
     level: _Level,
-    cut: dict[int, int | slice],
+    outer_index: dict[int, int | slice],
     rows: NDArray[np.intp],
     columns: NDArray[np.intp],
-    reduce: int,
+    block_side: int,
 ) -> list[NDArray[Any]]:
-    """Read some rows of `_read_planes`; ``reduce`` is the side of the blocks whose mean is returned."""
+    """Read some rows of `_read_planes`; ``block_side`` is the side of the blocks whose mean is returned."""
     axes, shape = level.axes, level.meta.shape
-    first_row, first_column = int(rows[0]) // reduce * reduce, int(columns[0]) // reduce * reduce
+    first_row, first_column = (
+        int(rows[0]) // block_side * block_side,
+        int(columns[0]) // block_side * block_side,
+    )
     index: dict[int, int | slice] = {
-        **cut,
-        axes.y: slice(first_row, min(int(rows[-1]) // reduce * reduce + reduce, shape[axes.y])),
-        axes.x: slice(first_column, min(int(columns[-1]) // reduce * reduce + reduce, shape[axes.x])),
+        **outer_index,
+        axes.y: slice(first_row, min(int(rows[-1]) // block_side * block_side + block_side, shape[axes.y])),
+        axes.x: slice(
+            first_column, min(int(columns[-1]) // block_side * block_side + block_side, shape[axes.x])
+        ),
     }
     pixels = np.asarray(level.array[tuple(index[axis] for axis in range(len(shape)))])
     sliced = [axis for axis in range(len(shape)) if isinstance(index[axis], slice)]
@@ -598,8 +634,10 @@ def _read_band(
         pixels = np.abs(pixels)
     if axes.z in sliced:
         pixels = pixels.max(axis=-3)
-    selected = np.ix_(rows // reduce - first_row // reduce, columns // reduce - first_column // reduce)
-    return [block_mean(plane, reduce)[selected] for plane in pixels.reshape(-1, *pixels.shape[-2:])]
+    rows_and_columns = np.ix_((rows - first_row) // block_side, (columns - first_column) // block_side)
+    return [
+        block_mean(plane, block_side)[rows_and_columns] for plane in pixels.reshape(-1, *pixels.shape[-2:])
+    ]
 
 
 def _spacing(indices: NDArray[np.intp]) -> int:

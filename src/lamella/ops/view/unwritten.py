@@ -1,6 +1,7 @@
-"""Find pixels of a plane whose chunks are not stored: they read as the fill value, as stored pixels may too.
+"""Find pixels of a plane whose chunks are not stored.
 
-Only chunks that show nothing but the fill value are looked up.
+They read as the fill value, but stored pixels can have this value too. So the function looks up the files of those
+chunks that show nothing but the fill value.
 """
 
 from __future__ import annotations
@@ -26,38 +27,43 @@ def unwritten(
     array: ImageArray,
     meta: ArrayMeta,
     axes: PlaneAxes,
-    cut: dict[int, int | slice],
+    outer_index: dict[int, int | slice],
     rows: NDArray[np.intp],
     columns: NDArray[np.intp],
     plane: NDArray[Any],
 ) -> NDArray[np.bool_]:
-    """Return which pixels of a plane (rows, columns) are not written; ``cut`` has the indices of other dimensions."""
-    missing = np.zeros((rows.size, columns.size), bool)
+    """Return which pixels of a plane (rows, columns) are not written.
+
+    ``outer_index`` has the indices along all dimensions except Y and X.
+    """
+    is_missing = np.zeros((rows.size, columns.size), bool)
     fill = np.asarray(meta.fill_value, meta.dtype)[()]
     if meta.dtype.kind in "fc" and np.isnan(fill):
-        empty = np.isnan(plane)
+        is_fill = np.isnan(plane)
     else:
-        empty = plane == (np.abs(fill) if meta.dtype.kind == "c" else fill)
-    if not empty.any():
-        return missing
+        is_fill = plane == (np.abs(fill) if meta.dtype.kind == "c" else fill)
+    if not is_fill.any():
+        return is_missing
     chunks, shape = meta.chunks, meta.shape
-    stored = ChunkLookup(array.stored)
-    others = [
+    chunk_lookup = ChunkLookup(array.stored)
+    outer_chunks = [
         range(-(-shape[axis] // chunks[axis]))
         if isinstance(index, slice)
         else range(index // chunks[axis], index // chunks[axis] + 1)
-        for axis, index in sorted(cut.items())
+        for axis, index in sorted(outer_index.items())
     ]
-    names = sorted(cut)
+    outer_axes = sorted(outer_index)
     for row, row_span in _runs(rows // chunks[axes.y]):
         for column, column_span in _runs(columns // chunks[axes.x]):
-            if not empty[row_span, column_span].all():
+            if not is_fill[row_span, column_span].all():
                 continue
-            missing[row_span, column_span] = not any(
-                stored.is_stored(_chunk(dict(zip(names, index, strict=True)), axes, row, column, len(shape)))
-                for index in product(*others)
+            is_missing[row_span, column_span] = not any(
+                chunk_lookup.is_stored(
+                    _chunk(dict(zip(outer_axes, index, strict=True)), axes, row, column, len(shape))
+                )
+                for index in product(*outer_chunks)
             )
-    return missing
+    return is_missing
 
 
 def _chunk(others: dict[int, int], axes: PlaneAxes, row: int, column: int, ndim: int) -> tuple[int, ...]:
@@ -65,13 +71,13 @@ def _chunk(others: dict[int, int], axes: PlaneAxes, row: int, column: int, ndim:
     return tuple(indices[axis] for axis in range(ndim))
 
 
-def _runs(chunk_of: NDArray[np.intp]) -> Iterator[tuple[int, slice]]:
+def _runs(chunk_indices: NDArray[np.intp]) -> Iterator[tuple[int, slice]]:
     """Yield each run of equal chunk indices, with its span.
 
     >>> import numpy as np
     >>> list(_runs(np.array([0, 0, 1, 1, 1])))
     [(0, slice(0, 2, None)), (1, slice(2, 5, None))]
     """
-    starts = np.flatnonzero(np.diff(chunk_of, prepend=-1))
-    for start, stop in zip(starts, [*starts[1:], chunk_of.size], strict=True):
-        yield int(chunk_of[start]), slice(int(start), int(stop))
+    starts = np.flatnonzero(np.diff(chunk_indices, prepend=-1))
+    for start, stop in zip(starts, [*starts[1:], chunk_indices.size], strict=True):
+        yield int(chunk_indices[start]), slice(int(start), int(stop))

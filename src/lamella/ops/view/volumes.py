@@ -44,27 +44,31 @@ def read_volume(scene: ViewScene, field: int, t: int, channels: Sequence[int], l
 
     Raise OutOfBoundsError for a field, time or channel that does not exist.
     """
-    node = _node(scene, field, label)
-    array, axes, sizes = _level(
+    node = _node_to_read(scene, field, label)
+    array, axes, sizes = _choose_level(
         node, lambda shape, axes: all(shape[axis] <= VOLUME_SIDE for axis in _zyx(axes) if axis is not None)
     )
     shape = array.shape
-    sides = [axis for axis in (axes.z, axes.y, axes.x) if axis is not None]
-    voxels = int(np.prod([shape[axis] for axis in sides], dtype=object))
+    axes_to_reduce = [axis for axis in (axes.z, axes.y, axes.x) if axis is not None]
+    voxels = int(np.prod([shape[axis] for axis in axes_to_reduce], dtype=object))
     if voxels > _READ_VOXELS:
         raise InvalidArgumentError(
             f"The coarsest level of {scene.fields[field].path or scene.name} has {voxels:,} voxels, too many for 3-D. "
             f"Compute a pyramid with more levels."
         )
-    steps = {axis: -(-shape[axis] // VOLUME_SIDE) for axis in sides}
-    planes = _read(scene, node, array, axes, t, channels, label, {axis: slice(None) for axis in sides})
+    step_of_axis = {axis: -(-shape[axis] // VOLUME_SIDE) for axis in axes_to_reduce}
+    region = {axis: slice(None) for axis in axes_to_reduce}
+    volumes = _read_channels(scene, node, array, axes, t, channels, label, region)
     # The maximum of each block, because a mean would dim the thin bright objects that a projection shows.
     reduced = [
-        _reduced(plane, [1 if axis is None else steps[axis] for axis in _zyx(axes)], label is not None)
-        for plane in planes
+        _reduced(
+            volume, [1 if axis is None else step_of_axis[axis] for axis in _zyx(axes)], label is not None
+        )
+        for volume in volumes
     ]
     scaled = tuple(
-        size * (1 if axis is None else steps[axis]) for size, axis in zip(sizes, _zyx(axes), strict=True)
+        size * (1 if axis is None else step_of_axis[axis])
+        for size, axis in zip(sizes, _zyx(axes), strict=True)
     )
     return Block(_with_colors(node, np.stack(reduced)), scaled)  # type: ignore[arg-type]
 
@@ -72,8 +76,8 @@ def read_volume(scene: ViewScene, field: int, t: int, channels: Sequence[int], l
 def read_slice(
     scene: ViewScene,
     field: int,
-    across: str,
-    at: float,
+    plane: str,
+    fraction: float,
     t: int,
     channels: Sequence[int],
     label: str | None,
@@ -82,20 +86,20 @@ def read_slice(
 
     Raise OutOfBoundsError for a field, time, channel or fraction that does not exist.
     """
-    if across not in ("xz", "yz") or not 0 <= at <= 1:
+    if plane not in ("xz", "yz") or not 0 <= fraction <= 1:
         raise OutOfBoundsError("A slice is xz or yz, at a place from 0 to 1.")
-    node = _node(scene, field, label)
-    array, axes, sizes = _level(
-        node, lambda shape, axes: shape[axes.x if across == "xz" else axes.y] <= SLICE_SIDE
+    node = _node_to_read(scene, field, label)
+    array, axes, sizes = _choose_level(
+        node, lambda shape, axes: shape[axes.x if plane == "xz" else axes.y] <= SLICE_SIDE
     )
-    fixed, shown = (axes.y, axes.x) if across == "xz" else (axes.x, axes.y)
-    index = min(int(at * array.shape[fixed]), array.shape[fixed] - 1)
+    fixed, shown = (axes.y, axes.x) if plane == "xz" else (axes.x, axes.y)
+    index = min(int(fraction * array.shape[fixed]), array.shape[fixed] - 1)
     step = -(-array.shape[shown] // SLICE_SIDE)
     region: dict[int, int | slice] = {fixed: slice(index, index + 1), shown: slice(None, None, step)}
     if axes.z is not None:
         region[axes.z] = slice(None, None, -(-array.shape[axes.z] // SLICE_SIDE))
-    planes = _read(scene, node, array, axes, t, channels, label, region)
-    flat = np.stack(planes).squeeze(2 if across == "xz" else 3)
+    planes = _read_channels(scene, node, array, axes, t, channels, label, region)
+    flat = np.stack(planes).squeeze(2 if plane == "xz" else 3)
     return Block(_with_colors(node, flat), sizes)
 
 
@@ -105,7 +109,7 @@ def _with_colors(node: Position, planes: NDArray[Any]) -> NDArray[Any]:
     return planes if colors is None else np.concatenate([planes, colors[None]])
 
 
-def _node(scene: ViewScene, field: int, label: str | None) -> Position:
+def _node_to_read(scene: ViewScene, field: int, label: str | None) -> Position:
     if not 0 <= field < len(scene.fields):
         raise OutOfBoundsError(f"There is no field {field}: {scene.name} has {len(scene.fields)}.")
     node = scene.fields[field].node
@@ -122,19 +126,19 @@ def _zyx(axes: PlaneAxes) -> tuple[int | None, int, int]:
     return axes.z, axes.y, axes.x
 
 
-def _level(node: Position, fits: Any) -> tuple[ImageArray, PlaneAxes, tuple[float, float, float]]:
+def _choose_level(node: Position, fits: Any) -> tuple[ImageArray, PlaneAxes, tuple[float, float, float]]:
     """Return the finest level that fits, else the coarsest, with the lengths of a voxel along Z, Y and X."""
-    chosen: tuple[ImageArray, str] = node.data, node.dataset_paths[0]
+    array_and_path: tuple[ImageArray, str] = node.data, node.dataset_paths[0]
     for path in current_levels(node):
         try:
-            chosen = node.open_level(path), path
+            array_and_path = node.open_level(path), path
         except StorageError:
             raise
         except LamellaError:
             continue  # another level shows the same
-        if fits(chosen[0].shape, PlaneAxes.of(node.axes, chosen[0].ndim)):
+        if fits(array_and_path[0].shape, PlaneAxes.of(node.axes, array_and_path[0].ndim)):
             break
-    array, path = chosen
+    array, path = array_and_path
     axes = PlaneAxes.of(node.axes, array.ndim, node.node_path)
     try:
         scale = node.get_effective_scale(path)
@@ -147,7 +151,7 @@ def _level(node: Position, fits: Any) -> tuple[ImageArray, PlaneAxes, tuple[floa
     return array, axes, sizes  # type: ignore[return-value]
 
 
-def _read(
+def _read_channels(
     scene: ViewScene,
     node: Position,
     array: ImageArray,
