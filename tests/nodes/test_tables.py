@@ -163,6 +163,7 @@ def test_the_type_follows_from_the_columns_and_from_what_was_read():
         (pd.DataFrame({"a": [object()]}), {}, "column 'a' .* contains"),
         (pd.DataFrame({"a": pd.to_datetime(["2020-01-01"])}), {"backend": "csv"}, "datetime64"),
         (pd.DataFrame({"a/b": [1]}), {"backend": "anndata"}, "rename it"),
+        (pd.DataFrame({"a": [np.inf]}), {"backend": "json"}, "column 'a' of the table .* infinite numbers"),
         *(
             (pd.DataFrame({"a": pd.array([2**53 + 1, None], kind)}), {"backend": backend}, r"above 2\*\*53")
             for backend, kind in (("csv", "Int64"), ("json", "Int64"), ("csv", "UInt64"))

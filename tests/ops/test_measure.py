@@ -160,8 +160,9 @@ def test_ids_above_those_of_int64_stay_what_they_are(image):
 def test_an_image_without_labels_has_an_empty_table(image):
     position, _, cells = image
     position.labels["none"] = np.zeros_like(cells)
-    found = position.labels["none"].measure("area", name="none")
+    found = position.labels["none"].measure(PROPERTIES, name="none")
     assert (len(found), found.index.name) == (0, "label")
+    assert list(found.columns) == list(position.labels["cells"].measure(PROPERTIES).columns)
     assert len(position.tables["none"]) == 0
 
 
@@ -288,6 +289,17 @@ def test_the_regions_of_labels_hold_their_labels_alone(image):
         bounds = [slice(a, b + 1) for a, b in zip(found.min(axis=0), found.max(axis=0), strict=True)]
         assert [region[0], *region[3:]] == bounds
         assert position.roi(roi.label) == roi
+
+
+def test_a_column_label_that_is_not_of_labels_leaves_the_regions_without_one(image):
+    position, _, _ = image
+    rows = {"x_micrometer": 0, "y_micrometer": 0, "z_micrometer": 0}
+    rows |= {f"len_{column}": 1 for column in rows}
+    for number, cells in enumerate((["left", "right"], [2.0, float("nan")], [2.5, float("inf")])):
+        frame = pd.DataFrame(rows | {"label": cells}, index=pd.Index(["a", "b"], name="FieldIndex"))
+        position.tables.write(f"r{number}", frame, type="roi_table", backend="anndata")
+        labels = [roi.label for roi in position.rois(f"r{number}")]
+        assert labels == ([2, None] if number == 1 else [None, None])
 
 
 def test_regions_that_are_not_there_or_are_no_regions_are_refused(image):

@@ -63,6 +63,16 @@ def test_lists_of_tables_that_are_not_true_are_found_and_repaired(folder):
     assert plate.tables.stored_names() == ["layout"]
 
 
+def test_a_table_that_lost_its_document_stays_in_the_list(folder):
+    for name in (".zgroup", ".zattrs", "zarr.json"):
+        (folder / "A" / "1" / "0" / "tables" / "json" / name).unlink(missing_ok=True)
+    lamella.repair(folder)
+    (finding,) = rules(folder)
+    assert 'json" has content (table), but no ' in finding.found
+    with lamella.open_ome_zarr(folder) as plate:
+        assert "json" in list(plate["A/1/0"].tables)
+
+
 def test_tables_without_their_files_are_found(folder):
     tables = folder / "A" / "1" / "0" / "tables"
     (tables / "csv" / "table.csv").unlink()

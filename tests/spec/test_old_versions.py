@@ -45,6 +45,9 @@ LEVEL = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [
     [
         (image("0.1"), "0.1"),
         (image("0.2"), "0.2"),
+        ({"multiscales": [{"version": 0.1, "datasets": [{"path": "0"}]}]}, "0.1"),
+        ({"well": {"version": 0.1, "images": []}}, "0.1"),
+        ({"plate": {"version": 0.2, "rows": [], "columns": [], "wells": []}}, "0.2"),
         (image(None), "0.2"),
         (image("0.3", axes=["y", "x"]), "0.3"),
         (image(None, axes=["y", "x"]), "0.3"),

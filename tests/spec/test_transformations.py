@@ -383,6 +383,11 @@ def test_points_that_do_not_fit_are_refused(
         (Scale(scale=[1, 0]), r"\[1.0, 0.0\] cannot be inverted: a factor is 0"),
         (Affine(affine=[[1, 1, 0], [1, 1, 0]]), "flattens space"),
         (Affine(affine=[[1, 1, 0]]), "another number of axes"),
+        (
+            Affine(affine=[[1e-200, 0, 1e200], [0, 1e-200, 0]]),
+            "cannot be inverted: .* expected a finite number",
+        ),
+        (Scale(scale=[1e-320]), "cannot be inverted: .* expected a finite number"),
         (Rotation(path="matrix"), "in the array 'matrix'"),
         (ProjectAxis(created_outputs=[0]), "what it drops is lost"),
         (Displacements(path="field"), "cannot be inverted"),
@@ -465,6 +470,24 @@ def test_a_transformation_that_does_not_fit_its_systems_is_not_used() -> None:
         scene(("a", "b", {"type": "scale", "scale": [1, 1, 1]})).between("a", "b")
     with pytest.raises(InvalidArgumentError, match=r"makes 1 axes, and the system 'b' has 2 \(CT-27\)"):
         scene(("a", "b", {"type": "projectAxis", "droppedInputs": [0]})).between("a", "b")
+    unread = {"transformation": {"type": "identity"}, "inputAxes": [0], "outputAxes": [0]}
+    graph = CoordinateGraph.of_scene(
+        SceneMeta.from_json(
+            {
+                "coordinateSystems": [
+                    {"name": "a", "axes": [{"name": "y"}, {"name": "x"}]},
+                    {"name": "b", "axes": [{"name": "y"}]},
+                ],
+                "coordinateTransformations": [
+                    {"type": "byDimension", "transformations": [unread]}
+                    | {"input": {"name": "a"}, "output": {"name": "b"}}
+                ],
+            }
+        )
+    )
+    assert graph.between("a", "b").apply([[1, 2]]) == [[1.0]]
+    with pytest.raises(InvalidArgumentError, match=r"makes 1 axes, and the system 'a' has 2 \(CT-27\)"):
+        graph.between("b", "a")
     adrift = CoordinateGraph.of_scene(SceneMeta.from_json({"coordinateTransformations": [moved(1)]}))
     with pytest.raises(InvalidArgumentError, match="There is no coordinate system 'a': there are none"):
         adrift.between("a", "a")

@@ -237,6 +237,11 @@ class CoordinateGraph:
             inverse = transformation.inverse()
         except InvalidArgumentError as error:
             self._unusable.append(clause(error))
+            return
+        # The inverse of a byDimension lacks input axes that its items do not read.
+        problem = self._describe_misfit(target, source, inverse)
+        if problem:
+            self._unusable.append(f"the inverse of {clause(problem)}")
         else:
             self._steps.setdefault(target, []).append(_Step(source, inverse))
 

@@ -37,7 +37,7 @@ def real_times(attributes: JSONObject, image: str, start: float, step: float) ->
                 return None
         pairs = zip(record["frames"], record["times"], strict=True)
         times = {int(frame): float(time) for frame, time in pairs}
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, OverflowError):
         return None  # another program wrote it
     return times if all(math.isfinite(time) for time in times.values()) else None
 
@@ -75,7 +75,7 @@ def with_cut_times(attributes: JSONObject, first: int, stop: int) -> JSONObject:
             times = dict(zip(fields["frames"], fields["times"], strict=True))
             times = {frame - first: time for frame, time in times.items() if first <= frame < stop}
             start, step = fields["start"] + first * fields["step"], fields["step"]
-        except (TypeError, KeyError, ValueError):
+        except (TypeError, KeyError, ValueError, OverflowError):
             continue  # another program wrote it
         records[image] = {"start": start, "step": step, "frames": list(times), "times": list(times.values())}
     return with_own_record(attributes, _REAL_TIMES, records or None)
@@ -93,7 +93,10 @@ def written_times(attributes: JSONObject, image: str) -> tuple[float, float | No
     if not isinstance(record, dict) or not isinstance(record.get("start"), int | float):
         return None
     step = record.get("step")
-    return float(record["start"]), float(step) if isinstance(step, int | float) else None
+    try:
+        return float(record["start"]), float(step) if isinstance(step, int | float) else None
+    except OverflowError:  # an integer of hundreds of digits
+        return None
 
 
 def with_written_times(attributes: JSONObject, image: str, start: float, step: float | None) -> JSONObject:

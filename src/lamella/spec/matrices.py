@@ -17,7 +17,7 @@ _TOLERANCE = 1e-3
 """Rotations are written with few decimals: 0.7071 squared twice is 0.99998."""
 
 _SINGULAR = 1e-12
-"""Pivots below this fraction of the largest number count as zero."""
+"""Pivots below this fraction of the largest number of their row count as zero."""
 
 
 def identity_matrix(size: int) -> Matrix:
@@ -52,16 +52,23 @@ def inverse_matrix(matrix: Matrix) -> Matrix | None:
     [[0.5, 0.0, -2.0], [0.0, 2.0, -2.0]]
     >>> inverse_matrix([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]) is None
     True
+    >>> inverse_matrix([[3600.0, 0.0, 0.0], [0.0, 2e-10, 0.0]])[1]
+    [0.0, 5000000000.0, 0.0]
     """
     size = len(matrix)
     if any(len(row) != size + 1 for row in matrix):
         return None
     # Gauss-Jordan with the linear part on the left and the unit matrix on the right.
-    rows = [row[:size] + unit[:size] for row, unit in zip(matrix, identity_matrix(size), strict=True)]
-    largest = max((abs(number) for row in rows for number in row[:size]), default=1.0)
+    # Each row is divided by its largest number: seconds and meters in one matrix differ by a factor of 1e13.
+    rows = []
+    for row, unit in zip(matrix, identity_matrix(size), strict=True):
+        largest = max(map(abs, row[:size]))
+        if not largest > 0:
+            return None
+        rows.append([number / largest for number in row[:size] + unit[:size]])
     for column in range(size):
         pivot = max(range(column, size), key=lambda index: abs(rows[index][column]))
-        if not abs(rows[pivot][column]) > _SINGULAR * largest:
+        if not abs(rows[pivot][column]) > _SINGULAR:
             return None
         rows[column], rows[pivot] = rows[pivot], rows[column]
         divisor = rows[column][column]

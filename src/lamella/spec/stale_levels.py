@@ -185,7 +185,15 @@ def _read_job(record: Any) -> PyramidJob | None:
 
 
 def _read_regions(stored: Any) -> tuple[Bounds, ...]:
-    return tuple((tuple(map(int, start)), tuple(map(int, stop))) for start, stop in stored)
+    return tuple(_read_region(start, stop) for start, stop in stored)
+
+
+def _read_region(start: Any, stop: Any) -> Bounds:
+    """Return a stored region; raise ValueError if start and stop have different lengths."""
+    region = tuple(map(int, start)), tuple(map(int, stop))
+    if len(region[0]) != len(region[1]):
+        raise ValueError(f"start {start} and stop {stop} of a region")
+    return region
 
 
 def with_stale(attributes: JSONObject, stale: StaleLevels) -> JSONObject:
@@ -366,9 +374,8 @@ def read_unfinished(attributes: JSONObject) -> tuple[Unfinished, ...]:
     entries = []
     for entry in stored:
         try:
-            start, stop = tuple(map(int, entry["start"])), tuple(map(int, entry["stop"]))
-            entries.append(Unfinished((start, stop), str(entry["reason"])))
-        except (TypeError, KeyError, ValueError):
+            entries.append(Unfinished(_read_region(entry["start"], entry["stop"]), str(entry["reason"])))
+        except (TypeError, KeyError, ValueError, OverflowError):
             continue  # another program wrote it
     return tuple(entries)
 

@@ -96,7 +96,7 @@ class Planner:
         """List the tables that exist, each once."""
         node = self._reader.group(group.path)
         attributes = node.attributes
-        names = [name for name in dict.fromkeys(group.names) if name not in group.missing]
+        names = [name for name in dict.fromkeys(group.names) if name not in group.absent]
         if (
             isinstance(attributes, dict)
             and attributes.get("tables") != names

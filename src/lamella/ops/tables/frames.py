@@ -161,6 +161,11 @@ def check_values(frame: pd.DataFrame, backend: str, name: str) -> None:
             )
         dtype = values.dtype
         _check_exact(values, backend, name)
+        if backend == "json" and types.is_float_dtype(dtype) and bool((values.abs() == float("inf")).any()):
+            raise InvalidArgumentError(
+                f"The column {column!r} of the table {name!r} contains infinite numbers, which JSON does not have: "
+                "use backend='parquet', or replace them by missing values."
+            )
         if types.is_bool_dtype(dtype) or types.is_numeric_dtype(dtype):
             if not types.is_complex_dtype(dtype) and dtype.itemsize <= 8:
                 continue

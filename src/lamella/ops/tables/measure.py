@@ -7,6 +7,7 @@ smallest region that contains them (about 32 MiB); a larger label is measured al
 from __future__ import annotations
 
 import operator
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -138,7 +139,7 @@ def measure(
             count.add(len(table["label"]))
 
         run(partial(_measure_unit, request, regionprops), units, workers, done=done)
-    return _frame(labels, request, tables)
+    return _frame(labels, request, tables or [_empty_table(request, regionprops)])
 
 
 def _regionprops_table() -> Any:
@@ -330,6 +331,23 @@ def _measure_unit(
     return columns
 
 
+def _empty_table(request: _Request, regionprops: Any) -> dict[str, Any]:
+    """Return the columns of an image without labels: those that labels would have, without rows."""
+    labels = np.zeros([1] * len(request.space), np.int32)
+    image = None
+    if request.image is not None:
+        image = np.zeros(
+            [*labels.shape, *([len(request.channels)] if request.channels else [])], request.image.dtype
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-image measures one voxel for the names
+        measured = regionprops(
+            labels, image, properties=("label", *request.properties), spacing=request.spacing
+        )
+    names = [_column(request, name) for name in measured if name != "label"]
+    return {name: [] for name in (*request.separate_axes, "label", *names)}
+
+
 def _column(request: _Request, name: str) -> str:
     """Return the name of a column with names instead of numbers: "intensity_mean-DAPI", "centroid-y"."""
     property_name, *numbers = name.split("-")
@@ -357,10 +375,7 @@ def _in_image(request: _Request, name: str, values: Any, starts: Sequence[int]) 
 def _frame(labels: LabelImage, request: _Request, tables: list[dict[str, Any]]) -> pd.DataFrame:
     pd = pandas()
     lengths, separate_axes = request.lengths, request.separate_axes
-    if tables:
-        frame = pd.concat([pd.DataFrame(table) for table in tables], ignore_index=True)
-    else:
-        frame = pd.DataFrame({name: [] for name in (*separate_axes, "label", *request.properties)})
+    frame = pd.concat([pd.DataFrame(table) for table in tables], ignore_index=True)
     frame = frame.sort_values([*separate_axes, "label"], kind="stable")
     frame["label"] = as_ids(frame["label"])
     frame = frame.drop(columns=[name for name in separate_axes if lengths[name] == 1]).set_index("label")

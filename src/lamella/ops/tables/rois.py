@@ -159,8 +159,16 @@ def _rois_of(position: Position, table: str) -> Iterator[Roi]:
                 length = float(frame[length_column].iloc[number])
                 if np.isfinite([start, length]).all():
                     bounds[axis] = (start * ratio, (start + length) * ratio)
-        label = ids[number]
-        yield Roi(str(name), bounds, None if label is None else int(label), table, position)
+        yield Roi(str(name), bounds, _as_label(ids[number]), table, position)
+
+
+def _as_label(value: object) -> int | None:
+    """Return the label in a cell of a table; None if the cell is empty, or is not an integer."""
+    try:
+        label = int(value)  # type: ignore[call-overload]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return label if not isinstance(value, float) or label == value else None
 
 
 def _ratios(position: Position) -> dict[str, float]:

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 class TableGroup(NamedTuple):
-    """A group of tables: the ``names`` that are listed or exist, and the listed names of ``missing`` tables."""
+    """A group of tables: the ``names`` that are listed or exist, and listed names of which nothing is stored."""
 
     path: str
     names: list[str]
-    missing: list[str]
+    absent: list[str]
 
 
 _TABLE_KEYS = frozenset({"type", "fractal_table_version", "table_version"})
@@ -79,8 +79,12 @@ def _check_list(inspection: Inspection, group: StoredNode, existing: list[str]) 
         if not inspection.reader.group(join(group.path, name)).exists
         and (replacing is None or replacing[0] != name)
     ]
+    absent = []
     for name in missing:
-        found, remedy = inspection.describe_lost(join(group.path, name), group, "group") or (
+        lost = inspection.describe_lost(join(group.path, name), group, "group")
+        if lost is None:
+            absent.append(name)
+        found, remedy = lost or (
             f"there is no table {describe(name)}",
             "write it, or remove it from the list",
         )
@@ -91,7 +95,7 @@ def _check_list(inspection: Inspection, group: StoredNode, existing: list[str]) 
             inspection.report(
                 "LM-21", group.path, f"the table {describe(name)} is not listed", "list it, or delete it"
             )
-    inspection.tables.append(TableGroup(group.path, [*listed, *existing], missing))
+    inspection.tables.append(TableGroup(group.path, [*listed, *existing], absent))
     return [name for name in listed if name not in missing]
 
 

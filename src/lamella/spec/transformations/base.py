@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, model_validator
 
-from lamella.errors import InvalidArgumentError
+from lamella.errors import InvalidArgumentError, MetadataError, clause
 from lamella.spec.base import MetaModel
 
 if TYPE_CHECKING:
@@ -138,7 +138,10 @@ class Transformation(MetaModel):
         >>> Translation(translation=[1, -2]).inverse().translation
         [-1.0, 2.0]
         """
-        inverse = self._make_inverse()
+        try:
+            inverse = self._make_inverse()
+        except MetadataError as error:  # a number of the inverse is too large for a float
+            raise InvalidArgumentError(f"{self.title} cannot be inverted: {clause(error)}.") from error
         inverse.input, inverse.output = _copy_reference(self.output), _copy_reference(self.input)
         return inverse
 

@@ -67,6 +67,11 @@ PARTS: dict[type[MetaModel], PartLocation] = {
 """Locations of the models that every version has."""
 
 
+def version_as_text(stated: JSON) -> JSON:
+    """Return a stated version, as text if a number was written: 0.5 as "0.5"."""
+    return str(stated) if isinstance(stated, float) else stated
+
+
 def _without_systems(meta: MetaModel) -> MetaModel | None:
     """Return a model without the coordinate systems of 0.6; None for a scene, which consists of them."""
     if not isinstance(meta, ImagesMeta):

@@ -12,6 +12,7 @@ from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.spec.base import plain
 from lamella.spec.images import ImagesMeta
 from lamella.spec.plate import PlateMeta
+from lamella.spec.versions.base import version_as_text
 
 if TYPE_CHECKING:
     from lamella.spec.base import MetaModel
@@ -33,7 +34,7 @@ def stated_older(ome: JSONObject | None) -> str | None:
     entries = (ome or {}).get("multiscales")
     if not isinstance(entries, list) or not entries or not isinstance(entries[0], dict):
         return None
-    return _version_of_image(entries[0]) if entries[0].get("version") in _OLDER_NAMES else None
+    return _version_of_image(entries[0]) if _stated(entries[0]) in _OLDER_NAMES else None
 
 
 def older_name(attributes: JSONObject) -> str | None:
@@ -48,13 +49,18 @@ def older_name(attributes: JSONObject) -> str | None:
         return _version_of_plate(attributes["plate"])
     for key in ("well", "image-label"):
         part = attributes.get(key)
-        if isinstance(part, dict) and part.get("version") in _OLDER_NAMES:
-            return str(part["version"])
+        if isinstance(part, dict) and _stated(part) in _OLDER_NAMES:
+            return str(_stated(part))
     return None
 
 
+def _stated(part: JSONObject) -> JSON:
+    """Return the version that a part of a document states; as text if it is a number."""
+    return version_as_text(part.get("version"))
+
+
 def _version_of_image(image: JSONObject) -> str | None:
-    stated, axes, datasets = image.get("version"), image.get("axes"), image.get("datasets")
+    stated, axes, datasets = _stated(image), image.get("axes"), image.get("datasets")
     levels = datasets if isinstance(datasets, list) else []
     if any(isinstance(level, dict) and "coordinateTransformations" in level for level in levels):
         return None
@@ -70,8 +76,8 @@ def _version_of_plate(plate: JSONObject) -> str | None:
     if isinstance(wells, list) and wells:
         if any(isinstance(well, dict) and "rowIndex" in well for well in wells):
             return None
-        return _stated_or(plate.get("version"), "0.3")
-    return _stated_or(plate.get("version"), None)
+        return _stated_or(_stated(plate), "0.3")
+    return _stated_or(_stated(plate), None)
 
 
 def _stated_or(stated: JSON, default: str | None) -> str | None:

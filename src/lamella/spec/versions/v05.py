@@ -16,7 +16,7 @@ from lamella.spec.coordinate_systems import SceneMeta
 from lamella.spec.images import ImagesMeta
 from lamella.spec.labels import ImageLabelMeta
 from lamella.spec.plate import PlateMeta, WellGroupMeta
-from lamella.spec.versions.base import SpecVersion
+from lamella.spec.versions.base import SpecVersion, version_as_text
 
 if TYPE_CHECKING:
     from lamella.spec.base import MetaModel
@@ -81,11 +81,6 @@ class Version05(SpecVersion):
     def _encode_images(self, part: JSONObject, old: JSONObject | None) -> None:
         for index, scales in enumerate(part["multiscales"]):
             encode_plain_image(scales, old, index, self.name)
-
-
-def version_as_text(stated: JSON) -> JSON:
-    """Return a stated version, as text if a number was written: 0.5 as "0.5"."""
-    return str(stated) if isinstance(stated, float) else stated
 
 
 V05 = Version05()

@@ -16,8 +16,8 @@ from lamella.spec.axes import axes
 from lamella.spec.coordinate_systems import FIELD_OF_VIEW, INTRINSIC, SceneMeta, drop_nulls
 from lamella.spec.geometry import normalize_transforms
 from lamella.spec.images import ImagesMeta, TransformationMeta
-from lamella.spec.versions.base import PARTS, PartLocation
-from lamella.spec.versions.v05 import PLAIN_TYPES, SYSTEMS, Version05, find_old, version_as_text
+from lamella.spec.versions.base import PARTS, PartLocation, version_as_text
+from lamella.spec.versions.v05 import PLAIN_TYPES, SYSTEMS, Version05, find_old
 
 if TYPE_CHECKING:
     from lamella.spec.axes import AxisMeta
