@@ -69,6 +69,25 @@ def whole_number(number: int, subject: str, minimum: int) -> int:
     return integer
 
 
+def is_boolean(value: object) -> bool:
+    """Return whether a value is a boolean, or an array of booleans: Python counts True as 1."""
+    return isinstance(value, bool) or getattr(getattr(value, "dtype", None), "kind", None) == "b"
+
+
+def is_whole_number(number: object, minimum: int) -> bool:
+    """Return whether an argument is a whole number of Python or numpy, and not a boolean.
+
+    >>> is_whole_number(3, 1), is_whole_number(0, 1), is_whole_number(True, 1), is_whole_number(2.0, 1)
+    (True, False, False, False)
+    """
+    if is_boolean(number):
+        return False
+    try:
+        return operator.index(number) >= minimum  # type: ignore[arg-type]
+    except TypeError:
+        return False
+
+
 def checked_name(name: object) -> str:
     """Return a name of a row, column or position as text; whole numbers are accepted as well, and nothing else.
 

@@ -55,6 +55,12 @@ def test_edit_changes_all_fields_and_a_dry_run_none(plate, files):
     assert "Skipped the rename of 'w1': no image has it, and 'DAPI' exists already." in with_more.stdout
 
 
+def test_a_name_for_a_well_is_refused_and_not_ignored(plate):
+    result = run("edit", plate / "A" / "1", "--name", "control")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "is a well, which has no name of its own: name the image or the plate" in result.stderr
+
+
 def test_edit_deletes_channels_and_computes_contrast(plate):
     assert run("edit", plate, "--delete-channel", "w1", "-n").stdout.startswith(
         "Would delete the channel 'w1' of A/1/0"

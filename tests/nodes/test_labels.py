@@ -216,6 +216,7 @@ WRONG = {
     "label twice": lambda p, c: p.labels.create(
         "new", c, properties=[{"label-value": 1}, {"label-value": 1}]
     ),
+    "row of another label": lambda p, c: p.labels.create("new", c, properties={1: {"label-value": 2}}),
     "property that is no JSON": lambda p, c: p.labels.create("new", c, properties={1: {"x": object()}}),
     "rename to a taken name": lambda p, c: p.labels.rename("cells", "nuclei"),
     "rename to a path": lambda p, c: p.labels.rename("cells", "a/b"),

@@ -235,7 +235,14 @@ def test_positions_go_to_a_table_for_stitchers_and_back(tmp_path):
         moved.labels["cells"].get_effective_translation("0")[-2:] == moved.get_effective_translation("0")[-2:]
     )
     np.testing.assert_array_equal(plate.mosaic("A/1")[...], by_numpy(plate))
-    plate.set_positions([{"path": "A/1/0", "y": 8}], unit="pixel")
+    plate["A/1/0"].labels.create("empty", np.ones((2, 1, 16, 20), "uint8"))
+    plate["A/1/0"].labels["empty"].delete_pyramid()
+    document = tmp_path / "plate.zarr" / "A" / "1" / "0" / "labels" / "empty" / "zarr.json"
+    content = json.loads(document.read_text())
+    content["attributes"]["ome"]["multiscales"][0]["datasets"] = []  # of another program, without pixels yet
+    document.write_text(json.dumps(content))
+    with pytest.warns(MetadataWarning, match="MS-03"):
+        plate.set_positions([{"path": "A/1/0", "y": 8}], unit="pixel")
     assert plate["A/1/0"].get_effective_translation("0")[-2] == 4.0
     for wrong in (
         [{"y": 3}],
@@ -267,6 +274,17 @@ def test_a_mosaic_is_labelled_pickled_and_refuses_fields_that_do_not_fit(tmp_pat
         plate.mosaic("A/1")
     with pytest.raises(NodeNotFoundError, match="H12"):
         plate.mosaic("H12")
+    with pytest.raises(InvalidArgumentError, match="no field of the acquisition 7: its fields are of 0"):
+        plate.mosaic("A/1", acquisition=7)
+    for level in (1, -2, "0", True):
+        with pytest.raises(InvalidArgumentError, match="it has 1 level, counted from 0"):
+            one.to_xarray(level)
+    for index in (True, np.True_, (0, False)):
+        with pytest.raises(InvalidArgumentError, match="does not fit"):
+            one[index]
+    with pytest.raises(InvalidArgumentError, match="levels=0 is neither a number from 1"):
+        one.write(tmp_path / "mosaic.zarr", levels=0)
+    assert not (tmp_path / "mosaic.zarr").exists()
     plate.create_position("A", "1", "9")
     with pytest.raises(InvalidArgumentError, match="no image"):
         plate.mosaic("A/1")

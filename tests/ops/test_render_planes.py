@@ -19,6 +19,7 @@ from lamella.ops.display.preview import (
     channel_planes,
     choose_channels,
     field_picture,
+    unique_names,
 )
 from lamella.ops.display.preview_plate import plan_plate, plate_channels
 
@@ -276,6 +277,8 @@ def test_channels_of_one_name_are_told_apart(tmp_path):
     assert list(all_channels(position)) == ["GFP", "GFP #1"]
     found = channel_planes(position, ["GFP #1"], PreviewOptions(), size=7)
     assert (found["GFP #1"] == position.data.numpy()[1]).all()
+    names = unique_names(["GFP", "GFP #2", "GFP"], PlaneAxes(y=1, x=2, channel=0), (3, 8, 8))
+    assert names == ["GFP", "GFP #2", "GFP #2 #2"]
 
 
 def test_omero_with_fewer_channels_than_the_data_leaves_the_rest_standard(tmp_path):

@@ -591,6 +591,23 @@ def test_channels_that_are_not_there_are_refused(make):
         position.stream("1", FRAME, "uint16", order="tc", channel_names=["RFP"])
 
 
+def test_numbers_of_numpy_are_whole_numbers(make):
+    options = {
+        "lengths": {"z": np.int64(3), "c": np.uint8(2)},
+        "queue": np.int64(4),
+        "flush_every": np.int32(3),
+    }
+    position = make()
+    with position.stream("0", FRAME, "uint16", order="tcz", **options) as frames:
+        frames.append(frame_of(0))
+        frames.skip(np.int64(5))
+    assert position["0"].shape[:3] == (1, C, Z)
+    with position.stream("0", FRAME, "uint16", order="tcz", lengths={"z": 3}, resume=True) as frames:
+        assert frames.skipped == [1, 2, 3, 4, 5]
+        with pytest.raises(InvalidArgumentError, match=r"skips a number of frames from 0, not np\.True_"):
+            frames.skip(np.True_)
+
+
 def test_a_queue_of_nothing_is_refused(make):
     with pytest.raises(InvalidArgumentError, match="queue=0 is not a number from 1"):
         make(channel_names=["DAPI"]).stream("0", FRAME, "uint16", order="t", queue=0)

@@ -6,6 +6,8 @@ import os
 
 import numpy as np
 import pytest
+import tifffile
+import xarray
 import zarr
 from tests.nodes.conftest import check_valid
 
@@ -268,3 +270,20 @@ def test_axes_are_given_as_text_wherever_axes_are(tmp_path):
     assert (made.version, [axis.name for axis in made.axes]) == ("0.5", list("tczyx"))
     with pytest.raises(lamella.errors.UnknownOptionError, match="strict"):
         lamella.open(tmp_path / "n.zarr", stric=True)
+
+
+def test_whole_numbers_may_be_those_of_numpy(tmp_path):
+    two = np.int64(2)
+    image = lamella.write_image(
+        tmp_path / "image.zarr", np.arange(4096, dtype="uint8").reshape(64, 64), levels=two
+    )
+    assert image["1"].shape == (32, 32)
+    image.delete_pyramid()
+    image.compute_pyramid(two)
+    level = xarray.open_dataset(str(tmp_path / "image.zarr"), engine="lamella", level=np.uint8(1))
+    assert dict(level.sizes) == {"y": 32, "x": 32}
+    tiled = lamella.open_ome_zarr(tmp_path / "tiles.zarr", layout="tiled", mode="w-", channel_names=["DAPI"])
+    assert tiled.make_tiles("0", (2, 2), (1, 8, 8), "uint8", chunk_dims=two).chunks[-2:] == (8, 8)
+    tifffile.imwrite(tmp_path / "image.tif", np.zeros((64, 64), "uint8"))
+    lamella.convert(tmp_path / "image.tif", tmp_path / "converted.zarr", levels=two)
+    assert lamella.open_ome_zarr(tmp_path / "converted.zarr").dataset_paths == ["0", "1"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import lamella
-from lamella.errors import InvalidArgumentError, MetadataError, OutOfBoundsError
+from lamella.errors import InvalidArgumentError, MetadataError, MetadataWarning, OutOfBoundsError
 from lamella.ops.view.heat import heat_of_wells
 from lamella.ops.view.scene import view_scene
 from lamella.ops.view.tiles import SIDE, UNWRITTEN, Tiles, View
@@ -164,6 +164,14 @@ def test_label_ids_stay_ids_at_every_reduction(tmp_path, opened, number):
         ids, colors = tiles._draw(2, 0, 0, View(0, 0), [], "cells").planes
         assert set(np.unique(colors[ids == number])) == {1 << 24 | 255 << 16 | 128 << 8}
         assert not colors[ids == 0].any()
+        document = tmp_path / "i.zarr" / "labels" / "cells" / "zarr.json"
+        content = json.loads(document.read_text())
+        content["attributes"]["ome"]["image-label"]["colors"][0]["rgba"] = [255, 128]
+        document.write_text(json.dumps(content))
+        _scene, tiles = opened(lamella.open_ome_zarr(tmp_path / "i.zarr"))
+        with pytest.warns(MetadataWarning, match="LB-10"):
+            colors = tiles._draw(2, 0, 0, View(0, 0), [], "cells").planes[1]
+        assert not colors.any()  # two numbers are not a colour
 
 
 def test_a_damaged_field_is_named_and_the_others_are_drawn(tmp_path, opened):

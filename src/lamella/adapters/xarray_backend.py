@@ -15,6 +15,7 @@ from xarray.core import indexing
 from lamella.adapters.dask import ArrayReader, block_shape
 from lamella.adapters.xarray_attributes import user_attributes
 from lamella.adapters.xarray_export import labels_of, to_datatree
+from lamella.arguments import is_whole_number
 from lamella.errors import InvalidArgumentError, NodeNotFoundError
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
@@ -145,10 +146,11 @@ def _level_path(position: Position, level: int | str) -> str:
     paths = position.dataset_paths
     if not paths:
         raise NodeNotFoundError(f"{position.node_path} has no image yet.")
-    if isinstance(level, int) and not isinstance(level, bool) and 0 <= level < len(paths):
+    if isinstance(level, str):
+        if level in paths:
+            return level
+    elif is_whole_number(level, 0) and level < len(paths):
         return paths[level]
-    if isinstance(level, str) and level in paths:
-        return level
     raise InvalidArgumentError(
         f"{position.node_path} has no level {level!r}: it has {len(paths)}, with the paths {paths}."
     )

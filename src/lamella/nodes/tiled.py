@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lamella.arguments import whole_numbers
+from lamella.arguments import is_whole_number, whole_numbers
 from lamella.errors import InvalidArgumentError, OutOfBoundsError, WrongTypeError
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.position import Position
@@ -196,7 +196,7 @@ class TiledPosition(Position):
                 f"The argument tile_shape has 2 to {axes} lengths of at least 1 for the axes of {self.node_path}, not "
                 f"{tuple(tile_shape)}."
             )
-        if isinstance(chunk_dims, bool) or not isinstance(chunk_dims, int) or chunk_dims < 2:
+        if not is_whole_number(chunk_dims, 2):
             raise InvalidArgumentError(
                 f"The argument chunk_dims is at least 2, for Y and X, not {chunk_dims!r}."
             )

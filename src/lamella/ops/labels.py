@@ -522,6 +522,12 @@ def property_rows(
         return None
     if isinstance(properties, Mapping):
         rows = [{"label-value": label, **_row(values)} for label, values in properties.items()]
+        if moved := [
+            label for label, row in zip(properties, rows, strict=True) if row["label-value"] != label
+        ]:
+            raise InvalidArgumentError(
+                f"The properties of label {moved[0]!r} have another 'label-value': leave this key out (LB-12)."
+            )
     else:
         rows = [dict(_row(row)) for row in items_of(properties, _PROPERTIES)]
     if any("label-value" not in row for row in rows):

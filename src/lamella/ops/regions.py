@@ -9,7 +9,7 @@ from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from lamella.arguments import items_of
+from lamella.arguments import is_boolean, items_of
 from lamella.errors import InvalidArgumentError
 from lamella.spec.axes import axis_kind
 
@@ -219,12 +219,14 @@ def inside(part: Region, surrounding: Region) -> Region:
 def expand_index(index: Any, ndim: int) -> list[Any]:
     """Return one entry of an index for each dimension: the ellipsis, or the end, becomes whole dimensions.
 
-    Raise IndexError for an index with too many entries, or several ellipses.
+    Raise IndexError for an index with too many entries, several ellipses, or a boolean, which numpy reads as a mask.
 
     >>> expand_index((0, ..., slice(1, 3)), 4)
     [0, slice(None, None, None), slice(None, None, None), slice(1, 3, None)]
     """
     entries = list(index) if isinstance(index, tuple) else [index]
+    if any(map(is_boolean, entries)):
+        raise IndexError(f"An array that is read by region has no masks, so {index!r} is not an index of it.")
     ellipses = [number for number, entry in enumerate(entries) if entry is Ellipsis]
     insert_at = ellipses[0] if ellipses else len(entries)
     entries[insert_at : insert_at + 1] = [slice(None)] * (ndim - len(entries) + len(ellipses[:1]))

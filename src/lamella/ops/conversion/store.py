@@ -24,7 +24,7 @@ from lamella.ops.conversion.placement import name_order
 from lamella.ops.conversion.source import channels_of
 from lamella.ops.conversion.write import ImageWrite
 from lamella.ops.jobs.units import Files, files_of_region, is_done, state_of
-from lamella.ops.pyramids.pyramid import list_levels, plan_levels
+from lamella.ops.pyramids.pyramid import check_levels, list_levels, plan_levels
 from lamella.ops.regions import whole_region
 from lamella.spec.axes import axes as usual_axes
 from lamella.spec.channels import distinct_colors
@@ -76,8 +76,7 @@ class ImageSettings:
 
     def __post_init__(self) -> None:
         sharded = self.sharded
-        if self.levels != "auto" and (not isinstance(self.levels, int) or self.levels < 1):
-            raise InvalidArgumentError(f"levels={self.levels!r} is neither a number from 1 nor 'auto'.")
+        check_levels(self.levels)
         check_grid_choices(self.chunks, self.shards)
         # An image with all axes accepts every setting that any image accepts.
         choose_layout("tczyx", (1, 1, 1, 1, 1), 1, chunks=self.chunks, shards=self.shards, sharded=sharded)

@@ -121,8 +121,11 @@ def unique_names(channel_names: Sequence[str], axes: PlaneAxes, shape: Shape) ->
     stored_names = [*channel_names[:count]]
     stored_names += [f"channel_{index}" if count > 1 else "" for index in range(len(stored_names), count)]
     names: list[str] = []
-    for index, name in enumerate(stored_names):
-        names.append(name if name not in names else f"{name} #{index}")
+    for index, stored_name in enumerate(stored_names):
+        name = stored_name
+        while name in names:  # "GFP #2" may be a stored name too
+            name = f"{name} #{index}"
+        names.append(name)
     return names
 
 

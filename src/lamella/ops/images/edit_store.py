@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, counted, did_you_mean, first_of
@@ -102,7 +102,12 @@ def edit_store(
     )
     images = images_of(node)
     if isinstance(node, Position) and name is not None:
-        edits = ImageEdits(edits.renamed, edits.channels, edits.sizes, edits.units, name)
+        edits = replace(edits, name=name)
+    elif not isinstance(node, Plate) and name is not None:
+        raise InvalidArgumentError(
+            f"{node.node_path} is a {type(node).__name__.lower()}, which has no name of its own: name the image or "
+            "the plate."
+        )
     with logged("Edit %s", node.node_path):
         edits.check_new_names(delete)
         edits_by_path = planned_edits(images, edits, is_first_step=bool(delete) or contrast)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, OutOfBoundsError
+from lamella.arguments import is_whole_number
+from lamella.errors import InvalidArgumentError, OutOfBoundsError, counted
 from lamella.nodes.reporting import callers_level
 from lamella.ops.execution import Workers
 from lamella.ops.jobs.units import Files, files_of
@@ -276,6 +277,10 @@ class Mosaic(MosaicArray):
         """
         import xarray
 
+        if not is_whole_number(level, -len(self.levels)) or level >= len(self.levels):
+            raise InvalidArgumentError(
+                f"The mosaic has no level {level!r}: it has {counted(len(self.levels), 'level')}, counted from 0."
+            )
         array = self.levels[level]
         coords: dict[str, Any] = {}
         for name, axis, length, pixel_size, start in zip(
@@ -375,8 +380,10 @@ class Mosaic(MosaicArray):
         (1, 2, 2, 4, 4)
         """
         from lamella.ops.mosaics.writing import MosaicWrite
+        from lamella.ops.pyramids.pyramid import check_levels
 
         count = len(self.levels) if levels is None else levels
+        check_levels(count)  # before pixels are written: the levels are computed from them
         write = MosaicWrite(self, count, chunks, shards_ratio, Workers(jobs, executor), progress)
         return write.write_to(target, overwrite, storage_options)
 

@@ -19,8 +19,6 @@ from lamella.spec.axes import space_axes
 from lamella.store.keys import join
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from lamella.nodes.node import NGFFNode
     from lamella.ops.mosaics.mosaic import Blend
 
@@ -56,7 +54,13 @@ def _of_fields(well: Well, path: str, blend: Blend, acquisition: int | None) -> 
     fields = {join(path, name): position for name, position in well.positions()}
     if acquisition is not None:
         acquisitions = acquisitions_of(fields)
+        ids = sorted({found.id for found in acquisitions.values() if found.id is not None})
         fields = {key: field for key, field in fields.items() if acquisitions[key].id == acquisition}
+        if not fields:
+            raise InvalidArgumentError(
+                f"{well.node_path} has no field of the acquisition {acquisition!r}: its fields are of "
+                f"{', '.join(map(str, ids)) or 'none'}."
+            )
     return Mosaic(fields, blend)
 
 
@@ -108,7 +112,7 @@ def _shift(position: Position, record: Mapping[Any, Any], unit: str) -> list[flo
 def _add_translation(position: Position, shift: list[float]) -> None:
     """Add a shift to the translation of all levels of an image and of its label images."""
     labels = position.labels
-    images: Iterable[Position] = [position, *(labels[name] for name in labels)]
+    images = [position, *(label for label in labels.values() if label.dataset_paths)]
     shift_of_axis = dict(zip(position.axis_names, shift, strict=True))
     for image in images:
         level = image.dataset_paths[0]

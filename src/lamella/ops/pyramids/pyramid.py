@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
-from lamella.arguments import items_of
+from lamella.arguments import is_whole_number, items_of
 from lamella.errors import InvalidArgumentError, LamellaError, NodeNotFoundError, counted
 from lamella.log import logged
 from lamella.nodes.position_metadata import dtype_window
@@ -408,8 +408,7 @@ def _factor(axis: str, factor: object) -> int:
 
 def check_levels(levels: object) -> None:
     """Raise unless the number of levels is a number from 1 or "auto"."""
-    is_number = isinstance(levels, int) and not isinstance(levels, bool) and levels >= 1
-    if levels != "auto" and not is_number:
+    if levels != "auto" and not is_whole_number(levels, 1):
         raise InvalidArgumentError(f"levels={levels!r} is neither a number from 1 nor 'auto'.")
 
 

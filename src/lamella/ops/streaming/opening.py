@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.arguments import checked_name, items_of, whole_numbers
+from lamella.arguments import checked_name, is_whole_number, items_of, whole_numbers
 from lamella.errors import InvalidArgumentError, clause, counted
 from lamella.nodes.plate_creation import position_attributes
 from lamella.nodes.position import Position
@@ -107,7 +107,7 @@ class StreamOptions:
             check_levels(options["pyramid"])
         for option in ("queue", "flush_every"):
             number = options[option]
-            if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+            if number is not None and not is_whole_number(number, 1):
                 raise InvalidArgumentError(f"{option}={number!r} is not a number from 1.")
         return cls(name, frame, data_type, **options)
 
@@ -292,15 +292,14 @@ def _frame_order(
     """Return the order of the frames of one position, and the names of its missing channels."""
     axes = position.axis_names
     lengths: list[int | None] = []
-    lengths_by_name = {name.lower(): length for name, length in (options.lengths or {}).items()}
-    unexpected = set(lengths_by_name) - set(array_names)
-    if unexpected or any(
-        isinstance(length, bool) or not isinstance(length, int) or length < 1
-        for length in lengths_by_name.values()
-    ):
+    requested = {name.lower(): length for name, length in (options.lengths or {}).items()}
+    unexpected = set(requested) - set(array_names)
+    if unexpected or not all(is_whole_number(length, 1) for length in requested.values()):
         raise InvalidArgumentError(
             f"lengths={options.lengths!r} are not whole numbers from 1 for axes of the order {''.join(array_names)!r}."
         )
+    # The lengths are stored as JSON, which has no numbers of numpy.
+    lengths_by_name = {name: int(length) for name, length in requested.items()}
     channels, new_channels = _channels(position, options.channel_names) if "c" in array_names else (None, [])
     if options.channel_names is not None and channels is None:
         raise InvalidArgumentError(

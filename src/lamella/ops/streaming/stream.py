@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lamella.arguments import is_whole_number
 from lamella.errors import ClosedError, InvalidArgumentError, counted
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class FrameStream:
         >>> frames.frames, frames.skipped
         (3, [0, 1, 2])
         """
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        if not is_whole_number(count, 0):
             raise InvalidArgumentError(f"A stream skips a number of frames from 0, not {count!r}.")
         with self._lock:
             self._check_open()

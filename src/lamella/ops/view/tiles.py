@@ -522,11 +522,15 @@ def stored_colors(image: LabelImage, ids: NDArray[Any]) -> NDArray[np.uint32] | 
     if not colors:
         return None
     present, inverse = np.unique(ids, return_inverse=True)
-    packed = [
-        0 if color is None else 1 << 24 | color[0] << 16 | color[1] << 8 | color[2]
-        for color in (colors.get(int(number)) for number in present)
-    ]
+    packed = [_packed_color(colors.get(int(number), ())) for number in present]
     return np.array(packed, np.uint32)[inverse].reshape(ids.shape)
+
+
+def _packed_color(color: Sequence[int]) -> int:
+    """Return 2**24 plus a colour; 0 for a stored colour that is none (LB-10), such as one of two numbers."""
+    if len(color) < 3 or not all(0 <= component <= 255 for component in color):
+        return 0
+    return 1 << 24 | color[0] << 16 | color[1] << 8 | color[2]
 
 
 @lru_cache(maxsize=1024)  # equal for the fields of a row or column of wells
