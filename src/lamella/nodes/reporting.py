@@ -20,16 +20,16 @@ from lamella.spec.rules.check import (
     array_findings,
     assumption,
     document_findings,
-    image_form,
     kinds_of,
 )
+from lamella.spec.rules.document_form import image_form
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from lamella.nodes.store_handle import NodePath
     from lamella.spec.rules import Finding, Kind
-    from lamella.spec.rules.check import DocumentForm
+    from lamella.spec.rules.document_form import DocumentForm
     from lamella.spec.versions import SpecVersion
     from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.metadata.json_document import StoredGroup

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from lamella.models import axes
 from lamella.spec import edits
-from lamella.spec.rules.check import document_findings, image_form
+from lamella.spec.rules.check import document_findings
+from lamella.spec.rules.document_form import image_form
 from lamella.spec.versions import by_name
 
 NUMBERS = st.sampled_from([0, 1, 1.0, 2, 0.5, -1, True, None, "1", math.nan, math.inf, 10**400, 1e308])
