@@ -122,7 +122,7 @@ class MetaModel(BaseModel, metaclass=_CheckedConstruction):
         >>> TransformationMeta(type="scale", scale=(1, 0.5)).to_json()
         {'type': 'scale', 'scale': [1.0, 0.5]}
         """
-        document: JSONObject = plain(self)
+        document: JSONObject = json_copy(self)
         return document
 
     def copied(self) -> Self:
@@ -269,7 +269,7 @@ def _describe_problem(problem: Any, location: str) -> str:
     return f"{location}: {message.replace('Input should be', 'expected')}, found {input_repr}"
 
 
-def plain(value: Any) -> JSON:
+def json_copy(value: Any) -> JSON:
     """Copy a value of a model, or a whole document, to JSON that shares nothing with it."""
     kind = value.__class__
     if kind in _SCALARS:
@@ -277,23 +277,23 @@ def plain(value: Any) -> JSON:
     # Containers before models: isinstance of a model runs Python code of pydantic.
     if isinstance(value, dict):
         return {
-            key if key.__class__ is str else str(key): item if item.__class__ in _SCALARS else plain(item)
+            key if key.__class__ is str else str(key): item if item.__class__ in _SCALARS else json_copy(item)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
-        return [item if item.__class__ in _SCALARS else plain(item) for item in value]
+        return [item if item.__class__ in _SCALARS else json_copy(item) for item in value]
     if isinstance(value, MetaModel):
         fields = value.__dict__
         document = {
-            key: item if item.__class__ in _SCALARS else plain(item)
+            key: item if item.__class__ in _SCALARS else json_copy(item)
             for name, key in value._keys
             if (item := fields[name]) is not None
         }
         for key, item in (value.__pydantic_extra__ or {}).items():
-            document[key] = plain(item)
+            document[key] = json_copy(item)
         return document
     if hasattr(value, "tolist"):  # numpy scalars and arrays that a user assigned
-        return plain(value.tolist())
+        return json_copy(value.tolist())
     if isinstance(value, str | float | int):
         return value
     raise MetadataError(

@@ -33,33 +33,6 @@ if TYPE_CHECKING:
     from lamella.spec.images import ChannelMeta, TransformationMeta
     from lamella.types import JSON
 
-__all__ = [
-    "MAKER",
-    "add_dataset",
-    "add_datasets",
-    "append_channel",
-    "channel_names",
-    "delete_channel",
-    "describe_levels",
-    "fill_windows",
-    "fitted_names",
-    "levels_from_removed",
-    "name_channels",
-    "new_images",
-    "remove_dataset",
-    "remove_level",
-    "rename_channel",
-    "set_channel",
-    "set_contrast_limits",
-    "set_name",
-    "set_pixel_size",
-    "set_scale",
-    "set_transform",
-    "set_unit",
-    "set_windows",
-]
-
-
 MAKER = "lamella.compute_pyramid"
 """The method name in the metadata of lamella's pyramids."""
 

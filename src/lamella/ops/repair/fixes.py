@@ -17,11 +17,9 @@ from lamella.spec.rules.value import objects
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from lamella.ops.validation.plate import Fields
     from lamella.spec.rules import Kind, VersionTraits
     from lamella.types import JSON, JSONObject
-
-Fields = list[tuple[str, int | None]]
-"""Path and acquisition of each image of a well."""
 
 
 @dataclass(frozen=True)

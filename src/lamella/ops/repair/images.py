@@ -155,9 +155,8 @@ def list_labels(ome: JSONObject, facts: Facts) -> None:
 
 
 @fixes("LB-10", kinds=("label",))
-def write_byte_colors(ome: JSONObject, facts: Facts) -> None:
+def write_byte_colors(ome: JSONObject, _facts: Facts) -> None:
     """Write label colors as four integers from 0 to 255: fractions are scaled, other values rounded and clipped."""
-    del facts
     label = ome.get("image-label")
     entries = [entry for _, entry in objects(label.get("colors"))] if isinstance(label, dict) else []
     values = [numbers(entry.get("rgba")) for entry in entries]
@@ -181,9 +180,8 @@ def write_byte_colors(ome: JSONObject, facts: Facts) -> None:
 
 
 @fixes("LB-11", kinds=("label",))
-def keep_last_colors(ome: JSONObject, facts: Facts) -> None:
+def keep_last_colors(ome: JSONObject, _facts: Facts) -> None:
     """Keep the last of several colors of a label, as readers should (LB-11)."""
-    del facts
     label = ome.get("image-label")
     if not isinstance(label, dict) or not isinstance(label.get("colors"), list):
         return

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lamella.ops.raw_nodes import ArrayNode, StoredNode
     from lamella.ops.repair.changes import Drafts
-    from lamella.ops.repair.fixes import Fields
+    from lamella.ops.validation.plate import Fields
     from lamella.ops.validation.tables import TableGroup
     from lamella.ops.validation.walk import CheckedGroup
     from lamella.spec.rules import Kind, VersionTraits

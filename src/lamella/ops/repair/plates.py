@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 
 @fixes("PL-13", kinds=("plate",))
-def list_wells_once(ome: JSONObject, facts: Facts) -> None:
+def list_wells_once(ome: JSONObject, _facts: Facts) -> None:
     """List each well once."""
-    del facts
     plate = _object(ome, "plate")
     if not isinstance(plate.get("wells"), list):
         return
@@ -46,9 +45,8 @@ def exchange_swapped_paths(ome: JSONObject, facts: Facts) -> None:
 
 
 @fixes("PL-06", "PL-07", kinds=("plate",))
-def exchange_rows_and_columns(ome: JSONObject, facts: Facts) -> None:
+def exchange_rows_and_columns(ome: JSONObject, _facts: Facts) -> None:
     """Exchange the lists of rows and columns, if the paths of all wells name them the other way round."""
-    del facts
     plate = _object(ome, "plate")
     names = {key: _names(plate.get(key)) for key in ("rows", "columns")}
     wells = [path.partition("/") for path, _ in _wells(ome)]
@@ -126,9 +124,8 @@ def _are_acquisitions(value: JSON) -> bool:
 
 
 @fixes("WL-03", kinds=("well",))
-def list_images_once(ome: JSONObject, facts: Facts) -> None:
+def list_images_once(ome: JSONObject, _facts: Facts) -> None:
     """List each image once if its entries are equal; of different acquisitions, the right one is unknown."""
-    del facts
     well = _object(ome, "well")
     if isinstance(well.get("images"), list):
         well["images"] = list(distinct(well["images"]))

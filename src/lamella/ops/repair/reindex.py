@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from lamella.nodes.plate import Plate
+    from lamella.ops.validation.plate import Fields
     from lamella.spec.versions import SpecVersion
     from lamella.store.storage import Storage
     from lamella.types import JSON, JSONObject
@@ -89,7 +90,7 @@ def _plan_index(storage: Storage, path: str, name: str | None, replace_damaged: 
             "images in folders row/column/image, such as 'A/1/0'."
         )
     index = PlateIndex(_version_of_images(wells, storage))
-    fields: dict[str, list[tuple[str, int | None]]] = {}
+    fields: dict[str, Fields] = {}
     plate = _read_attributes(storage, reader.group(path), replace_damaged)
     old = _part_of(plate, index.version, "plate")
     acquisition = _only_acquisition(old)
@@ -195,7 +196,7 @@ def _only_acquisition(plate: JSONObject) -> int | None:
 
 def _well_attributes(
     attributes: JSONObject, images: Iterable[str], acquisition: int | None, version: SpecVersion
-) -> tuple[JSONObject, list[tuple[str, int | None]]]:
+) -> tuple[JSONObject, Fields]:
     old = _part_of(attributes, version, "well")
     old_entries = {
         entry["path"]: entry for _, entry in objects(old.get("images")) if is_text(entry.get("path"))
@@ -220,9 +221,7 @@ def _with_version_key(part: JSONObject, version: SpecVersion) -> JSONObject:
 # -- the plate -----------------------------------------------------------------------------------------------------
 
 
-def _plate_part(
-    old: JSONObject, fields: dict[str, list[tuple[str, int | None]]], name: str, version: SpecVersion
-) -> JSONObject:
+def _plate_part(old: JSONObject, fields: dict[str, Fields], name: str, version: SpecVersion) -> JSONObject:
     rows = _rows_or_columns(old.get("rows"), [path.partition("/")[0] for path in fields])
     columns = _rows_or_columns(old.get("columns"), [path.partition("/")[2] for path in fields])
     row_index = {row["name"]: index for index, row in enumerate(rows)}
@@ -258,7 +257,7 @@ def name_order(name: str) -> tuple[tuple[int, int, str], ...]:
     return natural_order(name) if name.isdecimal() else ((2, 0, ""), *natural_order(name))
 
 
-def recounted_acquisitions(old: JSON, fields: dict[str, list[tuple[str, int | None]]]) -> list[JSONObject]:
+def recounted_acquisitions(old: JSON, fields: dict[str, Fields]) -> list[JSONObject]:
     """Return acquisitions with numbers of fields (PL-09), and add those that only images state (WL-04)."""
     entries = [dict(entry) for _, entry in objects(old)]
     ids = [int(entry["id"]) for entry in entries if is_integer(entry.get("id"))]

@@ -26,104 +26,91 @@ _EDGES = ("start", "end", "min", "max")
 
 
 @fixes("CT-05", "CT-07", "CT-28", "CT-29", "CT-31", "CT-32", kinds=("image", "scene"), first=True)
-def write_transformations_as_numbers(ome: JSONObject, facts: Facts) -> None:
+def write_transformations_as_numbers(ome: JSONObject, _facts: Facts) -> None:
     """Write the parameters of transformations as numbers if they are numbers in text."""
-    del facts
     for owner in _owners_of_transformations(ome):
         for _, transformation in objects(owner.get("coordinateTransformations")):
             _write_parameters(transformation)
 
 
 @fixes("OM-03", kinds=("image",), first=True)
-def write_windows_as_numbers(ome: JSONObject, facts: Facts) -> None:
+def write_windows_as_numbers(ome: JSONObject, _facts: Facts) -> None:
     """Write the edges of windows as numbers if they are numbers in text."""
-    del facts
     for edge in _EDGES:
         _write_numbers(ome, ("omero", "channels", _EACH_ENTRY, "window", edge))
 
 
 @fixes("PL-07", kinds=("plate",), first=True)
-def write_indices_as_integers(ome: JSONObject, facts: Facts) -> None:
+def write_indices_as_integers(ome: JSONObject, _facts: Facts) -> None:
     """Write the indices of wells as integers if they are integers in text."""
-    del facts
     for key in ("rowIndex", "columnIndex"):
         _write_integers(ome, ("plate", "wells", _EACH_ENTRY, key))
 
 
 @fixes("PL-08", "PL-09", "PL-10", kinds=("plate",), first=True)
-def write_counts_as_integers(ome: JSONObject, facts: Facts) -> None:
+def write_counts_as_integers(ome: JSONObject, _facts: Facts) -> None:
     """Write ids and times of acquisitions and counts of fields as integers if they are integers in text."""
-    del facts
     for key in ("id", "maximumfieldcount", "starttime", "endtime"):
         _write_integers(ome, ("plate", "acquisitions", _EACH_ENTRY, key))
     _write_integers(ome, ("plate", "field_count"))
 
 
 @fixes("WL-04", kinds=("well",), first=True)
-def write_acquisitions_as_integers(ome: JSONObject, facts: Facts) -> None:
+def write_acquisitions_as_integers(ome: JSONObject, _facts: Facts) -> None:
     """Write the acquisitions of images as integers if they are integers in text."""
-    del facts
     _write_integers(ome, ("well", "images", _EACH_ENTRY, "acquisition"))
 
 
 @fixes("LB-09", "LB-10", "LB-12", kinds=("label",), first=True)
-def write_label_values_as_integers(ome: JSONObject, facts: Facts) -> None:
+def write_label_values_as_integers(ome: JSONObject, _facts: Facts) -> None:
     """Write label values and the components of their colors as numbers if they are numbers in text."""
-    del facts
     for key in ("colors", "properties"):
         _write_integers(ome, ("image-label", key, _EACH_ENTRY, "label-value"))
     _write_numbers(ome, ("image-label", "colors", _EACH_ENTRY, "rgba", _EACH_ENTRY))
 
 
 @fixes("BF-01", kinds=("bioformats2raw", "plate"), first=True)
-def write_layout_as_integer(ome: JSONObject, facts: Facts) -> None:
+def write_layout_as_integer(ome: JSONObject, _facts: Facts) -> None:
     """Write the number of the layout of bioformats2raw as an integer if it is one in text."""
-    del facts
     _write_integers(ome, ("bioformats2raw.layout",))
 
 
 @fixes("MS-04", "CT-20", "CT-22", kinds=("image",), first=True)
-def write_dataset_paths_as_text(ome: JSONObject, facts: Facts) -> None:
+def write_dataset_paths_as_text(ome: JSONObject, _facts: Facts) -> None:
     """Write paths of datasets as text if they are integers, and those in their transformations."""
-    del facts
     level = ("multiscales", _EACH_ENTRY, "datasets", _EACH_ENTRY)
     _write_texts(ome, (*level, "path"))
     _write_texts(ome, (*level, "coordinateTransformations", _EACH_ENTRY, "input", "path"))
 
 
 @fixes("WL-01", "WL-02", kinds=("well",), first=True)
-def write_image_paths_as_text(ome: JSONObject, facts: Facts) -> None:
+def write_image_paths_as_text(ome: JSONObject, _facts: Facts) -> None:
     """Write paths of images as text if they are integers."""
-    del facts
     _write_texts(ome, ("well", "images", _EACH_ENTRY, "path"))
 
 
 @fixes("PL-01", "PL-02", kinds=("plate",), first=True)
-def write_names_as_text(ome: JSONObject, facts: Facts) -> None:
+def write_names_as_text(ome: JSONObject, _facts: Facts) -> None:
     """Write names of rows and columns as text if they are integers."""
-    del facts
     for key in ("rows", "columns"):
         _write_texts(ome, ("plate", key, _EACH_ENTRY, "name"))
 
 
 @fixes("LB-01", kinds=("labels",), first=True)
-def write_label_paths_as_text(ome: JSONObject, facts: Facts) -> None:
+def write_label_paths_as_text(ome: JSONObject, _facts: Facts) -> None:
     """Write paths of label images as text if they are integers."""
-    del facts
     _write_texts(ome, ("labels", _EACH_ENTRY))
 
 
 @fixes("BF-05", kinds=("bioformats2raw",), first=True)
-def write_series_as_text(ome: JSONObject, facts: Facts) -> None:
+def write_series_as_text(ome: JSONObject, _facts: Facts) -> None:
     """Write paths of series as text if they are integers."""
-    del facts
     _write_texts(ome, ("series", _EACH_ENTRY))
 
 
 @fixes("AX-04", kinds=("image", "scene"), first=True)
-def write_names_of_units(ome: JSONObject, facts: Facts) -> None:
+def write_names_of_units(ome: JSONObject, _facts: Facts) -> None:
     """Write the names of units of length and time instead of synonyms and symbols."""
-    del facts
     owners = [ome, *(entry for _, entry in objects(ome.get("multiscales")))]
     owners += [system for owner in owners for _, system in objects(owner.get("coordinateSystems"))]
     if isinstance(scene := ome.get("scene"), dict):

@@ -59,7 +59,7 @@ class CheckedGroup:
     """Of a well, a labels group or a plate: the listed members that exist."""
     unlisted: list[str] = field(default_factory=list)
     """Of a well or a labels group: members that exist and are not listed."""
-    fields: dict[str, list[tuple[str, int | None]] | None] = field(default_factory=dict)
+    fields: dict[str, plate.Fields | None] = field(default_factory=dict)
     """Of a plate: path and acquisition of each image of each listed well; None for an unreadable well."""
 
 

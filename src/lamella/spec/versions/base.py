@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from lamella.errors import InvalidArgumentError, MetadataError, short_repr
 from lamella.spec.axes import default_axes
-from lamella.spec.base import plain
+from lamella.spec.base import json_copy
 from lamella.spec.images import ImagesMeta
 from lamella.spec.labels import ImageLabelMeta, LabelsMeta
 from lamella.spec.plate import Bioformats2RawMeta, PlateMeta, WellGroupMeta
@@ -120,7 +120,7 @@ class SpecVersion(ABC):
         if part is None:
             return None
         location = self._prefix + (part_location.keys[0] if part_location.is_object else "")
-        return kind.from_json(self._decode(base, plain(part)), location.removesuffix("."))
+        return kind.from_json(self._decode(base, json_copy(part)), location.removesuffix("."))
 
     def dump(self, meta: MetaModel, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the document with one part replaced, in the spelling of this version.

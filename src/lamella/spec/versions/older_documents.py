@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from lamella.errors import InvalidArgumentError, MetadataError
-from lamella.spec.base import plain
+from lamella.spec.base import json_copy
 from lamella.spec.images import ImagesMeta
 from lamella.spec.plate import PlateMeta
 from lamella.spec.versions.base import version_as_text
@@ -89,7 +89,7 @@ def _stated_or(stated: JSON, default: str | None) -> str | None:
 
 def guesses_of(ome: JSONObject, version: str) -> str | None:
     """Describe the values that are guessed when an image of a version before 0.4 is read; None without guesses."""
-    entries = plain(ome.get("multiscales"))
+    entries = json_copy(ome.get("multiscales"))
     guesses: dict[str, None] = {}
     for scales in entries if isinstance(entries, list) else []:
         if isinstance(scales, dict):
