@@ -1,4 +1,4 @@
-"""Store the attrs of labelled arrays in an image's attributes, and read those that iohub stored there."""
+"""Store the attrs of a DataArray in the attributes of an image, and read those that lamella or iohub stored there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ATTRS = "xarray_attrs"
 
 
 def user_attributes(attributes: JSONObject) -> JSONObject:
-    """Return the stored attrs of a DataArray; those of lamella replace those of iohub."""
+    """Return the stored attrs; of a key that both stored, the value of lamella, not of iohub."""
     iohub = attributes.get("iohub")
     attrs = iohub.get(_ATTRS) if isinstance(iohub, dict) else None
     return {**(attrs if isinstance(attrs, dict) else {}), **own_object(attributes, _ATTRS)}
@@ -36,10 +36,10 @@ def with_user_attributes(attributes: JSONObject, attrs: JSONObject) -> JSONObjec
 
 def as_json(attrs: Mapping[Any, Any]) -> JSONObject:
     """Return the attrs of a DataArray as JSON, with numpy values as numbers and lists; raise for other objects."""
-    return {_key(key): _value(value, f"attrs[{key!r}]") for key, value in attrs.items()}
+    return {_text_key(key): _json_value(value, f"attrs[{key!r}]") for key, value in attrs.items()}
 
 
-def _key(key: object) -> str:
+def _text_key(key: object) -> str:
     if not isinstance(key, str):
         raise InvalidArgumentError(
             f"The attrs of the DataArray have the key {key!r}; a stored key has to be text."
@@ -47,13 +47,13 @@ def _key(key: object) -> str:
     return str(key)
 
 
-def _value(value: Any, where: str) -> JSON:
+def _json_value(value: Any, where: str) -> JSON:
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, dict):
-        return {_key(key): _value(item, f"{where}[{key!r}]") for key, item in value.items()}
+        return {_text_key(key): _json_value(element, f"{where}[{key!r}]") for key, element in value.items()}
     if isinstance(value, list | tuple):
-        return [_value(item, f"{where}[{i}]") for i, item in enumerate(value)]
+        return [_json_value(element, f"{where}[{index}]") for index, element in enumerate(value)]
     if (
         value is None
         or isinstance(value, bool | int | str)

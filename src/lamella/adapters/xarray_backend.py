@@ -169,7 +169,7 @@ def _label_variables(position: Position, number: int, lengths: dict[str, int]) -
             continue
         array = label[label.dataset_paths[number]]
         dims, _ = labels_of(label, label.dataset_paths[number], array.shape)
-        has_same_grid = all(lengths.get(dim) == n for dim, n in zip(dims, array.shape, strict=True))
+        has_same_grid = all(lengths.get(dim) == length for dim, length in zip(dims, array.shape, strict=True))
         if has_same_grid and name not in lengths and name != "image":
             variables[name] = _variable(array, dims, {})
     return variables

@@ -56,28 +56,29 @@ def labels_of(
     """Return the dims and coordinates of a level, whose last dimension is the last axis."""
     import xarray as xr
 
-    axes = [AxisMeta(name=f"dim_{i}") for i in range(len(shape) - len(position.axes))] + position.axes
+    unnamed = [AxisMeta(name=f"dim_{number}") for number in range(len(shape) - len(position.axes))]
+    axes = unnamed + position.axes
     axes = axes[len(axes) - len(shape) :]
-    scale = _matched(position.get_effective_scale(level), len(shape), 1.0)
-    translation = _matched(position.get_effective_translation(level), len(shape), 0.0)
+    scale = _last_numbers(position.get_effective_scale(level), len(shape), 1.0)
+    translation = _last_numbers(position.get_effective_translation(level), len(shape), 0.0)
     channel = channel_axis(axes)
     coords: dict[str, xr.Variable] = {}
-    for i, (axis, length) in enumerate(zip(axes, shape, strict=True)):
+    for number, (axis, length) in enumerate(zip(axes, shape, strict=True)):
         name = axis.name.lower()
         check_memory((length,), 8, partial("The coordinate {!r} of {!r}".format, name, position))
         with np.errstate(over="ignore"):
-            values: np.ndarray[Any, Any] = translation[i] + scale[i] * np.arange(length)
+            values: np.ndarray[Any, Any] = translation[number] + scale[number] * np.arange(length)
         if length and not np.isfinite(values[-1]):
             raise MetadataError(
-                f"{position!r} has scale {scale[i]} and translation {translation[i]} on axis {name!r}, too large for "
-                "coordinates. Set others with set_transform()."
+                f"{position!r} has scale {scale[number]} and translation {translation[number]} on axis {name!r}, too "
+                "large for coordinates. Set others with set_transform()."
             )
         if axis_kind(axis) == "time":
-            values = _with_real_times(position, values, translation[i], scale[i])
+            values = _with_real_times(position, values, translation[number], scale[number])
         attrs = {"units": axis.unit} if axis.unit else {}
-        if i == channel:
+        if number == channel:
             values = _channel_labels(position.channel_names, length)
-        coords[name] = xr.Variable((name,), values, attrs, encoding={STEP_ENCODING: scale[i]})
+        coords[name] = xr.Variable((name,), values, attrs, encoding={STEP_ENCODING: scale[number]})
     return tuple(axis.name.lower() for axis in axes), coords
 
 
@@ -94,12 +95,14 @@ def _with_real_times(
     return values
 
 
-def _matched(numbers: list[float], count: int, default: float) -> list[float]:
+def _last_numbers(numbers: list[float], count: int, default: float) -> list[float]:
+    """Return the last ``count`` numbers, after defaults if there are fewer."""
     return ([default] * count + numbers)[-count:] if count else []
 
 
 def _channel_labels(names: list[str], length: int) -> np.ndarray[Any, np.dtype[np.str_]]:
-    return np.array([*names[:length], *(f"channel_{i}" for i in range(len(names), length))], dtype=np.str_)
+    unnamed = (f"channel_{index}" for index in range(len(names), length))
+    return np.array([*names[:length], *unnamed], dtype=np.str_)
 
 
 def to_datatree(plate: Plate, *, on_error: Literal["raise", "report"] = "raise") -> xr.DataTree:
@@ -132,7 +135,7 @@ def position_dataset(position: Position, level: str | None = None) -> xr.Dataset
 
 
 _NOISE = 1e-6
-"""Distance, in voxels, below which a coordinate is equal to a bound: products of floats are not exact."""
+"""Distance in voxels below which two coordinates are equal, because products of floats are not exact."""
 
 
 def crop(
@@ -175,7 +178,7 @@ def _span(
 ) -> slice | np.ndarray[Any, Any]:
     """Return the indices whose coordinates are at least the first bound and less than the second."""
     try:
-        first, last = (None if end is None else float(end) for end in bound)
+        first, last = (None if number is None else float(number) for number in bound)
     except (TypeError, ValueError):
         raise WrongTypeError(
             f"A region along {axis.name!r} is a pair of coordinates, such as (5, 15), not {bound!r}."
@@ -201,7 +204,7 @@ def _span(
 
 
 def exact_labels(array: xr.DataArray, labels: Mapping[str, Any]) -> dict[str, Any]:
-    """Return labels for ``array.sel``, with numbers replaced by the coordinates that they mean.
+    """Return labels for ``array.sel``; a number that is nearly equal to a coordinate is replaced by the coordinate.
 
     >>> row = to_xarray(position)[0, 0, 0, 0] * 1
     >>> exact_labels(row.assign_coords(x=0.1 * np.arange(8)), {"x": slice(0, 0.3)})
@@ -212,7 +215,7 @@ def exact_labels(array: xr.DataArray, labels: Mapping[str, Any]) -> dict[str, An
         if isinstance(label, slice):
             return slice(exact(axis, label.start), exact(axis, label.stop), label.step)
         if isinstance(label, list | tuple):
-            return [exact(axis, one) for one in label]
+            return [exact(axis, element) for element in label]
         values = array.coords[axis].values
         if isinstance(label, bool) or not isinstance(label, int | float | np.number) or not values.size:
             return label
@@ -228,22 +231,22 @@ def exact_labels(array: xr.DataArray, labels: Mapping[str, Any]) -> dict[str, An
 
 def _channels(position: Position, channels: Any) -> list[int]:
     names = position.channel_names
-    chosen = (
+    requested = (
         [channels]
         if isinstance(channels, str)
         else items_of(channels, "The argument c is a channel, or a list of channels")
     )
-    if not chosen:
+    if not requested:
         raise InvalidArgumentError(
             f"c={channels!r} names no channel: those of {position.node_path} are {names}."
         )
-    for name in chosen:
+    for name in requested:
         if name not in names:
             raise InvalidArgumentError(
                 f"Channel {name!r} is not in the channels of {position.node_path}, which are {names}."
                 f"{did_you_mean(name, names)}"
             )
-    return [names.index(name) for name in chosen]
+    return [names.index(name) for name in requested]
 
 
 def image_datatree(position: Position) -> xr.DataTree:

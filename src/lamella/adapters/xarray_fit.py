@@ -1,8 +1,11 @@
 """Compute the time axis of an image from its timepoints: start, step and index of each, in any order of writing.
 
-A grid is movable if it follows from writes alone. Its step is the largest one that all written times are multiples of,
-and at least a tenth of the smallest gap; if there is none, the largest one from whose multiples no time differs by more
-than a twentieth of it (`fit_steps`). The times 0, 60 and 30 have start 0, step 30, and indices 0, 2 and 1.
+The times 0, 60 and 30 have start 0, step 30, and indices 0, 2 and 1. A grid is movable if start and step were computed
+from written times, not set by a user: a write may then change them.
+
+The step is the largest number of which all written times are multiples, counted from the first time; it is at least a
+tenth of the smallest gap. If there is no such step, it is the largest one with all times near multiples, off by at most
+a twentieth of a step: 60 for 0, 61, 121 and 180 (`fit_steps`).
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from lamella.adapters.xarray_grid import (
     MAX_EMPTY,
     MAX_STEPS_PER_GAP,
     NOISE,
-    Joined,
+    JoinedTime,
     Placement,
     TimeGrid,
     regular_step,
@@ -31,38 +34,40 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def first_grid(values: NDArray[np.float64], dim: str, stated: float | None) -> Placement:
-    """Place the first timepoints of a new array: one at each step, in ascending order.
+def first_grid(values: NDArray[np.float64], dim: str, exact_step: float | None) -> Placement:
+    """Compute the grid of the first timepoints of a new array, which ascend in even steps.
 
     >>> first_grid(np.array([3.0]), "t", None).grid
-    TimeGrid(start=3.0, step=1.0, length=1, known=False, movable=True, times=None)
+    TimeGrid(start=3.0, step=1.0, length=1, has_step=False, is_movable=True, times=None)
     >>> first_grid(np.array([0.0, 60, 121, 180, 241]), "t", None).grid.step
     60.0
     """
     count = len(values)
     if count == 1 or not (np.diff(values) > 0).all():
-        step = regular_step(values, dim, stated)
-        grid = TimeGrid(float(values[0]), step or 1.0, count, step is not None, movable=True)
+        step = regular_step(values, dim, exact_step)
+        grid = TimeGrid(float(values[0]), step or 1.0, count, step is not None, is_movable=True)
         return Placement(grid, tuple(range(count)))
-    fit = fit_steps(values, stated)
+    fit = fit_steps(values, exact_step)
     if fit is None or not np.array_equal(fit[2], np.arange(count)):
-        regular_step(values, dim, stated)  # names the coordinate that is off
+        regular_step(values, dim, exact_step)  # raises with the coordinate that is off
         raise InvalidArgumentError(
             f"The coordinate of dim {dim!r} is not evenly spaced; give the nominal times with assign_coords({dim}=...)."
         )
-    return _placement(TimeGrid(fit[0], fit[1], count, movable=True), {}, fit, values, values, dim)
+    return _place_by_fit(TimeGrid(fit[0], fit[1], count, is_movable=True), {}, fit, values, values, dim)
 
 
-def place(grid: TimeGrid, values: NDArray[np.float64], dim: str, stated: float | None = None) -> Placement:
-    """Place timepoints (coordinates in any order) on the grid of an existing array.
+def place(
+    grid: TimeGrid, values: NDArray[np.float64], dim: str, exact_step: float | None = None
+) -> Placement:
+    """Assign written times, in any order, to indices of an existing array; a movable grid may change.
 
-    ``stated`` is the step of the grid from which the coordinates come, if known. Raise InvalidArgumentError for a
-    coordinate off the grid, or twice at one index.
+    ``exact_step`` is the step that `to_xarray` stored with the coordinates, if any. Raise InvalidArgumentError for a
+    coordinate off the grid, or for two at one index.
 
-    >>> one = TimeGrid(0.0, 1.0, 1, known=False, movable=True)
+    >>> one = TimeGrid(0.0, 1.0, 1, has_step=False, is_movable=True)
     >>> place(one, np.array([30.0]), "t").grid.step
     30.0
-    >>> place(TimeGrid(1.0, 1.0, 2, movable=True), np.array([0.0]), "t").shift
+    >>> place(TimeGrid(1.0, 1.0, 2, is_movable=True), np.array([0.0]), "t").shift
     1
     >>> place(TimeGrid(0.0, 2.0, 3), np.array([1.0]), "t")
     Traceback (most recent call last):
@@ -72,73 +77,77 @@ def place(grid: TimeGrid, values: NDArray[np.float64], dim: str, stated: float |
     offsets = (values - grid.start) / grid.step
     indices = np.rint(offsets).astype(np.int64)
     off = float(np.abs(offsets - indices).max(initial=0))
-    is_on_grid = grid.known and off <= (NOISE if grid.movable else JITTER) and not indices.min(initial=0) < 0
-    if is_on_grid and (not grid.movable or (grid.times is None and _is_run(indices, grid.length))):
-        return _on_grid(grid, indices, values, off, dim)
-    if not grid.movable:
+    is_on_grid = (
+        grid.has_step and off <= (NOISE if grid.is_movable else JITTER) and not indices.min(initial=0) < 0
+    )
+    if is_on_grid and (not grid.is_movable or (grid.times is None and _continues(indices, grid.length))):
+        return _place_on_grid(grid, indices, values, off, dim)
+    if not grid.is_movable:
         raise _not_on_grid(grid, values, offsets, indices, dim)
-    return _refitted(grid, values, indices if grid.known else None, dim, stated)
+    return _refit(grid, values, indices if grid.has_step else None, dim, exact_step)
 
 
-def _is_run(indices: NDArray[np.int64], length: int) -> bool:
-    """Return whether new timepoints follow the existing ones without gaps."""
+def _continues(indices: NDArray[np.int64], length: int) -> bool:
+    """Return whether the indices of new timepoints continue the existing ones without gaps."""
     new = np.unique(indices[indices >= length])
     return not new.size or bool(new[-1] - length + 1 == new.size)
 
 
-def _on_grid(
+def _place_on_grid(
     grid: TimeGrid, indices: NDArray[np.int64], values: NDArray[np.float64], off: float, dim: str
 ) -> Placement:
-    """Place timepoints without a change of start and step."""
+    """Place timepoints on a grid whose start and step do not change."""
     length = max(grid.length, int(indices.max(initial=-1)) + 1)
     _check_indices(grid, indices, values, dim, length, grid.start, grid.step)
     times = grid.times
     if off > NOISE or times is not None:
         times, old = dict(times or {}), times or {}
-        for index, value in zip(indices.tolist(), values.tolist(), strict=True):
-            times[index] = min(value, old.get(index, value))  # the earlier of the two
+        for index, time in zip(indices.tolist(), values.tolist(), strict=True):
+            times[index] = min(time, old.get(index, time))  # the earlier of the two
     joined = tuple(
-        Joined(index, value, grid.time_of(index))
-        for index, value in zip(indices.tolist(), values.tolist(), strict=True)
-        if index < grid.length and abs(value - grid.time_of(index)) > NOISE * grid.step
+        JoinedTime(index, time, grid.time_of(index))
+        for index, time in zip(indices.tolist(), values.tolist(), strict=True)
+        if index < grid.length and abs(time - grid.time_of(index)) > NOISE * grid.step
     )
     new_grid = replace(grid, length=length, times=times)
     return Placement(new_grid, tuple(indices.tolist()), off=off if off > NOISE else 0.0, joined=joined)
 
 
-def _refitted(
+def _refit(
     grid: TimeGrid,
     values: NDArray[np.float64],
     nearest: NDArray[np.int64] | None,
     dim: str,
-    stated: float | None,
+    exact_step: float | None,
 ) -> Placement:
-    """Place timepoints on a grid whose start and step follow from all written times."""
-    old, values = grid.known_times, values.copy()
+    """Place timepoints on a new grid, whose start and step are computed from all stored and written times."""
+    old, values = grid.written_times_by_index, values.copy()
     if len(np.unique(values)) < len(values):
-        _refuse_twice(grid, values, dim)
+        _raise_duplicate(grid, values, dim)
     joined = []
-    for i, value in enumerate(values.tolist()):
-        # A time within a twentieth of a step of an existing timepoint is that timepoint: rewritten, or other channels.
-        index = int(nearest[i]) if nearest is not None else 0
+    for number, time in enumerate(values.tolist()):
+        # A time within a twentieth of a step of a stored timepoint is that timepoint: rewritten, or other channels.
+        index = int(nearest[number]) if nearest is not None else 0
         if index not in old:
             continue
-        apart = abs(value - old[index])
-        if apart <= (NOISE * grid.step if grid.known else 0):
-            values[i] = old[index]
-        elif grid.known and min(apart, abs(value - grid.start - grid.step * index)) <= JITTER * grid.step:
-            joined.append(Joined(index, value, old[index]))
-            values[i] = old[index] = min(value, old[index])  # the earlier of the two
+        distance = abs(time - old[index])
+        if distance <= (NOISE * grid.step if grid.has_step else 0):
+            values[number] = old[index]
+        elif (
+            grid.has_step and min(distance, abs(time - grid.start - grid.step * index)) <= JITTER * grid.step
+        ):
+            joined.append(JoinedTime(index, time, old[index]))
+            values[number] = old[index] = min(time, old[index])  # the earlier of the two
     written = np.unique([*old.values(), *values.tolist()])
     if len(written) == 1:
         return Placement(grid, (0,) * len(values))
-    fit = fit_steps(written, stated, grid.step if grid.known else None)
+    fit = fit_steps(written, exact_step, grid.step if grid.has_step else None)
     if fit is None:
         raise _no_common_step(grid, values, written, dim)
-    return replace(_placement(grid, old, fit, written, values, dim), joined=tuple(joined))
+    return replace(_place_by_fit(grid, old, fit, written, values, dim), joined=tuple(joined))
 
 
-def _placement(
+def _place_by_fit(
     grid: TimeGrid,
     old: dict[int, float],
     fit: Fit,
@@ -146,21 +155,22 @@ def _placement(
     values: NDArray[np.float64],
     dim: str,
 ) -> Placement:
+    """Place timepoints on the grid of a fit; ``old`` are stored times by index, ``written`` those and the new ones."""
     start, step, time_indices = fit
-    index = dict(zip(written.tolist(), time_indices.tolist(), strict=True))
+    index_of = dict(zip(written.tolist(), time_indices.tolist(), strict=True))
     length = int(time_indices[-1]) + 1
-    moves = {i: index[value] for i, value in old.items()}
-    factor, shift = _affine(sorted(moves.items()))
+    moves = {old_index: index_of[time] for old_index, time in old.items()}
+    factor, shift = _factor_and_shift(sorted(moves.items()))
     if factor:
         length = max(length, (grid.length - 1) * factor + shift + 1 if old else 0)
-    indices = np.array([index[value] for value in values.tolist()])
+    indices = np.array([index_of[time] for time in values.tolist()])
     _check_indices(grid, indices, values, dim, length, start, step)
     off = np.abs(written - (start + step * time_indices)) / step
     is_regular = off.max() <= NOISE and len(written) == length
-    times = None if is_regular else {i: value for value, i in index.items()}
+    times = None if is_regular else {index: time for time, index in index_of.items()}
     farthest = np.abs(values - (start + step * indices)).max() / step
     return Placement(
-        TimeGrid(start, step, length, movable=True, times=times),
+        TimeGrid(start, step, length, is_movable=True, times=times),
         tuple(indices.tolist()),
         factor or 1,
         shift,
@@ -169,8 +179,8 @@ def _placement(
     )
 
 
-def _affine(moves: list[tuple[int, int]]) -> tuple[int, int]:
-    """Return factor and shift of a move of stored timepoints from old to new indices; factor 0 without a move."""
+def _factor_and_shift(moves: list[tuple[int, int]]) -> tuple[int, int]:
+    """Return factor and shift that lead from old to new indices of stored timepoints; (0, 0) if none do."""
     if not moves:
         return 1, 0
     (first, new_first), (last, new_last) = moves[0], moves[-1]
@@ -209,16 +219,16 @@ def _no_common_step(
 ) -> InvalidArgumentError:
     gap = float(np.diff(written).min()) if len(written) > 1 else grid.step
     return InvalidArgumentError(
-        f"The coordinate {', '.join(f'{v:g}' for v in values[:5])} of dim {dim!r} does not lie on the timepoints of "
-        f"the image, which start at {grid.start:g} and are {grid.step:g} apart: a step that meets all of them would "
+        f"The coordinate {', '.join(f'{time:g}' for time in values[:5])} of dim {dim!r} does not lie on the timepoints "
+        f"of the image, which start at {grid.start:g} and are {grid.step:g} apart: a step that meets all of them would "
         f"be below a tenth of the smallest gap between two, {gap:g}. Give the nominal times with "
         f"assign_coords({dim}=...), or make the image with create_zeros and the scale you want before writing to it."
     )
 
 
-def _refuse_twice(grid: TimeGrid, values: NDArray[np.float64], dim: str) -> None:
+def _raise_duplicate(grid: TimeGrid, values: NDArray[np.float64], dim: str) -> None:
     raise InvalidArgumentError(
-        f"The coordinates {', '.join(f'{v:g}' for v in values[:10])} of dim {dim!r} name a timepoint twice: the "
+        f"The coordinates {', '.join(f'{time:g}' for time in values[:10])} of dim {dim!r} name a timepoint twice: the "
         f"timepoints of the image are {grid.step:g} apart."
     )
 
@@ -239,45 +249,47 @@ def _check_indices(
             f"{step:g} apart from {start:g} on, more than {MAX_EMPTY} would be empty."
         )
     if len(np.unique(indices)) < len(indices):
-        _refuse_twice(grid, values, dim)
+        _raise_duplicate(grid, values, dim)
 
 
 Fit: TypeAlias = "tuple[float, float, NDArray[np.int64]]"
 """Start, step, and the index of each time."""
 
 _MAX_JITTERED_STEPS = 3
-"""Maximum number of steps in the smallest gap of jittered times, in which times are missing: any times fit more."""
+"""Maximum number of steps in the smallest gap of jittered times; with more, any times would fit."""
+
 _MAX_TRIED = 64
-"""Maximum number of steps from the first to the last time for which all steps are tried; else steps are counted."""
+"""Maximum number of steps from the first to the last time for which all possible step lengths are tried."""
 
 
-def fit_steps(times: NDArray[np.float64], stated: float | None, current: float | None = None) -> Fit | None:
+def fit_steps(
+    times: NDArray[np.float64], exact_step: float | None, current: float | None = None
+) -> Fit | None:
     """Return start, step and indices of times (at least two, ascending); None if no step fits.
 
-    The result does not depend on the order of writing. ``stated`` and ``current`` are steps that are returned if they
-    fit: differences of floats are not exact.
-
+    The result does not depend on the order of writing. ``exact_step`` and ``current`` are steps that are returned if
+    they fit, because differences of floats are not exact.
 
     >>> fit_steps(np.array([0.0, 61, 121, 180, 301]), None)
     (0.0, 60.0, array([0, 1, 2, 3, 5]))
     """
     gaps = np.diff(times)
     smallest = float(gaps.min())
-    for step in (stated, current):
+    for step in (exact_step, current):
         if step is not None and smallest >= (1 - 2 * JITTER) * step:
             indices = np.rint((times - times[0]) / step)
             if _is_near(times, float(times[0]), step, indices, NOISE):
                 return float(times[0]), step, indices.astype(np.int64)
-    exact = _exact(times, gaps, smallest)
-    if exact is None and stated is not None and smallest >= (1 - 2 * JITTER) * stated:
-        indices = np.rint((times - times[0]) / stated)
-        if _is_near(times, float(times[0]), stated, indices, JITTER):
-            return float(times[0]), stated, indices.astype(np.int64)
-    return exact or _jittered(times, gaps, smallest, current)
+    exact = _fit_exactly(times, gaps, smallest)
+    if exact is None and exact_step is not None and smallest >= (1 - 2 * JITTER) * exact_step:
+        indices = np.rint((times - times[0]) / exact_step)
+        if _is_near(times, float(times[0]), exact_step, indices, JITTER):
+            return float(times[0]), exact_step, indices.astype(np.int64)
+    return exact or _fit_jittered(times, gaps, smallest, current)
 
 
-def _exact(times: NDArray[np.float64], gaps: NDArray[np.float64], smallest: float) -> Fit | None:
-    """Divide the smallest gap into the fewest steps of which all times are multiples; None if there are too many."""
+def _fit_exactly(times: NDArray[np.float64], gaps: NDArray[np.float64], smallest: float) -> Fit | None:
+    """Divide the smallest gap into the fewest steps of which all times are multiples; None if none of them fits."""
     for steps_per_gap in range(1, MAX_STEPS_PER_GAP + 1):
         counts = np.rint(gaps * (steps_per_gap / smallest))
         indices = np.concatenate([[0.0], np.cumsum(counts)])
@@ -288,57 +300,65 @@ def _exact(times: NDArray[np.float64], gaps: NDArray[np.float64], smallest: floa
     return None
 
 
-def _jittered(
+def _fit_jittered(
     times: NDArray[np.float64], gaps: NDArray[np.float64], smallest: float, current: float | None
 ) -> Fit | None:
-    """Return the largest step with all times near its multiples; of equally good steps, the one of the fewest digits.
+    """Return the largest step with all times near its multiples; of equally good steps, the one with the fewest digits.
 
-    The smallest gap may have several steps, since timepoints between others may be written later.
+    The smallest gap may be several steps, because timepoints in it may be written later.
     """
     for steps_per_gap in range(1, _MAX_JITTERED_STEPS + 1):
-        for indices in (_counted(gaps, smallest / steps_per_gap), *_tried(times, smallest, steps_per_gap)):
-            fit = _line(times, indices)
+        for indices in (
+            _count_steps(gaps, smallest / steps_per_gap),
+            *_try_steps(times, smallest, steps_per_gap),
+        ):
+            fit = _fit_line(times, indices)
             if fit is not None:
                 return fit
     # The times are far from even, but all are near multiples of the current step.
-    return None if current is None else _line(times, np.rint((times - times[0]) / current))
+    return None if current is None else _fit_line(times, np.rint((times - times[0]) / current))
 
 
-def _counted(gaps: NDArray[np.float64], step: float) -> NDArray[np.float64]:
-    """Return the index of each time by counting steps, first in short gaps: each makes the step more exact."""
-    counts, total, number = np.zeros(len(gaps)), 0.0, 0.0
+def _count_steps(gaps: NDArray[np.float64], step: float) -> NDArray[np.float64]:
+    """Return the index of each time by counting the steps in each gap, the shortest first.
+
+    After each gap the step is the mean of all steps so far, which is more exact for the longer gaps.
+    """
+    counts, total_time, total_steps = np.zeros(len(gaps)), 0.0, 0.0
     for gap in np.argsort(gaps, kind="stable"):
         counts[gap] = max(1.0, np.rint(gaps[gap] / step))
-        total, number = total + gaps[gap], number + counts[gap]
-        step = total / number
+        total_time, total_steps = total_time + gaps[gap], total_steps + counts[gap]
+        step = total_time / total_steps
     return np.concatenate([[0.0], np.cumsum(counts)])
 
 
-def _tried(times: NDArray[np.float64], smallest: float, steps_per_gap: int) -> Iterator[NDArray[np.float64]]:
-    """Yield the indices of few times for every step of which the smallest gap may have some number."""
+def _try_steps(
+    times: NDArray[np.float64], smallest: float, steps_per_gap: int
+) -> Iterator[NDArray[np.float64]]:
+    """Yield the possible indices of few times with ``steps_per_gap`` steps in the smallest gap, the longest step first."""
     # Either end of the gap may be off by a twentieth of a step.
     longest, shortest = smallest / (steps_per_gap - 2 * JITTER), smallest / (steps_per_gap + 2 * JITTER)
-    most = (times[-1] - times[0]) / shortest
-    if most > _MAX_TRIED:
+    max_steps = (times[-1] - times[0]) / shortest
+    if max_steps > _MAX_TRIED:
         return
-    steps = np.geomspace(longest, shortest, int(np.ceil(most * np.log(longest / shortest) / 0.02)) + 2)
+    steps = np.geomspace(longest, shortest, int(np.ceil(max_steps * np.log(longest / shortest) / 0.02)) + 2)
     indices = np.rint((times - times[0]) / steps[:, None])
     _, firsts = np.unique(indices, axis=0, return_index=True)
     for first in np.sort(firsts):
         yield indices[first]
 
 
-def _line(times: NDArray[np.float64], indices: NDArray[np.float64]) -> Fit | None:
-    """Return start and step for times with given indices; None if some times are too far off."""
+def _fit_line(times: NDArray[np.float64], indices: NDArray[np.float64]) -> Fit | None:
+    """Return the fit of times to these indices; None if a time is off by more than a twentieth of a step."""
     if not (np.diff(indices) >= 1).all():
         return None
     slope = float(times[-1] - times[0]) / float(indices[-1])
-    # The start is the first time if all times fit; the step has as few digits as possible.
+    # If the first time is a start with which all times fit, only the step is rounded to as few digits as possible.
     if _is_near(times, float(times[0]), slope, indices):
         start = float(times[0])
         step = next(step for step in _shorter(slope) if _is_near(times, start, step, indices))
         return start, step, indices.astype(np.int64)
-    slope = _flattest(times, indices, slope)
+    slope = _step_of_least_spread(times, indices, slope)
     if not slope > 0 or _spread(times, indices, slope) / 2 > JITTER * slope * (1 + 1e-6):
         return None
     step = next(
@@ -352,8 +372,8 @@ def _line(times: NDArray[np.float64], indices: NDArray[np.float64]) -> Fit | Non
     return start, step, indices.astype(np.int64)
 
 
-def _flattest(times: NDArray[np.float64], indices: NDArray[np.float64], slope: float) -> float:
-    """Return the step with the smallest spread of times, by ternary search: the spread is convex."""
+def _step_of_least_spread(times: NDArray[np.float64], indices: NDArray[np.float64], slope: float) -> float:
+    """Return the step with the smallest `_spread`, which is convex, by ternary search."""
     reach = 8 * JITTER / float(indices[-1])
     low, high = slope * (1 - reach), slope * (1 + reach)
     for _ in range(60):
@@ -366,13 +386,14 @@ def _flattest(times: NDArray[np.float64], indices: NDArray[np.float64], slope: f
 
 
 def _spread(times: NDArray[np.float64], indices: NDArray[np.float64], step: float) -> float:
+    """Return the difference between the largest and the smallest offset of times from multiples of a step."""
     offsets = times - step * indices
     return float(offsets.max() - offsets.min())
 
 
 def _shorter(number: float) -> Iterator[float]:
-    """Yield a number rounded to ever more digits, then the number itself."""
-    clean = float(f"{number:.12g}")  # otherwise the noise of floats decides how a half is rounded
+    """Yield a number rounded to 1, 2, 3, ... digits, then the number itself."""
+    clean = float(f"{number:.12g}")  # otherwise float errors decide whether a half is rounded up or down
     yield from (float(f"{clean:.{digits}g}") for digits in range(1, 12))
     yield from (float(f"{number:.{digits}g}") for digits in range(12, 16))
     yield number
@@ -385,7 +406,7 @@ def _is_near(
     indices: NDArray[np.float64],
     tolerance: float = JITTER,
 ) -> bool:
-    """Return whether all times are near the steps of their indices, and the indices ascend."""
+    """Return whether all times are within ``tolerance`` steps of their indices, and the indices ascend."""
     if not step > 0 or not (np.diff(indices) >= 1).all():
         return False
     return bool(np.abs(times - start - step * indices).max() <= tolerance * step * (1 + 1e-6))

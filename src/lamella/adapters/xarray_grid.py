@@ -51,16 +51,16 @@ def checked_values(values: NDArray[Any], dim: str) -> NDArray[np.float64]:
     return numbers
 
 
-def regular_step(values: NDArray[np.float64], dim: str, stated: float | None = None) -> float | None:
-    """Return the step of coordinates, above 0; None for a single coordinate without a stated step.
+def regular_step(values: NDArray[np.float64], dim: str, exact_step: float | None = None) -> float | None:
+    """Return the step of coordinates, above 0; None for a single coordinate without an exact step.
 
-    ``stated`` is the step of the grid from which the coordinates come, if known; it is returned if it fits, since
+    ``exact_step`` is the step that `to_xarray` stored with the coordinates, if any; it is returned if it fits, because
     differences of floats are not exact. Raise InvalidArgumentError for coordinates that do not ascend or are not
     regular.
     """
     count = len(values)
     if count < 2:
-        return stated
+        return exact_step
     step = float(values[-1] - values[0]) / (count - 1)
     if not step > 0:
         raise InvalidArgumentError(
@@ -76,8 +76,8 @@ def regular_step(values: NDArray[np.float64], dim: str, stated: float | None = N
             f"steps of {step:g} would put it at {values[0] + step * worst:g}. An OME-NGFF axis has one scale; "
             f"resample the data, or give the nominal values with assign_coords({dim}=...)."
         )
-    if stated is not None and abs(step - stated) * (count - 1) <= TOLERANCE * stated:
-        return stated
+    if exact_step is not None and abs(step - exact_step) * (count - 1) <= TOLERANCE * exact_step:
+        return exact_step
     return rounded(step, float(np.abs(values).max()), count - 1)
 
 
@@ -88,7 +88,7 @@ def rounded(step: float, largest: float, count: int = 1) -> float:
     """
     noise = 4 * float(np.finfo(np.float64).eps) * max(largest, step) / count
     shorter = (float(f"{step:.{digits}g}") for digits in range(1, 16))
-    return next((short for short in shorter if abs(short - step) <= noise), step)
+    return next((decimal for decimal in shorter if abs(decimal - step) <= noise), step)
 
 
 @dataclass(frozen=True)
@@ -99,39 +99,44 @@ class TimeGrid:
     """Coordinate of the first timepoint."""
     step: float
     length: int
-    known: bool = True
-    """Whether the step was stated or measured; a single timepoint has step 1 until a second one exists."""
-    movable: bool = False
-    """Whether start and step follow from written timepoints, not from a user, so that writes may change them."""
+    has_step: bool = True
+    """False for a single timepoint without a stated step: ``step`` is 1 until a second timepoint is written."""
+    is_movable: bool = False
+    """Whether start and step were computed from written timepoints, so that a write may change them."""
     times: Mapping[int, float] | None = None
-    """Real times by index, if one is off its step or some were not written; of a movable grid, all written times."""
+    """Real times by index; None if all timepoints were written and all are on their steps."""
 
     @property
-    def known_times(self) -> dict[int, float]:
+    def written_times_by_index(self) -> dict[int, float]:
         """Real time of each written timepoint, by index."""
         if self.times is not None:
             return dict(self.times)
-        return {i: self.start + self.step * i for i in range(self.length)}
+        return {index: self.start + self.step * index for index in range(self.length)}
 
     def time_of(self, index: int) -> float:
-        """Return the real time of a timepoint; the time of its step if unknown."""
+        """Return the real time of a timepoint; without one, start and step times index."""
         return (self.times or {}).get(index, self.start + self.step * index)
 
 
 @dataclass(frozen=True)
-class Joined:
-    """A coordinate (``time``) near a timepoint whose stored time (``known``) differs."""
+class JoinedTime:
+    """A written coordinate, ``time``, that is so near to a timepoint that it becomes that timepoint.
+
+    With a step of 60, the coordinate 60.4 joins timepoint 1, whose stored time is 60.
+    """
 
     index: int
     time: float
-    known: float
+    stored_time: float
 
 
 @dataclass(frozen=True)
 class Placement:
-    """The indices of timepoints in an array, and the grid after the write, on which stored timepoints keep their times.
+    """The indices of written timepoints in an array, and the grid of the array after the write.
 
-    A timepoint stored at index ``i`` moves to ``i * factor + shift``, or to ``moves[i]``.
+    Stored timepoints keep their times, so they may move to other indices: from ``index`` to
+    ``index * factor + shift``, or to ``moves[index]``. If 30 is written to the times 0 and 60, the step becomes 30, and
+    60 moves from index 1 to 2: factor 2, shift 0.
     """
 
     grid: TimeGrid
@@ -141,8 +146,8 @@ class Placement:
     moves: Mapping[int, int] | None = None
     off: float = 0.0
     """Largest distance of a coordinate from its step, in steps; 0 for noise."""
-    joined: tuple[Joined, ...] = ()
-    """Coordinates near a timepoint of another time: they join it only if it has no voxels yet of their channels."""
+    joined: tuple[JoinedTime, ...] = ()
+    """Coordinates that join a timepoint of another time; allowed if it has no voxels of their channels yet."""
 
     @property
     def is_moved(self) -> bool:

@@ -49,7 +49,7 @@ class WritePlan:
     translation: list[float]
     """``scale`` and ``translation`` after the write, of FOV and level together."""
     indices: list[tuple[int, ...] | None]
-    """Per axis the index in the array of each index of the data; None if they are equal."""
+    """For each axis the index in the array of each index of the data, such as (0, 2); None if they are equal."""
     times: Placement | None = None
     """Placement of the timepoints; None without a time axis."""
     time: int | None = None
@@ -61,13 +61,13 @@ class WritePlan:
     changes_times: bool = False
     """Whether start or step of the timepoints of an existing array will change."""
     notes: list[str] = field(default_factory=list)
-    """What the user is to know when the write is done."""
+    """Sentences for the user, shown as warnings when the write is done."""
 
 
 def plan_write(position: Position, data_array: xr.DataArray, image: str) -> WritePlan:
     """Plan a write; raise for data that do not fit the image."""
     data, axes = _checked_data(position, data_array), position.axes
-    array = _existing(position, image)
+    array = _existing_array(position, image)
     plan = WritePlan(
         data=data,
         image=image,
@@ -87,7 +87,7 @@ def plan_write(position: Position, data_array: xr.DataArray, image: str) -> Writ
             _plan_channels(position, plan, axis)
         else:
             _plan_space(position, plan, axis)
-    _sort(plan)
+    _sort_indices(plan)
     if array is not None:
         if plan.times is not None and plan.time is not None:
             channels = None if channel is None else plan.indices[channel]
@@ -98,7 +98,7 @@ def plan_write(position: Position, data_array: xr.DataArray, image: str) -> Writ
                 f"Writing these timepoints moves those that {position.node_path}/{image} has, and it has a pyramid of "
                 f"{len(position.dataset_paths)} levels. Call delete_pyramid() first, and compute it again afterwards."
             )
-    plan.notes += [*_dropped_coordinates(position, data), *_jitter(position, plan)]
+    plan.notes += [*_dropped_coordinates(position, data), *_jitter_notes(position, plan)]
     return plan
 
 
@@ -108,8 +108,7 @@ def _checked_data(position: Position, data_array: xr.DataArray) -> xr.DataArray:
     if not isinstance(data_array, xr.DataArray):
         raise InvalidArgumentError(
             f"The method write_xarray expects an xarray.DataArray, not {type(data_array).__name__}: create_image "
-            "accepts "
-            "others."
+            "accepts others."
         )
     expected = tuple(position.axis_names)
     if data_array.dims != expected:
@@ -122,7 +121,7 @@ def _checked_data(position: Position, data_array: xr.DataArray) -> xr.DataArray:
     return data_array
 
 
-def _existing(position: Position, image: str) -> ImageArray | None:
+def _existing_array(position: Position, image: str) -> ImageArray | None:
     kind = position.documents.kind(position.node_path.child(image).path)
     if kind is None:
         return None
@@ -140,38 +139,39 @@ def _existing(position: Position, image: str) -> ImageArray | None:
     return array
 
 
-def _values(data: xr.DataArray, axis: int) -> NDArray[np.float64] | None:
-    """Return the coordinates along an axis; None without any."""
+def _coordinates(data: xr.DataArray, axis: int) -> NDArray[np.float64] | None:
+    """Return the coordinates along an axis; None if the data have none."""
     dim = str(data.dims[axis])
     return checked_values(data.coords[dim].values, dim) if dim in data.coords else None
 
 
-def _stated_step(data: xr.DataArray, axis: int) -> float | None:
-    """Return the step that `to_xarray` stored with a coordinate: it is exact, also for a single coordinate."""
+def _exact_step(data: xr.DataArray, axis: int) -> float | None:
+    """Return the step that `to_xarray` stored with a coordinate, which a single coordinate does not show."""
     dim = data.dims[axis]
     step = data.coords[dim].encoding.get(STEP_ENCODING) if dim in data.coords else None
     return float(step) if isinstance(step, int | float) and step > 0 else None
 
 
 def _plan_times(position: Position, plan: WritePlan, axis: int) -> None:
-    dim, values, stated = str(plan.data.dims[axis]), _values(plan.data, axis), _stated_step(plan.data, axis)
+    dim, step = str(plan.data.dims[axis]), _exact_step(plan.data, axis)
+    times = _coordinates(plan.data, axis)
     if plan.array is None:
-        values = np.arange(plan.data.shape[axis], dtype=np.float64) if values is None else values
-        plan.times = xarray_fit.first_grid(values, dim, stated)
+        times = np.arange(plan.data.shape[axis], dtype=np.float64) if times is None else times
+        plan.times = xarray_fit.first_grid(times, dim, step)
     else:
-        grid = _time_grid(position, plan, axis, plan.array)
-        if values is None:
-            values = np.array([grid.time_of(index) for index in range(plan.data.shape[axis])])
-        plan.times = xarray_fit.place(grid, values, dim, stated)
-        steps = (grid.start, grid.step)
-        plan.changes_times = plan.times.is_moved or (plan.times.grid.start, plan.times.grid.step) != steps
+        old = _time_grid(position, plan, axis, plan.array)
+        if times is None:
+            times = np.array([old.time_of(index) for index in range(plan.data.shape[axis])])
+        plan.times = xarray_fit.place(old, times, dim, step)
+        new = plan.times.grid
+        plan.changes_times = plan.times.is_moved or (new.start, new.step) != (old.start, old.step)
     plan.indices[axis] = plan.times.indices
     plan.shape[axis] = plan.times.grid.length
     plan.scale[axis], plan.translation[axis] = plan.times.grid.step, plan.times.grid.start
 
 
 def _dropped_coordinates(position: Position, data: xr.DataArray) -> list[str]:
-    """Return a note of coordinates that are not along an axis of their name, which an image cannot store."""
+    """Return a note about coordinates that are not along an axis of their name, which an image cannot store."""
     dropped = sorted(repr(str(name)) for name in data.coords if name not in data.dims)
     if not dropped:
         return []
@@ -181,14 +181,14 @@ def _dropped_coordinates(position: Position, data: xr.DataArray) -> list[str]:
     ]
 
 
-def _jitter(position: Position, plan: WritePlan) -> list[str]:
-    """Return a note of timepoints that are off the regular axis."""
+def _jitter_notes(position: Position, plan: WritePlan) -> list[str]:
+    """Return a note about timepoints that are off the regular axis."""
     if plan.times is None or plan.time is None or not plan.times.off:
         return []
-    grid, dim, values = plan.times.grid, plan.data.dims[plan.time], _values(plan.data, plan.time)
-    if values is None:  # written by index: the real times are known already
+    grid, dim, times = plan.times.grid, plan.data.dims[plan.time], _coordinates(plan.data, plan.time)
+    if times is None:  # written by index: the image has the real times already
         return []
-    off = np.abs(values - grid.start - grid.step * np.array(plan.indices[plan.time]))
+    off = np.abs(times - grid.start - grid.step * np.array(plan.indices[plan.time]))
     return [
         f"{int((off > NOISE * grid.step).sum())} of {len(off)} coordinates of dim {dim!r} lie off the even steps of "
         f"{grid.step:g} of {position.node_path}, by up to {off.max():g}. Each timepoint takes its step, and its real "
@@ -205,13 +205,15 @@ def _time_grid(position: Position, plan: WritePlan, axis: int, array: ImageArray
         )
     attributes = position.documents.group(position.path)
     record, length = written_times(attributes, plan.image), array.shape[axis]
-    # A scale or translation that was set since then states where the timepoints are.
-    movable = record is not None and bool(np.allclose([start, step], [record[0], record[1] or 1.0], 1e-9, 0))
-    known = not movable or record is None or record[1] is not None
+    # If a user has set the scale or translation since the last write, the timepoints stay on that grid.
+    is_movable = record is not None and bool(
+        np.allclose([start, step], [record[0], record[1] or 1.0], 1e-9, 0)
+    )
+    has_step = not is_movable or record is None or record[1] is not None
     times = real_times(attributes, plan.image, start, step)
     if times is not None:  # a killed write may have recorded times of frames that it did not store
         times = {frame: time for frame, time in times.items() if 0 <= frame < length}
-    return TimeGrid(start, step, length, known, movable, times or None)
+    return TimeGrid(start, step, length, has_step, is_movable, times or None)
 
 
 def _plan_channels(position: Position, plan: WritePlan, axis: int) -> None:
@@ -236,17 +238,17 @@ def _plan_channels(position: Position, plan: WritePlan, axis: int) -> None:
     plan.indices[axis] = tuple(names.index(name) for name in channels)
     if plan.array is None:
         plan.shape[axis] = len(names)
-        plan.scale[axis] = _stated_step(plan.data, axis) or 1.0
+        plan.scale[axis] = _exact_step(plan.data, axis) or 1.0
     else:
         plan.shape[axis] = max(plan.shape[axis], *(index + 1 for index in plan.indices[axis] or ()))
 
 
 def _plan_space(position: Position, plan: WritePlan, axis: int) -> None:
-    """Set the grid of a space axis from its coordinates, or compare it with the array's: it is written completely."""
-    data, dim, values = plan.data, str(plan.data.dims[axis]), _values(plan.data, axis)
+    """Set the grid of a space axis from its coordinates; raise unless they are those of an existing array."""
+    data, dim, values = plan.data, str(plan.data.dims[axis]), _coordinates(plan.data, axis)
     if plan.array is None:
         if values is not None:
-            plan.scale[axis] = regular_step(values, dim, _stated_step(data, axis)) or 1.0
+            plan.scale[axis] = regular_step(values, dim, _exact_step(data, axis)) or 1.0
             plan.translation[axis] = float(values[0])
         return
     length = plan.array.shape[axis]
@@ -257,7 +259,7 @@ def _plan_space(position: Position, plan: WritePlan, axis: int) -> None:
         )
     scale, translation = plan.scale[axis], plan.translation[axis]
     index = np.arange(length)
-    # Plain indices state no size, and neither does an image with scale 1 at 0.
+    # Coordinates 0, 1, 2, ... mean that the size is unknown, in the data or in the image.
     if values is None or (scale, translation) == (1.0, 0.0) or np.array_equal(values, index):
         return
     if np.abs(values - (translation + scale * index)).max() > TOLERANCE * abs(scale):
@@ -268,7 +270,7 @@ def _plan_space(position: Position, plan: WritePlan, axis: int) -> None:
         )
 
 
-def _sort(plan: WritePlan) -> None:
+def _sort_indices(plan: WritePlan) -> None:
     """Sort times and channels into the order of the array, so that neighbours are written together."""
     for axis, indices in enumerate(plan.indices):
         if indices is not None and list(indices) != sorted(indices):
@@ -277,35 +279,39 @@ def _sort(plan: WritePlan) -> None:
 
 
 def _units(position: Position, data: xr.DataArray) -> dict[int, str | None]:
-    """Return the new units of axes from the coordinates, with the names of the specification (AX-04)."""
+    """Return the units of coordinates that differ from those of the axes, by the names of the specification (AX-04)."""
     units: dict[int, str | None] = {}
     for index, axis in enumerate(position.axes):
         dim, kind = data.dims[index], axis_kind(axis)
-        stated = data.coords[dim].attrs.get("units") if dim in data.coords else None
-        if stated is None or kind == "channel":
+        unit = data.coords[dim].attrs.get("units") if dim in data.coords else None
+        if unit is None or kind == "channel":
             continue
-        units[index] = _legal_unit(stated, kind, str(dim))
+        units[index] = _legal_unit(unit, kind, str(dim))
     return {index: unit for index, unit in units.items() if unit != position.axes[index].unit}
 
 
-def _legal_unit(stated: Any, kind: str | None, dim: str) -> str | None:
+def _legal_unit(unit: Any, kind: str | None, dim: str) -> str | None:
+    """Return the name of a unit in the specification; None for pixels."""
     legal = {"space": SPACE_UNITS, "time": TIME_UNITS}.get(kind or "")
-    text = stated if isinstance(stated, str) else repr(stated)
+    text = unit if isinstance(unit, str) else repr(unit)
     if text.strip().lower() in _NO_UNIT:
         return None
-    if legal is None and isinstance(stated, str):
-        return stated
-    unit = stated if isinstance(stated, str) and stated in (legal or ()) else unit_name(text)
-    if legal is None or unit not in legal:
+    if legal is None and isinstance(unit, str):
+        return unit
+    name = unit if isinstance(unit, str) and unit in (legal or ()) else unit_name(text)
+    if legal is None or name not in legal:
         raise InvalidArgumentError(
-            f"The coordinate of dim {dim!r} has attrs['units'] = {stated!r}, which is not a unit of {kind} of OME-NGFF "
+            f"The coordinate of dim {dim!r} has attrs['units'] = {unit!r}, which is not a unit of {kind} of OME-NGFF "
             "(AX-04), such as 'micrometer', 'nanometer', 'second' or 'minute'. Use such a name, or delete it."
         )
-    return unit
+    return name
 
 
 def _check_dtype(position: Position, data: xr.DataArray, array: ImageArray) -> None:
-    """Raise for values in memory that the array's dtype would change, except by rounding; lazy ones later."""
+    """Raise for values in memory that the array's dtype would change, except by rounding.
+
+    Lazy values are checked when they are written.
+    """
     source, target = np.dtype(data.dtype), array.dtype
     if np.can_cast(source, target, "safe"):
         return
@@ -340,23 +346,24 @@ def check_joined(
     first. ``time`` and ``channel`` are the indices of the axes, ``channels`` the written channels (None for all).
     """
     for joined in times.joined:
-        for number in _numbers(array, channel, channels):
-            region = [slice(0, n) for n in array.shape]
+        for number in _existing_channels(array, channel, channels):
+            region = [slice(0, length) for length in array.shape]
             region[time] = slice(joined.index, joined.index + 1)
             if channel is not None:
                 region[channel] = slice(number, number + 1)
             if not is_empty(array, tuple(region)):
-                name = "" if channel is None else f" of channel {_name(position, number)}"
+                name = "" if channel is None else f" of channel {_channel_name(position, number)}"
                 raise InvalidArgumentError(
                     f"The coordinate {joined.time:.12g} lies within a twentieth of a step of timepoint {joined.index} "
-                    f"of {array.node_path}, which has the voxels{name} of {joined.known:.12g} already; they would be "
-                    f"replaced. The timepoints are {times.grid.step:g} apart. To replace them, write with the "
-                    f"coordinate {joined.known:.12g}; to keep both, write to an image whose time scale is smaller."
+                    f"of {array.node_path}, which has the voxels{name} of {joined.stored_time:.12g} already; they "
+                    f"would be replaced. The timepoints are {times.grid.step:g} apart. To replace them, write with the "
+                    f"coordinate {joined.stored_time:.12g}; to keep both, write to an image whose time scale is "
+                    "smaller."
                 )
 
 
 def is_empty(array: ImageArray, region: Region) -> bool:
-    """Return whether a region has only the fill value."""
+    """Return whether all voxels of a region are the fill value."""
     fill = np.asarray(array.fill_value, array.dtype)
     stored, is_float = array.stored, array.dtype.kind in "fc"
     return all(
@@ -365,14 +372,16 @@ def is_empty(array: ImageArray, region: Region) -> bool:
     )
 
 
-def _numbers(array: ImageArray, channel: int | None, channels: Sequence[int] | None) -> Sequence[int]:
-    """Return the written channels that exist already; one number without a channel axis."""
+def _existing_channels(
+    array: ImageArray, channel: int | None, channels: Sequence[int] | None
+) -> Sequence[int]:
+    """Return the indices of the written channels that exist already; (0,) without a channel axis."""
     if channel is None:
         return (0,)
     count = array.shape[channel]
     return range(count) if channels is None else [number for number in channels if number < count]
 
 
-def _name(position: Position, number: int) -> str:
+def _channel_name(position: Position, number: int) -> str:
     names = position.channel_names
     return repr(names[number]) if number < len(names) else str(number)

@@ -57,10 +57,10 @@ def write_xarray(
         finish_replacing(position)
         plan = plan_write(position, data_array, name)
         plan = computed.enter_context(_computed_if_read_from(position, plan))
-        array, growing_plan = _prepared(position, plan, options or {})
+        array, growing_plan = _prepare_array(position, plan, options or {})
         _save_units(position, plan.units)
         _save_attributes(position, plan)
-        if growing_plan is None and (plan.times is None or not plan.times.grid.movable):
+        if growing_plan is None and (plan.times is None or not plan.times.grid.is_movable):
             lock.close()  # no write can move the timepoints of this image, so others may write meanwhile
         _write_pixels(array, plan.data, plan.indices, growing_plan)
         for level in position.dataset_paths if growing_plan is not None else ():
@@ -70,7 +70,7 @@ def write_xarray(
 
 @contextmanager
 def _computed_if_read_from(position: Position, plan: WritePlan) -> Iterator[WritePlan]:
-    """Yield the plan; data that read from the written image are computed before its first voxel changes."""
+    """Yield the plan; data that are computed from the written image are computed before its first voxel changes."""
     node_path = position.node_path.child(plan.image)
     if not reads_from(plan.data, node_path):
         yield plan
@@ -84,10 +84,10 @@ def _computed_if_read_from(position: Position, plan: WritePlan) -> Iterator[Writ
         yield replace(plan, data=plan.data.copy(data=dask_array(computed)))
 
 
-def _prepared(
+def _prepare_array(
     position: Position, plan: WritePlan, options: Mapping[str, Any]
 ) -> tuple[ImageArray, WritePlan | None]:
-    """Create the array, or move its timepoints; return it, and the plan if the array grows with the write."""
+    """Create the array, or move its timepoints; return the array, and the plan if the array grows with the write."""
     if plan.array is None:
         transforms = level_transforms(position, plan.scale, plan.translation)
         array = position.create_zeros(
@@ -99,7 +99,7 @@ def _prepared(
         return position[plan.image], None
     if plan.changes_times:
         position.document.edit(
-            _transformed(position, plan), edit_attributes=partial(times_recorded, plan=plan)
+            _edit_of_transform(position, plan), edit_attributes=partial(with_times, plan=plan)
         )
     if tuple(plan.shape) != plan.array.shape:
         return position[plan.image], plan
@@ -107,15 +107,17 @@ def _prepared(
 
 
 def _grow(array: StoredArray, plan: WritePlan) -> None:
-    """Extend a level along times and channels like the written one."""
-    with growing(array, partial(_grown, plan)):
+    """Extend a level along times and channels to the lengths of the written one."""
+    with growing(array, partial(_grown_shape, plan)):
         pass
 
 
-def _grown(plan: WritePlan, shape: Shape) -> Shape:
+def _grown_shape(plan: WritePlan, shape: Shape) -> Shape:
     """Return the shape to which a level grows; a larger shape that another process set meanwhile stays."""
-    axes = {axis for axis, indices in enumerate(plan.indices) if indices is not None}
-    return tuple(max(n, plan.shape[axis]) if axis in axes else n for axis, n in enumerate(shape))
+    growing_axes = {axis for axis, indices in enumerate(plan.indices) if indices is not None}
+    return tuple(
+        max(length, plan.shape[axis]) if axis in growing_axes else length for axis, length in enumerate(shape)
+    )
 
 
 def _save_units(position: Position, units: Mapping[int, str | None]) -> None:
@@ -135,7 +137,7 @@ def _save_units(position: Position, units: Mapping[int, str | None]) -> None:
 def _save_attributes(position: Position, plan: WritePlan) -> None:
     def edit(attributes: JSONObject) -> JSONObject:
         attributes = with_user_attributes(attributes, plan.attrs)
-        return times_recorded(attributes, plan)
+        return with_times(attributes, plan)
 
     stored = position.documents.group(position.path)
     if edit(stored) != stored:
@@ -148,14 +150,14 @@ def _write_pixels(
     indices: Sequence[Sequence[int] | None],
     growing_plan: WritePlan | None,
 ) -> None:
-    """Write the pixels; the longer shape of an array that grows is published when they are stored."""
-    shape = array.shape if growing_plan is None else _grown(growing_plan, array.shape)
+    """Write the pixels, and then the new shape of an array that grows."""
+    shape = array.shape if growing_plan is None else _grown_shape(growing_plan, array.shape)
     stored, bounds = StoredArray(array.node_path.store_handle.documents, array.path), around(shape, indices)
     with array.recording_write(lambda: bounds), marked_unless_finished(array, bounds):
         if growing_plan is None:
             write_blocks(array, stored, data, indices, exact=True)
         else:
-            with growing(stored, partial(_grown, growing_plan)) as larger:
+            with growing(stored, partial(_grown_shape, growing_plan)) as larger:
                 write_blocks(array, larger, data, indices, exact=True)
     if bounds is not None:
         array.region_written(bounds)
@@ -164,7 +166,7 @@ def _write_pixels(
 def level_transforms(
     position: Position, scale: Sequence[float], translation: Sequence[float]
 ) -> list[TransformationMeta]:
-    """Return the transformations of a level that give an effective scale and translation with those of the position."""
+    """Return the transformations of a level that, together with those of the position, have this effect."""
     outer_scale = position.get_effective_scale("*")
     outer_shift = position.get_effective_translation("*")
     inner_scale = [size / outer if outer else size for size, outer in zip(scale, outer_scale, strict=True)]
@@ -193,8 +195,9 @@ def move_timepoints(position: Position, plan: WritePlan) -> None:
         if (block == empty).all():  # unwritten timepoints between others stay without files
             return
         if times.moves is None:
-            targets = tuple(i * times.factor + times.shift for i in range(array.shape[axis]))
-            ArrayWriter(new, [targets if i == axis else None for i in range(array.ndim)])[region] = block
+            targets = tuple(index * times.factor + times.shift for index in range(array.shape[axis]))
+            indices = [targets if number == axis else None for number in range(array.ndim)]
+            ArrayWriter(new, indices)[region] = block
             return
         for index in range(region[axis].start, region[axis].stop):
             start = index - region[axis].start
@@ -213,21 +216,23 @@ def move_timepoints(position: Position, plan: WritePlan) -> None:
     except BaseException:
         discard(beside)
         raise
-    record = partial(times_recorded, plan=plan)
-    put_in_place(position, plan.image, beside, _transformed(position, plan), edit_after=record)
+    record = partial(with_times, plan=plan)
+    put_in_place(position, plan.image, beside, _edit_of_transform(position, plan), edit_after=record)
 
 
-def _transformed(position: Position, plan: WritePlan) -> Callable[[ImagesMeta], ImagesMeta]:
+def _edit_of_transform(position: Position, plan: WritePlan) -> Callable[[ImagesMeta], ImagesMeta]:
     """Return the edit of metadata that sets the start and step of a plan."""
     transforms = level_transforms(position, plan.scale, plan.translation)
     return lambda meta: edits.set_transform(meta, plan.image, transforms)
 
 
-def times_recorded(attributes: JSONObject, plan: WritePlan) -> JSONObject:
-    """Return attributes with the written start and step, and the real times of frames."""
+def with_times(attributes: JSONObject, plan: WritePlan) -> JSONObject:
+    """Return attributes with the start and step of the written times, and the real times of frames."""
     if plan.times is None:
         return attributes
     grid = plan.times.grid
-    if grid.movable:
-        attributes = with_written_times(attributes, plan.image, grid.start, grid.step if grid.known else None)
+    if grid.is_movable:
+        attributes = with_written_times(
+            attributes, plan.image, grid.start, grid.step if grid.has_step else None
+        )
     return with_real_times(attributes, plan.image, grid.start, grid.step, grid.times)
