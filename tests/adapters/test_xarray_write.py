@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import lamella
 from lamella.adapters.xarray_backend import LamellaBackend
+from lamella.errors import InvalidArgumentError
 from lamella.models import TransformationMeta, axes
 from lamella.store.pixels.arrays import StoredArray
 
@@ -247,6 +248,17 @@ def test_units_are_stored_under_the_names_of_the_specification(version):
     del one.coords["x"].attrs["units"]
     position.write_xarray(one)
     assert [axis.unit for axis in position.axes] == ["millisecond", None, "micrometer", None, "micrometer"]
+
+
+@pytest.mark.parametrize(("axis", "unit"), [("t", "minute"), ("y", "micrometer"), ("y", "pixel")])
+def test_data_in_another_unit_than_the_image_are_refused(version, axis, unit):
+    position, whole = new_position(version), labelled()
+    position.write_xarray(whole)
+    before = stored(position)
+    whole.coords[axis].attrs["units"] = unit
+    with pytest.raises(InvalidArgumentError, match=rf"'{axis}' is in {unit}.* set_unit"):
+        position.write_xarray(whole.isel(t=[1]) if axis == "t" else whole)
+    assert stored(position) == before
 
 
 def test_data_without_coordinates_count_by_index(version):

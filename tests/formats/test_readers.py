@@ -356,6 +356,25 @@ def test_a_file_that_no_plugin_of_bioio_reads_is_refused_without_a_warning(
     assert caplog.records == []
 
 
+def test_the_tiles_of_a_bigdataviewer_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    setups = "".join(
+        f"<ViewSetup><id>{number}</id><size>4 3 2</size><attributes><tile>{number}</tile></attributes></ViewSetup>"
+        for number in range(11)
+    )
+    (tmp_path / "tiles.xml").write_text(
+        '<SpimData><SequenceDescription><ImageLoader format="bdv.hdf5"><hdf5>tiles.h5</hdf5></ImageLoader>'
+        f"<ViewSetups>{setups}</ViewSetups><Timepoints type='range'><first>0</first><last>0</last></Timepoints>"
+        "</SequenceDescription></SpimData>"
+    )
+    with h5py.File(tmp_path / "tiles.h5", "w") as file:
+        for number in range(11):
+            file[f"t00000/s{number:02}/0/cells"] = np.zeros((2, 3, 4), "int16")
+    reader = formats.choose_formats("bdv")
+    titles = [source.description.title for source in reader.open(str(tmp_path / "tiles.xml"))]
+    assert titles == [f"tile {number}" for number in range(11)]
+
+
 def test_the_folder_of_a_bigdataviewer_is_a_data_set_and_other_folders_are_refused(tmp_path: Path) -> None:
     reader = formats.choose_formats().find(str(DATA / "bdv"))
     assert reader is not None

@@ -209,6 +209,18 @@ def test_missing_and_odd_files_of_metamorph_are_listed(tmp_path: Path) -> None:
         lamella.convert(index, tmp_path / "c.zarr")
 
 
+def test_metamorph_starts_with_its_first_time_also_if_the_first_wave_starts_later(tmp_path: Path) -> None:
+    index = write_nd(tmp_path / "scan", stages=("P1",))
+    lamella.convert(index, tmp_path / "a.zarr")
+    text = index.read_text("latin-1").replace('"EndFile"', '"WavePointsCollected1", 2\n"EndFile"')
+    index.write_text(text, "latin-1")
+    (tmp_path / "scan" / "scan_w1conf-488_s1_t1.stk").unlink()
+    lamella.convert(index, tmp_path / "b.zarr")
+    with lamella.open(tmp_path / "a.zarr") as image, lamella.open(tmp_path / "b.zarr") as later:
+        first, second = (image.zattrs["lamella"], later.zattrs["lamella"])
+        assert first["acquired"] == second["acquired"]
+
+
 def test_a_pattern_places_the_files_of_metamorph_without_their_index(tmp_path: Path) -> None:
     write_nd(tmp_path / "scan", stages=("A1",))
     report = lamella.convert(

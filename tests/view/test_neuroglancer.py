@@ -68,6 +68,17 @@ def test_the_state_is_one_that_neuroglancer_reads(ask):
     assert list(planes.layers) == ["DAPI", "GFP", nuclei.name]
 
 
+def test_layers_have_different_names(tmp_path):
+    channels = ["nuclei", "nuclei 2", "nuclei in 3-D"]
+    with lamella.write_image(
+        tmp_path / "a.zarr", np.zeros((3, 2, 8, 8), "uint8"), axes="czyx", channels=channels
+    ) as image:
+        image.labels.create("nuclei", np.zeros((2, 8, 8), "uint8"))
+        with lamella.view(image, browser=False, viewer="neuroglancer") as viewer:
+            names = [layer["name"] for layer in viewer.answers.state()["layers"]]
+    assert names == [*channels, "nuclei 3", "nuclei 3 in 3-D"]
+
+
 def test_every_level_of_every_channel_and_label_image_has_the_pixels_of_the_store(ask, image):
     def stored(source):
         group = json.loads(ask(f"{source}/zarr.json"))["attributes"]["ome"]["multiscales"][0]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import lamella
+from lamella.adapters.napari.arrays import BackgroundTiles
 from lamella.errors import InvalidArgumentError, MetadataError, MetadataWarning, OutOfBoundsError
 from lamella.ops.view.heat import heat_of_wells
 from lamella.ops.view.scene import view_scene
@@ -573,3 +574,15 @@ def test_a_well_that_a_table_names_in_several_ways_has_one_mean(tmp_path):
             "area": [1.0, 2.0, 6.0, 99.0, 7.0],
         }
         assert heat_of_wells(plate, view_scene(plate), "cells", "area") == [3.0]
+
+
+def test_a_tile_that_cannot_be_read_beside_the_window_is_reported_whatever_the_error():
+    class Broken:
+        def tile(self, *key):
+            raise RuntimeError("The codec failed.")
+
+    arrived = threading.Event()
+    tiles = BackgroundTiles(Broken(), arrived.set)
+    assert tiles.tile(0, 0, 0) is None
+    assert arrived.wait(20)
+    assert tiles.tile(0, 0, 0).damaged == [(-1, "The codec failed.")]

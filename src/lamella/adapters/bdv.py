@@ -127,11 +127,11 @@ class _File:
         self.hdf5.close()
 
     def _group_setups(self) -> list[_Image]:
-        images: dict[tuple[object, ...], _Image] = {}
+        images: dict[tuple[tuple[int, ...], tuple[int, ...]], _Image] = {}
         for element in self.root.findall(_SETUPS):
             setup = _read_setup(element, self.index)
             images.setdefault((setup.view, setup.size), []).append(setup)
-        return [images[key] for key in sorted(images, key=repr)]
+        return [images[key] for key in sorted(images)]
 
     def describe(self, image: _Image) -> ImageDescription:
         """Describe an image."""

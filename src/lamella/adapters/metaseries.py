@@ -73,8 +73,14 @@ def first_voxel(
 
 
 def stage_position(values: Mapping[str, str]) -> dict[str, float | None]:
-    """Return the position of the centre of the image in micrometres."""
-    height = parse_number(values.get("stage-position-z")) or parse_number(values.get("z-position"))
+    """Return the position of the centre of the image in micrometres.
+
+    >>> [stage_position(values)["z"] for values in ({"stage-position-z": "0"}, {"z-position": "5"}, {})]
+    [0.0, 5.0, None]
+    """
+    heights = [parse_number(values.get(key)) for key in ("stage-position-z", "z-position")]
+    known = [height for height in heights if height is not None]
+    height = next((height for height in known if height), known[0] if known else None)
     return {
         "z": height,
         "y": parse_number(values.get("stage-position-y")),

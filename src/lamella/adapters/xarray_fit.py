@@ -335,7 +335,7 @@ def _count_steps(gaps: NDArray[np.float64], step: float) -> NDArray[np.float64]:
 def _try_steps(
     times: NDArray[np.float64], smallest: float, steps_per_gap: int
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield the possible indices of few times with ``steps_per_gap`` steps in the smallest gap, the longest step first."""
+    """Yield the possible indices of few times for ``steps_per_gap`` steps in the smallest gap, longest step first."""
     # Either end of the gap may be off by a twentieth of a step.
     longest, shortest = smallest / (steps_per_gap - 2 * JITTER), smallest / (steps_per_gap + 2 * JITTER)
     max_steps = (times[-1] - times[0]) / shortest

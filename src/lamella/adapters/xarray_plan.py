@@ -89,6 +89,7 @@ def plan_write(position: Position, data_array: xr.DataArray, image: str) -> Writ
             _plan_space(position, plan, axis)
     _sort_indices(plan)
     if array is not None:
+        _check_units(position, plan)
         if plan.times is not None and plan.time is not None:
             channels = None if channel is None else plan.indices[channel]
             check_joined(position, array, plan.times, plan.time, channel, channels)
@@ -288,6 +289,25 @@ def _units(position: Position, data: xr.DataArray) -> dict[int, str | None]:
             continue
         units[index] = _legal_unit(unit, kind, str(dim))
     return {index: unit for index, unit in units.items() if unit != position.axes[index].unit}
+
+
+def _check_units(position: Position, plan: WritePlan) -> None:
+    """Raise for coordinates in another unit than an existing image, whose voxels would change their size with it.
+
+    An axis with scale 1 at 0, to which no times were written, has no known size yet.
+    """
+    scale = position.get_effective_scale(plan.image)
+    translation = position.get_effective_translation(plan.image)
+    has_times = written_times(position.documents.group(position.path), plan.image) is not None
+    for index, unit in plan.units.items():
+        axis = position.axes[index]
+        has_size = (scale[index], translation[index]) != (1.0, 0.0) or (index == plan.time and has_times)
+        if axis.unit is not None and has_size:
+            raise InvalidArgumentError(
+                f"The coordinate of dim {str(plan.data.dims[index])!r} is in {unit or 'pixels'}, and the axis of "
+                f"{position.node_path}/{plan.image} is in {axis.unit}. Convert the coordinate, or set the unit of the "
+                "axis with set_unit first."
+            )
 
 
 def _legal_unit(unit: Any, kind: str | None, dim: str) -> str | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import LamellaError, clause, one_line
+from lamella.errors import clause, one_line
 from lamella.ops.last_used import LastUsed
 from lamella.ops.view.level_arrays import LazyArray
 from lamella.ops.view.tiles import SIDE, Tile, View
@@ -141,7 +141,7 @@ class BackgroundTiles:
     def _fetch(self, key: Any) -> None:
         try:
             tile = self._tiles.tile(*key)
-        except LamellaError as error:
+        except Exception as error:  # a thread's error reaches nobody: the layer's warning reports it
             empty = np.zeros((1, 0, 0), np.uint8)
             tile = Tile(empty, empty[0], [(-1, one_line(error))])
         with self._lock:

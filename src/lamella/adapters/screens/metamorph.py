@@ -275,7 +275,7 @@ def _describe(
     lengths = {"t": max(1, index.times), "c": len(index.waves), "z": max(depths)}
     axes = "".join(axis for axis, length in lengths.items() if length > 1 or axis == "c") + "yx"
     sizes = {**lengths, "y": sample.plane_shape[0], "x": sample.plane_shape[1]}
-    first = next(iter(by_time.values()), sample)
+    first = by_time[min(by_time)] if by_time else sample
     scale = {axis: first.scale[axis] for axis in "zyx" if axis in first.scale}
     units = {axis: first.units.get(axis) for axis in scale}
     if index.z_step is not None:

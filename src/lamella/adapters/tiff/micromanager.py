@@ -303,11 +303,13 @@ def _number(facts: Mapping[str, Any], *keys: str) -> float | None:
 def _date(*texts: object) -> str:
     """Return the first readable date in ISO 8601.
 
-    >>> _date(None, "2023/07/26 14:27:29"), _date("2021-05-05 13:58:47.123 -0700")
-    ('2023-07-26T14:27:29', '2021-05-05T13:58:47.123000-07:00')
+    >>> _date(None, "2023/07/26 14:27:29"), _date("2021-05-05 13:58:47.123 -0700"), _date("2021-05-05 13:58:47 +0200")
+    ('2023-07-26T14:27:29', '2021-05-05T13:58:47.123000-07:00', '2021-05-05T13:58:47+02:00')
     """
     for text in texts:
         with suppress(ValueError):
             if isinstance(text, str):
-                return datetime.fromisoformat(text.strip().replace("/", "-").replace(" -", "-")).isoformat()
+                # Python 3.11 reads no space before the offset from UTC.
+                compact = text.strip().replace("/", "-").replace(" -", "-").replace(" +", "+")
+                return datetime.fromisoformat(compact).isoformat()
     return ""

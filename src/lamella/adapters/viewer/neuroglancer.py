@@ -205,8 +205,9 @@ class NeuroglancerAnswers:
 
     def _label_layers(self) -> list[JSONObject]:
         layers: list[JSONObject] = []
-        taken = [channel.name or "Intensity" for channel in self.scene.channels]
-        names = different_names([*taken, *self.scene.labels])[len(taken) :]
+        channels = [channel.name or "Intensity" for channel in self.scene.channels]
+        names = different_names([*channels, *self.scene.labels])[len(channels) :]
+        solids = different_names([*channels, *names, *(f"{name} in 3-D" for name in names)])[-len(names) :]
         for number, (name, volume) in enumerate(zip(names, self._labels, strict=True)):
             layers.append(
                 {
@@ -219,11 +220,11 @@ class NeuroglancerAnswers:
                     "segmentColors": _segment_colors(volume),
                 }
             )
-        for number, name in enumerate(names if self.scene.depth > 1 else []):
+        for number, name in enumerate(solids if self.scene.depth > 1 else []):
             layers.append(
                 {
                     "type": "image",
-                    "name": f"{name} in 3-D",
+                    "name": name,
                     "source": f"{{base}}solid/{number}/|zarr3:",
                     "visible": number == 0,
                     "shader": _SOLID_SHADER,

@@ -161,21 +161,23 @@ def _served(
 def _axis_names(metas: Sequence[AxisMeta]) -> tuple[str, ...]:
     """Return names that neuroglancer accepts: letters and digits, each once."""
     plain = ["".join(letter if letter.isalnum() else "_" for letter in meta.name) or "_" for meta in metas]
-    return tuple(different_names(plain))
+    return tuple(different_names(plain, separator="_"))
 
 
-def different_names(names: Sequence[str]) -> list[str]:
+def different_names(names: Sequence[str], *, separator: str = " ") -> list[str]:
     """Return the names, with a number where a name occurs again.
 
-    >>> different_names(["cells", "DAPI", "cells"])
-    ['cells', 'DAPI', 'cells 2']
+    >>> different_names(["cells", "DAPI", "cells"]), different_names(["cells", "cells 2", "cells"])
+    (['cells', 'DAPI', 'cells 2'], ['cells', 'cells 2', 'cells 3'])
     """
-    counts: dict[str, int] = {}
-    result = []
+    different: list[str] = []
     for name in names:
-        counts[name] = counts.get(name, 0) + 1
-        result.append(name if counts[name] == 1 else f"{name} {counts[name]}")
-    return result
+        candidate, count = name, 1
+        while candidate in different:
+            count += 1
+            candidate = f"{name}{separator}{count}"
+        different.append(candidate)
+    return different
 
 
 def _scale_and_translation(
