@@ -7,12 +7,14 @@ A request is a path without a leading slash:
                                        also drops all tiles; ``fields=all`` beside ``refresh`` lists the labels
                                        and tables of all fields from then on
 ``progress.json``                      while the scene is read: how many fields have been read
-``tile/LEVEL/COLUMN/ROW``              pixels: ``c=0,1`` or ``label=NAME``, and ``t=``, ``z=`` (or ``max``), ``a=``
-``slice/FIELD/xz``                     a plane across Z: as a tile, and ``at=`` from 0 to 1
-``volume/FIELD``                       a small volume: as a tile
+``tile/LEVEL/COLUMN/ROW``              pixels: ``c=0,1`` or ``label=NAME``; ``t=``, ``z=`` (or ``max``), and ``a=``,
+                                       the number of the acquisition
+``slice/FIELD/xz``                     a plane along Z, also ``yz``: the parameters of a tile, and ``at=`` from 0 to 1
+``volume/FIELD``                       a small volume: the parameters of a tile
 ``windows.json``                       a contrast for each well: ``t=``, ``z=``, ``a=``
-``label.json``                         what is stored about a label: ``field=``, ``label=``, ``id=``
-``tables.json``, ``columns.json``      tables of a plate, columns of one: ``table=``
+``label.json``                         the stored properties of a label: ``field=``, ``label=``, ``id=``
+``tables.json``                        the names of the tables of a plate
+``columns.json``                       the names of the columns of a table: ``table=``
 ``heat.json``                          a number for each well: ``table=``, ``column=``
 =====================================  ====================================================================
 
@@ -52,16 +54,16 @@ if TYPE_CHECKING:
     from lamella.ops.view.scene import Field, ViewScene
     from lamella.types import JSON, JSONObject
 
-IN_FLIGHT = 16
+MAX_ANSWERS = 16
 """Maximum number of answers with pixels that are computed at a time; others wait."""
 
-MOST_POSTED = 1 << 16
+MAX_POST_BYTES = 1 << 16
 """Maximum size of a request that changes the store, in bytes."""
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'"
 )
-"""The content security policy of the page: it loads from this server alone."""
+"""The content security policy of the page: it may load from this server only."""
 
 
 class UnknownRequestError(LamellaError):
@@ -69,19 +71,19 @@ class UnknownRequestError(LamellaError):
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _ShownScene:
     """A scene, the reader of its tiles, and its JSON; replaced together when the documents have changed."""
 
     scene: ViewScene
     tiles: Tiles
-    text: JSONObject
+    document: JSONObject
 
 
 class Answers:
     """Answers for one node. Thread-safe.
 
-    The constructor returns when the first image was read, and raises MetadataError if there is none; a thread reads the
-    other documents, and requests for the scene wait for it.
+    The constructor returns when the document of the first image was read, and raises MetadataError if there is none.
+    A thread reads the documents of all other images, and requests for the scene wait for it.
     """
 
     def __init__(self, node: NGFFNode, *, editable: bool = False) -> None:
@@ -91,12 +93,12 @@ class Answers:
         self.editable = editable
         self.policy = _POLICY
         self._threads = reader_threads(node)
-        self._in_flight = threading.BoundedSemaphore(IN_FLIGHT)
+        self._answer_slots = threading.BoundedSemaphore(MAX_ANSWERS)
         self._refreshing = threading.Lock()
         self._closed = False
-        self._every_field = False
+        self._reads_every_field = False
         self._fields_read = 0
-        self._current: Future[_Shown] = Future()
+        self._current: Future[_ShownScene] = Future()
         self._reader = threading.Thread(target=self._read_first, name="lamella-view-scene", daemon=True)
         self._has_image = threading.Event()
         self._reader.start()
@@ -105,7 +107,7 @@ class Answers:
             self._current.result()  # raises if there is nothing to show
 
     def _read_first(self) -> None:
-        """Read the scene while the page is loaded, and wake the constructor at the first image."""
+        """Read the scene while the browser loads the page; at the first image let the constructor return."""
 
         def on_field(field: Field) -> None:
             if self._closed:
@@ -117,12 +119,12 @@ class Answers:
         try:
             self._current.set_result(self._read(on_field))
         except BaseException as error:
-            self._current.set_exception(error)  # each request for the scene raises it
+            self._current.set_exception(error)  # is raised by each request for the scene
         finally:
             self._has_image.set()
 
     @property
-    def _shown(self) -> _Shown:
+    def _shown(self) -> _ShownScene:
         return self._current.result()
 
     @property
@@ -155,7 +157,7 @@ class Answers:
         kind, *rest = url.path.split("/")
         options = _parse_options(url.query)
         if kind in _PIXELS and len(rest) == _PIXELS[kind]:
-            with self._in_flight:
+            with self._answer_slots:
                 return "application/octet-stream", getattr(self, f"_{kind}")(rest, options)
         name, _, ending = kind.rpartition(".")
         if ending == "json" and name in _JSON and not rest:
@@ -173,20 +175,22 @@ class Answers:
 
     # -- scene --------------------------------------------------------------------------------------------------
 
-    def _read(self, on_field: Callable[[Field], None] | None = None) -> _Shown:
-        scene = view_scene(self.node, on_field, every_field=self._every_field, for_tiles=True)
+    def _read(self, on_field: Callable[[Field], None] | None = None) -> _ShownScene:
+        scene = view_scene(self.node, on_field, every_field=self._reads_every_field, for_tiles=True)
         tiles = Tiles(scene, self._threads)
-        return _Shown(scene, tiles, {**scene.to_dict(), "levels": tiles.levels, "editable": self.editable})
+        return _ShownScene(
+            scene, tiles, {**scene.to_dict(), "levels": tiles.levels, "editable": self.editable}
+        )
 
     def _scene(self, options: Mapping[str, str]) -> JSON:
         if "refresh" in options:
             with self._refreshing:
-                self._every_field |= options.get("fields") == "all"
+                self._reads_every_field |= options.get("fields") == "all"
                 shown = self._read()
-                if options["refresh"] == "all" or shown.text != self._shown.text:
+                if options["refresh"] == "all" or shown.document != self._shown.document:
                     self._current = Future()
                     self._current.set_result(shown)
-        return self._shown.text
+        return self._shown.document
 
     def _progress(self, options: Mapping[str, str]) -> JSON:
         return {"fields": self._fields_read}
@@ -194,7 +198,7 @@ class Answers:
     # -- pixels -------------------------------------------------------------------------------------------------
 
     def _tile(self, rest: Sequence[str], options: Mapping[str, str]) -> bytes:
-        level, column, row = (parse_number(part) for part in rest)
+        level, column, row = map(parse_number, rest)
         shown = self._shown
         tile = shown.tiles.tile(
             level, column, row, _parse_view(options), self._channels(options), options.get("label")
@@ -233,7 +237,7 @@ class Answers:
 
     def _windows(self, options: Mapping[str, str]) -> JSON:
         shown = self._shown
-        with self._in_flight:
+        with self._answer_slots:
             windows = well_windows(shown.scene, shown.tiles, _parse_view(options), self._threads)
         return [None if well is None else [list(window) for window in well] for well in windows]
 
@@ -250,7 +254,7 @@ class Answers:
         return {"properties": properties}
 
     def _tables(self, options: Mapping[str, str]) -> JSON:
-        return list(heat_tables(self.node, self.scene, every_field=self._every_field))
+        return list(heat_tables(self.node, self.scene, every_field=self._reads_every_field))
 
     def _columns(self, options: Mapping[str, str]) -> JSON:
         return list(heat_columns(self.node, options.get("table", "")))
@@ -260,14 +264,14 @@ class Answers:
 
 
 _PIXELS = {"tile": 3, "slice": 2, "volume": 1}
-"""Requests of pixels, and the number of names that follow in their paths; methods have the same names."""
+"""Requests of pixels, and how many names follow in their paths; `Answers._tile` answers "tile", and so on."""
 
 _JSON = ("scene", "progress", "windows", "label", "tables", "columns", "heat")
-"""Requests that are answered with JSON; methods have the same names."""
+"""Requests that are answered with JSON; `Answers._scene` answers "scene.json", and so on."""
 
 
 def _parse_options(query: str) -> dict[str, str]:
-    """Parse the parameters of a request; the first of equal names counts."""
+    """Parse the parameters of a request; of two with the same name the first is used."""
     try:
         return {name: values[0] for name, values in parse_qs(query, max_num_fields=8).items()}
     except ValueError:
@@ -300,23 +304,26 @@ def _parse_id(text: str) -> int:
 def _parse_fraction(text: str) -> float:
     """Parse a number from 0 to 1."""
     try:
-        value = float(text)
+        fraction = float(text)
     except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
+        fraction = math.nan
+    if not 0 <= fraction <= 1:
         raise InvalidArgumentError(f"{text[:20]!r} is not a number from 0 to 1.")
-    return value
+    return fraction
 
 
 def _json_of_property(value: object) -> JSON:
-    """Return a property as JSON, long texts cut to 200 characters."""
+    """Return a property as a JSON value; texts are cut to 200 characters."""
     if value is None or isinstance(value, bool | int | float):
         return value if not isinstance(value, float) or math.isfinite(value) else str(value)
     return str(value)[:200]
 
 
 def _pack(planes: NDArray[Any], more: JSONObject, mask: NDArray[Any] | None = None) -> bytes:
-    """Return pixels as header, planes and mask; ids of 64 bits as planes of 32: low bits, colours, high bits."""
+    """Return pixels as header, planes and mask.
+
+    Ids of 64 bits, which WebGL lacks, become three planes of 32 bits: low bits, colours, high bits.
+    """
     if planes.dtype == np.uint64:
         colors = planes[1] if len(planes) > 1 else np.zeros_like(planes[0])
         low = planes[0] & np.uint64(0xFFFFFFFF)
@@ -324,22 +331,23 @@ def _pack(planes: NDArray[Any], more: JSONObject, mask: NDArray[Any] | None = No
     header = json.dumps({"dtype": str(planes.dtype), "shape": list(planes.shape), **more}).encode()
     header += b" " * (-len(header) % 4)
     pixels = planes.astype(planes.dtype.newbyteorder("<"), copy=False)
-    parts = [len(header).to_bytes(4, "little"), header, pixels.tobytes()]
-    return b"".join(parts if mask is None else [*parts, mask.tobytes()])
+    blocks = [len(header).to_bytes(4, "little"), header, pixels.tobytes()]
+    return b"".join(blocks if mask is None else [*blocks, mask.tobytes()])
 
 
 def _parse_windows(body: bytes) -> dict[str, tuple[float, float]]:
     """Parse the body of a request to save contrast: [{"name": ..., "window": [start, end]}, ...]."""
-    wrong = InvalidArgumentError('The body is a list of channels: [{"name": "DAPI", "window": [0, 1000]}].')
+    error = InvalidArgumentError('The body is a list of channels: [{"name": "DAPI", "window": [0, 1000]}].')
     try:
         rows = json.loads(body)
         windows = {row["name"]: (row["window"][0], row["window"][1]) for row in rows}
     except (ValueError, TypeError, KeyError, IndexError, RecursionError):
-        raise wrong from None
+        raise error from None
     for name, window in windows.items():
-        plain = all(isinstance(end, int | float) and not isinstance(end, bool) for end in window)
-        if not (isinstance(name, str) and plain and all(abs(end) <= sys.float_info.max for end in window)):
-            raise wrong
+        are_numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in window)
+        are_finite = are_numbers and all(abs(end) <= sys.float_info.max for end in window)
+        if not (isinstance(name, str) and are_finite):
+            raise error
         if window[0] > window[1]:
             raise InvalidArgumentError(
                 f"The contrast window of channel {name[:100]!r} starts at {window[0]}, above its end, {window[1]} "

@@ -1,18 +1,18 @@
-"""Show an image in neuroglancer: its page out of its package, a generated state, and pixels as Zarr arrays.
+"""Show an image in neuroglancer: the page of its Python package, a generated state, and pixels as Zarr arrays.
 
 neuroglancer reads Zarr over HTTP, so each channel and label image is served as an OME-Zarr image without compression,
-whatever the store is: each chunk is read when it is requested. Requests, besides the files of the page:
+whatever the store is: a chunk is read when it is requested. Requests, besides the files of the page:
 
 ===============================================  ==========================================================
 ``state.json``                                   the state; sources begin with ``{base}``, the page's address
 ``KIND/NUMBER/zarr.json``                        an image: its levels, scale and translation
 ``KIND/NUMBER/LEVEL/zarr.json``                  a level
 ``KIND/NUMBER/LEVEL/c/I/...``                    a chunk
-``events/0``                                     nothing, forever: the page waits for its own server
+``events/0``                                     a stream without events, which neuroglancer's page expects
 ===============================================  ==========================================================
 
-KIND is ``image``, a channel; ``label``, the ids of a label image; or ``solid``, 2**24 plus red, green and blue of each
-id, which can be seen in 3-D.
+KIND is ``image`` for a channel, ``label`` for the ids of a label image, or ``solid`` for the colours of its ids, which
+neuroglancer can draw in 3-D: each id is replaced by 2**24 plus red, green and blue.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.adapters.viewer.answers import IN_FLIGHT, UnknownRequestError, parse_number
+from lamella.adapters.viewer.answers import MAX_ANSWERS, UnknownRequestError, parse_number
 from lamella.adapters.viewer.served_zarr import (
-    MOST_VOXELS,
+    MAX_VOXELS,
     color_of,
     different_names,
     packed_colors,
@@ -53,10 +53,10 @@ POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-eval'; worker-src 'self' blob:; style-src 'self' "
     "'unsafe-inline'; img-src 'self' blob: data:; font-src 'self' data:; connect-src 'self' blob: data:"
 )
-"""What the page may load: from this server alone."""
+"""The content security policy of the page: it may load from this server only."""
 
 _CLIENT = "v/0/"
-"""Folder of neuroglancer's page: it looks for this shape of address."""
+"""Folder of neuroglancer's page, which expects to be served at such an address."""
 
 _CHANNEL_SHADER = """#uicontrol invlerp normalized
 #uicontrol vec3 color color
@@ -72,8 +72,8 @@ _SOLID_SHADER = """void main() {
 }
 """
 
-_COLORED_IDS = 4096
-"""Labels that have lamella's colours in planes; others have neuroglancer's."""
+_MAX_COLORED_IDS = 4096
+"""Maximum number of labels that have lamella's colours in planes; further ones have neuroglancer's."""
 
 
 class NeuroglancerAnswers:
@@ -96,30 +96,30 @@ class NeuroglancerAnswers:
             served_channel(node, channel.name, self.scene.dtype) for channel in self.scene.channels
         ]
         self._labels = [served_label(label, node) for label in labels]
-        self._in_flight = threading.BoundedSemaphore(IN_FLIGHT)
+        self._answer_slots = threading.BoundedSemaphore(MAX_ANSWERS)
 
     def close(self) -> None:
         """Do nothing: no thread was started."""
 
     def get(self, request: str) -> tuple[str, bytes]:
         """Return the content type and the body of an answer; raise UnknownRequestError for an unknown request."""
-        kind, _, rest = request.partition("?")[0].partition("/")
-        if kind == "state.json" and not rest:
+        kind, _, path = request.partition("?")[0].partition("/")
+        if kind == "state.json" and not path:
             return _json(self.state())
         if kind == "events":
             return "text/event-stream", b""
         volumes = {"image": self._images, "label": self._labels, "solid": self._labels}.get(kind, [])
-        number, *parts = rest.split("/")
-        volume = _item(volumes, number)
-        if parts == ["zarr.json"]:
+        number, *names = path.split("/")
+        volume = _item_or_raise(volumes, number)
+        if names == ["zarr.json"]:
             return _json(volume.group())
-        level = _item(volume.levels, parts[0] if parts else "")
-        if parts[1:] == ["zarr.json"]:
+        level = _item_or_raise(volume.levels, names[0] if names else "")
+        if names[1:] == ["zarr.json"]:
             return _json({**volume.array(level), **({"data_type": "uint32"} if kind == "solid" else {})})
-        if parts[1:2] != ["c"]:
+        if names[1:2] != ["c"]:
             raise UnknownRequestError("There is no such page.")
-        with self._in_flight:
-            chunk = volume.read(level, [parse_number(part) for part in parts[2:]])
+        with self._answer_slots:
+            chunk = volume.read(level, [parse_number(name) for name in names[2:]])
         if kind == "solid":
             chunk = packed_colors(chunk, volume.colors or {})
         return "application/octet-stream", chunk.astype(chunk.dtype.newbyteorder("<"), copy=False).tobytes()
@@ -129,7 +129,7 @@ class NeuroglancerAnswers:
         raise InvalidArgumentError("This viewer only reads.")
 
     def state(self) -> JSONObject:
-        """Return the state of neuroglancer that shows all channels and labels: planes, and beside them 3-D."""
+        """Return the state of neuroglancer with all channels and labels: planes at the left, and 3-D at the right."""
         scene = self.scene
         first = (self._images or self._labels)[0]
         finest = first.levels[0]
@@ -235,31 +235,32 @@ class NeuroglancerAnswers:
 
 
 def _segment_colors(volume: ServedImage) -> dict[str, str]:
-    """Return colours of the labels with stored ones, and of those that the coarsest level shows."""
+    """Return the colours of labels: those with stored colours, and those in the coarsest level."""
     stored = volume.colors or {}
     coarsest = volume.levels[-1].array
     numbers = list(stored)
-    if coarsest.size <= MOST_VOXELS << 4:
-        with contextlib.suppress(LamellaError):  # its chunks say why when they are read
+    if coarsest.size <= MAX_VOXELS << 4:
+        with contextlib.suppress(LamellaError):  # the page reports the error when it requests a chunk
             numbers += [int(number) for number in np.unique(coarsest[...])]
-    chosen = [number for number in dict.fromkeys(numbers) if number > 0][:_COLORED_IDS]
-    return {str(number): "#{:02x}{:02x}{:02x}".format(*color_of(number, stored)[:3]) for number in chosen}
+    colored = [number for number in dict.fromkeys(numbers) if number > 0][:_MAX_COLORED_IDS]
+    return {str(number): "#{:02x}{:02x}{:02x}".format(*color_of(number, stored)[:3]) for number in colored}
 
 
-def _item(items: Sequence[Any], number: str) -> Any:
+def _item_or_raise(items: Sequence[Any], number: str) -> Any:
+    """Return an item by its index in a request; raise UnknownRequestError without it."""
     if number.isascii() and number.isdecimal() and len(number) < 10 and int(number) < len(items):
         return items[int(number)]
     raise UnknownRequestError("There is no such page.")
 
 
-def _json(value: JSONObject) -> tuple[str, bytes]:
-    return "application/json", json.dumps(value).encode()
+def _json(document: JSONObject) -> tuple[str, bytes]:
+    return "application/json", json.dumps(document).encode()
 
 
 def _page_files() -> dict[str, bytes]:
-    """Return our page, which opens neuroglancer's with the state, and neuroglancer's own files.
+    """Return lamella's page, which opens neuroglancer's page with the state, and the files of neuroglancer's page.
 
-    Raises MissingDependencyError without neuroglancer, which is not imported.
+    Raise MissingDependencyError without the package neuroglancer; the package is not imported.
     """
     package = importlib.util.find_spec("neuroglancer")
     locations = [] if package is None else list(package.submodule_search_locations or [])

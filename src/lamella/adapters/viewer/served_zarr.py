@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from lamella.spec.axes import AxisMeta
     from lamella.types import JSONObject
 
-_LEAST_VOXELS, MOST_VOXELS = 1 << 16, 1 << 20
+_MIN_VOXELS, MAX_VOXELS = 1 << 16, 1 << 20
 """Minimum and maximum number of voxels of a served chunk."""
 
-_LONG_UNITS = {"m": "meter", "s": "second", "": None}
+_UNIT_NAMES = {"m": "meter", "s": "second", "": None}
 
 
 @dataclass(frozen=True)
 class ServedLevel:
-    """A level as it is served: T, other dimensions, Z, Y, X, with the sides of its chunks."""
+    """A level as it is served, with the axes T, others, Z, Y, X; ``chunks`` is the shape of the served chunks."""
 
     array: LevelArray
     chunks: tuple[int, ...]
@@ -46,7 +46,7 @@ class ServedLevel:
 
 @dataclass(frozen=True)
 class ServedImage:
-    """A channel or a label image: names, units and levels; ``colors`` are stored colours of labels."""
+    """A channel or a label image: names and units of its axes, its levels, and the stored colours of labels."""
 
     names: tuple[str, ...]
     units: tuple[str, ...]
@@ -60,7 +60,7 @@ class ServedImage:
             {
                 "name": name,
                 "type": {"s": "time", "m": "space"}.get(unit, "other"),
-                **({"unit": _LONG_UNITS[unit]} if unit else {}),
+                **({"unit": _UNIT_NAMES[unit]} if unit else {}),
             }
             for name, unit in zip(self.names, self.units, strict=True)
         ]
@@ -90,13 +90,15 @@ class ServedImage:
         return meta.to_document()
 
     def read(self, level: ServedLevel, index: Sequence[int]) -> NDArray[Any]:
-        """Read a chunk; beyond the end of the level it is 0."""
+        """Read a chunk by its index, padded with zeros beyond the end of the level."""
         sizes, shape = level.chunks, level.array.shape
         if len(index) != len(shape) or any(
-            at * size >= length for at, size, length in zip(index, sizes, shape, strict=True)
+            number * size >= length for number, size, length in zip(index, sizes, shape, strict=True)
         ):
             raise UnknownRequestError("There is no such chunk.")
-        region = tuple(slice(at * size, (at + 1) * size) for at, size in zip(index, sizes, strict=True))
+        region = tuple(
+            slice(number * size, (number + 1) * size) for number, size in zip(index, sizes, strict=True)
+        )
         pixels = level.array[region]
         pixels = np.abs(pixels) if pixels.dtype.kind == "c" else pixels
         chunk = np.zeros(sizes, self.dtype)
@@ -109,7 +111,7 @@ def served_channel(position: Position, name: str, dtype: np.dtype[Any]) -> Serve
     axes = PlaneAxes.of(position.axes, position.data.ndim)
     index = {key: number for number, key in enumerate(channel_keys(position))}[name]
     fixed = {} if axes.channel is None else {axes.channel: index}
-    return _served(position, axes, fixed, dtype, {})
+    return _served_image(position, axes, fixed, dtype, {})
 
 
 def served_label(label: LabelImage, image: Position) -> ServedImage:
@@ -118,10 +120,10 @@ def served_label(label: LabelImage, image: Position) -> ServedImage:
     fixed = {} if axes.channel is None else {axes.channel: 0}
     dtype = np.dtype("uint64" if label.data.dtype.itemsize > 4 else "uint32")
     units = {axis.name: axis.unit for axis in image.axes if axis.unit}
-    return _served(label, axes, fixed, dtype, units, dict(label.colors))
+    return _served_image(label, axes, fixed, dtype, units, dict(label.colors))
 
 
-def _served(
+def _served_image(
     node: Position,
     axes: PlaneAxes,
     fixed: dict[int, int],
@@ -132,7 +134,7 @@ def _served(
     ndim = node.data.ndim
     dimensions = layer_dimensions(axes, ndim, fixed)
     metas = [node.axes[axis + len(node.axes) - ndim] for axis in dimensions]
-    factors, short = zip(*(_si_unit(meta.unit or units.get(meta.name)) for meta in metas), strict=True)
+    factors, symbols = zip(*(_si_unit(meta.unit or units.get(meta.name)) for meta in metas), strict=True)
     plane = {axes.z, axes.y, axes.x}
     levels = []
     for stored in drawable_levels(node):
@@ -155,7 +157,7 @@ def _served(
                 tuple(shift * factor for shift, factor in zip(translation, factors, strict=True)),
             )
         )
-    return ServedImage(_axis_names(metas), short, levels, dtype, colors)
+    return ServedImage(_axis_names(metas), symbols, levels, dtype, colors)
 
 
 def _axis_names(metas: Sequence[AxisMeta]) -> tuple[str, ...]:
@@ -183,7 +185,7 @@ def different_names(names: Sequence[str], *, separator: str = " ") -> list[str]:
 def _scale_and_translation(
     node: Position, path: str, dimensions: Sequence[int], ndim: int
 ) -> tuple[list[float] | None, list[float]]:
-    """Return scale and translation of a level; None if the metadata have no scale that can be drawn."""
+    """Return scale and translation of a level; None for a scale that cannot be drawn, such as 0 or infinity."""
     try:
         scale, translation = node.get_effective_scale(path), node.get_effective_translation(path)
     except LamellaError:
@@ -213,28 +215,28 @@ def _chunk_shape(stored: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]
     ((1, 1, 1024, 1024), (1, 40, 128, 20))
     """
     sides = [min(side, length) for side, length in zip(stored, shape, strict=True)]
-    while math.prod(sides) > MOST_VOXELS:
+    while math.prod(sides) > MAX_VOXELS:
         longest = sides.index(max(sides))
         sides[longest] = -(-sides[longest] // 2)
-    # The last three are Z, Y and X; a chunk has one time and one of other dimensions.
+    # Only Z, Y and X, the last three axes, grow: a chunk has one index along T and other axes.
     growing = [axis for axis in range(max(0, len(sides) - 3), len(sides)) if stored[axis] > 1]
-    while math.prod(sides) < _LEAST_VOXELS and any(sides[axis] < shape[axis] for axis in growing):
-        least = min((axis for axis in growing if sides[axis] < shape[axis]), key=lambda axis: sides[axis])
-        sides[least] = min(2 * sides[least], shape[least])
+    while math.prod(sides) < _MIN_VOXELS and any(sides[axis] < shape[axis] for axis in growing):
+        shortest = min((axis for axis in growing if sides[axis] < shape[axis]), key=lambda axis: sides[axis])
+        sides[shortest] = min(2 * sides[shortest], shape[shortest])
     return tuple(sides)
 
 
 def packed_colors(ids: NDArray[Any], stored: dict[int, tuple[int, ...]]) -> NDArray[np.uint32]:
     """Return 2**24 plus red, green and blue of each id, 0 for the background."""
-    known, places = np.unique(ids, return_inverse=True)
+    numbers, inverse = np.unique(ids, return_inverse=True)
     packed = [
         0 if number == 0 else 1 << 24 | color[0] << 16 | color[1] << 8 | color[2]
-        for number, color in ((int(number), color_of(int(number), stored)) for number in known)
+        for number, color in ((int(number), color_of(int(number), stored)) for number in numbers)
     ]
-    return np.array(packed, np.uint32)[places].reshape(ids.shape)
+    return np.array(packed, np.uint32)[inverse].reshape(ids.shape)
 
 
 def color_of(number: int, stored: dict[int, tuple[int, ...]]) -> tuple[int, ...]:
-    """Return the stored colour of a label, else the one that lamella chooses."""
+    """Return the stored colour of a label; without one, the colour that lamella draws it in."""
     color = stored.get(number)
     return label_color(number) if color is None or len(color) < 3 else color

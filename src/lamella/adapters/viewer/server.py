@@ -1,9 +1,9 @@
 """Serve the viewer on 127.0.0.1: the files of the page, and the answers to its requests (`answers`).
 
 URLs are `http://127.0.0.1:PORT/TOKEN/...`; other users and web pages cannot guess the random token. The `Host` header
-must be a loopback name or an allowed name, so that pages whose domain resolves to 127.0.0.1 are refused. Parts of a URL
-are never used as a file path. Only GET is answered; a viewer that may edit also answers the POST of its own page that
-saves contrast.
+must be a loopback name or an allowed name, so that requests of a foreign page are refused even if its domain resolves
+to 127.0.0.1. No part of a URL is used as a file path. The server answers GET only; with ``edit=True`` it also answers
+the POST by which its own page saves the contrast.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any, Literal
 
 from lamella._version import __version__
-from lamella.adapters.viewer.answers import MOST_POSTED, Answers, UnknownRequestError
+from lamella.adapters.viewer.answers import MAX_POST_BYTES, Answers, UnknownRequestError
 from lamella.adapters.viewer.neuroglancer import NeuroglancerAnswers
 from lamella.errors import InvalidArgumentError, LamellaError, one_line
 from lamella.ops.view.scene import scene_name
@@ -41,11 +41,11 @@ _TYPES = {
     "wasm": "application/wasm",
 }
 _EVENTS = "text/event-stream"
-_SECONDS_BETWEEN_COMMENTS = 15.0
-"""Seconds between two empty comments on the stream of events, which show whether the page is still open."""
+_COMMENT_SECONDS = 15.0
+"""Seconds between two empty comments on the stream of events; writing one fails if the page was closed."""
 
-_SECONDS_TO_CLOSE = 0.02
-"""Interval in which the server looks whether it is closed."""
+_POLL_SECONDS = 0.02
+"""Interval in which the server checks whether `Viewer.close` was called."""
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -88,7 +88,7 @@ class Viewer:
         self.port: int = self._server.server_address[1]
         self.hosts = {*_LOOPBACK, *(host.lower() for host in allow_hosts)}
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(_SECONDS_TO_CLOSE,), name="lamella-view", daemon=True
+            target=self._server.serve_forever, args=(_POLL_SECONDS,), name="lamella-view", daemon=True
         )
         self._thread.start()
 
@@ -149,7 +149,7 @@ class _Server(ThreadingHTTPServer):
     viewer: Viewer
 
     def server_bind(self) -> None:
-        """Bind as any TCP server: that of HTTP would look up the name of this machine, which can take seconds."""
+        """Bind without the look-up of this machine's name, which HTTPServer does and which can take seconds."""
         TCPServer.server_bind(self)
 
 
@@ -162,13 +162,13 @@ class _RefusedError(Exception):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers one request; its answers are those of `Viewer.answers`."""
+    """Answers the requests of one connection by `Viewer.answers`."""
 
     protocol_version = "HTTP/1.1"
     server_version = f"lamella/{__version__}"
     sys_version = ""
     timeout = 60
-    disable_nagle_algorithm = True  # else the body, sent after the headers, waits 40 ms
+    disable_nagle_algorithm = True  # otherwise the body, which is sent after the headers, waits 40 ms
     server: _Server
 
     def do_GET(self) -> None:
@@ -176,9 +176,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(self._get)
 
     def do_POST(self) -> None:
-        """Carry out a change, if the viewer may edit and the page itself asks for it."""
+        """Run a request that changes the store, if the viewer may edit and the page itself sent the request."""
         if not self.server.viewer.answers.editable:
-            self.close_connection = True  # the body stays unread
+            self.close_connection = True  # because the body is not read
             self.send_error(HTTPStatus.NOT_IMPLEMENTED, "This viewer only reads")
             return
         self._answer(self._post)
@@ -209,13 +209,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._end_headers()
         try:
             self.wfile.write(b":\n\n")
-            while not self.server.viewer.ended.wait(_SECONDS_BETWEEN_COMMENTS):
+            while not self.server.viewer.ended.wait(_COMMENT_SECONDS):
                 self.wfile.write(b":\n\n")
         except OSError:
             pass  # the page was closed
 
     def _request(self) -> str:
-        """Check the host and the token, and return the rest of the URL."""
+        """Check the host and the token, and return the URL after the token."""
         viewer = self.server.viewer
         host = (self.headers.get("Host") or "").lower()
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
@@ -225,12 +225,12 @@ class _Handler(BaseHTTPRequestHandler):
                 f"The viewer is not served as {name or 'a host without a name'}. Open it at 127.0.0.1, or start it "
                 f"with --allow-host.",
             )
-        token, slash, rest = self.path.lstrip("/").partition("/")
+        token, slash, request = self.path.lstrip("/").partition("/")
         if not slash or not hmac.compare_digest(token.encode("utf-8", "replace"), viewer.token.encode()):
             raise _RefusedError(
                 HTTPStatus.NOT_FOUND, "There is no such viewer. Open the URL that lamella printed."
             )
-        return rest
+        return request
 
     def _get(self, request: str) -> tuple[str, bytes]:
         """Return a file of the page, or an answer."""
@@ -241,16 +241,19 @@ class _Handler(BaseHTTPRequestHandler):
         return answers.get(request)
 
     def _post(self, request: str) -> tuple[str, bytes]:
-        """Check that the page itself sent the request, and its body, and carry it out."""
+        """Run a request that changes the store, after a check that the page itself sent it and of its body."""
         host, origin = self.headers.get("Host") or "", self.headers.get("Origin") or ""
         if origin.partition("://")[2].lower() != host.lower():
             raise _RefusedError(HTTPStatus.FORBIDDEN, "Only the viewer's own page can change the store.")
         if (self.headers.get("Content-Type") or "").partition(";")[0].strip() != "application/json":
             raise _RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body is not application/json.")
         length = self.headers.get("Content-Length") or ""
-        if not (length.isascii() and length.isdecimal() and len(length) < 9 and int(length) <= MOST_POSTED):
+        if not (
+            length.isascii() and length.isdecimal() and len(length) < 9 and int(length) <= MAX_POST_BYTES
+        ):
             raise _RefusedError(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body has a length of at most {MOST_POSTED} bytes."
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"The body has a length of at most {MAX_POST_BYTES} bytes.",
             )
         return self.server.viewer.answers.post(request, self.rfile.read(int(length)))
 
@@ -286,7 +289,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _compress(body: bytes, accepted: str) -> tuple[str, bytes]:
     """Return an encoding that the browser accepts and the compressed body; "" and the same body if it is small."""
-    names = {part.partition(";")[0].strip() for part in accepted.split(",")}
+    names = {encoding.partition(";")[0].strip() for encoding in accepted.split(",")}
     if len(body) < 1024:
         return "", body
     if "zstd" in names:
@@ -299,7 +302,7 @@ def _compress(body: bytes, accepted: str) -> tuple[str, bytes]:
 
 
 def _answers(node: NGFFNode, viewer: str, edit: bool) -> Answers | NeuroglancerAnswers:
-    """Return the answers for a viewer; raise InvalidArgumentError if there is no such viewer, or it cannot edit."""
+    """Return the answers of a viewer; raise InvalidArgumentError for an unknown name, or one that cannot edit."""
     if viewer == "lamella":
         return Answers(node, editable=edit)
     if viewer != "neuroglancer":

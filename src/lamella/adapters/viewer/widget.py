@@ -80,7 +80,7 @@ def _widget_class() -> Any:
             self.on_msg(lambda _, message, __: self.send(*reply(self._answers, message)))
 
         def close(self) -> None:
-            """Close the widget, and stop its threads."""
+            """Close the widget, and stop the threads of its answers."""
             self._answers.close()
             super().close()
 
