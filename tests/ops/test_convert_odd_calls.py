@@ -60,6 +60,27 @@ def test_a_file_that_is_no_image_is_refused_with_its_whole_path(folder: Path, co
         assert [path.name for path in folder.iterdir()] == ["good.tif"]
 
 
+def test_files_with_a_well_and_files_without_are_refused_together(folder: Path) -> None:
+    shutil.copy("good.tif", "B03_good.tif")
+    with pytest.raises(SourceError, match="good.tif has no well, but .*B03_good.tif has one"):
+        lamella.convert(["good.tif", "B03_good.tif"], "out.zarr", well_regex=r"(?P<well>[A-P]\d\d)?.*(?P<z>\d)?")
+
+
+def test_a_table_that_names_two_files_by_one_entry_is_refused(folder: Path) -> None:
+    for name in ("left", "right"):
+        (folder / name).mkdir()
+        shutil.copy("good.tif", folder / name / "a.tif")
+    (folder / "tables").mkdir()
+    table = folder / "tables" / "map.csv"
+    table.write_text("file,well\na.tif,B03\n")
+    for sources in (["left", "right"], ["left/a.tif", "right/a.tif"]):
+        with pytest.raises(SourceError, match=r"line 2: .*left.*a\.tif.*right.*a\.tif"):
+            lamella.convert(sources, "out.zarr", map_file=table)
+    table.write_text("file,well\nright/a.tif,B03\n")
+    (folder / "good.tif").unlink()
+    assert lamella.convert(folder, "out.zarr", map_file=table, dry_run=True).images == 1
+
+
 @pytest.mark.skipif(os.name != "posix" or sys.platform == "darwin", reason="names of files are Unicode there")
 def test_a_file_name_that_is_no_text_is_read_and_stored_with_replaced_characters(folder: Path) -> None:
     shutil.copy("good.tif", b"a\xff.tif")
@@ -112,6 +133,19 @@ def test_an_option_of_watch_without_it_is_refused(folder: Path, option: list[str
     assert run.exit_code == 2
     assert f"{option[0]} needs --watch" in run.stderr
     assert not (folder / "out.zarr").exists()
+
+
+def test_numbers_of_numpy_are_numbers_and_others_are_refused(folder: Path) -> None:
+    report = lamella.convert(
+        "good.tif", "out.zarr", series=np.int64(0), levels=np.int64(2), pixel_size=np.float32(0.5), dry_run=True
+    )
+    assert report.to_dict()["positions"][0]["scale"] == {"y": 0.5, "x": 0.5}
+    for options in ({"levels": True}, {"series": True}, {"series": 1.0}, {"levels": 1.5}):
+        with pytest.raises(InvalidArgumentError):
+            lamella.convert("good.tif", "out.zarr", **options)  # type: ignore[arg-type]
+    for options in ({"files_per_position": 0}, {"files_per_position": 1.5}, {"idle": "1"}, {"settle": True}):
+        with pytest.raises(InvalidArgumentError):
+            lamella.watch(folder, "plate.zarr", well_regex="(?P<well>A1)", stop_file="good.tif", **options)  # type: ignore[arg-type]
 
 
 def test_numbers_agree_with_their_nouns(folder: Path) -> None:

@@ -190,6 +190,42 @@ def test_a_file_that_was_cut_off_or_is_gone_is_written_again(
     assert_uninterrupted(source, target, version)
 
 
+@pytest.mark.parametrize("change", ["table", "series", "axes"])
+@pytest.mark.usefixtures("computed")
+def test_another_image_or_order_of_the_same_files_begins_anew(tmp_path: Path, change: str) -> None:
+    images = np.arange(2 * 4 * 64 * 64, dtype="uint16").reshape(2, 4, 64, 64)
+    source, target = tmp_path / "films.tif", tmp_path / "out.zarr"
+    first: dict[str, Any]
+    if change == "table":
+        source = tmp_path
+        for number, plane in enumerate(images.reshape(8, 64, 64)):
+            tifffile.imwrite(tmp_path / f"{number}.tif", plane)
+        for name, order in (("first", (0, 1, 2, 3)), ("second", (1, 0, 2, 3))):
+            rows = [f"{number}.tif,A,{number // 4 + 1},{order[number % 4]}" for number in range(8)]
+            (tmp_path / name).write_text("\n".join(["file,row,column,z", *rows]))
+        first, second = {"map_file": tmp_path / "first"}, {"map_file": tmp_path / "second"}
+    elif change == "series":
+        with tifffile.TiffWriter(source) as writer:
+            for image in images:
+                writer.write(image, photometric="minisblack")
+        first, second = {"series": 0}, {"series": 1}
+    else:
+        tifffile.imwrite(source, images.reshape(4, 2, 64, 64).repeat(2, axis=1), photometric="minisblack")
+        first, second = {"axes": "tzyx"}, {"axes": "ztyx"}
+
+    def interrupt(done: float, total: int, noun: str) -> None:
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    layout: dict[str, Any] = {"chunks": (64, 64), "shards": "none", "jobs": 1}
+    with pytest.raises(KeyboardInterrupt):
+        convert(source, target, **first, **layout, progress=interrupt)
+    convert(source, target, **second, **layout)
+    expected = tmp_path / "expected" / "out.zarr"
+    convert(source, expected, **second, **layout)
+    assert files(target) == files(expected)
+
+
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Names of the sources that pixels are read of, for the store or for the contrast."""

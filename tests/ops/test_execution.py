@@ -205,6 +205,11 @@ def test_an_executor_that_always_loses_a_result_ends_with_its_error():
         run(str, range(5), Workers(executor=LosesResults(1000)))
 
 
+def test_an_executor_that_is_closed_meanwhile_raises_an_error_that_says_to_run_again():
+    with ThreadPoolExecutor(1) as pool, pytest.raises(WorkerLostError, match="run the same again"):
+        run(lambda unit: pool.shutdown(wait=False), range(9), Workers(1, pool))
+
+
 def test_work_that_cannot_be_pickled_is_a_wrong_argument():
     with processes(1) as pool, pytest.raises(InvalidArgumentError, match="cannot send work"):
         run(lambda unit: unit, range(3), Workers(executor=pool))

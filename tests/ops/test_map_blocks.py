@@ -13,7 +13,7 @@ from skimage.segmentation import watershed
 import lamella
 from lamella import open_ome_zarr
 from lamella.errors import InvalidArgumentError, NodeNotFoundError, ReadOnlyError, UnitsFailedError
-from lamella.models import axes
+from lamella.models import AxisMeta, axes
 
 SHAPE = (2, 2, 6, 40, 44)
 EVERYWHERE = np.ones((3, 3, 3))
@@ -222,6 +222,27 @@ def test_one_image_is_mapped_as_the_image_of_a_plate(plate, tmp_path):
 
 def fails(block):
     raise ValueError("no bridge")
+
+
+def test_numpy_functions_and_bound_arguments_named_where_get_no_region(plate):
+    image = plate["A/1/0"]
+    image.map(np.max, "brightest", axes="tcyx", kwargs={"axis": 2})
+    np.testing.assert_array_equal(image["brightest"][:, :, 0], image["0"][:].max(axis=2))
+
+    def shifted(block, where):
+        return block + where
+
+    image.map(shifted, "shifted", kwargs={"where": 3})
+    np.testing.assert_array_equal(image["shifted"][:], image["0"][:] + 3)
+
+
+def test_a_halo_is_for_all_axes_of_space_whatever_their_names(tmp_path):
+    space = [AxisMeta(name=name, type="space") for name in ("depth", "y", "x")]
+    image = open_ome_zarr(tmp_path / "image.zarr", layout="fov", mode="w-", axes=space, channel_names=["DAPI"])
+    pixels = np.random.default_rng(1).integers(0, 999, (6, 8, 8), "uint16")
+    image.create_image("0", pixels, chunks=(2, 8, 8))
+    image.map(ndimage.maximum_filter, "widest", halo=1, kwargs={"size": 3})
+    np.testing.assert_array_equal(image["widest"][:], ndimage.maximum_filter(pixels, 3))
 
 
 def test_a_level_of_an_image_in_a_plate_is_mapped_alone(plate):

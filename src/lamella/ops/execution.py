@@ -218,7 +218,15 @@ def _drive(
     finished: SimpleQueue[Future[R]] = SimpleQueue()
 
     def submit(unit: U, repeats: int = _REPEATS) -> None:
-        future = pool.submit(work, unit)
+        try:
+            future = pool.submit(work, unit)
+        except BrokenExecutor:
+            raise
+        except RuntimeError as error:  # it was closed meanwhile
+            raise WorkerLostError(
+                f"The executor accepts no more units: {clause(error)}. What was written is whole; run the same again, "
+                "on a new executor, to complete it."
+            ) from error
         pending[future] = unit, repeats
         future.add_done_callback(finished.put)
 

@@ -104,6 +104,14 @@ class CombinedSource:
         )
 
     @property
+    def files_by_index(self) -> list[tuple[tuple[int, ...], object]]:
+        """The index of each member along the combined axes, with its files (for a combined member, with theirs)."""
+        return [
+            (key, source.files_by_index if isinstance(source, CombinedSource) else source.description.files)
+            for key, source in self._members.items()
+        ]
+
+    @property
     def titles(self) -> set[str]:
         """Names of the image in its files."""
         titles: set[str] = set()

@@ -335,7 +335,7 @@ def convert_inputs(
     with new_target as target, closing(inputs):
         plan = plan_images(inputs)
         report = _report(plan, destination, on_note)
-        digest = _digest(plan, settings)
+        digest = _digest(plan, settings, inputs)
         job = digest or secrets.token_hex(8)  # without a digest no call can resume this one
         name = plan.images[0].source.description.plate or target.name
         with (
@@ -452,9 +452,13 @@ def _write_all(
         return max(len(plan_of_image.arrays) for plan_of_image in levels)
 
 
-def _digest(plan: InputPlan, settings: ImageSettings) -> str | None:
-    """Return a digest of settings, and of sources by size and times of their files; None if one is not in files."""
-    values: list[object] = [__version__, settings]
+def _digest(plan: InputPlan, settings: ImageSettings, inputs: Inputs) -> str | None:
+    """Return a digest of all that the pixels depend on, with size and times of each file; None if one is not in files.
+
+    The description of an image does not say which of its file's images it is, and in which order files and axes are
+    read: two calls that differ in this alone must not resume each other.
+    """
+    values: list[object] = [__version__, settings, inputs.series, inputs.corrections.axes]
     for image in plan.images:
         description = image.source.description
         try:
@@ -463,5 +467,5 @@ def _digest(plan: InputPlan, settings: ImageSettings) -> str | None:
             return None
         if not stamps:
             return None
-        values += [image.path, type(image.source), description, stamps]
+        values += [image.path, image.source.files_by_index, description, stamps]
     return hashlib.sha256(repr(values).encode()).hexdigest()

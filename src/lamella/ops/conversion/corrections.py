@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,7 +56,7 @@ class Corrections:
         numbers = [("pixel_size", number) for number in self._sizes().values()]
         numbers += [] if self.time_step is None else [("time_step", self.time_step)]
         for subject, number in numbers:
-            if isinstance(number, bool) or not isinstance(number, int | float) or not is_size(number):
+            if isinstance(number, bool) or not isinstance(number, Real) or not is_size(float(number)):
                 raise InvalidArgumentError(
                     f"{subject}={number!r} is not a number above 0, from {SMALLEST_SIZE:g} to {LARGEST_SIZE:g}."
                 )
@@ -86,7 +87,8 @@ class Corrections:
 
     def correct_description(self, original: ImageDescription) -> ImageDescription:
         """Return the description of an image with the sizes, names and colours of the user."""
-        scale, units = {**original.scale, **self._sizes()}, dict(original.units)
+        scale = {**original.scale, **{axis: float(size) for axis, size in self._sizes().items()}}
+        units = dict(original.units)
         if self.unit is not None or self.pixel_size is not None:
             stated = legal_unit(self.unit or "micrometer", "space")
             units |= {

@@ -362,6 +362,7 @@ def _union(axes: Iterable[str]) -> str:
 def _combine_placed(inputs: Inputs, placed: Sequence[PlacedFile], *, keep_order: bool) -> list[ImagePlan]:
     """Combine placed files to one image per field; all get the same axes and the same grid of channel, z and t."""
     _check_distinct(placed)
+    _check_all_or_none("well", placed, [bool(item.placement.path) for item in placed])
     sources = {item.file: _placed_source(inputs, item) for item in placed}
     channels = _channel_order(placed, sources, keep_order=keep_order)
     grids: dict[str, dict[int, int]] = {}

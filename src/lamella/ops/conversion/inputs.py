@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -66,12 +67,10 @@ class Inputs:
         arrangement: Arrangement | None = None,
         corrections: Corrections | None = None,
     ) -> None:
-        if not (series is None or isinstance(series, int) or series in ("all", "fields")):
-            raise InvalidArgumentError(f"series={series!r} is neither a number nor 'all' or 'fields'.")
         self._formats = formats
         self.arrangement = arrangement or Arrangement()
         self.corrections = corrections or Corrections()
-        self.series = series
+        self.series = _checked_series(series)
         self._opened: dict[str, list[PlaneSource]] = {}
         self.containers: list[tuple[str, Container]] = []
         self.names: list[str] = []
@@ -169,15 +168,37 @@ class Inputs:
         return images[0]
 
     def locate(self, entry: str, table: str) -> str | None:
-        """Find the file of a table's entry: beside the table, in a folder of the sources, or among the sources."""
+        """Find the file of a table's entry: beside the table, in a folder of the sources, or among the sources.
+
+        Raise SourceError if the entry is the end of the paths of two files.
+        """
         if entry in self._opened:
             return entry
-        for folder in (os.path.dirname(table), *self.folders):
-            path = os.path.join(folder, entry)
-            if os.path.isfile(path):
-                return path
-        tail = os.path.normpath(entry)
-        return next((file for file in self.files if os.path.normpath(file).endswith(os.sep + tail)), None)
+        beside = os.path.join(os.path.dirname(table), entry)
+        if os.path.isfile(beside):
+            return beside
+        in_folders = [os.path.join(folder, entry) for folder in self.folders]
+        end = os.sep + os.path.normpath(entry)
+        candidates = [path for path in in_folders if os.path.isfile(path)] or [
+            file for file in self.files if os.path.normpath(file).endswith(end)
+        ]
+        paths = sorted({os.path.abspath(path) for path in candidates})
+        if len(paths) > 1:
+            raise SourceError(
+                f"{entry!r} may be {paths[0]} or {paths[1]}: write as much of the path as distinguishes them."
+            )
+        return candidates[0] if candidates else None
+
+
+def _checked_series(series: Series | None) -> Series | None:
+    if series is None or (isinstance(series, str) and series in ("all", "fields")):
+        return series
+    try:
+        if not isinstance(series, bool):
+            return operator.index(series)  # type: ignore[arg-type]
+    except TypeError:
+        pass
+    raise InvalidArgumentError(f"series={series!r} is neither a number nor 'all' or 'fields'.")
 
 
 _IS_A_STORE = (

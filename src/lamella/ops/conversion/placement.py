@@ -217,7 +217,10 @@ def place_by_map(table: StrPath, locate: Callable[[str], str | None]) -> list[Pl
             if name not in texts:
                 raise SourceError(f"{origin} has no {name}.")
         entry = texts.pop("file")
-        file = locate(entry)
+        try:
+            file = locate(entry)
+        except SourceError as error:
+            raise SourceError(f"{origin}: {error}") from error
         if file is None:
             raise SourceError(f"{origin}: there is no file {entry!r} beside the table or among the sources.")
         placed.append(PlacedFile(file, _placement(texts, origin), f"{file} ({origin})"))

@@ -10,9 +10,11 @@ import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
+from numbers import Real
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Literal
 
+from lamella.arguments import whole_number
 from lamella.errors import InvalidArgumentError, LamellaError, NodeExistsError, SourceError, counted
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
@@ -168,12 +170,14 @@ def watch(
     """
     settings = ImageSettings(version, chunks, shards, levels)
     for option, value in (("idle", idle), ("settle", settle)):
-        if not value >= 0:
+        if isinstance(value, bool) or not isinstance(value, Real) or not value >= 0:
             raise InvalidArgumentError(f"{option}={value!r} is not a number of seconds from 0.")
     corrections = Corrections(
         axes, pixel_size, unit, channel_names, colors, time_step, name, dtype, take_what_is_there
     )
     arrangement = Arrangement(well_regex, map_file, None if layout is None else find_layout(layout))
+    if files_per_position is not None:
+        files_per_position = whole_number(files_per_position, "The argument files_per_position", 1)
     folder = local_path(source, "the folder to watch")
     plate: Any = with_options(destination, storage_options)
     if is_copied(plate):

@@ -13,11 +13,13 @@ import numpy as np
 
 from lamella.errors import InvalidArgumentError
 from lamella.ops.regions import region_shape
+from lamella.spec.axes import space_axes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from lamella.ops.regions import Region
+    from lamella.spec.axes import AxisMeta
     from lamella.types import Array, Shape
 
 
@@ -106,17 +108,21 @@ class BlockPlan:
 
 
 def block_plan(
-    names: Sequence[str], shape: Shape, halo: int | Mapping[str, int], axes: Sequence[str] | None
+    image_axes: Sequence[AxisMeta], shape: Shape, halo: int | Mapping[str, int], axes: Sequence[str] | None
 ) -> BlockPlan:
-    """Return how an array with axes of these ``names`` is cut for results with some ``axes`` (None for all)."""
-    names = [name.lower() for name in names][-len(shape) :]
+    """Return how an array of an image is cut for results with some ``axes``, by their names (None for all)."""
+    image_axes = image_axes[-len(shape) :]
+    names = [axis.name.lower() for axis in image_axes]
     result_axes = list(names) if axes is None else [str(name).lower() for name in axes]
     if [name for name in names if name in result_axes] != result_axes or not result_axes:
         raise InvalidArgumentError(
             f"axes={axes!r} are not the axes of results, which are some of {names} in that order."
         )
-    space = [name for name in result_axes if name in "zyx"]
-    widths = dict.fromkeys(space, halo) if isinstance(halo, int) else halo
+    if isinstance(halo, int):
+        space = [names[axis] for axis in space_axes(image_axes)]
+        widths: Mapping[str, int] = {name: halo for name in space if name in result_axes}
+    else:
+        widths = halo
     unknown = [name for name in widths if name.lower() not in result_axes]
     if unknown:
         raise InvalidArgumentError(

@@ -106,7 +106,7 @@ class MapRequest:
         axes = self.call.axes
         if axes is None and self.labels_by_blocks:
             axes = [axis.name for axis in position.axes if axis.type != "channel"]
-        return block_plan(position.axis_names, position[self.call.level].shape, self.call.halo or 0, axes)
+        return block_plan(position.axes, position[self.call.level].shape, self.call.halo or 0, axes)
 
     def dtype(self, source: ImageArray) -> np.dtype[Any]:
         """Return the data type of the results of an array: the requested one, or its own."""

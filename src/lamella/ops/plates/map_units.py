@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import traceback
 from abc import ABC, abstractmethod
@@ -94,8 +95,14 @@ def traceback_of(error: Exception) -> str:
 
 
 def wants_where(function: Callable[..., Any]) -> bool:
-    """Return whether a function has a parameter named ``where``."""
-    if isinstance(function, np.ufunc):  # its ``where`` is a mask
+    """Return whether a function has a parameter named ``where`` that no argument is bound to."""
+    innermost = function
+    while isinstance(innermost, functools.partial):
+        if "where" in innermost.keywords:
+            return False
+        innermost = innermost.func
+    package = str(getattr(innermost, "__module__", "")).partition(".")[0]
+    if isinstance(innermost, np.ufunc) or package in ("numpy", "jax"):  # their ``where`` is a mask
         return False
     try:
         return "where" in inspect.signature(function).parameters

@@ -463,9 +463,11 @@ def _refuse_other(
 
 
 def _level_path(base: str, number: int) -> str:
-    """Name a level after the first one: "0" becomes "1", "s0" "s1", and "scale0/image" "scale1/image"."""
-    path, replaced = re.subn(r"\d+(?=\D*$)", str(number), base, count=1)
-    return path if replaced and path != base else str(number)
+    """Name a level after the first one: level 1 of "0" is "1", of "s0" "s1", and of "scale2/image" "scale3/image"."""
+    last_number = re.compile(r"\d+(?=\D*$)")
+    if not last_number.search(base):
+        return str(number)
+    return last_number.sub(lambda match: str(int(match[0]) + number), base)
 
 
 def _planned(base_path: str, meta: ArrayMeta, plan: list[tuple[Shape, Shape]]) -> dict[str, ArrayMeta]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from lamella.arguments import whole_number, whole_numbers
 from lamella.errors import InvalidArgumentError, NodeNotFoundError
 from lamella.nodes.position import Position
 from lamella.nodes.walk import CONTAINERS, walk
@@ -102,12 +103,12 @@ class CropSource:
         seed: int = 0,
     ) -> None:
         self.images = tuple(_positions(images))
-        self.size = tuple(int(n) for n in size)
+        self.size = whole_numbers(size, "The argument size", 1)
         self.level = str(level)
         self.labels = labels
         self.foreground = float(foreground)
-        self.seed = int(seed)
-        self._channels = None if channels is None else tuple(channels)
+        self.seed = whole_number(seed, "The argument seed", 0)
+        self._channels = None if channels is None else tuple(map(_channel, channels))
         if not self.images:
             raise InvalidArgumentError("There is no image to read crops from.")
         if not 0 <= self.foreground <= 1:
@@ -116,8 +117,8 @@ class CropSource:
             raise InvalidArgumentError(
                 f"foreground={foreground!r} needs labelled voxels: set labels to the name of a label image."
             )
-        if not self.size or min(self.size) < 1:
-            raise InvalidArgumentError(f"size={size!r} is not the lengths of a crop, which are at least 1.")
+        if not self.size:
+            raise InvalidArgumentError(f"size={size!r} has no lengths: pass one for each axis of a crop.")
         self._array = lru_cache(_MAX_OPEN)(self._open_array)
         self._label = lru_cache(_MAX_OPEN)(self._open_label)
         self._labelled_voxels = lru_cache(_MAX_IMAGES)(self._find_labelled_voxels)
@@ -340,9 +341,13 @@ class CropSource:
         if self._channels is None:
             return list(range(position[self.level].shape[channel]))
         return [
-            position.get_channel_index(name) if isinstance(name, str) else int(name)
-            for name in self._channels
+            position.get_channel_index(name) if isinstance(name, str) else name for name in self._channels
         ]
+
+
+def _channel(channel: int | str) -> int | str:
+    """Return the name of a channel, or its number as a whole number."""
+    return channel if isinstance(channel, str) else whole_number(channel, "The number of a channel", 0)
 
 
 def _positions(images: Position | ImageContainer | Iterable[Position]) -> Iterator[Position]:
