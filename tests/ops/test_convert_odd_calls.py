@@ -62,8 +62,10 @@ def test_a_file_that_is_no_image_is_refused_with_its_whole_path(folder: Path, co
 
 def test_files_with_a_well_and_files_without_are_refused_together(folder: Path) -> None:
     shutil.copy("good.tif", "B03_good.tif")
-    with pytest.raises(SourceError, match="good.tif has no well, but .*B03_good.tif has one"):
-        lamella.convert(["good.tif", "B03_good.tif"], "out.zarr", well_regex=r"(?P<well>[A-P]\d\d)?.*(?P<z>\d)?")
+    with pytest.raises(SourceError, match=r"good.tif has no well, but .*B03_good.tif has one"):
+        lamella.convert(
+            ["good.tif", "B03_good.tif"], "out.zarr", well_regex=r"(?P<well>[A-P]\d\d)?.*(?P<z>\d)?"
+        )
 
 
 def test_a_table_that_names_two_files_by_one_entry_is_refused(folder: Path) -> None:
@@ -137,7 +139,12 @@ def test_an_option_of_watch_without_it_is_refused(folder: Path, option: list[str
 
 def test_numbers_of_numpy_are_numbers_and_others_are_refused(folder: Path) -> None:
     report = lamella.convert(
-        "good.tif", "out.zarr", series=np.int64(0), levels=np.int64(2), pixel_size=np.float32(0.5), dry_run=True
+        "good.tif",
+        "out.zarr",
+        series=np.int64(0),
+        levels=np.int64(2),
+        pixel_size=np.float32(0.5),
+        dry_run=True,
     )
     assert report.to_dict()["positions"][0]["scale"] == {"y": 0.5, "x": 0.5}
     for options in ({"levels": True}, {"series": True}, {"series": 1.0}, {"levels": 1.5}):

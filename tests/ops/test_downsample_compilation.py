@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import lamella
-from lamella.ops.pyramids.kernels.machine_code import _unpacked
+from lamella.ops.pyramids.kernels.machine_code import _checked_code
 
 PACKAGE = Path(lamella.__file__).parent
 
@@ -115,9 +115,9 @@ def test_the_cache_of_the_user_serves_where_the_package_cannot_be_written(packag
 def test_damaged_machine_code_is_compiled_again(compiled):
     for path in kept(compiled):
         code = path.read_bytes()
-        assert _unpacked(code)
+        assert _checked_code(code)
         for damaged in (code[:-1], b"", code[:100] + b"?" + code[101:]):
-            assert _unpacked(damaged) is None
+            assert _checked_code(damaged) is None
             path.write_bytes(damaged)
     run(WORK + 'assert "numba" in sys.modules', compiled)
     run(KEPT_ONLY, compiled)
@@ -125,9 +125,9 @@ def test_damaged_machine_code_is_compiled_again(compiled):
 
 def test_another_kernel_is_another_machine_code(compiled):
     source = compiled / "lamella" / "ops" / "pyramids" / "kernels" / "mean.py"
-    exact = "out[o, j] = whole ^ flip"
+    exact = "out[out_row, x] = whole ^ sign_bit"
     assert exact in source.read_text()
-    source.write_text(source.read_text().replace(exact, "out[o, j] = 9"))
+    source.write_text(source.read_text().replace(exact, "out[out_row, x] = 9"))
     run(
         "import sys\n"
         + KEPT_ONLY.replace(
@@ -156,8 +156,8 @@ def test_a_full_disk_is_no_error(package):
 def test_numba_calls_the_kernels_where_it_gives_no_machine_code(package):
     strange = """
 from lamella.ops.pyramids.kernels import jit
-assert callable(jit._alone)
-jit._alone = lambda *_: None
+assert callable(jit._standalone_code)
+jit._standalone_code = lambda *_: None
 """
     run(strange + WORK.replace('assert "numba" not in sys.modules', ""), package)
     assert not kept(package)

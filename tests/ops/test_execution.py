@@ -25,7 +25,7 @@ def test_every_unit_is_done_once_and_its_result_told_in_this_thread(jobs):
         assert threading.get_ident() == here
         told.append(result)
 
-    run(lambda unit: unit * 2, range(100), Workers(jobs), done=done)
+    run(lambda unit: unit * 2, range(100), Workers(jobs), on_result=done)
     assert sorted(told) == list(range(0, 200, 2))
 
 
@@ -43,7 +43,7 @@ def test_units_are_taken_as_they_are_needed():
         nonlocal finished
         finished += 1
 
-    run(lambda unit: unit, units(), Workers(3), done=done)
+    run(lambda unit: unit, units(), Workers(3), on_result=done)
     assert (taken, finished) == (50, 50)
 
 
@@ -196,7 +196,7 @@ class LosesResults(ThreadPoolExecutor):
 @pytest.mark.parametrize("work", [str, {}.get])
 def test_a_unit_is_done_again_when_dask_lost_its_result(work):
     results = []
-    run(work, range(5), Workers(executor=LosesResults(3)), done=results.append)
+    run(work, range(5), Workers(executor=LosesResults(3)), on_result=results.append)
     assert sorted(results, key=str) == [work(unit) for unit in range(5)]
 
 

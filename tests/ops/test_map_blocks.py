@@ -238,7 +238,9 @@ def test_numpy_functions_and_bound_arguments_named_where_get_no_region(plate):
 
 def test_a_halo_is_for_all_axes_of_space_whatever_their_names(tmp_path):
     space = [AxisMeta(name=name, type="space") for name in ("depth", "y", "x")]
-    image = open_ome_zarr(tmp_path / "image.zarr", layout="fov", mode="w-", axes=space, channel_names=["DAPI"])
+    image = open_ome_zarr(
+        tmp_path / "image.zarr", layout="fov", mode="w-", axes=space, channel_names=["DAPI"]
+    )
     pixels = np.random.default_rng(1).integers(0, 999, (6, 8, 8), "uint16")
     image.create_image("0", pixels, chunks=(2, 8, 8))
     image.map(ndimage.maximum_filter, "widest", halo=1, kwargs={"size": 3})

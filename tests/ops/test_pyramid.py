@@ -275,7 +275,9 @@ def test_level_names_follow_the_first_one(tmp_path):
     assert position.dataset_paths == ["s0", "s1"]
 
 
-@pytest.mark.parametrize(("first", "lower"), [("1", ["2", "3"]), ("scale2/image", ["scale3/image", "scale4/image"])])
+@pytest.mark.parametrize(
+    ("first", "lower"), [("1", ["2", "3"]), ("scale2/image", ["scale3/image", "scale4/image"])]
+)
 def test_level_names_count_on_from_that_of_the_first_one(tmp_path, first, lower):
     position = open_ome_zarr(tmp_path / "a.zarr", layout="fov", mode="w", channel_names=["a"])
     position.create_image(first, noise((1, 1, 1, 16, 16)))

@@ -260,10 +260,10 @@ def test_a_line_that_is_damaged_is_passed_over(plate, work):
 
 def forged(record, change):
     """Write a record with other lines, each with a checksum that is right."""
-    from lamella.ops.jobs.journal import line_of, parsed
+    from lamella.ops.jobs.journal import line_of, parse_line
 
     head, *lines = record.read_bytes().splitlines(keepends=True)
-    record.write_bytes(head + b"".join(line_of(change(parsed(line))) for line in lines))
+    record.write_bytes(head + b"".join(line_of(change(parse_line(line))) for line in lines))
 
 
 @pytest.mark.parametrize(

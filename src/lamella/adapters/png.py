@@ -380,7 +380,7 @@ def _draw_tiles(
         page.fill(box, BACKGROUND)
         page.paste(pixels, box.inside(*pixels.shape[:2]))
 
-    run(render, plan.tiles, workers, done=paste)
+    run(render, plan.tiles, workers, on_result=paste)
     if plan.tiles and not scales:
         first = problems[plan.tiles[0].path]
         error = errors[first.path]

@@ -123,7 +123,7 @@ def choose_windows(
         if count is not None:
             count.add()
 
-    run(_sample, (_Field(position, planes, pixels) for position in positions), workers, done=collect)
+    run(_sample, (_Field(position, planes, pixels) for position in positions), workers, on_result=collect)
     order = dict.fromkeys(key for position in positions for key in _keys(position.channel_names))
     return {key: window_of_samples(key[0], samples[key]) for key in order if key in samples}
 

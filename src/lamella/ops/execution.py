@@ -39,19 +39,19 @@ if TYPE_CHECKING:
 
     from lamella.store.storage import Storage
 
-U = TypeVar("U")
-R = TypeVar("R")
+UnitType = TypeVar("UnitType")
+ResultType = TypeVar("ResultType")
 
-_NONE_LEFT: Final = object()
+_NO_UNIT: Final = object()
 
-_MEMORY: Final = 512 << 20
-"""Maximum memory of all units that wait for a store, see `Workers.waiting_for`."""
+_MAX_WAITING_BYTES: Final = 512 << 20
+"""Maximum memory of all units that wait for a store at the same time, see `Workers.waiting_for`."""
 
 _MAX_SUBMITTED = 1024
 """Maximum number of submitted units of an executor: enough for any cluster, and they are small."""
 
-_REPEATS = 3
-"""How often a unit is submitted again whose result an executor lost."""
+_MAX_REPEATS = 3
+"""How often a unit is submitted again after the executor lost its result."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Workers:
         """
         if self.jobs is not None or self.executor is not None or not isinstance(storage, FlatStorage):
             return self
-        return Workers(max(self.count, min(storage.max_requests, _MEMORY // max(1, nbytes))))
+        return Workers(max(self.count, min(storage.max_requests, _MAX_WAITING_BYTES // max(1, nbytes))))
 
     def check_reach(self, *storages: Storage) -> None:
         """Raise for an executor in other processes if the store is in memory or in a ZIP file."""
@@ -89,13 +89,14 @@ class Workers:
             if isinstance(storage, LocalStorage):
                 continue
             store = storage.zarr_store()
-            kinds = {kind.__name__ for kind in type(store).__mro__}
-            if kinds & {"MemoryStore", "ZipStore"} or "memory" in getattr(
-                getattr(store, "fs", None), "protocol", ()
+            store_classes = {store_class.__name__ for store_class in type(store).__mro__}
+            file_system = getattr(store, "fs", None)
+            if store_classes & {"MemoryStore", "ZipStore"} or "memory" in getattr(
+                file_system, "protocol", ()
             ):
                 raise InvalidArgumentError(
                     f"{storage.name} belongs to this process alone: the workers of {type(self.executor).__name__} "
-                    "would not see or would spoil it. Use a thread pool, or put the store into a folder."
+                    "would not see it, or would damage it. Use a thread pool, or put the store into a folder."
                 )
 
 
@@ -124,18 +125,18 @@ def _check_executor(executor: object) -> None:
             cast("Executor", executor).submit(int).cancel()
         except RuntimeError as error:
             raise InvalidArgumentError(
-                f"The executor takes no work: {clause(error)}. Nothing was begun."
+                f"The executor accepts no units: {clause(error)}. Nothing was begun."
             ) from error
 
 
 def run(
-    work: Callable[[U], R],
-    units: Iterable[U],
+    work: Callable[[UnitType], ResultType],
+    units: Iterable[UnitType],
     workers: Workers = THREADS,
     *,
-    done: Callable[[R], None] | None = None,
+    on_result: Callable[[ResultType], None] | None = None,
 ) -> None:
-    """Call a function for each unit, with a bounded number at once; call ``done`` in this thread with each result.
+    """Call a function for each unit, with a bounded number at once; call ``on_result`` in this thread with each result.
 
     ``work`` must be picklable for executors: a function of a module. Units are consumed as needed. One worker runs in
     this thread. An executor receives 1024 units at once, or twice ``jobs``, and is not shut down. The first error of a
@@ -146,16 +147,16 @@ def run(
     if executor is None and workers.count == 1:
         for unit in units:
             result = work(unit)
-            if done is not None:
-                done(result)
+            if on_result is not None:
+                on_result(result)
         return
-    if executor is None and done is None:
-        _share(work, units, workers.count)
+    if executor is None and on_result is None:
+        _run_without_results(work, units, workers.count)
         return
     limit = _MAX_SUBMITTED if executor is not None and workers.jobs is None else 2 * workers.count
     with nullcontext(executor) if executor is not None else ThreadPoolExecutor(limit // 2, "lamella") as pool:
         try:
-            _drive(pool, work, units, limit, done)
+            _submit_all(pool, work, units, limit, on_result)
         except BrokenExecutor as error:
             raise WorkerLostError(
                 f"The executor lost a worker: {clause(error)}. What was written is whole; run the same again, on a new "
@@ -175,7 +176,7 @@ def run(
             raise
 
 
-def _share(work: Callable[[U], object], units: Iterable[U], count: int) -> None:
+def _run_without_results(work: Callable[[UnitType], object], units: Iterable[UnitType], count: int) -> None:
     """Run units on ``count`` threads, each of which fetches its next unit itself; run a single unit in this thread."""
     queue = iter(units)
     first = list(islice(queue, count))
@@ -189,10 +190,10 @@ def _share(work: Callable[[U], object], units: Iterable[U], count: int) -> None:
         try:
             while not stopped.is_set():
                 with lock:
-                    unit = next(all_units, _NONE_LEFT)
-                if unit is _NONE_LEFT:
+                    unit = next(all_units, _NO_UNIT)
+                if unit is _NO_UNIT:
                     return
-                work(cast("U", unit))
+                work(cast("UnitType", unit))
         except BaseException:
             stopped.set()
             raise
@@ -206,18 +207,18 @@ def _share(work: Callable[[U], object], units: Iterable[U], count: int) -> None:
             stopped.set()
 
 
-def _drive(
+def _submit_all(
     pool: Executor,
-    work: Callable[[U], R],
-    units: Iterable[U],
+    work: Callable[[UnitType], ResultType],
+    units: Iterable[UnitType],
     limit: int,
-    done: Callable[[R], None] | None,
+    on_result: Callable[[ResultType], None] | None,
 ) -> None:
-    """Submit units, up to ``limit`` at a time, until all are done; submit a unit again whose result was lost."""
-    pending: dict[Future[R], tuple[U, int]] = {}
-    finished: SimpleQueue[Future[R]] = SimpleQueue()
+    """Submit all units, at most ``limit`` at a time, and wait for them; submit a unit again if its result was lost."""
+    pending: dict[Future[ResultType], tuple[UnitType, int]] = {}
+    finished: SimpleQueue[Future[ResultType]] = SimpleQueue()
 
-    def submit(unit: U, repeats: int = _REPEATS) -> None:
+    def submit(unit: UnitType, repeats: int = _MAX_REPEATS) -> None:
         try:
             future = pool.submit(work, unit)
         except BrokenExecutor:
@@ -240,8 +241,8 @@ def _drive(
                 raise
             submit(unit, repeats - 1)
             return
-        if done is not None:
-            done(result)
+        if on_result is not None:
+            on_result(result)
 
     try:
         for unit in units:
@@ -275,16 +276,16 @@ def check_progress(progress: object) -> None:
     """Raise WrongTypeError for a progress that is neither a function nor a bool."""
     if progress is not None and not isinstance(progress, bool) and not callable(progress):
         raise WrongTypeError(
-            f"progress={progress!r} is neither True, for a bar, nor a function of (done, total, what)."
+            f"progress={progress!r} is neither True, for a bar, nor a function of (done, total, noun)."
         )
 
 
 class Count:
-    """Count finished work, and report it to a progress function."""
+    """Counts what is finished, such as voxels or files (``noun``), and reports it to a progress function."""
 
-    def __init__(self, progress: Progress | None, subject: str, total: int = 0) -> None:
+    def __init__(self, progress: Progress | None, noun: str, total: int = 0) -> None:
         self._progress = progress
-        self._subject = subject
+        self._noun = noun
         self._total = total
         self._done = 0.0
         self._lock = Lock()
@@ -293,21 +294,19 @@ class Count:
         """Add to the total."""
         self._total += amount
 
-    def add(self, amount: float = 1, subject: str | None = None) -> None:
-        """Add to the amount that is done, on any thread; `subject` replaces the noun of this report."""
+    def add(self, amount: float = 1, noun: str | None = None) -> None:
+        """Add to the amount that is done, on any thread; ``noun`` replaces that of the counter in this report."""
         if self._progress is not None:
             with self._lock:
                 self._done += amount
                 done = round(self._done, 6)  # sums of fractions are off by a rounding error
-                self._progress(
-                    int(done) if done.is_integer() else done, self._total, subject or self._subject
-                )
+                self._progress(int(done) if done.is_integer() else done, self._total, noun or self._noun)
 
-    def finish(self, subject: str | None = None) -> None:
+    def finish(self, noun: str | None = None) -> None:
         """Report that all is done."""
         if self._progress is not None:
             with self._lock:
-                self._progress(self._total, self._total, subject or self._subject)
+                self._progress(self._total, self._total, noun or self._noun)
 
 
 def is_terminal() -> bool:
@@ -316,8 +315,8 @@ def is_terminal() -> bool:
 
 
 @contextmanager
-def reporting(progress: Progress | bool | None, first: str) -> Iterator[Progress | None]:
-    """Yield the function to call with the progress of an operation; None without one. A bar begins with ``first``."""
+def reporting(progress: Progress | bool | None, noun: str) -> Iterator[Progress | None]:
+    """Yield the function to call with the progress of an operation, or None; a bar is first labelled with ``noun``."""
     if progress is not True:
         yield progress or None
         return
@@ -327,25 +326,24 @@ def reporting(progress: Progress | bool | None, first: str) -> Iterator[Progress
     if not (is_terminal() or console.is_jupyter):
         yield None
         return
-    with _bar(console, first) as show:
+    with _bar(console, noun) as show:
         yield show
 
 
 @contextmanager
-def _bar(console: Console, first: str) -> Iterator[Progress]:
+def _bar(console: Console, noun: str) -> Iterator[Progress]:
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(first, total=None)
+        task = bar.add_task(noun, total=None)
+        start = time.monotonic()
 
-        begin = time.monotonic()
-
-        def show(done: float, total: int, subject: str) -> None:
-            text = subject if total else f"{done:,.0f} {subject}"
-            if subject == "bytes":
-                rate = done / max(time.monotonic() - begin, 0.001)
+        def show(done: float, total: int, noun: str) -> None:
+            text = noun if total else f"{done:,.0f} {noun}"
+            if noun == "bytes":
+                rate = done / max(time.monotonic() - start, 0.001)
                 text = f"{done / 1e6:,.0f} MB, {rate / 1e6:,.0f} MB/s"
             bar.update(task, completed=done, total=total or None, description=text)
 

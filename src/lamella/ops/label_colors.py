@@ -48,7 +48,7 @@ def color_labels(image: LabelImage) -> None:
             raise _TooManyError
 
     try:
-        run(find_labels, regions(image.data.shape, image.data.write_unit), done=collect)
+        run(find_labels, regions(image.data.shape, image.data.write_unit), on_result=collect)
     except _TooManyError:
         _drop_table(image)
         return

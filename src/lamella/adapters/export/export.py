@@ -27,7 +27,7 @@ from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.ops.display.preview import PreviewOptions
 from lamella.ops.execution import Count, Workers, check_progress, reporting, run
-from lamella.ops.jobs.journal import Journal, LocalFile, parsed
+from lamella.ops.jobs.journal import Journal, LocalFile, parse_line
 from lamella.ops.jobs.units import digest, do_task, tasks
 from lamella.ops.regions import region_of_label
 from lamella.ops.rewriting.endpoints import make_folder
@@ -415,7 +415,7 @@ def _write(
                 _write_here([replace(unit, done=count.add) for unit in units], job, journal)
                 count.finish()
             else:
-                run(do_task, tasks(units, job, journal), workers, done=count.add)
+                run(do_task, tasks(units, job, journal), workers, on_result=count.add)
         journal.remove()
 
 
@@ -434,7 +434,7 @@ def _is_journal_of_call(journal: str, head: Mapping[str, Any]) -> bool:
     """Return whether a killed call for the same files left its journal: that call may have written existing files."""
     try:
         with open(journal, "rb") as file:
-            return bool(parsed(file.readline()) == head)
+            return bool(parse_line(file.readline()) == head)
     except OSError:
         return False
 

@@ -40,9 +40,10 @@ class Member:
 class CombinedSource:
     """One image made of several sources.
 
-    All ``members`` have an index along the same axes, whose lengths are ``lengths``. ``axes`` are further axes that the
-    image must have, for example "c", and ``channels`` describe a combined axis "c". Raise SourceError for members of
-    different shape or type, for two at one index, and for an axis that is both combined and in a member.
+    All ``members`` have an index along the same axes; ``lengths`` are the lengths of these. ``axes`` are further axes
+    that the image must have, for example "c"; ``channels`` describe a combined axis "c". Raise SourceError for members
+    of different shape or type, for two at one index, and for an axis along which members are combined and have several
+    planes themselves.
     """
 
     def __init__(
@@ -61,9 +62,11 @@ class CombinedSource:
         for member in members:
             key = tuple(member.index[axis] for axis in self._combined_axes)
             if key in origins:
-                place = ", ".join(f"{axis} {at}" for axis, at in zip(self._combined_axes, key, strict=True))
+                index = ", ".join(
+                    f"{axis} {number}" for axis, number in zip(self._combined_axes, key, strict=True)
+                )
                 raise SourceError(
-                    f"{origins[key]} and {member.origin} have the same position{f' ({place})' if place else ''}: "
+                    f"{origins[key]} and {member.origin} have the same position{f' ({index})' if index else ''}: "
                     "add the field, channel, z or t that distinguishes them."
                 )
             origins[key] = member.origin
@@ -97,10 +100,10 @@ class CombinedSource:
                 yield self._name_index(key)
 
     def _name_index(self, key: tuple[int, ...]) -> str:
-        names = self.description.channels
+        channels = self.description.channels
         return ", ".join(
-            f"channel {names[at].label}" if axis == "c" and at < len(names) else f"{axis} {at}"
-            for axis, at in sorted(zip(self._combined_axes, key, strict=True))
+            f"channel {channels[index].label}" if axis == "c" and index < len(channels) else f"{axis} {index}"
+            for axis, index in sorted(zip(self._combined_axes, key, strict=True))
         )
 
     @property
@@ -149,12 +152,12 @@ class CombinedSource:
 
     def _member(self, index: tuple[int, ...]) -> tuple[PlaneSource | None, tuple[int, ...]]:
         """Return the member with a plane, and the plane's index in it."""
-        at = dict(zip(self.description.axes, index, strict=False))
-        source = self._members.get(tuple(at[axis] for axis in self._combined_axes))
+        index_by_axis = dict(zip(self.description.axes, index, strict=False))
+        source = self._members.get(tuple(index_by_axis[axis] for axis in self._combined_axes))
         if source is not None:
             self._open.put(id(source), source)
         outer_axes = self._member_axes[:-2]
-        return source, tuple(0 if axis in self._combined_axes else at[axis] for axis in outer_axes)
+        return source, tuple(0 if axis in self._combined_axes else index_by_axis[axis] for axis in outer_axes)
 
     def close(self) -> None:
         """Close the files of all members."""
@@ -171,8 +174,8 @@ class CombinedSource:
                 expected.dtype,
             ):
                 raise SourceError(
-                    f"{member.origin} is {_kind(description)}, but {first.origin} of the same image is "
-                    f"{_kind(expected)}: the files of one image must have one shape and one type."
+                    f"{member.origin} is {_shape_text(description)}, but {first.origin} of the same image is "
+                    f"{_shape_text(expected)}: the files of one image must have one shape and one type."
                 )
             for axis in self._combined_axes:
                 if description.length(axis) > 1:
@@ -190,30 +193,30 @@ class CombinedSource:
         channels: Sequence[SourceChannel] | None,
     ) -> ImageDescription:
         first = members[0].source.description
-        combined_axes = "".join(a for a in LEGAL_ORDER if a in {*first.axes, *lengths, *axes})
+        all_axes = "".join(axis for axis in LEGAL_ORDER if axis in {*first.axes, *lengths, *axes})
         files = tuple(dict.fromkeys(file for member in members for file in member.source.description.files))
         notes = dict.fromkeys(note for member in members for note in member.source.description.notes)
         return replace(
             first,
             name=name,
             files=files,
-            axes=combined_axes,
-            shape=tuple(lengths.get(axis, first.length(axis)) for axis in combined_axes),
+            axes=all_axes,
+            shape=tuple(lengths.get(axis, first.length(axis)) for axis in all_axes),
             channels=tuple(channels) if channels is not None else first.channels,
             notes=tuple(notes),
         )
 
 
-def _kind(description: ImageDescription) -> str:
+def _shape_text(description: ImageDescription) -> str:
     shape = " x ".join(map(str, description.shape))
     return f"{description.axes} {shape} {description.dtype}"
 
 
 def number_axis(numbers: Iterable[int]) -> dict[int, int]:
-    """Return the index of each number along an axis: an even grid from the smallest number to the largest.
+    """Return the index of each number along an axis: the numbers are on an even grid, from the smallest on.
 
-    The step is the greatest common divisor of the differences: 1, 3, 5 are three neighbours, and 1, 2, 4 leave a gap at
-    3. Numbers with more gaps than planes (times of day, for example) become neighbours.
+    The step of the grid is the greatest common divisor of the differences: 1, 3, 5 are three neighbours, and 1, 2, 4
+    leave a gap at 3. If there were more gaps than planes, as for times of day, all numbers become neighbours.
 
     >>> number_axis([5, 1, 3]), number_axis([1, 2, 4])
     ({1: 0, 3: 1, 5: 2}, {1: 0, 2: 1, 4: 3})
@@ -230,7 +233,7 @@ def number_axis(numbers: Iterable[int]) -> dict[int, int]:
 def stack_sources(
     sources: Sequence[tuple[str, PlaneSource]], name: str, axis: str = ""
 ) -> tuple[CombinedSource, str]:
-    """Stack named files of a folder in order along z (t for z-stacks), or ``axis``; return the image and the axis."""
+    """Stack files in order along ``axis``, by default along z, or along t if they are z-stacks; return the axis too."""
     first = sources[0][1].description
     free_axis = next((candidate for candidate in axis or "zt" if first.length(candidate) == 1), None)
     if free_axis is None:

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from lamella.spec.images import WindowDict
     from lamella.types import Array, Shape
 
-_MAX_PLANES, _MAX_PLANES_OF_ALL, _MIN_PLANES = 64, 256, 3
+_MAX_PLANES, _MAX_PLANES_OF_ALL_IMAGES, _MIN_PLANES = 64, 256, 3
 """Planes to sample per channel: the maximum of one image, the maximum of all images, the minimum of each image."""
 
-_MAX_PIXELS_OF_ALL, _MIN_PIXELS = 1 << 20, 256
+_MAX_PIXELS_OF_ALL_IMAGES, _MIN_PIXELS = 1 << 20, 256
 """Pixels to sample per channel: the maximum of all images, and the minimum of each image."""
 
 _MAX_PIXELS_OF_PLANE = 1 << 14
@@ -38,8 +38,8 @@ LOW, HIGH = 0.1, 99.9
 
 def sample_size(images: int) -> tuple[int, int]:
     """Return how many planes and pixels to sample per channel of each image, if there are `images` images."""
-    planes = max(_MIN_PLANES, min(_MAX_PLANES, _MAX_PLANES_OF_ALL // images))
-    return planes, max(_MIN_PIXELS, _MAX_PIXELS_OF_ALL // images)
+    planes = max(_MIN_PLANES, min(_MAX_PLANES, _MAX_PLANES_OF_ALL_IMAGES // images))
+    return planes, max(_MIN_PIXELS, _MAX_PIXELS_OF_ALL_IMAGES // images)
 
 
 @dataclass
@@ -54,8 +54,8 @@ class Sample:
         for channel, planes in other.planes.items():
             self.planes.setdefault(channel, {}).update(planes)
         for channel, (low, high) in other.ranges.items():
-            limits = self.ranges.get(channel, (low, high))
-            self.ranges[channel] = (min(low, limits[0]), max(high, limits[1]))
+            old_low, old_high = self.ranges.get(channel, (low, high))
+            self.ranges[channel] = (min(low, old_low), max(high, old_high))
 
 
 class ContrastSampler:
@@ -68,11 +68,11 @@ class ContrastSampler:
         self._channel = axes.index("c")
         self._shape_before_y = shape[:-2]
         self._dtype = dtype
-        per_channel = math.prod(self._shape_before_y) // self._shape_before_y[self._channel]
+        planes_per_channel = math.prod(self._shape_before_y) // self._shape_before_y[self._channel]
         planes, pixels = sample_size(max(1, images))
-        planes = min(per_channel, planes)
+        planes = min(planes_per_channel, planes)
         pixels_of_plane = min(_MAX_PIXELS_OF_PLANE, pixels // planes)
-        self._plane_step = math.ceil(per_channel / planes)
+        self._plane_step = math.ceil(planes_per_channel / planes)
         self._pixel_step = max(1, math.ceil(math.sqrt(shape[-2] * shape[-1] / pixels_of_plane)))
         self._lock = threading.Lock()
         self.sample = Sample()
@@ -91,6 +91,7 @@ class ContrastSampler:
             self._add_range(channel, pixels)
         if number % self._plane_step:
             return
+        # Every step-th row of the plane: if ``row`` is 5 and the step 4, the first one here is row 8, at index 3.
         sample = pixels[-row % self._pixel_step :: self._pixel_step, :: self._pixel_step].ravel().copy()
         with self._lock:
             self.sample.planes.setdefault(channel, {})[number, row] = sample
@@ -102,8 +103,9 @@ class ContrastSampler:
     def _plane_number(self, index: tuple[int, ...]) -> int:
         """Return the number of a plane among those of its channel."""
         number = 0
-        for axis, (length, position) in enumerate(zip(self._shape_before_y, index, strict=True)):
-            number = number if axis == self._channel else number * length + position
+        for axis, (length, index_along_axis) in enumerate(zip(self._shape_before_y, index, strict=True)):
+            if axis != self._channel:
+                number = number * length + index_along_axis
         return number
 
     def _add_range(self, channel: int, pixels: Array) -> None:
@@ -164,7 +166,7 @@ def percentile_window(values: NDArray[Any]) -> tuple[float, float]:
 
 
 def are_usual(windows: Sequence[tuple[float, float]]) -> list[bool]:
-    """Return for the window of each field whether it is usual: one overexposed field must not make all others black.
+    """Return for the window of each field whether it is usual, so that one overexposed field makes no other black.
 
     The common range is from the 10th percentile of the starts to the 90th percentile of the ends. A window is unusual
     if it exceeds the common range by more than three times the length of that range.
@@ -181,7 +183,7 @@ def are_usual(windows: Sequence[tuple[float, float]]) -> list[bool]:
 
 
 def joint_window(windows: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Return one window for fields that have one each: that of most fields, else the range of those that `are_usual`.
+    """Return one window for several fields: that of more than half of them, else the range of the usual ones.
 
     >>> joint_window([(0, 100), (0, 100), (5, 900)]), joint_window([(0, 100), (100, 200), (200, 300)])
     ((0, 100), (0, 300))
@@ -212,8 +214,7 @@ def window_of(
     """Return contrast limits; a constant image of value 7 gets the window 7 to 8."""
     low, high = limits
     if start >= end:
-        # A constant image: any window around the value.
-        # Wider than 1 for large numbers: their rounding as floats would lose 1.
+        # A constant image. Its window is 1 wide, or wider for large numbers, which floats cannot distinguish by 1.
         width = max(1.0, abs(start) * 2.0**-20)
         has_room = start + width <= (float(np.finfo(np.float64).max) if dtype.kind == "f" else high)
         start, end = (start, start + width) if has_room else (start - width, start)

@@ -170,7 +170,9 @@ class ConvertReport:
             result[name] = list(result[name])
         result["positions"] = [image.to_dict() for image in self.positions]
         return (
-            result if self.dry_run else {k: v for k, v in result.items() if k not in ("dry_run", "positions")}
+            result
+            if self.dry_run
+            else {name: result[name] for name in result if name not in ("dry_run", "positions")}
         )
 
 
@@ -344,8 +346,8 @@ def convert_inputs(
             target.temporary(digest) as folder,
             Journal(target.journal, {"job": job}) as journal,
         ):
-            tally = Count(report_progress, "planes", report.planes)
-            level_count = _write_all(folder, plan, settings, tally, name, workers, journal, job)
+            planes_done = Count(report_progress, "planes", report.planes)
+            level_count = _write_all(folder, plan, settings, planes_done, name, workers, journal, job)
     return replace(report, levels=level_count)
 
 
@@ -356,12 +358,12 @@ def _report(
     *,
     dry_run: bool = False,
 ) -> ConvertReport:
-    """Return the report of a plan before it is written, and pass its notes on."""
+    """Return the report of a plan before it is written, and call ``on_note`` with each of its notes."""
     if on_note is not None:
         for note in plan.notes:
             on_note(note)
     descriptions = [image.source.description for image in plan.images]
-    if plan.layout != "hcs":  # only a plate has room for its name
+    if plan.layout != "hcs":  # only the metadata of a plate have the name of a plate
         descriptions = [replace(description, plate="") for description in descriptions]
     kept, lacking, dropped = summarize(descriptions, plan.originals, plan.originals_left_out)
     planned = (
@@ -404,7 +406,7 @@ def _write_all(
     folder: str,
     plan: InputPlan,
     settings: ImageSettings,
-    tally: Count,
+    planes_done: Count,
     name: str,
     workers: Workers,
     journal: Journal[LocalFile],
@@ -423,14 +425,16 @@ def _write_all(
                 if line is not None and is_complete(
                     position, levels[number], line, job, is_listed=plate is None
                 ):
-                    tally.add(image.source.description.plane_count)
+                    planes_done.add(image.source.description.plane_count)
                     if plate is not None:
                         plate.add_stored(image, position, levels[number])
                 else:
-                    in_plate = 0 if plate is None else len(images)
+                    images_of_plate = 0 if plate is None else len(images)
                     yield (
                         number,
-                        begin_image(image, position, levels[number], in_plate, is_new=image.path in created),
+                        begin_image(
+                            image, position, levels[number], images_of_plate, is_new=image.path in created
+                        ),
                     )
 
         def finish_image(number: int, sample: Sample, is_recorded: bool) -> None:
@@ -439,17 +443,17 @@ def _write_all(
             else:
                 plate.add(sample)
             if not is_recorded:
-                read, written = states_of_image(positions[number], levels[number], job)
-                journal.add(key_of_image(number), read, [written])
+                source_state, image_state = states_of_image(positions[number], levels[number], job)
+                journal.add(key_of_image(number), source_state, [image_state])
                 journal.flush()
 
         sizes = [image.source.description.nbytes for image in images]
-        ImageWriter(tally, journal, job, workers).write(unfinished_images(), sizes, finish_image)
+        ImageWriter(planes_done, journal, job, workers).write(unfinished_images(), sizes, finish_image)
         if plate is not None:
             describe_plate(images, positions, levels, plate)
-        in_order = sorted(images, key=lambda image: image.number)
-        write_originals(root, plan.originals, [image.path for image in in_order if image.path])
-        return max(len(plan_of_image.arrays) for plan_of_image in levels)
+        in_file_order = sorted(images, key=lambda image: image.number)
+        write_originals(root, plan.originals, [image.path for image in in_file_order if image.path])
+        return max(len(levels_of_image.arrays) for levels_of_image in levels)
 
 
 def _digest(plan: InputPlan, settings: ImageSettings, inputs: Inputs) -> str | None:
@@ -458,7 +462,7 @@ def _digest(plan: InputPlan, settings: ImageSettings, inputs: Inputs) -> str | N
     The description of an image does not say which of its file's images it is, and in which order files and axes are
     read: two calls that differ in this alone must not resume each other.
     """
-    values: list[object] = [__version__, settings, inputs.series, inputs.corrections.axes]
+    settings_and_sources: list[object] = [__version__, settings, inputs.series, inputs.corrections.axes]
     for image in plan.images:
         description = image.source.description
         try:
@@ -467,5 +471,5 @@ def _digest(plan: InputPlan, settings: ImageSettings, inputs: Inputs) -> str | N
             return None
         if not stamps:
             return None
-        values += [image.path, image.source.files_by_index, description, stamps]
-    return hashlib.sha256(repr(values).encode()).hexdigest()
+        settings_and_sources += [image.path, image.source.files_by_index, description, stamps]
+    return hashlib.sha256(repr(settings_and_sources).encode()).hexdigest()

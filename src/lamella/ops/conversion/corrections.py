@@ -1,4 +1,4 @@
-"""Replace what a reader states by what the user states: axes, sizes, channels, times, names, type of the pixels."""
+"""Replace what a reader found by what the user passes: axes, sizes, channels, times, names, type of the pixels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COLOR = re.compile(r"#?([0-9A-Fa-f]{6})")
 
 @dataclass(frozen=True)
 class Corrections:
-    """Arguments of `convert` that replace what a reader states; None replaces nothing.
+    """Arguments of `convert` that replace what a reader found in a file; None replaces nothing.
 
     They apply in two steps, because several files may become one image in between: axes and type of the pixels to each
     file (`correct_source`), sizes, names and colours to each image (`correct_description`).
@@ -53,7 +53,7 @@ class Corrections:
             )
         if isinstance(size, Sequence) and (isinstance(size, str) or len(size) not in (2, 3)):
             raise InvalidArgumentError(f"pixel_size={size!r} must be one number, or those of y,x or z,y,x.")
-        numbers = [("pixel_size", number) for number in self._sizes().values()]
+        numbers: list[tuple[str, object]] = [("pixel_size", number) for number in self._sizes().values()]
         numbers += [] if self.time_step is None else [("time_step", self.time_step)]
         for subject, number in numbers:
             if isinstance(number, bool) or not isinstance(number, Real) or not is_size(float(number)):
@@ -90,10 +90,8 @@ class Corrections:
         scale = {**original.scale, **{axis: float(size) for axis, size in self._sizes().items()}}
         units = dict(original.units)
         if self.unit is not None or self.pixel_size is not None:
-            stated = legal_unit(self.unit or "micrometer", "space")
-            units |= {
-                axis: stated for axis in "zyx" if axis in scale and (self.unit or axis in self._sizes())
-            }
+            unit = legal_unit(self.unit or "micrometer", "space")
+            units |= {axis: unit for axis in "zyx" if axis in scale and (self.unit or axis in self._sizes())}
         if self.time_step is not None:
             scale["t"], units["t"] = float(self.time_step), "second"
         times = original.times if self.time_step is None else ()
@@ -116,13 +114,13 @@ class Corrections:
 
     def _channels(self, original: ImageDescription) -> tuple[SourceChannel, ...]:
         count, channels = original.length("c"), channels_of(original)
-        for argument, values, noun in (
+        for argument, texts, noun in (
             ("channel_names", self.channel_names, "name"),
             ("colors", self.colors, "colour"),
         ):
-            if values is not None and len(values) != count:
+            if texts is not None and len(texts) != count:
                 raise InvalidArgumentError(
-                    f"{original.where} has {counted(count, 'channel')}, but {counted(len(values), noun)} in {argument}."
+                    f"{original.where} has {counted(count, 'channel')}, but {counted(len(texts), noun)} in {argument}."
                 )
         if self.channel_names is not None:
             pairs = zip(channels, self.channel_names, strict=True)
@@ -158,25 +156,25 @@ class CorrectedSource:
             )
         if axes[-2:] != "yx":
             raise SourceError(f"axes={axes!r} must end with yx, as the planes of {original.where} do.")
-        legal = "".join(axis for axis in LEGAL_ORDER if axis in axes)
-        #: For each axis of the source before y, its number among the legal axes.
-        self._legal_numbers = tuple(legal.index(axis) for axis in axes[:-2])
-        unchanged = {new for new, old in zip(axes, original.axes, strict=True) if new == old}
+        ordered_axes = "".join(axis for axis in LEGAL_ORDER if axis in axes)
+        #: For each axis of the source before y, its number among the axes in legal order.
+        self._index_numbers = tuple(ordered_axes.index(axis) for axis in axes[:-2])
+        unchanged_axes = {new for new, old in zip(axes, original.axes, strict=True) if new == old}
         self.description = replace(
             original,
-            axes=legal,
-            shape=tuple(original.shape[axes.index(axis)] for axis in legal),
+            axes=ordered_axes,
+            shape=tuple(original.shape[axes.index(axis)] for axis in ordered_axes),
             dtype=original.dtype if corrections.dtype is None else _dtype(corrections.dtype),
-            scale=_along(original.scale, unchanged),
-            units=_along(original.units, unchanged),
-            channels=original.channels if "c" in unchanged or "c" not in original.axes + axes else (),
-            times=original.times if "t" in unchanged else (),
-            channels_together=original.channels_together if "c" in unchanged else 1,
+            scale=_only_axes(original.scale, unchanged_axes),
+            units=_only_axes(original.units, unchanged_axes),
+            channels=original.channels if "c" in unchanged_axes or "c" not in original.axes + axes else (),
+            times=original.times if "t" in unchanged_axes else (),
+            channels_together=original.channels_together if "c" in unchanged_axes else 1,
         )
 
     def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
         """Read one plane, or some rows of it: see `PlaneSource.read_plane`."""
-        plane = self._source.read_plane(tuple(index[number] for number in self._legal_numbers), rows)
+        plane = self._source.read_plane(tuple(index[number] for number in self._index_numbers), rows)
         dtype = self.description.dtype
         if plane is None or plane.dtype == dtype:
             return plane
@@ -199,11 +197,11 @@ def _is_lossless(plane: Array, converted: Array) -> bool:
     """Return whether the values are the same after a conversion; floats may be rounded, but not to infinity."""
     if plane.dtype.kind == converted.dtype.kind == "f":
         return np.array_equal(np.isinf(converted), np.isinf(plane))
-    # Whole numbers out of range wrap, and back again, but their sign differs: -1 and 65535.
+    # A whole number out of range becomes another one and back again, such as -1 and 65535: only the signs differ.
     return np.array_equal(converted.astype(plane.dtype), plane) and np.array_equal(
         np.less(converted, 0), np.less(plane, 0)
     )
 
 
-def _along(values: Mapping[str, Any], axes: set[str]) -> dict[str, Any]:
-    return {axis: value for axis, value in values.items() if axis in axes}
+def _only_axes(by_axis: Mapping[str, Any], axes: set[str]) -> dict[str, Any]:
+    return {axis: by_axis[axis] for axis in by_axis if axis in axes}

@@ -1,6 +1,6 @@
-"""Write the metadata of a source into the store: sizes and stage as transforms, other facts as attributes.
+"""Write the metadata of a source into the store: voxel sizes and stage as transforms, other facts as attributes.
 
-docs/design.md lists the attributes. The folder ``OME`` has the unchanged metadata of each file.
+docs/design.md lists the attributes. The folder ``OME`` of the store has the original metadata of each file.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 OME_XML = "METADATA.ome.xml"
 """Name of the OME-XML of a store, as bioformats2raw writes it."""
 
-_SHOWN = 3
+_MAX_LISTED = 3
 """Maximum number of files that the closing lines list."""
 
 _IMAGE = re.compile(r"<(?:\w+:)?Image[\s>]")
@@ -52,9 +52,9 @@ def voxel_transforms(description: ImageDescription) -> list[TransformationMeta]:
     times = frame_times(description)
     if "t" not in scale and times:
         scale["t"] = _mean_step(times)
-    shift = [float(description.stage.get(axis, 0.0)) for axis in description.axes]
+    translation = [float(description.stage.get(axis, 0.0)) for axis in description.axes]
     return scale_and_translation(
-        [float(scale.get(axis, 1.0)) for axis in description.axes], shift if any(shift) else None
+        [float(scale.get(axis, 1.0)) for axis in description.axes], translation if any(translation) else None
     )
 
 
@@ -77,9 +77,9 @@ def with_facts(attributes: JSONObject, description: ImageDescription) -> JSONObj
     """Add the files of an image, facts about its acquisition, and irregular times of its frames."""
     times = frame_times(description)
     step = float(description.scale["t"]) if "t" in description.scale else _mean_step(times) if times else 1.0
-    regular = np.arange(len(times)) * step
+    regular_times = np.arange(len(times)) * step
     attributes = {**attributes, "lamella": {**attributes.get("lamella", {}), **_facts_of(description)}}
-    if not times or np.allclose(times, regular, rtol=0, atol=1e-6 * step):
+    if not times or np.allclose(times, regular_times, rtol=0, atol=1e-6 * step):
         return attributes
     return with_real_times(attributes, "0", 0.0, step, dict(enumerate(times)))
 
@@ -87,10 +87,12 @@ def with_facts(attributes: JSONObject, description: ImageDescription) -> JSONObj
 def _facts_of(description: ImageDescription) -> JSONObject:
     """Return the facts about an image that OME-NGFF has no key for."""
     names = [_file_name(file) for file in description.files] or [description.name]
-    objective = {} if description.objective is None else _stated(asdict(description.objective))
+    objective = {} if description.objective is None else _without_empty(asdict(description.objective))
     channels = [
-        _stated({"excitation": each.excitation, "emission": each.emission, "exposure": each.exposure})
-        for each in description.channels
+        _without_empty(
+            {"excitation": channel.excitation, "emission": channel.emission, "exposure": channel.exposure}
+        )
+        for channel in description.channels
     ]
     facts = {
         "source": names[0] if len(names) == 1 else names,
@@ -101,11 +103,11 @@ def _facts_of(description: ImageDescription) -> JSONObject:
         CHANNEL_FACTS: channels if any(channels) else [],
         SAMPLES: "rgb" if description.is_rgb else "",
     }
-    return {key: value for key, value in facts.items() if value}
+    return {key: fact for key, fact in facts.items() if fact}
 
 
-def _stated(facts: JSONObject) -> JSONObject:
-    return {key: value for key, value in facts.items() if value not in (None, "")}
+def _without_empty(facts: JSONObject) -> JSONObject:
+    return {key: fact for key, fact in facts.items() if fact not in (None, "")}
 
 
 def _file_name(path: str) -> str:
@@ -124,43 +126,43 @@ def stored_text(name: str) -> str:
 def summarize(
     descriptions: Sequence[ImageDescription], originals: Sequence[OriginalMetadata], left_out: int
 ) -> tuple[list[str], list[str], list[str]]:
-    """Return which facts about images are in the store, which basic facts no file states, and which were dropped.
+    """Return which facts about images the store has, which basic facts no file has, and which facts were dropped.
 
     ``left_out`` is the number of texts of original metadata that are not stored.
     """
-    present = {fact: any(test(each) for each in descriptions) for fact, test in _FACTS.items()}
-    names = [fact for fact, is_there in present.items() if is_there]
+    is_present = {fact: any(map(has_fact, descriptions)) for fact, has_fact in _FACTS.items()}
+    present = [fact for fact in is_present if is_present[fact]]
     if originals:
-        files = first_of([f"OME/{each.name}" for each in originals], _SHOWN)
-        names.append(f"the original metadata in {files}")
-    needed = {"pixel size": "x", "z step": "z", "time step": "t", "channel names": "x"}
+        files = first_of([f"OME/{original.name}" for original in originals], _MAX_LISTED)
+        present.append(f"the original metadata in {files}")
+    basic_facts = {"pixel size": "x", "z step": "z", "time step": "t", "channel names": "x"}
     lacking = [
         fact
-        for fact, axis in needed.items()
-        if not present[fact] and any(each.length(axis) > 1 for each in descriptions)
+        for fact, axis in basic_facts.items()
+        if not is_present[fact] and any(image.length(axis) > 1 for image in descriptions)
     ]
     limits = f"beyond {MAX_ORIGINALS:,} texts or {MAX_ORIGINAL_BYTES >> 20} MiB"
     dropped = [f"{counted(left_out, 'text')} of original metadata, {limits}"] if left_out else []
-    if any(each.length("t") > 1 and each.times and not frame_times(each) for each in descriptions):
+    if any(image.length("t") > 1 and image.times and not frame_times(image) for image in descriptions):
         dropped.append("times of frames, which do not ascend or lack frames")
-    return names, lacking, dropped
+    return present, lacking, dropped
 
 
 _FACTS: dict[str, Callable[[ImageDescription], object]] = {
-    "pixel size": lambda each: "x" in each.scale,
-    "z step": lambda each: "z" in each.axes and "z" in each.scale,
-    "time step": lambda each: "t" in each.axes and ("t" in each.scale or bool(frame_times(each))),
+    "pixel size": lambda image: "x" in image.scale,
+    "z step": lambda image: "z" in image.axes and "z" in image.scale,
+    "time step": lambda image: "t" in image.axes and ("t" in image.scale or bool(frame_times(image))),
     "times of frames": frame_times,
-    "channel names": lambda each: any(channel.label for channel in each.channels),
-    "colours": lambda each: any(channel.color for channel in each.channels),
-    "contrast": lambda each: any(channel.window for channel in each.channels),
-    "wavelengths": lambda each: any(channel.emission or channel.excitation for channel in each.channels),
-    "exposure": lambda each: any(channel.exposure for channel in each.channels),
-    "stage positions": lambda each: each.stage,
-    "date": lambda each: each.acquired,
-    "objective": lambda each: each.objective,
-    "image names": lambda each: each.title,
-    "plate name": lambda each: each.plate,
+    "channel names": lambda image: any(channel.label for channel in image.channels),
+    "colours": lambda image: any(channel.color for channel in image.channels),
+    "contrast": lambda image: any(channel.window for channel in image.channels),
+    "wavelengths": lambda image: any(channel.emission or channel.excitation for channel in image.channels),
+    "exposure": lambda image: any(channel.exposure for channel in image.channels),
+    "stage positions": lambda image: image.stage,
+    "date": lambda image: image.acquired,
+    "objective": lambda image: image.objective,
+    "image names": lambda image: image.title,
+    "plate name": lambda image: image.plate,
 }
 """Facts for the closing lines of a conversion, each with a function that returns whether an image has it."""
 
@@ -168,8 +170,8 @@ _FACTS: dict[str, Callable[[ImageDescription], object]] = {
 def write_originals(root: NGFFNode, originals: Sequence[OriginalMetadata], series: Sequence[str]) -> None:
     """Write the metadata of the files into the folder ``OME``; ``series`` are the paths of the images, in their order.
 
-    Readers relate the OME-XML of a single file to images by a list of their paths, which is written with it if it
-    describes each of the images; else it gets another name.
+    The OME-XML of a single file describes images by number, and readers find their paths in a list beside it. The list
+    is written if the XML describes as many images as there are; else the XML gets another name, so that it is not used.
     """
     for original in originals:
         name, text = original.name, original.text
@@ -203,5 +205,5 @@ def _metadata_only(pixels: re.Match[str]) -> str:
     head, prefix = pixels["head"], pixels["prefix"]
     body = _REFERENCES.sub("", pixels["body"] or "")
     planes = re.search(rf"<{prefix}Plane\b", body)
-    at = planes.start() if planes else len(body)
-    return f"{head}>{body[:at]}<{prefix}MetadataOnly/>{body[at:]}</{prefix}Pixels>"
+    end = planes.start() if planes else len(body)
+    return f"{head}>{body[:end]}<{prefix}MetadataOnly/>{body[end:]}</{prefix}Pixels>"

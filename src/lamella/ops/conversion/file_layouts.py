@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FileLayout:
-    """The naming of one instrument. With ``numbers_rows``, names count rows from 1 instead of using letters."""
+    """How one instrument names its files; with ``numbers_rows``, names have numbers of rows from 1, not letters."""
 
     name: str
     title: str
@@ -31,19 +31,19 @@ class FileLayout:
         self, files: Sequence[str], relative: Mapping[str, str] | None = None
     ) -> tuple[list[PlacedFile], list[str]]:
         """Place files by the pattern; also return the files that do not match. See `place_by_regex`."""
-        fits = re.compile(self.pattern).search
-        if not any(fits((relative or {}).get(file) or os.path.basename(file)) for file in files):
-            found = f", such as {files[0]}" if files else ""
+        search = re.compile(self.pattern).search
+        if not any(search((relative or {}).get(file) or os.path.basename(file)) for file in files):
+            example = f", such as {files[0]}" if files else ""
             raise SourceError(
-                f"None of {counted(len(files), 'file')}{found} has a name of {self.title}, such as {self.example}."
+                f"None of {counted(len(files), 'file')}{example} has a name of {self.title}, such as {self.example}."
             )
         placed, unmatched = place_by_regex(files, self.pattern, relative)
         if self.numbers_rows:
             placed = [
                 replace(
-                    item, placement=replace(item.placement, row=standard_row(int(item.placement.row) - 1))
+                    file, placement=replace(file.placement, row=standard_row(int(file.placement.row) - 1))
                 )
-                for item in placed
+                for file in placed
             ]
         return placed, unmatched
 
@@ -117,13 +117,13 @@ def find_layout(name: str) -> FileLayout:
 
 
 def recognise_layout(files: Sequence[str], relative: Mapping[str, str]) -> FileLayout | None:
-    """Return the layout whose pattern matches the name of every file, each in its own place; None if none does."""
+    """Return the layout whose pattern matches the name of every file, with a placement of its own for each, or None."""
     for layout in LAYOUTS:
         try:
             layout.place(files[:1], relative)
             placed, unmatched = layout.place(files, relative)
         except LamellaError:
             continue
-        if not unmatched and len({item.placement for item in placed}) == len(files):
+        if not unmatched and len({file.placement for file in placed}) == len(files):
             return layout
     return None

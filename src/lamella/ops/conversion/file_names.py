@@ -1,8 +1,9 @@
 """Order the files of a folder along one axis by their names, or propose a pattern that assigns an index to each.
 
-Names are split into numbers, words and the text between them; parts that differ are columns, and those that change
-together count as one. ``t1_z1, t1_z2, t2_z1, t2_z2`` have two. Files with one column are a stack along the axis that
-the word before the number names. For several columns, whose meaning is unknown, a pattern is proposed.
+Names are split into parts: numbers, words, and the text between them. Parts that differ between files and change
+together are a group: ``t1_z1, t1_z2, t2_z1, t2_z2`` have two groups, the number after t and the number after z. Files
+with one group are a stack along the axis that the word before the number names. For several groups, whose meaning is
+unknown, a pattern is proposed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _PARTS = re.compile(r"\d+|[^\W\d_]+|[\W_]+")
 _SIGNED_PARTS = re.compile(r"-?\d+|[^\W\d_]+|(?:(?!-\d)[\W_])+")
 """The same, with a hyphen before a number as its sign."""
 
-_ROLES = {
+_ROLE_OF_WORD = {
     "t": "t", "tp": "t", "time": "t", "timepoint": "t", "frame": "t",
     "z": "z", "slice": "z", "plane": "z", "zstep": "z",
     "c": "channel", "ch": "channel", "chan": "channel", "channel": "channel", "w": "channel", "wv": "channel",
@@ -33,9 +34,9 @@ _ROLES = {
     "f": "field", "s": "field", "p": "field", "field": "field", "site": "field", "fov": "field", "pos": "field",
     "position": "field", "xy": "field",
 }  # fmt: skip
-"""Usual meanings of the word before a number."""
+"""Usual meanings (roles) of the word before a number."""
 
-_UNCLEAR = ("frame",)
+_AMBIGUOUS_WORDS = ("frame",)
 """Words that many programs write before any number."""
 
 _ROW = re.compile(r"[A-P]|A[A-F]")
@@ -55,24 +56,26 @@ class _Table:
         return self.rows[0][index].lstrip("-").isdecimal()
 
     def values(self, index: int) -> list[int | str]:
-        """Return the values of a part: numbers, or the words themselves."""
+        """Return a part of each name: as numbers if it is one, else as text."""
         texts = self.column(index)
         return [int(text) for text in texts] if self.is_number(index) else list(texts)
 
     def varying(self) -> list[list[int]]:
-        """List the parts that differ between files, in groups that always change together."""
+        """List the parts that differ between files, in groups of parts that always change together."""
         groups: list[list[int]] = []
         for index in range(len(self.rows[0])):
             if len(set(self.values(index))) > 1:
-                same = next((group for group in groups if self._in_step(group[0], index)), None)
-                if same is None:
+                group_of_part = next(
+                    (group for group in groups if self._change_together(group[0], index)), None
+                )
+                if group_of_part is None:
                     groups.append([index])
                 else:
-                    same.append(index)
+                    group_of_part.append(index)
         return groups
 
-    def _in_step(self, first: int, second: int) -> bool:
-        """Return whether two parts sort the files in the same order."""
+    def _change_together(self, first: int, second: int) -> bool:
+        """Return whether two parts change together, and sort the files in the same order."""
         pairs = sorted(set(zip(map(_rank, self.values(first)), map(_rank, self.values(second)), strict=True)))
         first_ranks, second_ranks = zip(*pairs, strict=True)
         return len(set(first_ranks)) == len(set(second_ranks)) == len(pairs) and list(second_ranks) == sorted(
@@ -86,7 +89,7 @@ def _rank(value: int | str) -> tuple[int, str]:
 
 @dataclass(frozen=True)
 class Stack:
-    """The files of a stack in order, the axis that their names state ("t", "z", "c" or ""), and the word for it."""
+    """The files of a stack in order, the axis that their names mention ("t", "z", "c" or ""), and the word for it."""
 
     files: list[str]
     axis: str = ""
@@ -113,7 +116,7 @@ def order_stack(files: Sequence[str], folder: str) -> Stack:
         return Stack(sorted(files, key=natural_order))
     if len(groups) > 1:
         raise SourceError(_refusal(files, folder, table, groups))
-    number_part, word, role = _counting_part(table, groups[0])
+    number_part, word, role = _numbering_part(table, groups[0])
     if role in ("field", "well", "dye"):
         raise SourceError(_refusal(files, folder, table, groups, role))
     if not table.is_number(number_part):
@@ -122,12 +125,12 @@ def order_stack(files: Sequence[str], folder: str) -> Stack:
     return Stack([files[row] for row in order], {"channel": "c"}.get(role, role), word)
 
 
-def _counting_part(table: _Table, group: list[int]) -> tuple[int, str, str]:
-    """Return the part that counts the files, the word before it, and its meaning; empty if the word is unknown."""
+def _numbering_part(table: _Table, group: list[int]) -> tuple[int, str, str]:
+    """Return the part that numbers the files, the word before it, and its role, which is empty if it is unknown."""
     for index in group:
         word = _word_before(table, index)
-        role = _ROLES.get(word.lower(), "")
-        if word.lower() in _UNCLEAR:
+        role = _ROLE_OF_WORD.get(word.lower(), "")
+        if word.lower() in _AMBIGUOUS_WORDS:
             continue
         if role and table.is_number(index):
             return index, word, role
@@ -159,10 +162,10 @@ def _refusal(
     files: Sequence[str], folder: str, table: _Table, groups: list[list[int]], role: str = ""
 ) -> str:
     """Return the message about names that are not a stack, with a pattern that places them if possible."""
-    shown = ", ".join(_example(table, group[0]) for group in groups)
+    examples = ", ".join(_example(table, group[0]) for group in groups)
     differ = f"differ in {len(groups)} parts" if not role else f"count {role}s"
     problem = (
-        f"{folder} contains {len(files)} files whose names {differ} ({shown}), so they are not one stack: "
+        f"{folder} contains {len(files)} files whose names {differ} ({examples}), so they are not one stack: "
     )
     pattern = _propose(files, table, groups)
     if pattern is None:
@@ -189,7 +192,7 @@ def _word_before(table: _Table, index: int) -> str:
 
 
 def _propose(files: Sequence[str], table: _Table, groups: list[list[int]]) -> str | None:
-    """Return a pattern that places each file at a different index; None if the meaning of a part is unknown."""
+    """Return a pattern that places each file at another index; None if the role of a part is unknown."""
     roles = _roles(table, groups)
     if roles is None:
         return None
@@ -207,24 +210,25 @@ def _propose(files: Sequence[str], table: _Table, groups: list[list[int]]) -> st
         placed, unmatched = place_by_regex(files, pattern)
     except LamellaError:
         return None
-    return pattern if not unmatched and len({item.placement for item in placed}) == len(files) else None
+    return pattern if not unmatched and len({file.placement for file in placed}) == len(files) else None
 
 
 def _roles(table: _Table, groups: list[list[int]]) -> dict[int, str] | None:
-    """Return the meaning of parts by their index: that of a well's name, or of the word before a part.
+    """Return the role of each part that distinguishes files: part of a well's name, or by the word before the part.
 
-    Parts without either are z, t and channel, from the last part on. None if fields lack a well, or parts are too many.
+    Parts without either are z, t and channel, from the last part on. Return None if there are fields without a well, or
+    more parts without a role than these three.
     """
     roles: dict[int, str] = {}
     varying = {index for group in groups for index in group}
     well = _well_parts(table, varying)
     roles_by_word: dict[int, str] = {}
     for group in groups:
-        named = {index: _ROLES.get(_word_before(table, index).lower(), "") for index in group}
+        role_by_part = {index: _ROLE_OF_WORD.get(_word_before(table, index).lower(), "") for index in group}
         if not table.is_number(group[0]):
-            named[group[0]] = "channel"
-        meaningful = next((index for index in group if named[index]), group[0])
-        roles_by_word[meaningful] = named[meaningful]
+            role_by_part[group[0]] = "channel"
+        part = next((index for index in group if role_by_part[index]), group[0])
+        roles_by_word[part] = role_by_part[part]
     needs_well = any(role == "field" for role in roles_by_word.values())
     if well and (needs_well or varying & {*well}):
         roles = {well[0]: "row", well[1]: "column"}

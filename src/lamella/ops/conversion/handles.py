@@ -1,6 +1,7 @@
-"""The base of readers over a library: its handles are opened on demand, shared by the images, and safe for threads.
+"""The base class of readers that use a library: open files of the library ("handles") are shared by images and threads.
 
-A reader opens a handle, describes the images, and reads a plane from a handle that no other thread uses meanwhile.
+A reader opens a handle, describes the images of the file, and reads a plane from a handle that no other thread uses
+meanwhile. Up to ``HandleReader.handles`` handles of a file are open at a time; a thread waits for a free one.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
 
 
 class HandleReader(Reader):
-    """A reader over a library: three methods that get a handle, such as an open file of that library.
+    """A reader that uses a library: it opens a handle, such as an open file of that library, and reads from it.
 
-    `SampleReader` is for formats that decode several channels at once.
+    A subclass has `open_handle`, `describe` and `read_plane`. `SampleReader` is for formats that decode several
+    channels at once.
 
     Attributes
     ----------
@@ -87,10 +89,10 @@ class HandleReader(Reader):
             raise SourceError(f"{path} is a file of {self.title} without any image.")
         for description in descriptions:
             check_description(path, description)
-        return _FileContainer(file, [_with_units(each) for each in descriptions], original)
+        return _FileContainer(file, [_with_units(description) for description in descriptions], original)
 
     def open_what_is_there(self, path: str) -> Container:
-        """Describe the images of a complete file; the refusal of another says that the option cannot help."""
+        """Open a complete file; the error for another file says that ``--take-what-is-there`` cannot help."""
         try:
             return self.open(path)
         except SourceError as error:
@@ -100,7 +102,7 @@ class HandleReader(Reader):
 
 
 class SampleReader(HandleReader):
-    """A reader over a library that decodes several channels at once; its descriptions say ``channels_together``."""
+    """A reader whose library decodes several channels at once; its descriptions set ``channels_together``."""
 
     @abstractmethod
     def read_planes(
@@ -118,7 +120,10 @@ UNITS = {"t": "second", "z": "micrometer", "y": "micrometer", "x": "micrometer"}
 
 
 def _with_units(description: ImageDescription) -> ImageDescription:
-    """Drop the units of unknown steps, which would state a step of 1; add one to axes with a single sample."""
+    """Return a description without units of unknown scales, and with usual units where the file has none.
+
+    A unit without a scale would mean a scale of 1, but for axes of length 1.
+    """
     units = {
         axis: description.units.get(axis) or (None if axis in description.scale else unit)
         for axis, unit in UNITS.items()
@@ -130,7 +135,8 @@ def _with_units(description: ImageDescription) -> ImageDescription:
 class SharedFile:
     """The handles of one file, for all its images and threads; pickling drops them.
 
-    They are closed when all images that have read are closed, unless ``keeps_open``; a later read opens them again.
+    They are closed when every image that has read from them is closed, unless ``keeps_open``; a later read opens new
+    ones.
     """
 
     def __init__(self, reader: HandleReader, path: str) -> None:
@@ -139,11 +145,11 @@ class SharedFile:
         self._reset()
 
     def _reset(self) -> None:
-        self._turns = threading.BoundedSemaphore(self.reader.handles)
+        self._free_handles = threading.BoundedSemaphore(self.reader.handles)
         self._lock = threading.Lock()
         self._idle: list[Any] = []
-        self._readers: set[object] = set()
-        self._closings = 0
+        self._reading_images: set[object] = set()
+        self._close_count = 0
         self.keeps_open = False
 
     def __getstate__(self) -> tuple[HandleReader, str]:
@@ -154,13 +160,13 @@ class SharedFile:
         self._reset()
 
     @contextmanager
-    def handle(self, user: object = None) -> Iterator[Any]:
-        """Yield a handle that no other thread uses; raise SourceError, in one line, for whatever the library raises."""
-        with self._turns, reported(self.reader, self.path):
+    def handle(self, image: object = None) -> Iterator[Any]:
+        """Yield a handle that no other thread uses; raise SourceError, in one line, for every error of the library."""
+        with self._free_handles, source_errors(self.reader, self.path):
             with self._lock:
-                self._readers.add(user)
+                self._reading_images.add(image)
                 handle = self._idle.pop() if self._idle else None
-                closings = self._closings
+                close_count = self._close_count
             if handle is None:
                 handle = self.reader.open_handle(self.path)
             try:
@@ -170,27 +176,27 @@ class SharedFile:
                     self.reader.close_handle(handle)
                 raise
             with self._lock:
-                is_kept = closings == self._closings
-                if is_kept:
+                was_closed = close_count != self._close_count
+                if not was_closed:
                     self._idle.append(handle)
-            if not is_kept:
+            if was_closed:
                 self.reader.close_handle(handle)
 
-    def release(self, user: object) -> None:
+    def release(self, image: object) -> None:
         """Close the handles if no other image has read since it was closed."""
         with self._lock:
-            self._readers.discard(user)
-            if self._readers or self.keeps_open:
+            self._reading_images.discard(image)
+            if self._reading_images or self.keeps_open:
                 return
         self.close()
 
     def close(self) -> None:
-        """Close all handles, those in use when they are returned."""
+        """Close idle handles at once, and those in use after their read."""
         with self._lock:
             idle, self._idle = self._idle, []
             self.keeps_open = False
-            self._readers.clear()
-            self._closings += 1
+            self._reading_images.clear()
+            self._close_count += 1
         for handle in idle:
             self.reader.close_handle(handle)
 
@@ -262,7 +268,10 @@ class _FileContainer(Container):
         descriptions: Sequence[ImageDescription],
         original: Sequence[OriginalMetadata],
     ) -> None:
-        super().__init__([HandleSource(file, n, each) for n, each in enumerate(descriptions)], original)
+        super().__init__(
+            [HandleSource(file, number, description) for number, description in enumerate(descriptions)],
+            original,
+        )
         self._file = file
 
     def keep_open(self) -> None:
@@ -275,13 +284,13 @@ class _FileContainer(Container):
 
 
 @contextmanager
-def reported(reader: Reader, path: str) -> Iterator[None]:
+def source_errors(reader: Reader, path: str) -> Iterator[None]:
     """Raise SourceError with one line for any error of a library: damaged files cause errors of all types."""
     try:
         yield
     except (LamellaError, MemoryError):
         raise
-    except ImportError as error:  # of a codec that the library loads when a file needs it
+    except ImportError as error:  # a library loads some codecs only when a file needs them
         raise MissingDependencyError(
             f"{path} cannot be read as {reader.title}: {one_line(error)}. Install what is missing."
         ) from error

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 _MAX_LISTED = 5
 """Maximum number of items that a message lists."""
 
-_NO_NAME = re.compile(r"(?i:Image[ :_]?\d*)|([A-Za-z]:)?[/\\].*")
-"""What libraries write for images without a name: a number, or the path of another file."""
+_MEANINGLESS_TITLE = re.compile(r"(?i:Image[ :_]?\d*)|([A-Za-z]:)?[/\\].*")
+"""Titles that libraries write for images without a name: a number, or the path of another file."""
 
 _PLACE_HINT = "place them in a plate with --well-regex or --map"
 
@@ -78,26 +78,28 @@ def plan_images(inputs: Inputs) -> InputPlan:
     """Plan the images: one image without a path, or positions of a plate, as the arrangement says."""
     notes: list[str] = []
     placed = place_files(inputs, notes)
-    only = inputs.arrangement.only
+    selected_paths = inputs.arrangement.only
     if placed is None:
         images = _plan_unplaced(inputs, notes)
-        images = [image for image in images if only is None or image.path in only]
+        images = [image for image in images if selected_paths is None or image.path in selected_paths]
     else:
-        chosen = [item for item in placed if only is None or item.placement.path in only]
-        images = _combine_placed(inputs, chosen, keep_order=inputs.arrangement.map_file is not None)
-    missing = _note_of_missing_planes(images)
-    if missing and not inputs.corrections.take_what_is_there:
+        selected = [
+            file for file in placed if selected_paths is None or file.placement.path in selected_paths
+        ]
+        images = _combine_placed(inputs, selected, keep_order=inputs.arrangement.map_file is not None)
+    missing_planes = _note_of_missing_planes(images)
+    if missing_planes and not inputs.corrections.take_what_is_there:
         raise SourceError(
-            f"{missing}. Copy them beside the index, or pass --take-what-is-there to write zeros for them."
+            f"{missing_planes}. Copy them beside the index, or pass --take-what-is-there to write zeros for them."
         )
-    notes += [missing] if missing else []
+    notes += [missing_planes] if missing_planes else []
     images = [replace(image, name=_stored_name(image, inputs)) for image in images]
     for image in images:
         image.source.description = inputs.corrections.correct_description(image.source.description)
     notes[:0] = _notes_of_files(images, inputs.containers)
     notes += _notes_of_gaps(images)
     notes += _notes_of_wells(images)
-    folder = None if only is None or placed is None else os.path.abspath(inputs.names[0])
+    folder = None if selected_paths is None or placed is None else os.path.abspath(inputs.names[0])
     originals, left_out = choose_originals(inputs.containers, folder)
     return InputPlan(_layout_of(images[0].path), tuple(images), tuple(notes), originals, left_out)
 
@@ -110,15 +112,15 @@ def _layout_of(path: str) -> Layout:
 
 
 def _stored_name(image: ImagePlan, inputs: Inputs) -> str:
-    """Return the name of an image: the user's, that in its files if they agree, its path in a plate, or its file.
+    """Return the name of an image: the user's, or that in its files if they agree, or its path in a plate, or its file.
 
-    In a plate the user's name is that of the plate, and a file may have one of several channels of the image.
+    In a plate the user's name is that of the plate.
     """
     titles = image.source.titles
     if inputs.corrections.name is not None and "/" not in image.path:
         return inputs.corrections.name
     title = next(iter(titles)).strip() if len(titles) == 1 else ""
-    if title and not _NO_NAME.fullmatch(title):
+    if title and not _MEANINGLESS_TITLE.fullmatch(title):
         return title
     return image.path if "/" in image.path else stored_text(image.source.description.name)
 
@@ -134,7 +136,7 @@ def _note_of_missing_planes(images: Sequence[ImagePlan]) -> str:
 
 
 def _notes_of_unused(files: Sequence[str], reason: str) -> list[str]:
-    """Return a note on files that were left out; the name of the first one ends the sentence ``reason``."""
+    """Return a note on files that were left out; ``reason`` is a sentence without its object, the first file."""
     if not files:
         return []
     left_out = f"{counted(len(files), 'file')} {'was' if len(files) == 1 else 'were'} left out"
@@ -161,7 +163,7 @@ def _notes_of_files(images: Sequence[ImagePlan], containers: Sequence[tuple[str,
 
 
 def _notes_of_gaps(images: Sequence[ImagePlan]) -> list[str]:
-    """Return a note on combinations of channel, z and t that no file has."""
+    """Return a note on combinations of channel, z and t without a file."""
     incomplete = [image for image in images if image.source.missing]
     if not incomplete:
         return []
@@ -184,12 +186,12 @@ def _notes_of_wells(images: Sequence[ImagePlan]) -> list[str]:
     for well in {image.path.rpartition("/")[0] for image in images}:
         row, _, column = well.partition("/")
         spellings.setdefault((row.lstrip("0"), column.lstrip("0")), set()).add(well)
-    alike = [" and ".join(sorted(wells)) for _, wells in sorted(spellings.items()) if len(wells) > 1]
-    if not alike:
+    similar_wells = [" and ".join(sorted(wells)) for _, wells in sorted(spellings.items()) if len(wells) > 1]
+    if not similar_wells:
         return []
     return [
-        f"{', '.join(alike[:_MAX_LISTED])}{_and_unlisted(len(alike))} are wells of their own, though their names "
-        "differ by zeros alone: if they are one well, name their files alike"
+        f"{', '.join(similar_wells[:_MAX_LISTED])}{_and_unlisted(len(similar_wells))} are wells of their own, though "
+        "their names differ by zeros alone: if they are one well, name their files alike"
     ]
 
 
@@ -199,9 +201,11 @@ def _and_unlisted(total: int) -> str:
 
 def _check_distinct(placed: Sequence[PlacedFile]) -> None:
     """Raise SourceError for files with the same placement, and list them."""
-    files: dict[Placement, PlacedFile] = {}
+    file_by_placement: dict[Placement, PlacedFile] = {}
     pairs = [
-        (other, item) for item in placed if (other := files.setdefault(item.placement, item)) is not item
+        (first, file)
+        for file in placed
+        if (first := file_by_placement.setdefault(file.placement, file)) is not file
     ]
     if not pairs:
         return
@@ -220,7 +224,7 @@ def place_files(inputs: Inputs, notes: list[str]) -> list[PlacedFile] | None:
     if arrangement.map_file is not None:
         table = local_path(arrangement.map_file, "the table")
         placed = place_by_map(table, lambda entry: inputs.locate(entry, table))
-        used = {os.path.abspath(item.file) for item in placed}
+        used = {os.path.abspath(file.file) for file in placed}
         unused = [file for file in inputs.files if os.path.abspath(file) not in used]
         notes += _notes_of_unused(unused, f"{table} does not name")
         return placed
@@ -303,21 +307,21 @@ def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
 
 def _plan_stack(inputs: Inputs, notes: list[str]) -> ImagePlan:
     """Plan one image of all files of a folder."""
-    folder_path = os.path.abspath(inputs.names[0])
-    folder = os.path.basename(folder_path)
+    folder = os.path.abspath(inputs.names[0])
+    folder_name = os.path.basename(folder)
     first = inputs.files[0]
-    _check_single_file(first, inputs.images_of(first), folder_path)
-    order = order_stack(inputs.files, folder_path)
-    opened = [(file, inputs.image_of(file)) for file in order.files]
-    for file, image in opened:
-        _check_single_file(file, [image], folder_path)
-    stack, axis = stack_sources(opened, folder, order.axis)
+    _check_single_file(first, inputs.images_of(first), folder)
+    order = order_stack(inputs.files, folder)
+    named_sources = [(file, inputs.image_of(file)) for file in order.files]
+    for file, image in named_sources:
+        _check_single_file(file, [image], folder)
+    stack, axis = stack_sources(named_sources, folder_name, order.axis)
     reason = f", since {order.word!r} stands before the number" if order.word else ""
     notes.append(
-        f"{folder_path}: its {len(inputs.files)} files were stacked along {axis}, in natural order of their names"
+        f"{folder}: its {len(inputs.files)} files were stacked along {axis}, in natural order of their names"
         f"{reason}"
     )
-    return ImagePlan("", _with_axes(stack, "c", folder))
+    return ImagePlan("", _with_axes(stack, "c", folder_name))
 
 
 def _check_single_file(file: str, images: Sequence[PlaneSource], folder: str) -> None:
@@ -341,7 +345,9 @@ def _plan_wells(images: Sequence[PlaneSource]) -> list[ImagePlan]:
             )
         positions[path] = number, image
     axes = _union(image.description.axes for image in images)
-    ordered = sorted(positions.items(), key=lambda item: [name_order(name) for name in item[0].split("/")])
+    ordered = sorted(
+        positions.items(), key=lambda position: [name_order(name) for name in position[0].split("/")]
+    )
     return [
         ImagePlan(path, _with_axes(image, axes, image.description.name), number)
         for path, (number, image) in ordered
@@ -349,7 +355,7 @@ def _plan_wells(images: Sequence[PlaneSource]) -> list[ImagePlan]:
 
 
 def _with_axes(source: PlaneSource, axes: str, name: str) -> CombinedSource:
-    """Return an image as a source with axes of length 1 for those it lacks."""
+    """Return an image as a combined source that has all of ``axes``: those that it lacks have length 1."""
     return CombinedSource([Member(source, {}, name)], {}, axes=axes, name=name)
 
 
@@ -360,30 +366,30 @@ def _union(axes: Iterable[str]) -> str:
 
 
 def _combine_placed(inputs: Inputs, placed: Sequence[PlacedFile], *, keep_order: bool) -> list[ImagePlan]:
-    """Combine placed files to one image per field; all get the same axes and the same grid of channel, z and t."""
+    """Combine placed files to one image per field; all get the same axes and the same lengths of channel, z and t."""
     _check_distinct(placed)
-    _check_all_or_none("well", placed, [bool(item.placement.path) for item in placed])
-    sources = {item.file: _placed_source(inputs, item) for item in placed}
+    _check_all_or_none("well", placed, [bool(file.placement.path) for file in placed])
+    sources = {file.file: _placed_source(inputs, file) for file in placed}
     channels = _channel_order(placed, sources, keep_order=keep_order)
-    grids: dict[str, dict[int, int]] = {}
+    index_by_number: dict[str, dict[int, int]] = {}
     for axis in "tz":
-        numbers = [getattr(item.placement, axis) for item in placed]
-        stated = [number for number in numbers if number is not None]
+        numbers = [getattr(file.placement, axis) for file in placed]
+        placed_numbers = [number for number in numbers if number is not None]
         _check_all_or_none(axis, placed, [number is not None for number in numbers])
-        if stated:
-            grids[axis] = number_axis(stated)
-    lengths = {axis: max(grid.values()) + 1 for axis, grid in grids.items()}
+        if placed_numbers:
+            index_by_number[axis] = number_axis(placed_numbers)
+    lengths = {axis: max(indices.values()) + 1 for axis, indices in index_by_number.items()}
     if channels:
         lengths["c"] = len(channels)
     fields: dict[str, list[tuple[PlacedFile, PlaneSource]]] = {}
-    for item in placed:
-        fields.setdefault(item.placement.path, []).append((item, sources[item.file]))
-    axes = _union([*lengths, *(source.description.axes for group in fields.values() for _, source in group)])
+    for file in placed:
+        fields.setdefault(file.placement.path, []).append((file, sources[file.file]))
+    axes = _union([*lengths, *(source.description.axes for files in fields.values() for _, source in files)])
     plans = []
     for path in sorted(fields, key=lambda path: [name_order(name) for name in path.split("/")]):
         members = [
-            Member(source, _index_in_field(item.placement, grids, channels), item.origin)
-            for item, source in fields[path]
+            Member(source, _index_in_field(file.placement, index_by_number, channels), file.origin)
+            for file, source in fields[path]
         ]
         name = os.path.basename(members[0].source.description.name)
         channel_list = _placed_channels(members, channels) if channels else None
@@ -393,12 +399,12 @@ def _combine_placed(inputs: Inputs, placed: Sequence[PlacedFile], *, keep_order:
     return plans
 
 
-def _placed_source(inputs: Inputs, item: PlacedFile) -> PlaneSource:
+def _placed_source(inputs: Inputs, file: PlacedFile) -> PlaneSource:
     """Open a placed file; raise for one of several files of an image that describes itself."""
-    source = inputs.image_of(item.file)
+    source = inputs.image_of(file.file)
     if len(source.description.files) > 1:
         raise SourceError(
-            f"{item.origin} is one of the {len(source.description.files)} files of one OME-TIFF, which says itself "
+            f"{file.origin} is one of the {len(source.description.files)} files of one OME-TIFF, which says itself "
             "how they belong together: convert it without a pattern or table."
         )
     return source
@@ -408,51 +414,58 @@ def _channel_order(
     placed: Sequence[PlacedFile], sources: Mapping[str, PlaneSource], *, keep_order: bool
 ) -> list[str]:
     """Return the names of the placed channels: in the order of the table, of their numbers, or in natural order."""
-    _check_all_or_none("channel", placed, [item.placement.channel is not None for item in placed])
+    _check_all_or_none("channel", placed, [file.placement.channel is not None for file in placed])
     names = list(
-        dict.fromkeys(item.placement.channel for item in placed if item.placement.channel is not None)
+        dict.fromkeys(file.placement.channel for file in placed if file.placement.channel is not None)
     )
     if keep_order:
         return names
-    numbers: dict[str, set[int | None]] = {}
-    for item in placed:
-        own = sources[item.file].description.channels
-        numbers.setdefault(item.placement.channel or "", set()).add(own[0].number if len(own) == 1 else None)
-    stated = {name: next(iter(of_name)) for name, of_name in numbers.items() if len(of_name) == 1}
-    if len(stated) == len(names) and None not in stated.values() and len(set(stated.values())) == len(names):
-        return sorted(names, key=lambda name: stated[name] or 0)
+    numbers_in_files: dict[str, set[int | None]] = {}
+    for file in placed:
+        channels = sources[file.file].description.channels
+        number = channels[0].number if len(channels) == 1 else None
+        numbers_in_files.setdefault(file.placement.channel or "", set()).add(number)
+    number_by_name = {
+        name: next(iter(numbers)) for name, numbers in numbers_in_files.items() if len(numbers) == 1
+    }
+    distinct_numbers = set(number_by_name.values()) - {None}
+    if len(number_by_name) == len(distinct_numbers) == len(names):
+        return sorted(names, key=lambda name: number_by_name[name] or 0)
     return sorted(names, key=natural_order)
 
 
-def _check_all_or_none(axis: str, placed: Sequence[PlacedFile], stated: Sequence[bool]) -> None:
-    if any(stated) and not all(stated):
+def _check_all_or_none(subject: str, placed: Sequence[PlacedFile], has_subject: Sequence[bool]) -> None:
+    """Raise SourceError if some files have a well, channel, z or t (``subject``), and others have none."""
+    if any(has_subject) and not all(has_subject):
         raise SourceError(
-            f"{placed[stated.index(False)].origin} has no {axis}, but {placed[stated.index(True)].origin} has one: "
+            f"{placed[has_subject.index(False)].origin} has no {subject}, but "
+            f"{placed[has_subject.index(True)].origin} has one: "
             "specify it for all files or for none."
         )
 
 
 def _index_in_field(
-    placement: Placement, grids: dict[str, dict[int, int]], channels: Sequence[str]
+    placement: Placement, index_by_number: dict[str, dict[int, int]], channels: Sequence[str]
 ) -> dict[str, int]:
     """Return the index of a file along t, z and channel of its field."""
-    index = {axis: grid[getattr(placement, axis)] for axis, grid in grids.items()}
+    index = {axis: indices[getattr(placement, axis)] for axis, indices in index_by_number.items()}
     if channels and placement.channel is not None:
         index["c"] = channels.index(placement.channel)
     return index
 
 
 def _placed_channels(members: Sequence[Member], names: Sequence[str]) -> list[SourceChannel]:
-    """Return channels with the names of the placement and the colours of the files.
+    """Return channels with the names of the placement, and everything else as the files describe them.
 
-    The name in a file is preferred if that of the placement is the same without special characters.
+    A channel has the name in its file if that of the placement is the same without special characters.
     """
-    described = [SourceChannel(name) for name in names]
+    channels = [SourceChannel(name) for name in names]
     for member in members:
         file_channels = member.source.description.channels
         index = member.index["c"]
-        if len(file_channels) == 1 and described[index].color is None:
-            own = file_channels[0].label
-            label = own if own and plain_name(own) == names[index] else names[index]
-            described[index] = replace(file_channels[0], label=label)
-    return described
+        if len(file_channels) == 1 and channels[index].color is None:
+            name_in_file = file_channels[0].label
+            is_same = name_in_file and plain_name(name_in_file) == names[index]
+            label = name_in_file if is_same else names[index]
+            channels[index] = replace(file_channels[0], label=label)
+    return channels

@@ -27,10 +27,10 @@ Series = int | Literal["all", "fields"]
 
 @dataclass(frozen=True)
 class Arrangement:
-    """What assigns files to positions: a pattern for names, a table, or the layout of an instrument; at most one.
+    """How files are assigned to positions: by a pattern for names, a table, or the layout of an instrument.
 
-    Without any, names and metadata of the files decide. ``only`` are the paths of the positions to convert; by default
-    all.
+    Without any of them, names and metadata of the files decide. ``only`` are the paths of the positions to convert; by
+    default all.
     """
 
     well_regex: str | None = None
@@ -39,7 +39,7 @@ class Arrangement:
     only: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
-        if sum(value is not None for value in (self.well_regex, self.map_file, self.layout)) > 1:
+        if sum(way is not None for way in (self.well_regex, self.map_file, self.layout)) > 1:
             raise InvalidArgumentError(
                 "Use one of a pattern for file names (--well-regex), a table (--map) and a layout (--layout)."
             )
@@ -53,9 +53,9 @@ class Arrangement:
 class Inputs:
     """The sources of a conversion, opened when needed.
 
-    ``names`` are the sources, ``folders`` those that are folders, and ``files`` the files of all. ``relative`` are the
-    paths of files in their folders. ``is_nested``: a folder contains files only in folders below it. ``has_data_set``:
-    a reader opens a folder as one data set. ``series`` chooses the image of files with several.
+    ``names`` are the paths of the sources, ``folders`` those that are folders, and ``files`` the files of all of them.
+    ``relative`` has the path of each file in its folder. ``is_nested``: a folder contains files only in folders below
+    it. ``has_data_set``: a reader opens a folder as one data set. ``series`` selects the image of files with several.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Inputs:
         self.arrangement = arrangement or Arrangement()
         self.corrections = corrections or Corrections()
         self.series = _checked_series(series)
-        self._opened: dict[str, list[PlaneSource]] = {}
+        self._images_by_file: dict[str, list[PlaneSource]] = {}
         self.containers: list[tuple[str, Container]] = []
         self.names: list[str] = []
         self.folders: list[str] = []
@@ -126,15 +126,15 @@ class Inputs:
 
     def _add_opened(self, source: PlaneSource) -> None:
         name = source.description.name
-        if name in self._opened:
+        if name in self._images_by_file:
             raise SourceError(f"Two sources have the name {name!r}: names must differ.")
         self.names.append(name)
         self.files.append(name)
-        self._opened[name] = [self.corrections.correct_source(source)]
+        self._images_by_file[name] = [self.corrections.correct_source(source)]
 
     def images_of(self, file: str) -> list[PlaneSource]:
         """Return the images of a file, or only the one that ``series`` chooses; the file is described once."""
-        if file not in self._opened:
+        if file not in self._images_by_file:
             images = list(self._open(file))
             if isinstance(self.series, int):
                 if not 0 <= self.series < len(images):
@@ -143,12 +143,12 @@ class Inputs:
                         "from 0)."
                     )
                 images = [images[self.series]]
-            self._opened[file] = [self.corrections.correct_source(image) for image in images]
-        return self._opened[file]
+            self._images_by_file[file] = [self.corrections.correct_source(image) for image in images]
+        return self._images_by_file[file]
 
     def _open(self, file: str) -> Container:
         container = self._formats.open(file, what_is_there=self.corrections.take_what_is_there)
-        if len(self.files) == 1:  # thousands would exhaust the file descriptors
+        if len(self.files) == 1:  # thousands of open files would exceed the limit of the process
             container.keep_open()
         self.containers.append((file, container))
         return container
@@ -172,7 +172,7 @@ class Inputs:
 
         Raise SourceError if the entry is the end of the paths of two files.
         """
-        if entry in self._opened:
+        if entry in self._images_by_file:
             return entry
         beside = os.path.join(os.path.dirname(table), entry)
         if os.path.isfile(beside):
@@ -208,10 +208,10 @@ _IS_A_STORE = (
 
 
 def _local_path_of(source: object) -> str:
-    """Return the whole path of a source, as messages name it; raise for a URL and for an archive with a store."""
-    text = location(source)
-    if text.lower().endswith(".ozx") or (is_url(text) and ".zarr" in text.lower()):
-        raise SourceError(f"{clean_url(text)} {_IS_A_STORE}")
+    """Return the absolute path of a source; raise for a URL, and for an archive that is a store."""
+    path = location(source)
+    if path.lower().endswith(".ozx") or (is_url(path) and ".zarr" in path.lower()):
+        raise SourceError(f"{clean_url(path)} {_IS_A_STORE}")
     return os.path.abspath(local_path(source, "a file to convert"))
 
 
@@ -219,5 +219,7 @@ def titles_of(images: Sequence[PlaneSource]) -> str:
     """Name the images of a file in a message, by number and title."""
     if not any(image.description.title for image in images):
         return f"0 to {len(images) - 1}"
-    shown = ", ".join(f"{n} {image.description.title!r}" for n, image in enumerate(images[:4]))
-    return f"{shown}, ..." if len(images) > 4 else shown
+    first_titles = ", ".join(
+        f"{number} {image.description.title!r}" for number, image in enumerate(images[:4])
+    )
+    return f"{first_titles}, ..." if len(images) > 4 else first_titles

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from lamella.types import Shape
 
 BLOCK_BYTES = 8 << 20
-"""Size of the pixels that a worker reads at once, see `choose_block`."""
+"""Usual size of the pixels that a worker reads at once, see `choose_block`."""
 
-TOGETHER_BYTES = 64 << 20
-"""Maximum size of a block that grows so that its strips and channels are decoded once."""
+MAX_GROWN_BYTES = 64 << 20
+"""Maximum size of a block that is made larger so that each strip and each group of channels is decoded once."""
 
 
 def choose_layout(
@@ -27,28 +27,32 @@ def choose_layout(
 ) -> tuple[Shape, Shape | None]:
     """Choose chunks and shards (or None) of an image.
 
-    ``chunks`` and ``shards`` passed `check_grid_choices`. Lengths are of the last axes: on axes before, chunks have
-    length 1, and shards the length of the chunks. Raise InvalidArgumentError for lengths that do not fit, and for
-    shards in a version without them.
+    ``chunks`` and ``shards`` were checked by `check_grid_choices`. If they have fewer lengths than the image has axes,
+    the lengths are those of the last axes; along the others, chunks have length 1, and shards the length of the chunks.
+    Raise InvalidArgumentError for lengths that do not fit, and for shards in a version without them.
 
     >>> choose_layout("czyx", (2, 64, 2048, 2048), 2, chunks=None, shards=None, sharded=True)
     ((1, 8, 256, 256), (1, 8, 512, 2048))
     >>> choose_layout("czyx", (2, 64, 2048, 2048), 2, chunks=(512, 512), shards="none", sharded=True)
     ((1, 1, 512, 512), None)
     """
-    shard_lengths = () if isinstance(shards, str) or shards is None else _lengths(shards, axes, "shards")
+    shard_lengths = (
+        () if isinstance(shards, str) or shards is None else _checked_lengths(shards, axes, "shards")
+    )
     if shard_lengths and not sharded:
         raise InvalidArgumentError(
             f"OME-NGFF 0.4 has no shards, so shards={shards!r} cannot be stored: use version 0.5 or 0.6."
         )
-    lead = len(axes) - len(axes.lstrip("tc"))
-    inner = "auto" if isinstance(chunks, str) or chunks is None else _lengths(chunks, axes, "chunks")
-    outer = "none" if shards == "none" or not sharded else shard_lengths or "auto"
-    return chunks_and_shards(shape, itemsize, lead, chunks=inner, shards=outer)
+    axes_before_space = len(axes) - len(axes.lstrip("tc"))
+    chunk_lengths = (
+        "auto" if isinstance(chunks, str) or chunks is None else _checked_lengths(chunks, axes, "chunks")
+    )
+    shard_choice = "none" if shards == "none" or not sharded else shard_lengths or "auto"
+    return chunks_and_shards(shape, itemsize, axes_before_space, chunks=chunk_lengths, shards=shard_choice)
 
 
-def _lengths(cut: Sequence[int], axes: str, subject: str) -> Shape:
-    lengths = whole_numbers(cut, f"The argument {subject}", 1)
+def _checked_lengths(lengths: Sequence[int], axes: str, subject: str) -> Shape:
+    lengths = whole_numbers(lengths, f"The argument {subject}", 1)
     if not lengths or len(lengths) > len(axes):
         raise InvalidArgumentError(
             f"{subject}={lengths} does not fit an image with the axes {axes}: use 1 to {len(axes)} whole numbers "
@@ -62,8 +66,9 @@ def choose_block(
 ) -> Shape:
     """Choose the blocks in which a source is read: whole rows, whole units of the array, each strip decoded once.
 
-    The array is written in units: chunks, or whole shards. Blocks have about 8 MiB, or up to 64 MiB if else a strip or
-    channel were decoded twice, or more if a row of units has.
+    The array is written in units: chunks, or whole shards. Blocks have about 8 MiB. They have up to 64 MiB if a smaller
+    block would decode a strip (``band_rows``) or a group of channels (``channels_together``) several times, and more if
+    a row of units is larger.
 
     >>> choose_block((64, 2048, 2048), (8, 256, 256), 2, band_rows=64, channels_together=1, axes="zyx")
     (8, 256, 2048)
@@ -72,7 +77,7 @@ def choose_block(
     >>> choose_block((3, 4096, 512), (1, 512, 512), 1, band_rows=1, channels_together=3, axes="cyx")
     (3, 4096, 512)
     """
-    block = [min(part, edge) for part, edge in zip(unit, shape, strict=True)]
+    block = [min(unit_length, length) for unit_length, length in zip(unit, shape, strict=True)]
     block[-1] = shape[-1]
 
     def grow(axis: int, length: int, max_bytes: int) -> None:
@@ -81,10 +86,10 @@ def choose_block(
             block[axis] = length
 
     if "c" in axes:
-        grow(axes.index("c"), math.lcm(block[axes.index("c")], channels_together), TOGETHER_BYTES)
+        grow(axes.index("c"), math.lcm(block[axes.index("c")], channels_together), MAX_GROWN_BYTES)
     if block[-2] % band_rows:
-        room = max(1, TOGETHER_BYTES // (math.prod(block) * itemsize))
-        grow(-2, block[-2] * min(room, math.lcm(block[-2], band_rows) // block[-2]), TOGETHER_BYTES)
+        max_ratio = max(1, MAX_GROWN_BYTES // (math.prod(block) * itemsize))
+        grow(-2, block[-2] * min(max_ratio, math.lcm(block[-2], band_rows) // block[-2]), MAX_GROWN_BYTES)
     for name in "zy":
         axis = axes.find(name)
         while axis >= 0 and block[axis] < shape[axis]:

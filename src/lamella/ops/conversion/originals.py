@@ -25,8 +25,8 @@ def choose_originals(
 ) -> tuple[tuple[OriginalMetadata, ...], int]:
     """Return the texts to store, with the names to store them by, and the number of those that are left out.
 
-    The first text of a single file is stored at any size. With ``folder``, whose other files other calls convert, the
-    text of a single file is named after its file too.
+    The first text of a single file is stored at any size. With ``folder``, texts are named after the path of their file
+    in this folder, also that of a single file: other calls convert other files of the folder into the same store.
 
     >>> from lamella.ops.conversion.reader import Container, OriginalMetadata
     >>> files = [(f"/data/{name}.tif", Container([], [OriginalMetadata("a.json", "{}")])) for name in ("A/1", "B/1")]
@@ -35,30 +35,30 @@ def choose_originals(
     """
     is_single = len(files) == 1 and folder is None
     left_out = sum(container.originals_left_out for _, container in files)
-    chosen: dict[str, OriginalMetadata] = {}
+    text_by_name: dict[str, OriginalMetadata] = {}
     size = 0
     for original in files[0][1].original if is_single else _by_file(files, folder):
         length = len(original.text)
-        is_first = is_single and not chosen
-        if not is_first and (len(chosen) == MAX_ORIGINALS or size + length > MAX_ORIGINAL_BYTES):
+        is_first = is_single and not text_by_name
+        if not is_first and (len(text_by_name) == MAX_ORIGINALS or size + length > MAX_ORIGINAL_BYTES):
             left_out += 1
             continue
         name = original.name
-        while name in chosen:
+        while name in text_by_name:
             name = f"_{name}"
-        chosen[name] = replace(original, name=name)
+        text_by_name[name] = replace(original, name=name)
         size += length
-    return tuple(chosen.values()), left_out
+    return tuple(text_by_name.values()), left_out
 
 
 def _by_file(files: Sequence[tuple[str, Container]], folder: str | None) -> list[OriginalMetadata]:
     """Return the texts of files, named after each file's path in a folder, by default the folder of all files."""
-    described = [(os.path.abspath(file), container) for file, container in files if container.original]
-    if not described:
+    files_with_texts = [(os.path.abspath(file), container) for file, container in files if container.original]
+    if not files_with_texts:
         return []
-    common = folder or os.path.commonpath([os.path.dirname(file) for file, _ in described])
+    common = folder or os.path.commonpath([os.path.dirname(file) for file, _ in files_with_texts])
     return [
         replace(original, name=f"{os.path.relpath(file, common).replace(os.sep, '_')}.{original.name}")
-        for file, container in described
+        for file, container in files_with_texts
         for original in container.original
     ]

@@ -24,7 +24,7 @@ GROUPS = ("row", "column", "well", "field", "channel", "z", "t")
 
 _NUMBERS = re.compile(r"\d+")
 _SIGNED = re.compile(r"\s*([+\-\u2212]?)(\d+)\s*")
-_DOUBTFUL_SIGN = re.compile(r"[+\-\u2212]\d")
+_HYPHEN_OR_SIGN = re.compile(r"[+\-\u2212]\d")
 _WELL = re.compile(r"([A-Za-z]{1,2})[ _/-]*(\d{1,3})")
 _ROW_LETTERS = re.compile(r"[A-Z]{1,2}")
 
@@ -41,8 +41,8 @@ class Placement:
     t: int | None = None
 
     def __str__(self) -> str:
-        parts = [("", self.path), ("channel ", self.channel), ("z ", self.z), ("t ", self.t)]
-        return ", ".join(f"{name}{value}" for name, value in parts if value not in ("", None))
+        fields = [("", self.path), ("channel ", self.channel), ("z ", self.z), ("t ", self.t)]
+        return ", ".join(f"{name}{value}" for name, value in fields if value not in ("", None))
 
     @property
     def path(self) -> str:
@@ -76,10 +76,10 @@ def place_by_regex(
         if match is None:
             unmatched.append(name)
             continue
-        groups = {key: value for key, value in match.groupdict().items() if value is not None}
-        if "col" in groups:
-            groups["column"] = groups.pop("col")
-        placed.append(PlacedFile(name, _placement(groups, name), name))
+        texts = {group: text for group, text in match.groupdict().items() if text is not None}
+        if "col" in texts:
+            texts["column"] = texts.pop("col")
+        placed.append(PlacedFile(name, _placement(texts, name), name))
     if not placed:
         example = f', for example "{os.path.basename(unmatched[0])}"' if unmatched else ""
         raise SourceError(
@@ -107,35 +107,36 @@ def _compile(pattern: str) -> re.Pattern[str]:
         raise InvalidArgumentError(
             f"The pattern {pattern!r} has both a group well and a group row or column: use one of them."
         )
-    plate = {"row", "column"} & {"column" if group == "col" else group for group in groups}
+    plate_groups = {"row", "column"} & {"column" if group == "col" else group for group in groups}
     if "well" in groups:
         return expression
-    if len(plate) == 1:
+    if len(plate_groups) == 1:
+        missing = "column" if "row" in plate_groups else "row"
         raise InvalidArgumentError(
-            f"The pattern {pattern!r} has no group for the {({'row', 'column'} - plate).pop()}: a plate needs both "
+            f"The pattern {pattern!r} has no group for the {missing}: a plate needs both "
             r"(?P<row>...) and (?P<column>...)."
         )
-    if not plate and not groups & {"channel", "z", "t"}:
+    if not plate_groups and not groups & {"channel", "z", "t"}:
         raise InvalidArgumentError(
             f"The pattern {pattern!r} places nothing: name groups like (?P<row>[A-P]) and (?P<column>\\d+); "
             f"there are {', '.join(GROUPS)}."
         )
-    if not plate and "field" in groups:
+    if not plate_groups and "field" in groups:
         raise InvalidArgumentError(
             f"The pattern {pattern!r} has a field but no row and column: fields are in wells."
         )
     return expression
 
 
-def _placement(groups: Mapping[str, str], origin: str) -> Placement:
-    """Check the texts of the named groups, and return the placement."""
-    row, column = _well(groups["well"], origin) if groups.get("well") else ("", "")
-    row, column = groups.get("row", row), groups.get("column", column)
+def _placement(texts: Mapping[str, str], origin: str) -> Placement:
+    """Check the texts of row, column, well, field, channel, z and t, and return the placement."""
+    row, column = _well(texts["well"], origin) if texts.get("well") else ("", "")
+    row, column = texts.get("row", row), texts.get("column", column)
     if bool(row) != bool(column):
         raise SourceError(
             f"{origin}: there is a {'row' if row else 'column'} but no {'column' if row else 'row'}."
         )
-    field = groups.get("field", "0")
+    field = texts.get("field", "0")
     for group, name in (("row", row), ("column", column), ("field", field)):
         if name and not (name.isascii() and name.isalnum()):
             raise SourceError(
@@ -145,9 +146,9 @@ def _placement(groups: Mapping[str, str], origin: str) -> Placement:
         row,
         column,
         field,
-        groups.get("channel"),
-        _number(groups.get("z"), "z", origin),
-        _number(groups.get("t"), "t", origin),
+        texts.get("channel"),
+        _number(texts.get("z"), "z", origin),
+        _number(texts.get("t"), "t", origin),
     )
 
 
@@ -169,7 +170,7 @@ def _number(text: str | None, group: str, origin: str) -> int | None:
     numbers: list[str] = _NUMBERS.findall(text)
     if len(numbers) != 1:
         raise SourceError(f"{origin}: {text!r} is not a number along {group}.")
-    if _DOUBTFUL_SIGN.search(text):
+    if _HYPHEN_OR_SIGN.search(text):
         raise SourceError(
             f"{origin}: {text!r} may be {numbers[0]} or -{numbers[0]} along {group}: let it be the number alone, "
             f"with its sign where it has one, such as (?P<{group}>-?\\d+) in a pattern."
@@ -194,10 +195,10 @@ def place_by_map(table: StrPath, locate: Callable[[str], str | None]) -> list[Pl
     rows = _read_table(path)
     header = [cell.strip().lower() for cell in rows[0][1]]
     header = ["column" if cell == "col" else cell for cell in header]
-    plate = ("well",) if "well" in header else ("row", "column")
-    missing = [name for name in ("file", *plate) if name not in header]
+    well_columns = ("well",) if "well" in header else ("row", "column")
+    missing = [name for name in ("file", *well_columns) if name not in header]
     unknown = [name for name in header if name not in ("file", *GROUPS)]
-    if plate == ("well",):
+    if well_columns == ("well",):
         unknown += [name for name in ("row", "column") if name in header]
     if missing or unknown:
         problem = f"no column {missing[0]!r}" if missing else f"an unknown column {unknown[0]!r}"
@@ -213,7 +214,7 @@ def place_by_map(table: StrPath, locate: Callable[[str], str | None]) -> list[Pl
                 f"{origin} has {counted(len(cells), 'cell')}, the first line has {len(header)}."
             )
         texts = {name: cell.strip() for name, cell in zip(header, cells, strict=True) if cell.strip()}
-        for name in ("file", *plate):
+        for name in ("file", *well_columns):
             if name not in texts:
                 raise SourceError(f"{origin} has no {name}.")
         entry = texts.pop("file")

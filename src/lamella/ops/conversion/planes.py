@@ -1,6 +1,7 @@
-"""Read the planes of a source as an array in blocks: decoded, sampled for contrast, counted.
+"""Read the planes of a source in blocks, as the source of a pass over level 0; sample their contrast, and count them.
 
-A worker computes the lower levels of a block too (:mod:`lamella.ops.pyramids.passes`), so no pixel is read twice.
+The worker that reads a block computes its lower levels too (:mod:`lamella.ops.pyramids.passes`), so no pixel is read
+twice.
 """
 
 from __future__ import annotations
@@ -27,23 +28,23 @@ if TYPE_CHECKING:
     from lamella.store.pixels.arrays import StoredArray
     from lamella.types import Array
 
-_SHARED_BYTES = 48 << 20
-"""Few blocks above this size fit in memory, so the codec threads help to read them."""
+_MANY_THREADS_BYTES = 48 << 20
+"""Blocks above this size are read by several threads, because there is memory for few such blocks at a time."""
 
 
 class PlanesArray:
-    """Source pixels to write into ``target``, read in blocks like a StoredArray. Pickling drops sample and progress.
+    """Pixels to write into ``target``, read from a source in blocks. Pickling drops the sample and the progress.
 
     ``images`` is the number of images of a plate, which get one contrast together; 0 for an image with its own. In the
     sample of a plate missing planes are zeros, as they are when a resumed call samples stored pixels.
     """
 
     def __init__(
-        self, source: PlaneSource, target: StoredArray, tally: Count | None = None, *, images: int = 0
+        self, source: PlaneSource, target: StoredArray, planes_read: Count | None = None, *, images: int = 0
     ) -> None:
         description = source.description
         self.source = source
-        self.tally = tally
+        self.planes_read = planes_read
         self._images = images
         self.sampler = self._new_sampler()
         block = choose_block(
@@ -62,7 +63,7 @@ class PlanesArray:
     def __setstate__(self, state: tuple[PlaneSource, ArrayMeta, int]) -> None:
         self.source, self._meta, self._images = state
         self.sampler = self._new_sampler()
-        self.tally = None
+        self.planes_read = None
 
     def _new_sampler(self) -> ContrastSampler:
         description = self.source.description
@@ -77,8 +78,8 @@ class PlanesArray:
         """Read a region of whole rows into a block; missing planes are zeros."""
         together = self.source.description.channels_together
         groups = list(_plane_groups(self.source.description.axes, region, together))
-        threads = codec_threads().map if out.nbytes > _SHARED_BYTES else map
-        for _ in threads(lambda group: self._read_planes(group, out), groups):
+        map_function = codec_threads().map if out.nbytes > _MANY_THREADS_BYTES else map
+        for _ in map_function(lambda group: self._read_planes(group, out), groups):
             pass
 
     def sample(self, region: Region) -> None:
@@ -98,52 +99,53 @@ class PlanesArray:
 
     def _read_planes(self, group: _PlaneGroup, block: Array) -> None:
         indices, block_indices, rows = group
-        parts = [block[block_index] for block_index in block_indices]
+        targets = [block[block_index] for block_index in block_indices]
         if len(indices) == 1:
-            exist = [read_into(self.source, indices[0], rows, parts[0])]
+            exists = [read_into(self.source, indices[0], rows, targets[0])]
         else:
             planes = read_planes(self.source, indices, rows)
-            exist = [pixels is not None for pixels in planes]
-            for part, pixels in zip(parts, planes, strict=True):
+            exists = [pixels is not None for pixels in planes]
+            for target, pixels in zip(targets, planes, strict=True):
                 if pixels is not None:
-                    part[...] = pixels
-        for index, part, exists in zip(indices, parts, exist, strict=True):
-            if not exists:
-                part[...] = 0
-            if exists or self._images:
-                self.sampler.add(index, rows.start, part)
+                    target[...] = pixels
+        for index, target, plane_exists in zip(indices, targets, exists, strict=True):
+            if not plane_exists:
+                target[...] = 0
+            if plane_exists or self._images:
+                self.sampler.add(index, rows.start, target)
         self._count(indices, rows)
 
     def _count(self, indices: Sequence[tuple[int, ...]], rows: slice) -> None:
-        if self.tally is not None:
+        if self.planes_read is not None:
             height = self._meta.shape[-2]
-            self.tally.add(len(indices) * (rows.stop - rows.start) / height)
+            self.planes_read.add(len(indices) * (rows.stop - rows.start) / height)
 
 
 _PlaneGroup = tuple["list[tuple[int, ...]]", "list[tuple[int, ...]]", slice]
 """Planes that are decoded together: indices in the image, indices in the block, rows."""
 
 
-def _plane_groups(axes: str, region: Region, together: int) -> Iterator[_PlaneGroup]:
-    """Yield the planes of a block in groups; ``together`` neighbouring channels are decoded at once."""
-    outer = [range(part.start, part.stop) for part in region[:-2]]
+def _plane_groups(axes: str, region: Region, channels_together: int) -> Iterator[_PlaneGroup]:
+    """Yield the planes of a block in groups of up to ``channels_together`` channels, which are decoded together."""
+    outer_ranges = [range(span.start, span.stop) for span in region[:-2]]
     channel = axes.find("c")
     groups: list[list[int]] = [[0]]
     if channel >= 0:
-        numbers = outer[channel]
+        numbers = outer_ranges[channel]
+        first_group, end = numbers.start // channels_together, -(-numbers.stop // channels_together)
         groups = [
-            [c for c in numbers if c // together == group_number]
-            for group_number in range(numbers.start // together, -(-numbers.stop // together))
+            [number for number in numbers if number // channels_together == group_number]
+            for group_number in range(first_group, end)
         ]
-        outer[channel] = range(1)  # each group has its own channels
+        outer_ranges[channel] = range(1)  # replaced by the channels of each group
     for group in groups:
-        for index in product(*outer):
+        for index in product(*outer_ranges):
             indices = [
-                tuple(c if axis == channel else position for axis, position in enumerate(index))
-                for c in group
+                tuple(number if axis == channel else position for axis, position in enumerate(index))
+                for number in group
             ]
             block_indices = [
-                tuple(position - part.start for position, part in zip(plane, region[:-2], strict=True))
+                tuple(position - span.start for position, span in zip(plane, region[:-2], strict=True))
                 for plane in indices
             ]
             yield indices, block_indices, region[-2]

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
+from itertools import chain
 from typing import TYPE_CHECKING, ClassVar, overload
 
 from lamella.errors import MissingDependencyError, SourceError, first_of
@@ -129,13 +130,13 @@ class Reader(ABC):
         return path.lower().endswith(self.endings) and os.path.isfile(path)
 
     def may_claim_file(self, name: str) -> bool:
-        """Return False if `claims` is false for every file of a name; the disk is then not asked."""
+        """Return False if no file of this name is of this format; `claims` is then not called, which reads the disk."""
         return True
 
     def recognises(self, head: bytes) -> bool:
         """Return whether a file is of this format, by its first 512 bytes, whatever its name is.
 
-        Asked of files that no reader claims by name, or that the reader of their name cannot read.
+        Called for files that no reader claims by name, or that the reader of their name cannot read.
         """
         return False
 
@@ -182,9 +183,9 @@ class Reader(ABC):
 class Formats:
     """The readers that a conversion may use; the first that claims a path reads it.
 
-    ``readers`` may be a function that loads all readers. ``likely`` returns the readers to ask before that: the first
-    of them that claims a path must be the first of all readers that do. With ``is_chosen``, the user chose the only
-    reader, which then reads files of any name.
+    ``readers`` may be a function that loads all readers. ``likely`` returns readers for a path, which are asked before
+    all are loaded: the first of them that claims a path must be the first of all readers that do. With ``is_chosen``,
+    the user chose the only reader, which then reads files of any name.
     """
 
     def __init__(
@@ -211,14 +212,20 @@ class Formats:
         for reader in () if self._likely is None else self._likely(path):
             if reader.claims(path):
                 return reader
-        plain = [reader for reader in self._readers if not reader.is_fallback]
-        asked = (reader for reader in plain if is_folder or reader.may_claim_file(path))
-        chosen = next((reader for reader in asked if reader.claims(path)), None)
-        if chosen is None:
-            head = _first_bytes(path)
-            chosen = next((reader for reader in plain if reader.recognises(head)), None)
-        fallbacks = self._readers[len(plain) :]
-        return chosen or next((reader for reader in fallbacks if reader.claims(path)), None)
+        regular = [reader for reader in self._readers if not reader.is_fallback]
+        candidates = (reader for reader in regular if is_folder or reader.may_claim_file(path))
+        claiming = next((reader for reader in candidates if reader.claims(path)), None)
+        if claiming is not None:
+            return claiming
+        head = _first_bytes(path)
+        fallbacks = self._readers[len(regular) :]
+        return next(
+            chain(
+                (reader for reader in regular if reader.recognises(head)),
+                (reader for reader in fallbacks if reader.claims(path)),
+            ),
+            None,
+        )
 
     def open(self, path: str, *, what_is_there: bool = False) -> Container:
         """Open a path by its reader; raise SourceError if no reader claims it.
@@ -226,7 +233,7 @@ class Formats:
         A file that its reader cannot read, and that begins like a file of another format, is opened by that reader.
         """
 
-        def opened(reader: Reader) -> Container:
+        def open_by(reader: Reader) -> Container:
             return reader.open_what_is_there(path) if what_is_there else reader.open(path)
 
         reader = self.find(path)
@@ -236,19 +243,19 @@ class Formats:
                 f"(lamella convert --list-formats).{self._hint(path)}"
             )
         try:
-            return opened(reader)
+            return open_by(reader)
         except (SourceError, MissingDependencyError) as error:
             head = _first_bytes(path)
             if reader.recognises(head) or head.startswith(reader.first_bytes):
                 raise
-            other = next((each for each in self._readers if each.recognises(head)), None)
+            other = next((candidate for candidate in self._readers if candidate.recognises(head)), None)
             if other is None:
                 hint = self._hint(path)
                 if not hint:
                     raise
                 raise type(error)(f"{error}{hint}") from error
         try:
-            container = opened(other)
+            container = open_by(other)
         except SourceError as error:
             raise SourceError(
                 f"{error} It begins as a file of {other.title}, whatever its name is."
@@ -260,13 +267,17 @@ class Formats:
         return container
 
     def _hint(self, path: str) -> str:
-        """Return the end of an error: formats whose files begin like this one, or the name that its index must have."""
+        """Return a hint for the end of an error: formats whose files begin so, or the name that an index must have."""
         head = _first_bytes(path)
-        for each in self._readers:
-            if each.index_root and each.index_root in head and not each.claims(path):
-                return f" It is an index of {each.title}, whose name must be {each.index_name}: rename it."
+        for reader in self._readers:
+            if reader.index_root and reader.index_root in head and not reader.claims(path):
+                return (
+                    f" It is an index of {reader.title}, whose name must be {reader.index_name}: rename it."
+                )
         names = [
-            each.name for each in self._readers if each.first_bytes and head.startswith(each.first_bytes)
+            reader.name
+            for reader in self._readers
+            if reader.first_bytes and head.startswith(reader.first_bytes)
         ]
         return (
             f" By its first bytes it may be of the format {' or '.join(names)} (--format)." if names else ""
@@ -326,12 +337,12 @@ def _names_below(folder: str) -> Iterator[str]:
 def check_description(path: str, description: ImageDescription) -> None:
     """Raise SourceError for an image without y and x, without pixels, or with pixels that are not numbers."""
     axes, shape, dtype = description.axes, description.shape, description.dtype
-    described = f"{path} has an image with the axes {axes!r} of shape {tuple(shape)}"
+    image = f"{path} has an image with the axes {axes!r} of shape {tuple(shape)}"
     if not {"y", "x"} <= set(axes):
-        raise SourceError(f"{described}: an image needs y and x.")
+        raise SourceError(f"{image}: an image needs y and x.")
     if not is_legal_order(axes) or len(shape) != len(axes):
-        raise SourceError(f'{described}: axes must be letters of "{LEGAL_ORDER}", in this order.')
+        raise SourceError(f'{image}: axes must be letters of "{LEGAL_ORDER}", in this order.')
     if 0 in shape:
-        raise SourceError(f"{described}: there are no pixels to convert.")
+        raise SourceError(f"{image}: there are no pixels to convert.")
     if dtype.kind not in "buifc":
         raise SourceError(f"{path} has pixels of type {dtype}, which are neither intensities nor labels.")

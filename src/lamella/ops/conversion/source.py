@@ -177,7 +177,7 @@ class ImageDescription:
 
 
 def channels_of(description: ImageDescription) -> tuple[SourceChannel, ...]:
-    """Return a channel for each index of axis "c": unnamed ones unless the source describes just as many."""
+    """Return a channel for each index of axis "c"; unnamed ones if the source describes another number of channels."""
     count = description.length("c")
     return description.channels if len(description.channels) == count else (SourceChannel(""),) * count
 
@@ -236,4 +236,4 @@ def read_planes(source: PlaneSource, indices: Sequence[tuple[int, ...]], rows: s
 
 def is_legal_order(axes: str) -> bool:
     """Return whether axes are letters of "tczyx" in this order, with "yx" at the end: "czyx", but not "zcyx"."""
-    return axes.endswith("yx") and axes == "".join(a for a in LEGAL_ORDER if a in axes)
+    return axes.endswith("yx") and axes == "".join(axis for axis in LEGAL_ORDER if axis in axes)

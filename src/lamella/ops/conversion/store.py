@@ -83,7 +83,7 @@ class ImageSettings:
 
 
 class NewStore(NamedTuple):
-    """The root of a new or resumed store, a position per image, and the paths of images with their arrays created."""
+    """The root of a new or resumed store, a position per image, and the paths of images whose arrays were created."""
 
     root: NGFFNode
     positions: list[Position]
@@ -100,10 +100,10 @@ def create_positions(
     """
     images = plan.images
     if plan.layout == "collection":
-        root, new = _create_collection(path, images, levels, settings)
+        root, created_images = _create_collection(path, images, levels, settings)
         with root:
             stored = dict(root.positions())
-            yield NewStore(root, [stored[image.path] for image in images], new)
+            yield NewStore(root, [stored[image.path] for image in images], created_images)
         return
     first = images[0].source.description
     _check_channels(images)
@@ -127,31 +127,34 @@ def create_positions(
         if resumed is not None:
             positions = resumed[1]
         else:
-            shared = levels[0].arrays if all(plan is levels[0] for plan in levels) else {}
-            positions = create_plate_positions(node, [_spec(image) for image in images], unlisted=shared)
-            created = {image.path for image in images} if shared else ()
+            common_arrays = levels[0].arrays if all(plan is levels[0] for plan in levels) else {}
+            specs = [_position_spec(image) for image in images]
+            positions = create_plate_positions(node, specs, unlisted=common_arrays)
+            created = {image.path for image in images} if common_arrays else ()
         node.metadata.name = first.plate or name
-        names = {
+        name_by_acquisition = {
             image.source.description.acquisition: image.source.description.acquisition_name
             for image in images
         }
-        stated = sorted(number for number in names if number is not None)
-        if stated:
+        acquisitions = sorted(number for number in name_by_acquisition if number is not None)
+        if acquisitions:
             node.metadata.acquisitions = [
-                AcquisitionMeta(id=number, name=names[number] or None) for number in stated
+                AcquisitionMeta(id=number, name=name_by_acquisition[number] or None)
+                for number in acquisitions
             ]
         _sort_rows_and_columns(node.metadata)
         node.dump_meta()
         yield NewStore(node, positions, created)
 
 
-def _spec(image: ImagePlan) -> PositionSpec:
+def _position_spec(image: ImagePlan) -> PositionSpec:
     row, column, field = image.path.split("/")
     acquisition = image.source.description.acquisition
     return (row, column, field) if acquisition is None else (row, column, field, None, None, acquisition)
 
 
 def _check_channels(images: Sequence[ImagePlan]) -> None:
+    """Raise SourceError for images with other channels than the first one."""
     first = images[0].source.description
     names = channel_labels(first)
     for image in images:
@@ -172,7 +175,7 @@ def _create_collection(
     """
     version = by_name(settings.version)
     documents = Documents.create(open_storage(path), version.zarr_format)
-    new: dict[str, Mapping[str, JSONObject | ArrayMeta]] = {}
+    new_nodes: dict[str, Mapping[str, JSONObject | ArrayMeta]] = {}
     for image, levels_of_image in zip(images, levels, strict=True):
         folder = os.path.join(path, image.path)
         if os.path.lexists(folder):
@@ -182,11 +185,11 @@ def _create_collection(
         description = image.source.description
         meta = new_images(image_axes(description), channel_labels(description), image.path)
         attributes = pending_attributes(version, meta, version.dump(meta, {}))
-        new[image.path] = {"": attributes, **levels_of_image.arrays}
+        new_nodes[image.path] = {"": attributes, **levels_of_image.arrays}
     list_series(documents, version, [image.path for image in images])
     collection: ImageCollection = open_ome_zarr(path, layout="auto", mode="r+")
-    collection.documents.put_new(new)  # this handle remembers the folders
-    return collection, new
+    collection.documents.put_new(new_nodes)  # the handle of the collection then knows that its folders exist
+    return collection, new_nodes
 
 
 def _sort_rows_and_columns(plate: PlateMeta) -> None:
@@ -221,15 +224,15 @@ def _resumed_positions(
 def plan_arrays(images: Sequence[ImagePlan], settings: ImageSettings) -> list[NewLevels]:
     """Plan the arrays of all images; images of one shape and type share a plan."""
     plans: dict[tuple[object, ...], NewLevels] = {}
-    planned = []
+    plan_of_images = []
     for image in images:
         description = image.source.description
         key = description.axes, description.shape, description.dtype
         if key not in plans:
             _check_dtype(description, settings.levels)
-            plans[key] = _plan_image(description, settings)
-        planned.append(plans[key])
-    return planned
+            plans[key] = _plan_levels(description, settings)
+        plan_of_images.append(plans[key])
+    return plan_of_images
 
 
 def begin_image(
@@ -256,7 +259,7 @@ def _arrays(position: Position, levels: NewLevels) -> list[PinnedArray]:
     ]
 
 
-def _plan_image(description: ImageDescription, settings: ImageSettings) -> NewLevels:
+def _plan_levels(description: ImageDescription, settings: ImageSettings) -> NewLevels:
     """Plan the arrays of an image."""
     version = by_name(settings.version)
     chunks, shards = choose_layout(
@@ -268,7 +271,7 @@ def _plan_image(description: ImageDescription, settings: ImageSettings) -> NewLe
         sharded=settings.sharded,
     )
     axes = image_axes(description)
-    first = new_array(
+    level_0 = new_array(
         description.shape,
         description.dtype,
         zarr_format=version.zarr_format,
@@ -277,7 +280,7 @@ def _plan_image(description: ImageDescription, settings: ImageSettings) -> NewLe
         dimension_names=[axis.name for axis in axes],
     )
     levels = 1 if description.dtype.kind == "c" else settings.levels
-    return plan_levels(description.name, "0", first, levels, axes)
+    return plan_levels(description.name, "0", level_0, levels, axes)
 
 
 def _check_dtype(description: ImageDescription, levels: int | Literal["auto"]) -> None:
@@ -295,17 +298,14 @@ def _check_dtype(description: ImageDescription, levels: int | Literal["auto"]) -
 
 
 def is_complete(position: Position, levels: NewLevels, line: list[Any], job: str, *, is_listed: bool) -> bool:
-    """Return whether an image matches its line of the journal; with ``is_listed``, also whether it lists levels."""
+    """Return whether an image matches its line in the journal, and, with ``is_listed``, lists its levels."""
     return (not is_listed or bool(position.dataset_paths)) and is_done(
         line, *states_of_image(position, levels, job)
     )
 
 
 def states_of_image(position: Position, levels: NewLevels, job: str) -> tuple[str | None, str | None]:
-    """Return the states of the files that are read and of the files of all levels.
-
-    The files that are read count by the digest of the job.
-    """
+    """Return the states of the sources (the digest of the job) and of the files of all levels, for the journal."""
     storage = position.documents.storage
     arrays = _arrays(position, levels)
     keys = [key for array in arrays for key in files_of_region(array, whole_region(array.meta.shape))]
@@ -313,7 +313,7 @@ def states_of_image(position: Position, levels: NewLevels, job: str) -> tuple[st
 
 
 class MetadataCache:
-    """The metadata of the last image: often the next one differs by its name and contrast alone."""
+    """The metadata of the last image, for the next one, which often differs by its name and contrast alone."""
 
     def __init__(self) -> None:
         self._key: tuple[object, ...] | None = None
@@ -359,12 +359,13 @@ class PlateSample:
 
     def __init__(self, images: int) -> None:
         self._images = images
-        self._parts: dict[int, list[Array]] = {}
+        self._samples: dict[int, list[Array]] = {}
 
     def add(self, sample: Sample) -> None:
         """Add the sample of an image."""
-        for channel, parts in sample.planes.items():
-            self._parts.setdefault(channel, []).append(np.concatenate([parts[key] for key in sorted(parts)]))
+        for channel, planes in sample.planes.items():
+            pixels = np.concatenate([planes[key] for key in sorted(planes)])
+            self._samples.setdefault(channel, []).append(pixels)
 
     def add_stored(self, image: ImagePlan, position: Position, levels: NewLevels) -> None:
         """Add the sample of an image that an interrupted call has written, from the store."""
@@ -377,9 +378,9 @@ class PlateSample:
         self.add(sampler.sample)
 
     def window(self, channel: int, name: str) -> WindowDict:
-        """Return the contrast of a channel; 0 to 1 for complex numbers, which have no order."""
-        parts = self._parts.get(channel)
-        return dtype_window(np.dtype(complex)) if parts is None else window_of_samples(name, parts)
+        """Return the contrast of a channel; 0 to 1 for complex numbers, which cannot be sorted."""
+        samples = self._samples.get(channel)
+        return dtype_window(np.dtype(complex)) if samples is None else window_of_samples(name, samples)
 
 
 def _write_document(
@@ -391,8 +392,9 @@ def _write_document(
 ) -> None:
     """Write the document of an image; raise MetadataError instead if the metadata of the source break a rule.
 
-    It is created, not edited: no other program writes into the unfinished store, and each of thousands of positions
-    would keep its edited model. Name and contrast break no rule, so metadata that differ in them are checked once.
+    The document is written at once instead of edited: no other program writes into the unfinished store, and an edited
+    model of each of thousands of positions would stay in memory. Name and contrast break no rule, so of images that
+    differ in them alone the first is checked.
     """
     meta, is_changed = cache.get(image, levels, windows)
     attributes = position.store_handle.version.dump(meta, {}, trusted=not is_changed)
@@ -412,9 +414,9 @@ def _new_meta(image: ImagePlan, levels: NewLevels) -> ImagesMeta:
             meta.omero.rdefs.default_z = description.length("z") // 2
         channels = channels_of(description)
         colors = distinct_colors(channel_labels(description), [channel.color for channel in channels])
-        for stored, channel, color in zip(meta.omero.channels, channels, colors, strict=True):
-            stored.active = channel.active
-            stored.color = color
+        for channel_meta, channel, color in zip(meta.omero.channels, channels, colors, strict=True):
+            channel_meta.active = channel.active
+            channel_meta.color = color
     return meta
 
 
@@ -424,7 +426,7 @@ def describe_plate(
     plans: Sequence[NewLevels],
     sample: PlateSample,
 ) -> None:
-    """Describe all images of a plate. The contrast is that of the files if all state one, else that of the sample."""
+    """Describe all images of a plate. The contrast is that of the files if all have one, else that of the sample."""
     descriptions = [image.source.description for image in images]
     names = channel_labels(descriptions[0])
     windows: dict[int, WindowDict] = {}
@@ -482,9 +484,9 @@ def channel_labels(description: ImageDescription) -> list[str]:
 def _with_one_window_of_colours(
     windows: dict[int, WindowDict], description: ImageDescription
 ) -> dict[int, WindowDict]:
-    """Return one window for all colours of an image whose file states none: separate ones would change the hues.
+    """Return one window for all colours of an image whose file has none: separate ones would change the hues.
 
-    It reaches to 255 for samples of 8 bits, and to the brightest colour for wider ones, which may not use all bits.
+    Its end is 255 for samples of 8 bits, and that of the brightest colour for wider ones, which may not use all bits.
     """
     if not description.is_rgb or any(channel.window for channel in channels_of(description)):
         return windows

@@ -1,6 +1,7 @@
 """``watch``: convert the positions of a plate while an instrument writes their files.
 
-A complete position is converted to a temporary store beside the plate, and then copied, so that it appears as a whole.
+The first positions are converted to the plate itself. Later ones are converted to a temporary store beside it when they
+are complete, and then copied into the plate, so that each appears as a whole.
 """
 
 from __future__ import annotations
@@ -169,9 +170,10 @@ def watch(
     ('A/01/0', 'A/02/0')
     """
     settings = ImageSettings(version, chunks, shards, levels)
-    for option, value in (("idle", idle), ("settle", settle)):
-        if isinstance(value, bool) or not isinstance(value, Real) or not value >= 0:
-            raise InvalidArgumentError(f"{option}={value!r} is not a number of seconds from 0.")
+    durations: dict[str, object] = {"idle": idle, "settle": settle}
+    for option, seconds in durations.items():
+        if isinstance(seconds, bool) or not isinstance(seconds, Real) or not float(seconds) >= 0:
+            raise InvalidArgumentError(f"{option}={seconds!r} is not a number of seconds from 0.")
     corrections = Corrections(
         axes, pixel_size, unit, channel_names, colors, time_step, name, dtype, take_what_is_there
     )
@@ -189,8 +191,8 @@ def watch(
     )
     watcher.finish_interrupted()
     present = len(watcher.converted())
-    done = _run(watcher, idle, settle, stop_file, files_per_position, on_position)
-    return WatchReport(watcher.name, tuple(done), present)
+    converted = _run(watcher, idle, settle, stop_file, files_per_position, on_position)
+    return WatchReport(watcher.name, tuple(converted), present)
 
 
 def _run(
@@ -202,34 +204,34 @@ def _run(
     on_position: Callable[[str], None] | None,
 ) -> list[str]:
     """Convert positions until the end; return them in the order of their completion."""
-    done: list[str] = []
-    last: dict[str, FileStamps] = {}
-    changed: dict[str, float] = {}
-    latest = monotonic()
+    converted: list[str] = []
+    last_files: dict[str, FileStamps] = {}
+    change_times: dict[str, float] = {}
+    last_change = monotonic()
     while True:
         now = monotonic()
         # The folder is listed after this check, so that the list has all files older than the stop file.
-        stops = stop_file is not None and os.path.exists(stop_file)
+        is_stopped = stop_file is not None and os.path.exists(stop_file)
         listing = watcher.list_files()
         for path, files in listing.files.items():
-            if last.get(path) != files:
-                changed[path] = latest = now
-        last = listing.files
-        is_end = stops or now - latest >= idle
+            if last_files.get(path) != files:
+                change_times[path] = last_change = now
+        last_files = listing.files
+        is_end = is_stopped or now - last_change >= idle
         ready = [
             path
             for path, files in listing.files.items()
             if is_end
-            or (now - changed[path] >= settle and listing.is_complete(path, files, files_per_position))
+            or (now - change_times[path] >= settle and listing.is_complete(path, files, files_per_position))
         ]
         for path in watcher.convert(ready, is_end=is_end):
-            done.append(path)
+            converted.append(path)
             if on_position is not None:
                 on_position(path)
         if is_end:
             watcher.discard()
             watcher.check(listing)
-            return done
+            return converted
         sleep(min(1.0, max(settle, 0.1)))
 
 
@@ -237,22 +239,22 @@ def _run(
 class _Listing:
     """The files of each position at one moment, or the error of listing them.
 
-    ``grows``: a position may get more files at any time, because names or metadata have time points.
+    ``may_grow``: a position may get more files at any time, because names or metadata have time points.
     """
 
     files: dict[str, FileStamps] = field(default_factory=dict)
-    grows: bool = False
+    may_grow: bool = False
     error: SourceError | OSError | None = None
 
     def is_complete(self, path: str, files: FileStamps, expected: int | None) -> bool:
         """Return whether a position has all its files."""
         if expected is not None:
             return len(files) >= expected
-        if self.grows:
+        if self.may_grow:
             return False
-        newest = max(stamp for _, stamp in files.values())
+        newest = max(mtime for _, mtime in files.values())
         return any(
-            max(stamp for _, stamp in other.values()) > newest
+            max(mtime for _, mtime in other.values()) > newest
             for name, other in self.files.items()
             if name != path
         )
@@ -292,30 +294,33 @@ class _Watcher:
             return {path: set(_sources_of(position.zattrs)) for path, position in plate.positions()}
 
     def list_files(self) -> _Listing:
-        """List the files by position; none if they cannot be placed or described at present."""
+        """List the files by position; return a listing without files if they cannot be placed or described yet."""
         try:
             inputs = Inputs([self.folder], self.formats, arrangement=self.arrangement)
             placed = place_files(inputs, [])
             if placed is not None:
                 positions: dict[str, list[str]] = {}
-                for item in placed:
-                    positions.setdefault(item.placement.path, []).append(item.file)
-                grows = any(item.placement.t is not None for item in placed)
-                return _Listing({path: _stamps(files) for path, files in positions.items()}, grows)
-            described = [image.description for image in inputs.images_of(inputs.files[0])]
+                for file in placed:
+                    positions.setdefault(file.placement.path, []).append(file.file)
+                has_times = any(file.placement.t is not None for file in placed)
+                return _Listing({path: _stamps(files) for path, files in positions.items()}, has_times)
+            descriptions = [image.description for image in inputs.images_of(inputs.files[0])]
             inputs.close()
-            files_of = {"/".join(each.well or ()): _stamps(each.files) for each in described}
+            files_by_position = {
+                "/".join(description.well or ()): _stamps(description.files) for description in descriptions
+            }
         except (SourceError, OSError) as error:  # a file or index that is being written
             return _Listing(error=error)
-        if not all(description.well for description in described):
+        if not all(description.well for description in descriptions):
             raise InvalidArgumentError(
                 f"{self.folder} is not a plate: a watch needs the wells of its files. Name them with --well-regex "
                 "or --map."
             )
-        return _Listing(files_of, any("t" in each.axes or each.missing for each in described))
+        may_grow = any("t" in description.axes or description.missing for description in descriptions)
+        return _Listing(files_by_position, may_grow)
 
     def convert(self, paths: Iterable[str], *, is_end: bool) -> list[str]:
-        """Convert positions that the plate lacks; before the end, none if a file cannot be read yet."""
+        """Convert positions that the plate lacks; if a file cannot be read before the end, convert none now."""
         present = self.converted()
         new_paths = [path for path in paths if path not in present]
         if not new_paths:
@@ -334,10 +339,13 @@ class _Watcher:
 
     def _add(self, paths: Iterable[str]) -> None:
         """Copy positions of the temporary store into the plate; finish copies that a kill interrupted."""
-        with open_ome_zarr(self.plate, mode="r+") as plate, open_ome_zarr(self.temporary, mode="r") as new:
+        with (
+            open_ome_zarr(self.plate, mode="r+") as plate,
+            open_ome_zarr(self.temporary, mode="r") as temporary,
+        ):
             assert isinstance(plate, Plate)
-            assert isinstance(new, Plate)
-            stored = dict(new.positions())
+            assert isinstance(temporary, Plate)
+            stored = dict(temporary.positions())
             for path in paths:
                 if path in stored:
                     with suppress(NodeExistsError):
@@ -397,16 +405,16 @@ class _Watcher:
         if listing.error is not None:
             raise SourceError(str(listing.error)) from listing.error
         present = self.converted()
-        late = {
+        late_files = {
             path: sorted({os.path.basename(file) for file in files} - present[path])
             for path, files in listing.files.items()
             if path in present
         }
-        late = {path: names for path, names in late.items() if names}
-        if late:
-            path, names = next(iter(late.items()))
+        late_files = {path: names for path, names in late_files.items() if names}
+        if late_files:
+            path, names = next(iter(late_files.items()))
             raise SourceError(
-                f"{counted(len(late), 'position')} of {self.name} got files after the conversion "
+                f"{counted(len(late_files), 'position')} of {self.name} got files after the conversion "
                 f"({path}: {names[0]}): delete the positions and watch again with files_per_position, or convert "
                 f"{self.folder} to a new store."
             )

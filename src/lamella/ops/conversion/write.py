@@ -110,8 +110,8 @@ class ImageUnit:
         """Read the source, and write all levels."""
         with closing(self.pixels.source):
             compute_unit(self.source_unit)
-        if self.pixels.tally is not None:
-            self.pixels.tally.add(0, "pyramid")
+        if self.pixels.planes_read is not None:
+            self.pixels.planes_read.add(0, "pyramid")
         for read_pass in self.later_passes:
             compute_unit(PassUnit(read_pass, whole_region(read_pass.meta.shape), self.source_unit.jobs))
         self.is_computed = True
@@ -210,7 +210,7 @@ class ImageWriter:
         return sampler.sample
 
     def _run(self, units: Iterable[ImageUnit], collect: Callable[[_UnitResult], None]) -> None:
-        run(write_unit, tasks(units, self.job, self.journal), self.workers, done=collect)
+        run(write_unit, tasks(units, self.job, self.journal), self.workers, on_result=collect)
 
 
 def write_unit(task: Task) -> _UnitResult:
@@ -228,7 +228,7 @@ def write_unit(task: Task) -> _UnitResult:
 
 def _passes(image: ImageWrite, tally: Count | None, *, spread: bool) -> list[ReadPass]:
     pixels = PlanesArray(image.source, image.levels[0][0], tally, images=image.images)
-    return passes(pixels, image.levels, "mean", spread=spread)
+    return passes(pixels, image.levels, "mean", on_executor=spread)
 
 
 def _whole_unit(number: int, image: ImageWrite, tally: Count | None, jobs: int | None) -> ImageUnit:

@@ -363,7 +363,7 @@ class _Copy:
         is_local = isinstance(self._target, LocalStorage) and isinstance(self._contents.storage, LocalStorage)
         minimum = _DISK_JOBS if is_local else _SERVICE_JOBS
         copy_workers = workers if workers.jobs else Workers(max(workers.count, minimum))
-        run(self._copy, self._units(), copy_workers, done=self._report_copied)
+        run(self._copy, self._units(), copy_workers, on_result=self._report_copied)
         self._journal.flush()
 
     def _units(self) -> Iterator[tuple[str, int | None, bool]]:

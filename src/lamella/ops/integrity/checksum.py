@@ -63,7 +63,7 @@ def open_journal(record: StrPath, job: str, storage: Storage, root_path: str) ->
     refuse_in_store(path, storage)
     root = os.path.realpath(storage.root) if isinstance(storage, LocalStorage) else storage.name
     head = {"lamella": "record", "work": job, "store": join(root, root_path)}
-    return Journal(LocalFile(path, "record", links=True), head, refuses=True)
+    return Journal(LocalFile(path, "record", follows_links=True), head, keeps_other_jobs=True)
 
 
 def journaled_digest(journal: Journal[LocalFile], storage: Storage, key: str) -> JournaledDigest | None:
@@ -249,7 +249,7 @@ def _compute_digests(
             journal.add(join(path, result.key), result.fingerprint, [result.size, result.digest], result.size)
 
     compute = _compute_digest if expected is None else _compute_digest_or_damage
-    run(compute, files_to_read(), workers, done=done)
+    run(compute, files_to_read(), workers, on_result=done)
     return count
 
 

@@ -299,7 +299,7 @@ def status(
             number, statuses[number] = numbered
             count.add(len(statuses[number]))
 
-        run(_statuses, _images(node), workers, done=collect)
+        run(_statuses, _images(node), workers, on_result=collect)
     return StoreStatus(
         str(node.node_path), tuple(image for number in sorted(statuses) for image in statuses[number])
     )

@@ -257,7 +257,7 @@ def _with_unread(report: VerifyReport) -> VerifyReport:
 
 
 def _decode_all(verification: _Verification, path: str, name: str, workers: Workers) -> VerifyReport:
-    run(decode, verification.stored_files(path), workers, done=verification.count)
+    run(decode, verification.stored_files(path), workers, on_result=verification.count)
     if not verification.documents and not verification.damage:
         raise InvalidArgumentError(
             f"{name} contains no Zarr group or array: there is nothing to verify. Check the path."

@@ -2,7 +2,7 @@
 
 Each line is a checksum and a JSON value: ``8a11f0d2 ["A/1/0/zarr.json", [1762, 77], 1301, "9f86d0..."]``. The first
 line names the job. Every other line lists the key of a unit, the state of its sources, and its result. Lines that are
-damaged or truncated by a kill are ignored, and their units are repeated. The last line of a unit counts.
+damaged or truncated by a kill are ignored, and their units are repeated. Of several lines of a unit the last is valid.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 _MAX_SECONDS = 2.0
 _MAX_BYTES = 64 << 20
-"""Pending lines, which a kill loses, are written after this time, or this size of finished units."""
+"""Pending lines, which a kill loses, are written after this time, or when their units have this size."""
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
-_CLOSED = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_OPEN_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 class JournalFile(Protocol):
@@ -58,29 +58,31 @@ class JournalFile(Protocol):
         """Delete the file, if it exists."""
 
 
-P = TypeVar("P", bound=JournalFile)
+FileType = TypeVar("FileType", bound=JournalFile)
 
 
 class LocalFile:
-    """A journal in a local file, which messages call ``noun``, and which may be a symbolic link with ``links``.
+    """A journal in a local file, to which other processes append after unpickling it.
 
-    It can be pickled: other processes append to it.
+    Messages call the file ``noun``. With ``follows_links`` it may be a symbolic link.
     """
 
-    def __init__(self, where: str, noun: str = "journal", *, links: bool = False) -> None:
-        self.where, self._noun, self._links = where, noun, links
+    def __init__(self, where: str, noun: str = "journal", *, follows_links: bool = False) -> None:
+        self.where, self._noun, self._follows_links = where, noun, follows_links
 
     def open(self, head: bytes) -> IO[bytes]:
-        """Open for reading; a file whose first line was cut off by a kill is started again."""
+        """Open for reading; write the first line again if a kill truncated it."""
         try:
             os.makedirs(os.path.dirname(self.where), exist_ok=True)
-            if not os.path.lexists(self.where) or (os.path.isfile(self.where) and self._has_part(head)):
-                created = os.open(self.where, os.O_WRONLY | os.O_CREAT | _CLOSED, 0o666)
+            if not os.path.lexists(self.where) or (
+                os.path.isfile(self.where) and self._has_truncated_head(head)
+            ):
+                descriptor = os.open(self.where, os.O_WRONLY | os.O_CREAT | _OPEN_FLAGS, 0o666)
                 try:
-                    write_all(created, head)
+                    write_all(descriptor, head)
                 finally:
-                    os.close(created)
-            if not S_ISREG(os.stat(self.where, follow_symlinks=self._links).st_mode):
+                    os.close(descriptor)
+            if not S_ISREG(os.stat(self.where, follow_symlinks=self._follows_links).st_mode):
                 raise InvalidArgumentError(
                     f"{self.where} is not a file: choose another name for the {self._noun}."
                 )
@@ -88,7 +90,7 @@ class LocalFile:
         except OSError as error:
             self._fail("opened", error)
 
-    def _has_part(self, head: bytes) -> bool:
+    def _has_truncated_head(self, head: bytes) -> bool:
         with open(self.where, "rb") as file:
             start = file.read(len(head))
         return len(start) < len(head) and head.startswith(start)
@@ -107,7 +109,9 @@ class LocalFile:
     def appending(self) -> Iterator[Callable[[bytes], None]]:
         """Return a function that appends lines, each in one system call, so that they survive the process."""
         try:
-            file = os.open(self.where, os.O_WRONLY | os.O_APPEND | _CLOSED | (0 if self._links else NO_LINK))
+            descriptor = os.open(
+                self.where, os.O_WRONLY | os.O_APPEND | _OPEN_FLAGS | (0 if self._follows_links else NO_LINK)
+            )
         except FileNotFoundError:
             yield lambda data: None  # another call of the same job has finished it
             return
@@ -116,14 +120,14 @@ class LocalFile:
 
         def append(data: bytes) -> None:
             try:
-                write_all(file, data)
+                write_all(descriptor, data)
             except OSError as error:
                 self._fail("written", error)
 
         try:
             yield append
         finally:
-            os.close(file)
+            os.close(descriptor)
 
     def remove(self) -> None:
         """Delete the file; another call of the same job may have been faster."""
@@ -151,7 +155,7 @@ class StoredObject:
         self._data = b""
 
     def open(self, head: bytes) -> IO[bytes]:
-        """Read the object; a new one is stored with its first finished units."""
+        """Read the object; if there is none, it is created by the first `append`."""
         try:
             self._data = self._storage.read(self._key) or head
         except LamellaError:
@@ -159,11 +163,11 @@ class StoredObject:
         return io.BytesIO(self._data)
 
     def replace(self, data: bytes) -> None:
-        """Replace the data; they are stored with the next units."""
+        """Replace the data; the next `append` stores them."""
         self._data = data
 
     def append(self, data: bytes) -> None:
-        """Store all of it."""
+        """Store the data with these at their end."""
         self._data += data
         self._storage.write(self._key, self._data)
 
@@ -180,24 +184,25 @@ def stored_journal(storage: Storage, key: str) -> LocalFile | StoredObject:
     return LocalFile(storage.where(key))
 
 
-class Journal(Generic[P]):
-    """The finished units of one job (``head``), as a context manager that writes pending lines at the end.
+class Journal(Generic[FileType]):
+    """The finished units of one job, as a context manager that writes pending lines at the end.
 
-    A journal of another job is started again; with ``refuses`` it raises InvalidArgumentError.
+    ``head`` is the first line, which names the job. If the file is the journal of another job, it is emptied; with
+    ``keeps_other_jobs`` InvalidArgumentError is raised instead.
     """
 
-    def __init__(self, file: P, head: JSONObject, *, refuses: bool = False) -> None:
+    def __init__(self, file: FileType, head: JSONObject, *, keeps_other_jobs: bool = False) -> None:
         self.file = file
         self._head = head
-        self._waiting: list[bytes] = []
-        self._bytes, self._last = 0, time.monotonic()
+        self._pending: list[bytes] = []
+        self._unwritten_bytes, self._last_write = 0, time.monotonic()
         first = line_of(head)
         self._lines = file.open(first)
-        stored = parsed(self._lines.readline())
-        if stored != head:
+        stored_head = parse_line(self._lines.readline())
+        if stored_head != head:
             self._lines.close()
-            if refuses:
-                raise InvalidArgumentError(self._refusal(stored))
+            if keeps_other_jobs:
+                raise InvalidArgumentError(self._refusal(stored_head))
             file.replace(first)
             self._lines = io.BytesIO()
         self._hashes, self._offsets = self._index()
@@ -214,15 +219,15 @@ class Journal(Generic[P]):
     def _index(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Return the sorted hashes of all keys, and the offsets of their lines: 16 bytes per line."""
         hashes, offsets = array("Q"), array("Q")
-        offset, torn = self._lines.tell(), False
+        offset, is_truncated = self._lines.tell(), False
         for line in self._lines:
-            values = parsed(line)
-            if isinstance(values, list) and values:
-                hashes.append(_hash(values[0]))
+            fields = parse_line(line)
+            if isinstance(fields, list) and fields:
+                hashes.append(_hash(fields[0]))
                 offsets.append(offset)
             offset += len(line)
-            torn = not line.endswith(b"\n")
-        if torn:
+            is_truncated = not line.endswith(b"\n")
+        if is_truncated:
             self.file.append(b"\n")  # workers append whole lines behind it
         all_hashes, all_offsets = np.array(hashes, np.uint64), np.array(offsets, np.uint64)
         order = np.argsort(all_hashes, kind="stable")
@@ -237,27 +242,27 @@ class Journal(Generic[P]):
         if index < 0 or int(self._hashes[index]) != key_hash:
             return None
         self._lines.seek(int(self._offsets[index]))
-        line = parsed(self._lines.readline())
-        return line[1:] if isinstance(line, list) and line[:1] == [key] else None
+        fields = parse_line(self._lines.readline())
+        return fields[1:] if isinstance(fields, list) and fields[:1] == [key] else None
 
-    def add(self, key: str, state: Any, values: list[Any], size: int = 0) -> None:
-        """Add the line of a finished unit; `size` is that of the unit in bytes."""
-        self._waiting.append(line_of([key, state, *values]))
-        self._bytes += size
-        if self._bytes >= _MAX_BYTES or time.monotonic() - self._last >= _MAX_SECONDS:
+    def add(self, key: str, source_state: Any, result: list[Any], size: int = 0) -> None:
+        """Add the line of a finished unit of ``size`` bytes: its key, the state of its sources, and its result."""
+        self._pending.append(line_of([key, source_state, *result]))
+        self._unwritten_bytes += size
+        if self._unwritten_bytes >= _MAX_BYTES or time.monotonic() - self._last_write >= _MAX_SECONDS:
             self.flush()
 
     def flush(self) -> None:
         """Write pending lines."""
-        data = b"".join(self._waiting)
-        self._waiting.clear()
-        self._bytes, self._last = 0, time.monotonic()
+        data = b"".join(self._pending)
+        self._pending.clear()
+        self._unwritten_bytes, self._last_write = 0, time.monotonic()
         if data:
             self.file.append(data)
 
     def remove(self) -> None:
         """Delete the journal: the job is complete."""
-        self._waiting.clear()
+        self._pending.clear()
         self.file.remove()
 
     def end_reading(self) -> None:
@@ -270,7 +275,7 @@ class Journal(Generic[P]):
         self._lines.close()
         self.flush()
 
-    def __enter__(self) -> Journal[P]:
+    def __enter__(self) -> Journal[FileType]:
         return self
 
     def __exit__(
@@ -311,7 +316,7 @@ def line_of(value: Any) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
-def parsed(line: bytes) -> Any:
+def parse_line(line: bytes) -> Any:
     """Return the value of a line; None if the line is damaged."""
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
     if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):

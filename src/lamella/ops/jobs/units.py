@@ -1,7 +1,7 @@
 """Units of a job, and the one test of whether a unit is done.
 
-A unit is done if its line in the journal shows that the same job wrote the same files from the same files: by the
-digest of the job's settings (for `Plate.map` also of the function) and the fingerprints of all files read and written.
+A unit is done if its line in the journal has the present states of the files that it reads and writes. A state is a
+digest of the fingerprints of files, and for the files read also of the job's settings (of `Plate.map`, the function).
 Times alone prove nothing: a copy may be older than the file that it replaces, and clocks of machines differ.
 """
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Files:
-    """Files of one store, by their keys; some may not exist. `others` are files of other stores."""
+    """Files of one store, by their keys; some may not exist. ``others`` are files of other stores."""
 
     storage: Storage
     keys: Sequence[str]
@@ -107,25 +107,26 @@ def files_of(array: StoredArray, region: Region) -> Files:
 def state_of(files: Files, *settings: Any) -> str | None:
     """Return the digest of the fingerprints of files, and of settings; None if the store has no fingerprints."""
     try:
-        stamps = [in_store.storage.fingerprints(in_store.keys) for in_store in (files, *files.others)]
+        fingerprints = [group.storage.fingerprints(group.keys) for group in (files, *files.others)]
     except LamellaError:
         return None
-    if None in stamps:
+    if None in fingerprints:
         return None
-    text = repr((settings, stamps))  # faster than JSON, for jobs of millions of small files
+    text = repr((settings, fingerprints))  # faster than JSON, for jobs of millions of small files
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
-def is_done(line: Sequence[Any] | None, read: object, written: object) -> bool:
-    """Return whether a line of the journal states these states of the files that are read and written."""
-    return read is not None and written is not None and line is not None and list(line) == [read, written]
+def is_done(line: Sequence[Any] | None, source_state: object, result_state: object) -> bool:
+    """Return whether a line of the journal has these states of the files that a unit reads and writes."""
+    states = [source_state, result_state]
+    return line is not None and None not in states and list(line) == states
 
 
 @dataclass(frozen=True)
 class Task:
-    """Units for one worker, each with its line of the journal of an interrupted call, or None.
+    """Units for one worker, each with its line in the journal of an interrupted call, or None.
 
-    ``weight`` is their share of the job, ``job`` the digest of its settings.
+    ``weight`` is the share of these units in the job, for progress; ``job`` is the digest of the job's settings.
     """
 
     units: tuple[tuple[Unit, list[Any] | None], ...]
@@ -156,15 +157,15 @@ def do_task(task: Task) -> float:
     else:
         with task.journal.appending() as append:
             for unit, line in task.units:
-                _do(unit, line, task.job, append)
+                _do_unless_done(unit, line, task.job, append)
     return task.weight
 
 
-def _do(unit: Unit, line: list[Any] | None, job: str, append: Callable[[bytes], None]) -> None:
-    read = state_of(unit.reads(), job)
-    if line is not None and is_done(line, read, state_of(unit.writes())):
+def _do_unless_done(unit: Unit, line: list[Any] | None, job: str, append: Callable[[bytes], None]) -> None:
+    source_state = state_of(unit.reads(), job)
+    if line is not None and is_done(line, source_state, state_of(unit.writes())):
         return
     unit.do()
-    written = state_of(unit.writes())
-    if read is not None and written is not None:
-        append(line_of([unit.key, read, written]))
+    result_state = state_of(unit.writes())
+    if source_state is not None and result_state is not None:
+        append(line_of([unit.key, source_state, result_state]))

@@ -207,7 +207,12 @@ class MosaicWrite:
         target = position[_IMAGE].stored
         with reporting(self.progress, "pixels") as report:
             count = Count(report, "pixels", target.meta.nbytes)
-            run(do_task, tasks(self._units(target), self.job_digest, journal), self.workers, done=count.add)
+            run(
+                do_task,
+                tasks(self._units(target), self.job_digest, journal),
+                self.workers,
+                on_result=count.add,
+            )
             count.finish()
         if self.levels != 1:
             position.compute_pyramid(

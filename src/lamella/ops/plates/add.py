@@ -1,7 +1,7 @@
 """Copy positions of other stores into a plate that exists.
 
-The copies are listed last. Until then a hidden journal in the plate lists the positions being copied, so that the same
-call resumes a killed one, and no other call uses their paths.
+The metadata list the copies last. Until then a hidden journal in the plate records the copied files, so that the same
+call resumes a killed one, and no other call uses the paths of the copies.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def add_positions(
     with ExitStack() as locks, logged("Copy %s to %s", counted(len(sources), "position"), plate.node_path):
         for path in sorted(sources):
             locks.enter_context(storage.lock(plate.node_path.child(path).path))
-        resumed = storage.size(key) is not None
-        if not resumed:
+        is_resumed = storage.size(key) is not None
+        if not is_resumed:
             _refuse_existing(plate, sources)
         discard = partial(_discard, plate, sources)
         with journal_in_place(storage, key, job, discard) as journal, reading_twice(sources.values()):
-            _copy_and_list(plate, sources, workers, progress, journal, job, resumed)
+            _copy_and_list(plate, sources, workers, progress, journal, job, is_resumed)
     return [plate._open(Position, path) for path in sources]
 
 
@@ -72,18 +72,18 @@ def _copy_and_list(
     progress: Progress | bool | None,
     journal: Journal[LocalFile] | None,
     job: str,
-    resumed: bool,
+    is_resumed: bool,
 ) -> None:
     copy = PositionCopy(plate, sources, workers, None, job, journal)
-    copy.run(progress, resumed=resumed)
+    copy.run(progress, resumed=is_resumed)
     acquisitions, ids = merged_acquisitions(sources, plate.document.shared_model.acquisitions or [])
     images: dict[str, list[tuple[str, int]]] = {}
     for path in sources:
         well, _, name = path.rpartition("/")
         images.setdefault(well, []).append((name, ids[path]))
-    new = list_stored(plate, images, acquisitions)
+    new_wells = list_stored(plate, images, acquisitions)
     for well, origin in Origins.of(sources).wells.items():
-        if well in new:
+        if well in new_wells:
             copy_attributes(origin, plate.node_path.child(well), WellGroupMeta)
 
 

@@ -1,7 +1,8 @@
 """Write an image that consists of parts of others; files are copied where the encodings are equal.
 
-A new array consists of pieces; each piece is a region of a stored array. A unit writes each of its files once and
-completely, so that a kill leaves complete files.
+A new array consists of pieces; each piece is a region of a stored array. Example: channels 0 and 2 of an image are two
+pieces of a new array with two channels. A unit writes each of its files once and completely, so that a kill leaves
+complete files.
 """
 
 from __future__ import annotations
@@ -58,17 +59,20 @@ class Piece:
     def in_source(self, region: Region) -> Region:
         """Return a region of the new array in the coordinates of the source."""
         return tuple(
-            slice(span.start + shift, span.stop + shift)
-            for span, shift in zip(region, self.offset, strict=True)
+            slice(span.start + offset, span.stop + offset)
+            for span, offset in zip(region, self.offset, strict=True)
         )
 
     def overlap(self, region: Region) -> Region | None:
         """Return the intersection of a region with the piece; None if it is empty."""
-        part = overlap(region, self.region)
-        return None if 0 in region_shape(part) else part
+        common = overlap(region, self.region)
+        return None if 0 in region_shape(common) else common
 
     def encoded_file(self, region: Region, target: ArrayMeta) -> str | None:
-        """Return the key of the source's file with the encoded pixels of exactly this region; None without one."""
+        """Return the key of the source's file that has exactly the pixels of this region, encoded as in the new array.
+
+        Return None if there is no such file.
+        """
         meta = self.source.meta
         if (
             self.overlap(region) != region
@@ -85,12 +89,12 @@ class Piece:
         )
 
     def has_pixels(self, region: Region, target: ArrayMeta) -> bool:
-        """Return whether the source stores pixels of a region, or fills it with another value than the new array."""
-        part = self.overlap(region)
-        if part is None:
+        """Return whether pixels of a region must be written: the source stores some, or has another fill value."""
+        common = self.overlap(region)
+        if common is None:
             return False
         storage = self.source.documents.storage
-        keys = files_of_region(self.source, self.in_source(part))
+        keys = files_of_region(self.source, self.in_source(common))
         return not _same_fill(self.source.meta, target) or any(storage.size(key) is not None for key in keys)
 
 
@@ -112,11 +116,12 @@ class ComposedUnit(TargetUnit):
         """Return the files of the sources."""
         files_by_piece = []
         for piece in self.pieces:
-            part = piece.overlap(self.region)
-            if part is not None:
-                keys = files_of_region(piece.source, piece.in_source(part))
+            common = piece.overlap(self.region)
+            if common is not None:
+                keys = files_of_region(piece.source, piece.in_source(common))
                 files_by_piece.append(Files(piece.source.documents.storage, keys))
-        return Files(files_by_piece[0].storage, files_by_piece[0].keys, tuple(files_by_piece[1:]))
+        first, *others = files_by_piece
+        return Files(first.storage, first.keys, tuple(others))
 
     def do(self) -> None:
         """Copy the files that can be copied, and write the others that have pixels."""
@@ -158,15 +163,15 @@ class ComposedUnit(TargetUnit):
     def _read(self, region: Region, block: Array) -> None:
         """Read a region of the new array from the pieces."""
         for piece in self.pieces:
-            part = piece.overlap(region)
-            if part is not None:
-                piece.source.read(piece.in_source(part), out=block[inside(part, region)])
+            common = piece.overlap(region)
+            if common is not None:
+                piece.source.read(piece.in_source(common), out=block[inside(common, region)])
 
 
 def composed_units(
     pieces: Sequence[Piece], target: StoredArray, meta: ArrayMeta, *, resumed: bool = False
 ) -> Iterator[ComposedUnit]:
-    """Divide the writing of an array into units; ``meta`` describes the array."""
+    """Yield the units that write an array of the metadata ``meta`` from its pieces."""
     if 0 in meta.shape:
         return
     for region in regions(meta.shape, rewritten_shape(pieces[0].source.meta, meta)):
@@ -184,7 +189,7 @@ class ComposedArray:
 
 @dataclass
 class ImagePlan:
-    """The arrays and documents of a new image that are not copies of files, and how to write them."""
+    """The arrays and documents of a new image that are not copied file by file, and how to write them."""
 
     arrays: dict[str, ComposedArray] = field(default_factory=dict)
     """Arrays by their path in the image."""
@@ -195,11 +200,11 @@ class ImagePlan:
     computed: dict[str, str] = field(default_factory=dict)
     """Paths of the image and label images whose lower levels are computed again, with the method."""
     labels: dict[str, LabelImage] = field(default_factory=dict)
-    """Names and sources of label images that come from other parts than the first."""
+    """Label images of other sources than the first, by name."""
     channel_facts: list[JSON] = field(default_factory=list)
     """Wavelengths and exposure of each channel, as `convert` stores them; empty if none are known."""
     channels_change: bool = False
-    """Whether the channels are not those of the source, so that they are no samples of a colour image any more."""
+    """Whether the channels are not all those of the source: a colour image then becomes one of separate channels."""
     region: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Start and stop of the new image in voxels of level 0 of the source, by axis."""
     offset: Mapping[str, float] = field(default_factory=dict)
@@ -221,7 +226,7 @@ class ImagePlan:
                 yield from composed_units(array.pieces, stored, array.meta, resumed=resumed)
 
     def write_documents(self, target: NodePath) -> None:
-        """Write the metadata of the image and its label images, without records about pixels of the source."""
+        """Write the metadata of the image and its label images, without records that describe pixels of the source."""
         version, documents = target.store_handle.version, target.store_handle.documents
         for path, meta in self.documents.items():
 
@@ -232,12 +237,12 @@ class ImagePlan:
         if self.labels:
             group = target.child("labels").path
             is_group = documents.kind(group, confirm_missing=True) == "group"
-            listed = version.load(LabelsMeta, documents.group(group)) if is_group else None
-            names = [*(listed.labels if listed is not None else []), *self.labels]
+            copied = version.load(LabelsMeta, documents.group(group)) if is_group else None
+            names = [*(copied.labels if copied is not None else []), *self.labels]
             documents.put_group(group, version.dump(LabelsMeta(labels=list(dict.fromkeys(names))), {}))
 
     def _records_of_copy(self, attributes: JSONObject, *, is_image: bool) -> JSONObject:
-        """Return the attributes of an image or label image with records that fit the new pixels."""
+        """Return the attributes of an image or label image, with the records that are true of its new pixels."""
         if "t" in self.region:
             attributes = without_own_records(attributes, (WRITTEN_TIMES,))
             attributes = with_cut_times(attributes, *self.region["t"])
@@ -249,18 +254,18 @@ class ImagePlan:
         return without_own_records(attributes, (SAMPLES,)) if self.channels_change else attributes
 
     def _with_stage(self, attributes: JSONObject) -> JSONObject:
-        """Move the position of the first voxel on the stage, which `convert` stores."""
+        """Add the offset of the new image to the position of its first voxel on the stage, which `convert` stores."""
         stage = own_record(attributes, STAGE)
         if not isinstance(stage, dict) or not self.offset:
             return attributes
         moved = {
-            axis: value + self.offset.get(axis, 0.0) if isinstance(value, int | float) else value
-            for axis, value in stage.items()
+            axis: position + self.offset.get(axis, 0.0) if isinstance(position, int | float) else position
+            for axis, position in stage.items()
         }
         return with_own_record(attributes, STAGE, moved)
 
     def write_rois(self, source: Position, target: NodePath) -> list[str]:
-        """Measure the regions of copied tables from the first edge of the new image; return notes of those left."""
+        """Move the regions of copied tables to the origin of the new image; return notes on tables that cannot be."""
         if not self.region:
             return []
         from lamella.ops.tables.rois import cut_rois
@@ -281,7 +286,7 @@ class ImagePlan:
     def compute_levels(self, target: NodePath, workers: Workers) -> None:
         """Compute the lower levels that could not be cut from stored levels."""
         for path, method in self.computed.items():
-            kind = LabelImage if path else Position
-            kind(target.child(path)).compute_pyramid(
+            node_class = LabelImage if path else Position
+            node_class(target.child(path)).compute_pyramid(
                 method=method, jobs=workers.jobs, executor=workers.executor
             )

@@ -63,7 +63,7 @@ class Composition:
     def plan(self, zarr_format: ZarrFormat) -> ImagePlan:
         """Plan a new image with its label images; raise if the parts do not fit together."""
         first = self.parts[0].position
-        facts = [fact for part in self.parts for fact in _channel_facts(part)]
+        facts = [fact for part in self.parts for fact in _stored_facts(part)]
         _check_parts(self)
         sizes = dict(zip(first.axis_names, first.get_effective_scale(first.dataset_paths[0]), strict=True))
         plan = ImagePlan(
@@ -103,7 +103,10 @@ def _check_parts(composition: Composition) -> None:
                 f"{first.axis_names}, {other.node_path} has {other.axis_names}."
             )
         finest = _finest(other)
-        if _without(finest.shape, axis) != _without(shape, axis) or finest.dtype != _finest(first).dtype:
+        if (
+            _lengths_of_other_axes(finest.shape, axis) != _lengths_of_other_axes(shape, axis)
+            or finest.dtype != _finest(first).dtype
+        ):
             raise InvalidArgumentError(
                 f"Channels are joined of images of the same shape and data type: {first.node_path} has {shape} "
                 f"{_finest(first).dtype}, {other.node_path} has {finest.shape} {finest.dtype}."
@@ -117,7 +120,7 @@ def _finest(image: Position) -> ImageArray:
     return image[paths[0]]
 
 
-def _without(shape: Sequence[int], axis: int) -> list[int]:
+def _lengths_of_other_axes(shape: Sequence[int], axis: int) -> list[int]:
     return [length for index, length in enumerate(shape) if index != axis]
 
 
@@ -141,50 +144,50 @@ def _plan_levels(
     image = parts[0].position
     meta = meta_with_facts(image).copied()
     finest = _finest(image)
-    cut = _cut(image, finest, region)
+    level_0_region = _region_of_level_0(image, finest, region)
     method = method_of_image(image) or ("mode" if path else "mean")
     datasets = meta.multiscales[0].datasets
-    factors_by_path = {dataset.path: _factors(image, finest, dataset.path) for dataset in datasets}
-    computes = image.stale_levels or not all(
-        _is_aligned(cut, finest.shape, factors_by_path[dataset.path])
+    factors_by_path = {dataset.path: _factors_of_level(image, finest, dataset.path) for dataset in datasets}
+    is_computing_levels = image.stale_levels or not all(
+        _is_aligned(level_0_region, finest.shape, factors_by_path[dataset.path])
         and _have_equal_level(parts, dataset.path)
         for dataset in datasets
     )
-    listed: list[DatasetMeta] = []
+    new_datasets: list[DatasetMeta] = []
     for dataset in datasets:
         factors = factors_by_path[dataset.path]
         is_full_size = factors is not None and all(factor == 1 for factor in factors)
         if factors is None or (is_full_size and not _have_equal_level(parts, dataset.path)):
             plan.dropped.add(join(path, dataset.path))
             continue
-        is_computed = computes and not is_full_size
-        _move_origin(dataset, meta, finest, cut, factors, method if is_computed else None)
-        plan.arrays[join(path, dataset.path)] = _composed(
-            parts, dataset.path, cut, factors, zarr_format, is_computed=is_computed
+        is_computed = is_computing_levels and not is_full_size
+        _move_origin(dataset, meta, finest, level_0_region, factors, method if is_computed else None)
+        plan.arrays[join(path, dataset.path)] = _compose_array(
+            parts, dataset.path, level_0_region, factors, zarr_format, is_computed=is_computed
         )
         if is_computed:
             plan.computed[path] = method
-        listed.append(dataset)
-    meta.multiscales[0].datasets = listed
+        new_datasets.append(dataset)
+    meta.multiscales[0].datasets = new_datasets
     return meta
 
 
 def _have_equal_level(parts: Sequence[Part], path: str) -> bool:
-    """Return whether all parts have a level of equal shape, except for channels, and no stale levels."""
+    """Return whether all parts have this level in equal shape but for channels, and no stale levels."""
     first = parts[0].position
     axis = channel_axis(first.axes)
     for part in parts[1:]:
         if path not in part.position.dataset_paths or part.position.stale_levels:
             return False
         array, other = first[path], part.position[path]
-        shapes = [_without(level.shape, axis or 0) for level in (array, other)]
+        shapes = [_lengths_of_other_axes(level.shape, axis or 0) for level in (array, other)]
         if array.dtype != other.dtype or shapes[0] != shapes[1]:
             return False
     return True
 
 
-def _cut(image: Position, finest: ImageArray, region: Mapping[str, tuple[int, int]]) -> Region:
-    """Return the region as slices of level 0; raise if it is not within the array."""
+def _region_of_level_0(image: Position, finest: ImageArray, region: Mapping[str, tuple[int, int]]) -> Region:
+    """Return the region as one slice of level 0 for each axis; raise if it is not within the array."""
     names = image.axis_names[-finest.ndim :]
     spans = []
     for name, length in zip(names, finest.shape, strict=True):
@@ -197,7 +200,7 @@ def _cut(image: Position, finest: ImageArray, region: Mapping[str, tuple[int, in
     return tuple(spans)
 
 
-def _factors(image: Position, finest: ImageArray, path: str) -> Shape | None:
+def _factors_of_level(image: Position, finest: ImageArray, path: str) -> Shape | None:
     if image[path].shape == finest.shape:
         return (1,) * finest.ndim
     fine, coarse = (image.get_effective_scale(name) for name in (image.dataset_paths[0], path))
@@ -207,11 +210,11 @@ def _factors(image: Position, finest: ImageArray, path: str) -> Shape | None:
     return level_factors(finest.shape, image[path].shape, ratios[-finest.ndim :])
 
 
-def _is_aligned(cut: Region, shape: Shape, factors: Shape | None) -> bool:
+def _is_aligned(level_0_region: Region, shape: Shape, factors: Shape | None) -> bool:
     """Return whether a region starts and ends between pixels of a level, or at the edge of the image."""
     return factors is not None and all(
         span.start % factor == 0 and (span.stop % factor == 0 or span.stop == length)
-        for span, length, factor in zip(cut, shape, factors, strict=True)
+        for span, length, factor in zip(level_0_region, shape, factors, strict=True)
     )
 
 
@@ -219,12 +222,12 @@ def _move_origin(
     dataset: DatasetMeta,
     meta: ImagesMeta,
     finest: ImageArray,
-    cut: Region,
+    level_0_region: Region,
     factors: Shape,
     method: str | None,
 ) -> None:
-    """Move the origin of a level to the start of the region."""
-    starts = [span.start for span in cut]
+    """Move the origin of a level to the start of the region; ``method`` is that of a level that is computed."""
+    starts = [span.start for span in level_0_region]
     if not any(starts):
         return
     ndim = len(meta.multiscales[0].axes)
@@ -236,18 +239,18 @@ def _move_origin(
         dataset.coordinate_transformations = level_transforms(first.coordinate_transformations, steps, method)
         return
     stored = dataset.coordinate_transformations
-    scale, shift = stored_transform(stored, ndim, dataset.path)
-    moved = [
+    scale, translation = stored_transform(stored, ndim, dataset.path)
+    new_translation = [
         offset + size * (start // step)
-        for offset, size, start, step in zip(shift, scale, starts, steps, strict=True)
+        for offset, size, start, step in zip(translation, scale, starts, steps, strict=True)
     ]
-    dataset.coordinate_transformations = scale_and_translation(scale, moved, unknown_keys_of=stored)
+    dataset.coordinate_transformations = scale_and_translation(scale, new_translation, unknown_keys_of=stored)
 
 
-def _composed(
+def _compose_array(
     parts: Sequence[Part],
     path: str,
-    cut: Region,
+    level_0_region: Region,
     factors: Shape,
     zarr_format: ZarrFormat,
     *,
@@ -255,22 +258,27 @@ def _composed(
 ) -> ComposedArray:
     """Describe an array of the new image; without pieces if its pixels are computed."""
     image = parts[0].position
-    like = image[path].stored.meta
-    axes = image.axes[-like.ndim :]
+    meta_of_level = image[path].stored.meta
+    axes = image.axes[-meta_of_level.ndim :]
     axis = channel_axis(axes)
     if is_computed:
-        bounds = [(0, -(-(span.stop - span.start) // step)) for span, step in zip(cut, factors, strict=True)]
+        bounds = [
+            (0, -(-(span.stop - span.start) // step))
+            for span, step in zip(level_0_region, factors, strict=True)
+        ]
     else:
         bounds = [
-            (span.start // step, -(-span.stop // step)) for span, step in zip(cut, factors, strict=True)
+            (span.start // step, -(-span.stop // step))
+            for span, step in zip(level_0_region, factors, strict=True)
         ]
     pieces: list[Piece] = []
     channel_count = 0
     for part in parts:
         array = _finest(part.position) if is_computed else part.position[path]
-        channels = _channels(part, array.shape, axis)
-        for _, run in groupby(enumerate(channels), lambda pair: pair[1] - pair[0]):
-            indices = [channel for _, channel in run]
+        channels = _channel_indices(part, array.shape, axis)
+        # Consecutive channels, such as 2, 3, 4, are one piece: index and channel have the same difference.
+        for _, consecutive in groupby(enumerate(channels), lambda pair: pair[1] - pair[0]):
+            indices = [channel for _, channel in consecutive]
             if not is_computed:
                 pieces.append(_piece(array, bounds, axis, indices, channel_count))
             channel_count += len(indices)
@@ -278,29 +286,31 @@ def _composed(
     if axis is not None:
         shape[axis] = channel_count
     meta = array_like(
-        like,
+        meta_of_level,
         zarr_format=zarr_format,
         shape=tuple(shape),
-        dimension_names=like.dimension_names or [axis_meta.name for axis_meta in axes],
-        attributes=_array_attributes(parts, like, cut, [axis.name.lower() for axis in axes]),
+        dimension_names=meta_of_level.dimension_names or [axis_meta.name for axis_meta in axes],
+        attributes=_array_attributes(
+            parts, meta_of_level, level_0_region, [axis.name.lower() for axis in axes]
+        ),
     )
     return ComposedArray(meta, tuple(pieces))
 
 
 def _array_attributes(
-    parts: Sequence[Part], like: ArrayMeta, cut: Region, names: Sequence[str]
+    parts: Sequence[Part], meta_of_level: ArrayMeta, level_0_region: Region, names: Sequence[str]
 ) -> JSONObject:
     """Return the attributes of an array, without the record of a stream whose frames are not all in the new one."""
     is_whole = all(
         span == slice(0, length) or name in ("y", "x")
-        for span, length, name in zip(cut, like.shape, names, strict=False)
+        for span, length, name in zip(level_0_region, meta_of_level.shape, names, strict=False)
     )
     if is_whole and all(part.channels is None for part in parts) and len(parts) == 1:
-        return like.attributes
-    return without_own_records(like.attributes, ("stream",))
+        return meta_of_level.attributes
+    return without_own_records(meta_of_level.attributes, ("stream",))
 
 
-def _channels(part: Part, shape: Shape, axis: int | None) -> Sequence[int]:
+def _channel_indices(part: Part, shape: Shape, axis: int | None) -> Sequence[int]:
     """Return the indices of the selected channels of an array; an image without a channel axis has one channel."""
     if axis is None:
         return [0]
@@ -308,14 +318,18 @@ def _channels(part: Part, shape: Shape, axis: int | None) -> Sequence[int]:
 
 
 def _piece(
-    array: ImageArray, bounds: Sequence[tuple[int, int]], axis: int | None, channels: Sequence[int], at: int
+    array: ImageArray,
+    bounds: Sequence[tuple[int, int]],
+    axis: int | None,
+    channels: Sequence[int],
+    first: int,
 ) -> Piece:
-    """Return the piece of consecutive channels that begins at an index of the new channel axis."""
+    """Return the piece of consecutive channels whose first one has the index ``first`` in the new array."""
     region = [slice(0, stop - start) for start, stop in bounds]
     offset = [start for start, _ in bounds]
     if axis is not None:
-        region[axis] = slice(at, at + len(channels))
-        offset[axis] = channels[0] - at
+        region[axis] = slice(first, first + len(channels))
+        offset[axis] = channels[0] - first
     return Piece(array.stored, tuple(region), tuple(offset))
 
 
@@ -323,16 +337,16 @@ def _piece(
 
 
 def _with_channels(meta: ImagesMeta, composition: Composition) -> ImagesMeta:
-    """Return the metadata with the selected channels, and with default Z and T inside the region."""
+    """Return the metadata with the selected channels, and with the plane that is shown first inside the region."""
     edited = meta.copied()
     channels = []
     for part in composition.parts:
-        described = meta_with_facts(part.position)
+        meta_of_part = meta_with_facts(part.position)
         names = part.position.channel_names
-        stored_channels = described.omero.channels if described.omero is not None else []
-        chosen = range(len(names)) if part.channels is None else part.channels
+        stored_channels = meta_of_part.omero.channels if meta_of_part.omero is not None else []
+        selected = range(len(names)) if part.channels is None else part.channels
         defaults = edits.new_images(part.position.axes, names).omero if names else None
-        for index in chosen:
+        for index in selected:
             if index < len(stored_channels):
                 channels.append(stored_channels[index].copied())
             elif defaults is not None and index < len(defaults.channels):
@@ -346,23 +360,23 @@ def _with_channels(meta: ImagesMeta, composition: Composition) -> ImagesMeta:
     for channel, name in zip(channels, composition.channel_names or (), strict=False):
         channel.label = name
     labels = [channel.label for channel in channels]
-    twice = sorted({str(label) for label in labels if label is not None and labels.count(label) > 1})
-    if twice:
+    repeated = sorted({str(label) for label in labels if label is not None and labels.count(label) > 1})
+    if repeated:
         raise InvalidArgumentError(
-            f"The new image would have several channels named {', '.join(twice)}. Pass channel_names with "
+            f"The new image would have several channels named {', '.join(repeated)}. Pass channel_names with "
             f"{len(labels)} different names."
         )
     edited.omero.channels = channels
-    shown = edited.omero.rdefs
+    rendering = edited.omero.rdefs
     for name, attribute in (("z", "default_z"), ("t", "default_t")):
-        shown_index = None if shown is None else getattr(shown, attribute)
-        if shown_index is not None and name in composition.region:
+        plane_index = None if rendering is None else getattr(rendering, attribute)
+        if plane_index is not None and name in composition.region:
             start, stop = composition.region[name]
-            setattr(shown, attribute, min(max(shown_index - start, 0), stop - start - 1))
+            setattr(rendering, attribute, min(max(plane_index - start, 0), stop - start - 1))
     return edited
 
 
-def _channel_facts(part: Part) -> list[JSON]:
+def _stored_facts(part: Part) -> list[JSON]:
     """Return the stored wavelengths and exposure of the selected channels, an empty object where none are known."""
     position = part.position
     count = len(position.channel_names)

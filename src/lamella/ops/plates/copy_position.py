@@ -60,8 +60,8 @@ def _list_positions(
         well, _, name = path.rpartition("/")
         wells.setdefault(well, []).append((name, ids[path]))
     version = plate.store_handle.version
-    empty = version.with_ome({}, {})
-    groups = {plate.node_path.child(row).path: empty for row, _ in (well.split("/") for well in wells)}
+    no_metadata = version.with_ome({}, {})
+    groups = {plate.node_path.child(row).path: no_metadata for row, _ in (well.split("/") for well in wells)}
     for row, origin in origins.rows_of_wells().items():
         groups[plate.node_path.child(row).path] = custom_attributes(origin, version)
     for well, images in wells.items():
@@ -75,10 +75,10 @@ def _list_positions(
 
     def list_wells(meta: PlateMeta) -> PlateMeta:
         names = [well.partition("/") for well in wells]
-        new = origins.only.meta.copied() if origins.only is not None else meta.copied()
-        new.name = origins.name or plate_name or meta.name
-        new.rows, new.columns, new.wells = origins.rows(), origins.columns(), []
-        meta = new.model_copy(update={"acquisitions": acquisitions, "version": None, "field_count": None})
+        copied = origins.only.meta.copied() if origins.only is not None else meta.copied()
+        copied.name = origins.name or plate_name or meta.name
+        copied.rows, copied.columns, copied.wells = origins.rows(), origins.columns(), []
+        meta = copied.model_copy(update={"acquisitions": acquisitions, "version": None, "field_count": None})
         return plate_edits.set_counts(
             plate_edits.add_wells(meta, [(row, column, None, None) for row, _, column in names]), wells
         )
@@ -88,7 +88,7 @@ def _list_positions(
 
 @contextmanager
 def reading_twice(sources: Iterable[Position]) -> Iterator[None]:
-    """Read files of the sources again that seem missing, so that a short failure of a store loses none."""
+    """Read files that seem to be missing a second time, because a store may fail for a moment."""
     with ExitStack() as stack:
         for documents in {id(source.documents): source.documents for source in sources}.values():
             stack.enter_context(documents.reading_twice())
@@ -96,10 +96,10 @@ def reading_twice(sources: Iterable[Position]) -> Iterator[None]:
 
 
 class PositionCopy:
-    """A copy of positions into a plate or a store of one image (``root``), to be run under `reading_twice`.
+    """A copy of positions into a plate or a store of one image (``root``); callers use it inside of `reading_twice`.
 
-    Pixels are written first, then documents, then the lists of positions. ``plans`` describe the positions that are
-    composed of parts of others.
+    Pixels are written first, then documents, then the lists of positions. ``plans`` has the plan of each position that
+    is composed of parts of others.
     """
 
     def __init__(
@@ -131,16 +131,16 @@ class PositionCopy:
         """Copy all positions, without listing them."""
         with reporting(progress, "positions") as show:
             count = Count(show, "positions", len(self._sources))
-            done = None if show is None else count.add
-            run(do_task, self._tasks(self._pixels(resumed)), self._workers, done=done)
+            add_weight = None if show is None else count.add
+            run(do_task, self._tasks(self._pixels(resumed)), self._workers, on_result=add_weight)
             # Documents last: a reader may have opened the plate, and no array may appear before its chunks.
-            # The journal omits them: to copy them again is faster than to look them up.
+            # The journal does not record documents: copying them again is faster than comparing them.
             run(do_task, tasks(self._documents), self._workers)
-            run(self._complete, self._sources, Workers(self._workers.jobs))
+            run(self._complete_documents, self._sources, Workers(self._workers.jobs))
             for path, plan in self._plans.items():
                 plan.compute_levels(self.root.node_path.child(path), self._workers)
             notes: list[str] = []
-            run(self._write_rois, self._plans, Workers(self._workers.jobs), done=notes.extend)
+            run(self._write_rois, self._plans, Workers(self._workers.jobs), on_result=notes.extend)
             count.finish()
         warn_of(notes)
         warn_of_files(self._sources.values())
@@ -173,13 +173,13 @@ class PositionCopy:
     def _units_of_table(self, source: NodePath, target: NodePath) -> Iterator[Unit]:
         source = _listable(source)
         if self._has_same_format(source):
-            return _files(source, target, set(), True)
+            return _file_units(source, target, set(), True)
         return _encode_again(source, target, set(), True)
 
     def _tasks(self, units: Iterable[Unit]) -> Iterator[Task]:
-        return tasks(units, self._job, self._journal, self._share)
+        return tasks(units, self._job, self._journal, self._fraction_of_position)
 
-    def _share(self, unit: Unit) -> float:
+    def _fraction_of_position(self, unit: Unit) -> float:
         """Return the size of a unit as a fraction of its position, for progress."""
         key = unit.key[len(self.root.path) :].strip("/")
         path = "" if "" in self._sources else "/".join(key.split("/")[:3])
@@ -193,7 +193,7 @@ class PositionCopy:
             units = self._pixels_of(source, target, set() if plan is None else plan.left_out, resumed)
             if plan is not None:
                 units += plan.new_arrays(target, resumed)
-                for name, label in plan.labels.items():  # from other parts than the first
+                for name, label in plan.labels.items():
                     label_path = target.child(join("labels", name))
                     units += self._pixels_of(_listable(label.node_path), label_path, set(), resumed)
             self._sizes[path] = sum(unit.size for unit in units)
@@ -202,17 +202,17 @@ class PositionCopy:
     def _pixels_of(
         self, source: NodePath, target: NodePath, left_out: Collection[str], resumed: bool
     ) -> list[Unit]:
-        """Return the units of a node, without documents that are copied as files: those are copied last."""
+        """Return the units of a node but for documents, which `_add_documents` copies later."""
         if not self._has_same_format(source):
             return list(_encode_again(source, target, left_out, resumed))
-        files = list(_files(source, target, left_out, resumed))
-        if not target.path:  # its own document says that it is incomplete
+        files = list(_file_units(source, target, left_out, resumed))
+        if not target.path:  # the root keeps its document, which marks the store as incomplete
             files = [unit for unit in files if unit.key not in METADATA_FILES]
         self._add_documents([unit for unit in files if _is_document(unit)])
         return [unit for unit in files if not _is_document(unit)]
 
     def _add_documents(self, units: Sequence[Unit]) -> None:
-        """Copy documents after the pixels, or now where a store accepts no chunks without their array."""
+        """Remember documents to copy after the pixels; copy them now if the store needs an array before its chunks."""
         if self.root.documents.storage.chunks_need_array:
             groups_first = sorted(units, key=lambda unit: unit.key.count("/"))
             run(do_task, tasks(groups_first), Workers(1))
@@ -222,7 +222,7 @@ class PositionCopy:
     def _write_rois(self, path: str) -> list[str]:
         return self._plans[path].write_rois(self._sources[path], self.root.node_path.child(path))
 
-    def _complete(self, path: str) -> None:
+    def _complete_documents(self, path: str) -> None:
         """Convert the documents of a position to the version of the plate, and add facts from OME-XML."""
         source, target = self._node_paths[path], self.root.node_path.child(path)
         if path in self._same_format:
@@ -247,10 +247,10 @@ def _is_document(unit: Unit) -> bool:
     return isinstance(unit, FileUnit) and unit.key.rpartition("/")[2] in METADATA_FILES
 
 
-def _files(
+def _file_units(
     source: NodePath, target: NodePath, left_out: Collection[str], resumed: bool
 ) -> Iterator[FileUnit]:
-    """Yield the files of a node that is copied file by file, except those below ``left_out``."""
+    """Yield units that copy the files of a node, except those in the folders ``left_out``."""
     stores = source.store_handle.documents.storage, target.store_handle.documents.storage
     if resumed:
         remove_vanished(stores[0], source.path, stores[1], target.path, excluded=left_out)
@@ -261,7 +261,7 @@ def _files(
 
 
 def _listable(node_path: NodePath) -> NodePath:
-    """Return a node path whose children can be listed: by metadata, with a warning, if the store cannot list."""
+    """Return a node path whose children can be listed; in a store that cannot list, by metadata and with a warning."""
     documents = node_path.store_handle.documents
     storage = listable(documents.storage, node_path.path)
     if storage is documents.storage:
@@ -331,7 +331,7 @@ def _other_files(source: NodePath, target: NodePath) -> Iterator[FileUnit]:
 
 
 def _find_unsupported(source: NodePath, nodes: list[tuple[str, str]]) -> set[str]:
-    """Return the nodes that the other Zarr format does not support, with a warning for each; tables as a whole."""
+    """Return the nodes that the other Zarr format does not support, and warn of each; a table counts as one node."""
     documents = source.store_handle.documents
     groups = ["", *(path for path, kind in nodes if kind == "group")]
 
@@ -348,17 +348,18 @@ def _find_unsupported(source: NodePath, nodes: list[tuple[str, str]]) -> set[str
             documents.array(node_path.path)
         except NotDecodedError as error:
             if _text_array_metas(node_path) is None:
-                part = group_of_other_program(path, groups, is_ome)
-                if part == path:  # it belongs to the image itself, and may contain its pixels
+                folder = group_of_other_program(path, groups, is_ome)
+                if folder == path:  # the array belongs to the image itself, and may contain its pixels
                     raise
-                place = f"{source.child(part)} was left out of the new plate with all that is in it"
-                unsupported[part] = f"{place}: {clause(error)}."
+                unsupported[folder] = (
+                    f"{source.child(folder)} was left out of the new plate with all that is in it: {clause(error)}."
+                )
     warn_of(unsupported.values())
     return set(unsupported)
 
 
 def _text_array_metas(array: NodePath) -> tuple[ArrayMeta, ArrayMeta] | None:
-    """Return the metadata of an array of texts in both Zarr formats; None for other arrays."""
+    """Return the metadata of an array of texts in the format of its store and in the other; None for other arrays."""
     return translated(*array.store_handle.documents.array_document(array.path), array.path)
 
 
@@ -368,29 +369,31 @@ def _encode_array_again(source: NodePath, target: NodePath, resumed: bool) -> It
     try:
         meta = source.store_handle.documents.array(source.path)
     except NotDecodedError:
-        formats = _text_array_metas(source)  # of the source and the target
-        if formats is None:
+        metas = _text_array_metas(source)
+        if metas is None:
             raise
-        documents.put_array(target.path, formats[1], is_new=True)
-        yield from copied_units(
-            *_stored_arrays(source, target), *formats, is_decodable=False, resumed=resumed
-        )
+        source_meta, target_meta = metas
+        documents.put_array(target.path, target_meta, is_new=True)
+        arrays = _stored_arrays(source, target)
+        yield from copied_units(*arrays, source_meta, target_meta, is_decodable=False, resumed=resumed)
         return
-    new = array_like(
+    target_meta = array_like(
         meta,
         zarr_format=target.store_handle.version.zarr_format,
         dimension_names=meta.dimension_names or _axis_names(source),
         attributes=meta.attributes,
     )
-    documents.put_array(target.path, new)
+    documents.put_array(target.path, target_meta)
     # Not through nodes, which would mark levels as stale: all levels are copied.
-    yield from array_units(*_stored_arrays(source, target), new, resumed=resumed)
+    yield from array_units(*_stored_arrays(source, target), target_meta, resumed=resumed)
 
 
 def _stored_arrays(source: NodePath, target: NodePath) -> tuple[StoredArray, StoredArray]:
     """Return the arrays at two node paths."""
-    old, new = source.store_handle.documents, target.store_handle.documents
-    return StoredArray(old, source.path), StoredArray(new, target.path)
+    return (
+        StoredArray(source.store_handle.documents, source.path),
+        StoredArray(target.store_handle.documents, target.path),
+    )
 
 
 def _axis_names(array: NodePath) -> list[str] | None:
@@ -418,7 +421,7 @@ def plate_tables(
 ) -> Iterator[Unit]:
     """Write the group that lists the tables of some plates, and yield the units that copy the tables.
 
-    If several plates have a table of one name, the first is copied, with a warning.
+    If several plates have a table of one name, that of the first plate is copied, with a warning.
     """
     owners: dict[str, Plate] = {}
     for plate in plates:

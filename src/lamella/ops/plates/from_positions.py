@@ -69,7 +69,7 @@ class NewStore:
         return digest([__version__, paths, composed] if composed else [__version__, paths])
 
     @property
-    def read(self) -> list[Position]:
+    def positions_to_read(self) -> list[Position]:
         """All positions that are read, each once."""
         parts = [part.position for composition in self.compositions.values() for part in composition.parts]
         positions = [*self.sources.values(), *parts]
@@ -94,13 +94,15 @@ def create_store(
     check_progress(progress)
     store_path = with_options(store_path, storage_options)
     storage = open_storage(store_path)
-    for source in request.read:
+    for source in request.positions_to_read:
         check_stores_apart(source.documents.storage, storage)
-    workers.check_reach(storage, *(source.documents.storage for source in request.read))
+    workers.check_reach(storage, *(source.documents.storage for source in request.positions_to_read))
     version = next(iter(request.sources.values())).store_handle.version
-    plans = {path: parts.plan(version.zarr_format) for path, parts in request.compositions.items()}
-    action = logged("Copy %s to %s", counted(len(request.sources), "position"), storage.name)
-    with action, reading_twice(request.sources.values()):
+    plans = {
+        path: composition.plan(version.zarr_format) for path, composition in request.compositions.items()
+    }
+    logged_copy = logged("Copy %s to %s", counted(len(request.sources), "position"), storage.name)
+    with logged_copy, reading_twice(request.sources.values()):
         return _create_checked(store_path, storage, request, plans, workers, progress)
 
 
@@ -112,7 +114,7 @@ def _create_checked(
     workers: Workers,
     progress: Progress | bool | None,
 ) -> Plate | Position:
-    """Create the store after the checks: in a folder by a resumable job, elsewhere directly at its URL."""
+    """Create the store after the checks: a folder by a job that can be resumed, any other store without that."""
     from lamella.nodes.open import open_ome_zarr
 
     if not isinstance(storage, LocalStorage):
@@ -137,15 +139,15 @@ def _create_checked(
     job = request.job
     with workspace.temporary(job) as folder:
         # The journal is created after the root: without a journal the root may be incomplete.
-        resumed = os.path.lexists(workspace.journal.where)
+        is_resumed = os.path.lexists(workspace.journal.where)
         root = (
             open_ome_zarr(folder, layout=request.layout, mode="r+")
-            if resumed
+            if is_resumed
             else _create(folder, request, "w")
         )
         with Journal(workspace.journal, {"job": job}) as journal:
             copy = PositionCopy(root, request.sources, workers, plans, job, journal)
-            copy.run(progress, resumed=resumed)
+            copy.run(progress, resumed=is_resumed)
             copy.list_all(os.path.basename(storage.root).removesuffix(".zarr"))
     return open_ome_zarr(storage.root, layout=request.layout, mode="r+")
 
@@ -153,7 +155,7 @@ def _create_checked(
 def _create(
     store_path: StrPath | Store, request: NewStore, mode: Literal["w", "w-"], token: str | None = None
 ) -> Plate | Position:
-    """Create the plate without positions, or the position without an image; ``token`` marks it as incomplete."""
+    """Create the plate without positions, or the position without an image; ``token`` marks the store as incomplete."""
     first = next(iter(request.sources.values()))
     node: Plate | Position = create_unfinished(
         store_path,
@@ -183,8 +185,8 @@ def checked_sources(
                 f"The positions of a plate map 'row/column/field' to positions, not {key!r} to a "
                 f"{type(position).__name__}."
             )
-        for part in path.split("/"):
-            plate_edits.check_name(part)
+        for name in path.split("/"):
+            plate_edits.check_name(name)
         if path in checked:
             raise InvalidArgumentError(f"The position {path!r} occurs twice.")
         checked[path] = position

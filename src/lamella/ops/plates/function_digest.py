@@ -2,7 +2,9 @@
 
 It covers the bytecode of the function and of all functions and classes of the user's own code that it names, the values
 that these use (globals, closures, defaults, `functools.partial`), and the versions of other packages. Not covered:
-names that are computed at run time, files that are read, the environment, random generators.
+names that are computed at run time, files that are read, the environment, random generators. Example: if a function
+calls ``numpy.max`` and ``threshold`` of the user's script, the digest has the version of numpy and the bytecode of
+``threshold``.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import re
 import sys
 import types
 import uuid
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -36,18 +39,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 
-_INSTALLED = {"site-packages", "dist-packages"}
+_INSTALLED_FOLDERS = {"site-packages", "dist-packages"}
+"""Names of the folders of installed packages; code in other folders is the user's own."""
 
-_PLAIN = (bool, int, float, complex, str, bytes, range, types.EllipsisType, types.NotImplementedType)
-_PRINTED = (
+_BY_REPR = (bool, int, float, complex, str, bytes, range, types.EllipsisType, types.NotImplementedType)
+"""Exact types whose ``repr`` is the value."""
+_BY_REPR_AND_SUBTYPES = (
     *(datetime.date, datetime.time, datetime.timedelta, datetime.timezone),
     *(decimal.Decimal, fractions.Fraction, pathlib.PurePath, uuid.UUID, np.dtype),
 )
-_PARTS: dict[type, Callable[[Any], Iterable[Any]]] = {
+"""Types whose ``repr`` is the value, with their subtypes."""
+_COMPONENTS: dict[type, Callable[[Any], Iterable[Any]]] = {
     list: iter,
     tuple: iter,
-    dict: lambda value: [part for item in value.items() for part in item],
-    types.MappingProxyType: lambda value: [part for item in value.items() for part in item],
+    dict: lambda value: chain.from_iterable(value.items()),
+    types.MappingProxyType: lambda value: chain.from_iterable(value.items()),
     slice: lambda value: [value.start, value.stop, value.step],
     re.Pattern: lambda value: [value.pattern, value.flags],
     functools.partial: lambda value: [value.func, value.args, value.keywords],
@@ -61,15 +67,17 @@ _PARTS: dict[type, Callable[[Any], Iterable[Any]]] = {
     operator.itemgetter: lambda value: value.__reduce__(),
     operator.methodcaller: lambda value: value.__reduce__(),
 }
-"""Components of the values of these types."""
-_NAMED = (
+"""Types whose values are added as lists of other values, with the function that lists them."""
+_BY_NAME = (
     *(types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType),
     *(types.ClassMethodDescriptorType, types.MethodWrapperType, types.GetSetDescriptorType, np.ufunc),
 )
-_BASES: tuple[Any, ...] = (list, tuple, dict, set, frozenset, int, float, str, bytes)
+"""Types of objects of C that are added by their names and the versions of their packages."""
+_BUILTIN_BASES: tuple[Any, ...] = (list, tuple, dict, set, frozenset, int, float, str, bytes)
+"""Builtin types whose value an instance of a subclass has in addition to its attributes."""
 _UFUNC_MODULES = ("numpy", "scipy.special")
-_BY_VERSION = {"builtins", "lamella", "numpy"}
-"""Packages whose code is not read: their versions are in every digest."""
+_PACKAGES_IN_EVERY_DIGEST = {"builtins", "lamella", "numpy"}
+"""Packages whose code counts by its version alone, which `function_digest` always adds."""
 
 _IGNORED_ATTRIBUTES = {
     *("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annotations__", "__annotate__"),
@@ -86,11 +94,11 @@ _IGNORED_ATTRIBUTES = {
 """Attributes of classes that do not affect the results of their methods."""
 
 
-class _Named(NamedTuple):
+class _ExampleTuple(NamedTuple):
     field: int = 0
 
 
-_FIELDS = (types.MemberDescriptorType, type(_Named.field))
+_FIELDS = (types.MemberDescriptorType, type(_ExampleTuple.field))
 """Types of class attributes for slots and fields of named tuples."""
 
 
@@ -116,7 +124,7 @@ def _innermost(function: Any) -> Any:
         function = function.func if isinstance(function, functools.partial) else function.__func__
     if isinstance(function, types.FunctionType | type) or hasattr(function, "__wrapped__"):
         return function
-    return function if isinstance(function, _NAMED) else type(function)
+    return function if isinstance(function, _BY_NAME) else type(function)
 
 
 def _module_of(value: Any) -> str:
@@ -134,15 +142,22 @@ def _top_level(module: str) -> str:
 
 
 class _Digest:
-    """A hash of values, in the order in which they are added; `own` is the top-level package of the user's function."""
+    """A hash of values, in the order in which they are added.
 
-    def __init__(self, own: str) -> None:
-        self._own = own
+    ``own_package`` is the top-level package of the user's function.
+    """
+
+    def __init__(self, own_package: str) -> None:
+        self._own_package = own_package
         self._hash = hashlib.sha256()
         self._numbers: dict[int, int] = {}
+        """Number of each function, class and module that was added, by its id."""
         self._references: list[Any] = []
+        """The same objects, so that no other object gets their ids."""
         self._active: list[int] = []
-        self._named_in: list[str] = []
+        """Ids of the objects that are being added, outermost first."""
+        self._definitions: list[str] = []
+        """Names of the functions and classes that are being added, for messages."""
         self._versions: dict[str, list[str]] = {}
 
     def hexdigest(self) -> str:
@@ -156,7 +171,7 @@ class _Digest:
 
     def add(self, value: Any) -> None:
         """Add any value; raise NoDigestError if it has no digest."""
-        if value is None or type(value) in _PLAIN:
+        if value is None or type(value) in _BY_REPR:
             self._write(type(value).__name__, repr(value))
         elif isinstance(value, types.FunctionType | type | types.ModuleType):
             self._add_once(value)
@@ -168,7 +183,7 @@ class _Digest:
             self._active.pop()
 
     def _add_once(self, value: Any) -> None:
-        """Add a function, class or module of the user completely the first time, and by its number afterwards."""
+        """Add a function, class or module of the user: completely the first time, afterwards by its number."""
         if not self._is_own(value):
             self._add_name(value)
         elif id(value) in self._numbers:
@@ -180,23 +195,23 @@ class _Digest:
                 self._add_function(value)
             elif isinstance(value, type):
                 self._add_class(value)
-            else:  # functions add those of its members that they name
+            else:  # only the members that a function names are added, by `_add_members`
                 self._write("module", value.__name__)
 
     def _add_object(self, value: Any) -> None:
         kind = type(value)
-        parts = _PARTS.get(kind)
-        if parts is not None:
-            components = list(parts(value))
+        list_components = _COMPONENTS.get(kind)
+        if list_components is not None:
+            components = list(list_components(value))
             self._write(kind.__name__, len(components))
             self._add_all(components)
         elif kind in (set, frozenset):  # they have no order
-            self._write(kind.__name__, *sorted(self._apart(item) for item in value))
+            self._write(kind.__name__, *sorted(self._digest_of(member) for member in value))
         elif kind is np.ndarray or isinstance(value, np.generic):
             self._add_array(np.asarray(value), kind.__name__)
         elif kind is types.CodeType:
             self._add_code(value)
-        elif isinstance(value, _PRINTED):
+        elif isinstance(value, _BY_REPR_AND_SUBTYPES):
             self._write(kind.__qualname__, repr(value))
         elif isinstance(value, logging.Logger):
             self._write("logger")  # its output is not part of the result
@@ -207,20 +222,20 @@ class _Digest:
         kind = type(value)
         if isinstance(value, enum.Enum):
             self._add_all(["enum", kind, value.name, value.value])
-        elif isinstance(value, _NAMED) or self._is_member_of_its_module(value):
+        elif isinstance(value, _BY_NAME) or self._is_member_of_its_module(value):
             self._add_name(value)
         elif self._is_own(kind):
             self._add_instance(value)
         else:
-            where = f" in {self._named_in[-1]}" if self._named_in else ""
+            where = f" in {self._definitions[-1]}" if self._definitions else ""
             raise NoDigestError(f"It uses an object of {kind.__module__}.{kind.__qualname__}{where}.")
 
     def _add_all(self, values: Iterable[Any]) -> None:
         for value in values:
             self.add(value)
 
-    def _apart(self, value: Any) -> str:
-        separate = _Digest(self._own)
+    def _digest_of(self, value: Any) -> str:
+        separate = _Digest(self._own_package)
         separate.add(value)
         return separate.hexdigest()
 
@@ -234,7 +249,7 @@ class _Digest:
     # -- code -----------------------------------------------------------------------------------------------------
 
     def _add_function(self, function: types.FunctionType) -> None:
-        self._named_in.append(function.__qualname__)
+        self._definitions.append(function.__qualname__)
         self._write("function", function.__name__)
         self._add_code(function.__code__)
         self._add_all([function.__defaults__, function.__kwdefaults__, function.__dict__])
@@ -246,7 +261,7 @@ class _Digest:
         for name in sorted(global_names(function.__code__)):
             self._add_global(function, name)
         self._add_imports(function)
-        self._named_in.pop()
+        self._definitions.pop()
 
     def _add_code(self, code: types.CodeType) -> None:
         counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags
@@ -282,20 +297,20 @@ class _Digest:
                 self._write("no module", name)
                 continue
             self.add(module)
-            top = sys.modules.get(_top_level(name), module)
+            top_module = sys.modules.get(_top_level(name), module)
             names = attribute_names(function.__code__) | set(name.split(".")) | set(members)
             visited: set[int] = set()
             self._add_members(module, names, visited)
             if not members:  # `import a.b` binds a
-                self._add_members(top, names, visited)
+                self._add_members(top_module, names, visited)
             for member in members:  # a module of a package is not a member of it before it is imported
-                part = _module(f"{name}.{member}") if not hasattr(module, member) else None
-                if part is not None:
-                    self.add(part)
-                    self._add_members(part, names, visited)
+                submodule = _module(f"{name}.{member}") if not hasattr(module, member) else None
+                if submodule is not None:
+                    self.add(submodule)
+                    self._add_members(submodule, names, visited)
 
     def _add_class(self, kind: type) -> None:
-        self._named_in.append(kind.__qualname__)
+        self._definitions.append(kind.__qualname__)
         self._add_all(["class", kind.__qualname__, kind.__bases__, type(kind)])
         is_dataclass = dataclasses.is_dataclass(kind)
         if is_dataclass:
@@ -320,68 +335,68 @@ class _Digest:
                 continue
             self._write("attribute", name)
             self.add(value)
-        self._named_in.pop()
+        self._definitions.pop()
 
     def _add_instance(self, value: Any) -> None:
         kind = type(value)
         self._write("instance")
         self.add(kind)
-        for base in _BASES:
+        for base in _BUILTIN_BASES:
             if isinstance(value, base):
                 self.add(base(value))
                 break
-        slots = (name for part in kind.__mro__ for name in _slots(part))
-        state = {
+        slots = (name for base in kind.__mro__ for name in _slots(base))
+        attributes = {
             **getattr(value, "__dict__", {}),
-            **{n: getattr(value, n) for n in slots if hasattr(value, n)},
+            **{name: getattr(value, name) for name in slots if hasattr(value, name)},
         }
-        self._add_all(item for pair in sorted(state.items()) for item in pair)
+        self._add_all(chain.from_iterable(sorted(attributes.items())))
 
     # -- packages -------------------------------------------------------------------------------------------------
 
     def _is_own(self, value: Any) -> bool:
-        """Return whether code is the user's, so that its bytecode counts; for other code the version counts."""
+        """Return whether code is the user's, which counts by its bytecode; other code counts by its version."""
         name = _module_of(value)
-        top = _top_level(name)
-        if top in sys.stdlib_module_names or top in _BY_VERSION:
+        package = _top_level(name)
+        if package in sys.stdlib_module_names or package in _PACKAGES_IN_EVERY_DIGEST:
             return False
-        if top in (self._own, "__main__") or name not in sys.modules:  # or made by exec()
+        if package in (self._own_package, "__main__") or name not in sys.modules:  # exec() makes such code
             return True
         module = sys.modules[name]
         file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
-        return file is not None and not _INSTALLED & set(pathlib.PurePath(file).parts)
+        return file is not None and not _INSTALLED_FOLDERS & set(pathlib.PurePath(file).parts)
 
     def _is_member_of_its_module(self, value: Any) -> bool:
-        """Return whether a callable of another package is a constant of that package."""
+        """Return whether an object can be found by its name in the package that defines it."""
         name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
         module = sys.modules.get(str(getattr(value, "__module__", None)))
         if not isinstance(name, str) or module is None or self._is_own(module):
             return False
         member: Any = module
-        for part in name.split("."):
-            member = getattr(member, part, None)
+        for attribute in name.split("."):
+            member = getattr(member, attribute, None)
         return member is value
 
     def _add_name(self, value: Any) -> None:
         """Add an object of another package, the standard library or C, by name and version."""
         module = _module_of(value)
         if isinstance(value, np.ufunc):
-            homes = [name for name in _UFUNC_MODULES if _has_ufunc(value, name)]
-            if not homes:
+            modules = [name for name in _UFUNC_MODULES if _has_ufunc(value, name)]
+            if not modules:
                 raise NoDigestError(
                     f"It uses the ufunc {value.__name__!r}, which is not one of numpy or scipy."
                 )
-            module = homes[0]
+            module = modules[0]
         if isinstance(value, types.FunctionType) and not self._is_member_of_its_module(value):
-            # Created by another package around an object of the user: a decorated function.
+            # A decorator of another package created it around an object of the user.
             self._add_code(value.__code__)
             self._add_all([value.__defaults__, value.__kwdefaults__])
             self._add_all(cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell))
-        bound = getattr(value, "__self__", None)
-        if isinstance(bound, types.ModuleType):
-            module = bound.__name__
-        elif bound is not None and not isinstance(value, types.ModuleType | type):
-            self.add(bound)
+        bound_to = getattr(value, "__self__", None)
+        if isinstance(bound_to, types.ModuleType):
+            module = bound_to.__name__
+        elif bound_to is not None and not isinstance(value, types.ModuleType | type):
+            self.add(bound_to)
         owner = getattr(value, "__objclass__", None)
         self._write("name", module, getattr(value, "__qualname__", getattr(value, "__name__", "")))
         if isinstance(owner, type):
@@ -428,7 +443,7 @@ def _has_ufunc(ufunc: np.ufunc, module: str) -> bool:
 
 
 def _is_filled(cell: types.CellType) -> bool:
-    """Return whether the name of a closure is bound."""
+    """Return whether a variable of a closure has a value."""
     try:
         cell.cell_contents  # noqa: B018
     except ValueError:
@@ -453,10 +468,10 @@ def nested_codes(code: types.CodeType) -> Iterator[types.CodeType]:
 def global_names(code: types.CodeType) -> set[str]:
     """Return the global variables and builtins that a code object reads."""
     return {
-        str(step.argval)
+        str(instruction.argval)
         for nested in nested_codes(code)
-        for step in dis.get_instructions(nested)
-        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+        for instruction in dis.get_instructions(nested)
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
     }
 
 
@@ -469,13 +484,16 @@ def imports(function: types.FunctionType) -> Iterator[tuple[str, tuple[str, ...]
     """Yield the full names of the modules that a function imports, each with the imported members."""
     package = function.__globals__.get("__package__") or ""
     for code in nested_codes(function.__code__):
-        before: list[Any] = [0, None]
-        for step in dis.get_instructions(code):
-            if step.opname == "IMPORT_NAME":
-                level, members = before
-                name = "." * int(level or 0) + str(step.argval)
+        last_arguments: list[Any] = [
+            0,
+            None,
+        ]  # before an import: its number of dots, and the imported members
+        for instruction in dis.get_instructions(code):
+            if instruction.opname == "IMPORT_NAME":
+                dots, members = last_arguments
+                name = "." * int(dots or 0) + str(instruction.argval)
                 try:
                     yield importlib.util.resolve_name(name, package), tuple(members or ())
                 except ImportError:
                     yield name, ()
-            before = [before[-1], step.argval]
+            last_arguments = [last_arguments[-1], instruction.argval]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Where:
-    """What a function of `Plate.map` works on; it gets this by keyword if it has a parameter named ``where``.
+    """The region or position that a function of `Plate.map` gets; passed to it if it has a parameter ``where``.
 
     Attributes
     ----------
@@ -59,51 +59,52 @@ class BlockPlan:
     @property
     def result_shape(self) -> Shape:
         """Shape of the stored result."""
-        return tuple(1 if axis in self.dropped else n for axis, n in enumerate(self.shape))
+        return tuple(1 if axis in self.dropped else length for axis, length in enumerate(self.shape))
 
-    def read(self, region: Region) -> Region:
+    def region_to_read(self, region: Region) -> Region:
         """Return the region to read for a region of the stored result."""
         return tuple(
-            slice(0, n)
+            slice(0, length)
             if axis in self.dropped
-            else slice(max(0, span.start - halo), min(n, span.stop + halo))
-            for axis, (span, n, halo) in enumerate(zip(region, self.shape, self.halo, strict=True))
+            else slice(max(0, span.start - halo), min(length, span.stop + halo))
+            for axis, (span, length, halo) in enumerate(zip(region, self.shape, self.halo, strict=True))
         )
 
-    def source(self, region: Region) -> Region:
-        """Return the region of the source that belongs to a region of the stored result, without the halo."""
+    def region_without_halo(self, region: Region) -> Region:
+        """Return the region that is read for a region of the stored result, without the halo."""
         return tuple(
-            slice(0, n) if axis in self.dropped else span
-            for axis, (span, n) in enumerate(zip(region, self.shape, strict=True))
+            slice(0, length) if axis in self.dropped else span
+            for axis, (span, length) in enumerate(zip(region, self.shape, strict=True))
         )
 
-    def result(self, value: Any, region: Region) -> Array:
-        """Return the array of a function without the halo; raise for an array of another shape."""
-        return self.checked(value, region)[self.inside(region, self.read(region))]
+    def without_halo(self, returned: Any, region: Region) -> Array:
+        """Return the array that a function returned without the halo; raise for an array of another shape."""
+        return self.with_all_axes(returned, region)[self.inside(region, self.region_to_read(region))]
 
-    def checked(self, value: Any, region: Region) -> Array:
-        """Return the array of a function with length 1 along the axes that it lacks; raise for another shape."""
-        array = np.asarray(value)
-        lengths = region_shape(self.read(region))
-        full = tuple(1 if axis in self.dropped else n for axis, n in enumerate(lengths))
-        short = tuple(n for axis, n in enumerate(lengths) if axis not in self.dropped)
-        if array.shape not in (full, short):
+    def with_all_axes(self, returned: Any, region: Region) -> Array:
+        """Return the array that a function returned with length 1 along axes that it lacks; raise for another shape."""
+        array = np.asarray(returned)
+        shape_read = region_shape(self.region_to_read(region))
+        with_dropped = tuple(1 if axis in self.dropped else length for axis, length in enumerate(shape_read))
+        without_dropped = tuple(length for axis, length in enumerate(shape_read) if axis not in self.dropped)
+        if array.shape not in (with_dropped, without_dropped):
             raise InvalidArgumentError(
-                f"The function returned an array of shape {array.shape} for one of {lengths}: expected {short}."
+                f"The function returned an array of shape {array.shape} for one of {shape_read}: expected "
+                f"{without_dropped}."
             )
-        return array.reshape(full)
+        return array.reshape(with_dropped)
 
     def inside(self, region: Region, outer: Region) -> Region:
         """Return a region relative to the start of a surrounding region."""
         return tuple(
             slice(0, 1)
             if axis in self.dropped
-            else slice(span.start - around.start, span.stop - around.start)
-            for axis, (span, around) in enumerate(zip(region, outer, strict=True))
+            else slice(span.start - outer_span.start, span.stop - outer_span.start)
+            for axis, (span, outer_span) in enumerate(zip(region, outer, strict=True))
         )
 
     def settings(self) -> str:
-        """Return a text for the digest of a job: empty without a halo and with all axes."""
+        """Return a text for the digest of a job: empty if there is no halo, and results have all axes."""
         return f" {self.halo} {sorted(self.dropped)}" if any(self.halo) or self.dropped else ""
 
 
@@ -128,6 +129,6 @@ def block_plan(
         raise InvalidArgumentError(
             f"halo={halo!r} names the axis {unknown[0]!r}, and the axes of the results are {result_axes}."
         )
-    lower = {name.lower(): width for name, width in widths.items()}
+    width_by_name = {name.lower(): width for name, width in widths.items()}
     dropped = frozenset(axis for axis, name in enumerate(names) if name not in result_axes)
-    return BlockPlan(shape, tuple(lower.get(name, 0) for name in names), dropped)
+    return BlockPlan(shape, tuple(width_by_name.get(name, 0) for name in names), dropped)

@@ -1,8 +1,9 @@
 """Join the label images that a function of `Plate.map` computes block by block.
 
 The labels of each block are stored in a hidden file, with one pixel beyond each side. Where two blocks have labelled
-the same pixels, patches of a label of each belong to one object if their overlap is at least half of the smaller patch.
-Then the label image is written with unique ids from 1, and the files are deleted.
+the same pixels, a patch of each is one object if their overlap is at least half of the smaller patch: patches of 10 and
+30 pixels that share 5 pixels or more. Then the label image is written with unique ids from 1, and the files are
+deleted.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class BlockFiles:
     @classmethod
     def of(cls, position: Position, name: str, source: ImageArray, plan: BlockPlan) -> BlockFiles:
         """Return the files for a label image of a position."""
-        block_shape = tuple(1 if axis in plan.dropped else n for axis, n in enumerate(source.write_unit))
+        block_shape = tuple(
+            1 if axis in plan.dropped else length for axis, length in enumerate(source.write_unit)
+        )
         folder = join(position.path, private_name(f"map-{name.removeprefix(LABELS)}"))
         return cls(position.documents.storage, folder, plan, block_shape)
 
@@ -64,15 +67,15 @@ class BlockFiles:
     def region(self, index: BlockIndex) -> Region:
         """Return the region of a block."""
         return tuple(
-            slice(i * size, min((i + 1) * size, n))
-            for i, size, n in zip(index, self.block_shape, self.plan.result_shape, strict=True)
+            slice(number * size, min((number + 1) * size, length))
+            for number, size, length in zip(index, self.block_shape, self.plan.result_shape, strict=True)
         )
 
     def stored_region(self, region: Region) -> Region:
         """Return the region whose labels are stored for a block: one pixel beyond each side along axes with a halo."""
         return tuple(
-            slice(max(0, span.start - 1), min(n, span.stop + 1)) if halo else span
-            for span, n, halo in zip(region, self.plan.result_shape, self.plan.halo, strict=True)
+            slice(max(0, span.start - 1), min(length, span.stop + 1)) if halo else span
+            for span, length, halo in zip(region, self.plan.result_shape, self.plan.halo, strict=True)
         )
 
     def key(self, index: BlockIndex) -> str:
@@ -102,15 +105,15 @@ class LabelUnit(BlockUnit):
 
     files: BlockFiles
 
-    def _write(self, result: Any, read: Region) -> None:
-        labels = self.plan.checked(result, self.region)
+    def _write(self, result: Any, region_read: Region) -> None:
+        labels = self.plan.with_all_axes(result, self.region)
         if labels.dtype.kind not in "biu":
             raise InvalidArgumentError(
                 f"The function returned an array of {labels.dtype}, not one of label ids, which are integers."
             )
-        stored = labels[self.plan.inside(self.files.stored_region(self.region), read)]
-        inner = labels[self.plan.inside(self.region, read)]
-        self.files.write(self.files.index(self.region), numbered(stored, inner))
+        with_borders = labels[self.plan.inside(self.files.stored_region(self.region), region_read)]
+        of_block = labels[self.plan.inside(self.region, region_read)]
+        self.files.write(self.files.index(self.region), numbered(with_borders, of_block))
 
     def _result_state(self) -> str | None:
         key = self.files.key(self.files.index(self.region))
@@ -133,7 +136,7 @@ class StitchUnit:
         """Join the labels, write the label image, and delete the files of the blocks."""
         name = self.task.names[0]
 
-        def make() -> None:
+        def write_labels() -> None:
             image = StitchedLabels(self.files)
             begin_result(self.target, name)
             discard(self.target, name)
@@ -141,21 +144,21 @@ class StitchUnit:
             self.record.finish()
             self.files.storage.delete(self.files.folder)
 
-        return Outcome(self.path, failure=self.task.call(make)[1])
+        return Outcome(self.path, failure=self.task.call(write_labels)[1])
 
 
-def numbered(stored: Array, inner: Array) -> Array:
-    """Return the stored labels of a block numbered 1, 2, ...; labels that do not occur in its ``inner`` part become 0.
+def numbered(with_borders: Array, of_block: Array) -> Array:
+    """Return the labels of a block and of one pixel beyond it numbered 1, 2, ...; labels only beyond it become 0.
 
     >>> numbered(np.array([9, 0, 7, 7]), np.array([7, 7])).tolist()
     [0, 0, 1, 1]
     """
-    ids = np.unique(inner)
+    ids = np.unique(of_block)
     ids = ids[ids != 0]
     if not ids.size:
-        return np.zeros(stored.shape, np.uint32)
-    indices = np.minimum(np.searchsorted(ids, stored), ids.size - 1)
-    return np.where(ids[indices] == stored, indices + 1, 0).astype(np.uint32)
+        return np.zeros(with_borders.shape, np.uint32)
+    indices = np.minimum(np.searchsorted(ids, with_borders), ids.size - 1)
+    return np.where(ids[indices] == with_borders, indices + 1, 0).astype(np.uint32)
 
 
 class StitchedLabels:
@@ -175,62 +178,65 @@ class StitchedLabels:
         region = self._region(index)
         out = np.zeros(region_shape(region), self.dtype)
         for block in self._blocks(region):
-            stored = self._files.region(block)
-            part = overlap(region, stored)
-            origin = self._files.stored_region(stored)
-            labels = self._files.read(block)[inside(part, origin)]
-            entries = self._offsets[block] + labels.astype(np.int64)
-            out[inside(part, region)] = np.where(labels > 0, self._ids[entries], 0)
+            block_region = self._files.region(block)
+            common = overlap(region, block_region)
+            stored_region = self._files.stored_region(block_region)
+            labels = self._files.read(block)[inside(common, stored_region)]
+            indices = self._offsets[block] + labels.astype(np.int64)
+            out[inside(common, region)] = np.where(labels > 0, self._ids[indices], 0)
         return out.reshape(tuple(out.shape[axis] for axis in self._axes))
 
     def _region(self, index: Any) -> Region:
-        parts = iter(expand_index(index, self.ndim))
+        spans = iter(expand_index(index, self.ndim))
         plan = self._files.plan
         return tuple(
-            slice(0, 1) if axis in plan.dropped else slice(*next(parts).indices(n)[:2])
-            for axis, n in enumerate(plan.result_shape)
+            slice(0, 1) if axis in plan.dropped else slice(*next(spans).indices(length)[:2])
+            for axis, length in enumerate(plan.result_shape)
         )
 
     def _blocks(self, region: Region) -> Iterator[BlockIndex]:
         return product(
             *(
-                range(part.start // size, -(-part.stop // size))
-                for part, size in zip(region, self._files.block_shape, strict=True)
+                range(span.start // size, -(-span.stop // size))
+                for span, size in zip(region, self._files.block_shape, strict=True)
             )
         )
 
 
 def _joined_ids(files: BlockFiles) -> tuple[dict[BlockIndex, int], np.ndarray[Any, Any]]:
-    """Return the offset of each block in a list of the labels of all blocks, and the final id of each entry.
+    """Return an offset for each block, and an array of final ids: of label 3 of a block it is ``ids[offset + 3]``.
 
-    Label n of a block is entry offset + n. Entry 0 is the background.
+    ``ids[0]`` is the background.
     """
     offsets: dict[BlockIndex, int] = {}
-    waiting: dict[tuple[BlockIndex, BlockIndex], Array] = {}  # the overlap of a block with a later neighbour
+    # The labels that the first of two neighbours has in their common pixels, until the second is read.
+    labels_of_first: dict[tuple[BlockIndex, BlockIndex], Array] = {}
     pairs: list[tuple[int, int]] = []
     count = 0
-    steps = [range(-1, 2) if halo else range(1) for halo in files.plan.halo]
-    neighbours = [step for step in product(*steps) if any(step)]
+    axis_steps = [range(-1, 2) if halo else range(1) for halo in files.plan.halo]
+    neighbour_steps = [step for step in product(*axis_steps) if any(step)]
     for region in files.regions():
         block = files.index(region)
         labels = files.read(block)
         offsets[block] = count
         count += int(labels.max(initial=0))
-        for step in neighbours:
-            second = tuple(i + d for i, d in zip(block, step, strict=True))
+        for step in neighbour_steps:
+            neighbour = tuple(number + shift for number, shift in zip(block, step, strict=True))
             if any(
-                i < 0 or i * size >= n
-                for i, size, n in zip(second, files.block_shape, files.plan.result_shape, strict=True)
+                number < 0 or number * size >= length
+                for number, size, length in zip(
+                    neighbour, files.block_shape, files.plan.result_shape, strict=True
+                )
             ):
                 continue
-            stored = files.stored_region(region)
-            shared = overlap(stored, files.stored_region(files.region(second)))
-            shared_labels = labels[inside(shared, stored)]
-            if second > block:
-                waiting[block, second] = shared_labels.copy()
+            stored_region = files.stored_region(region)
+            shared = overlap(stored_region, files.stored_region(files.region(neighbour)))
+            shared_labels = labels[inside(shared, stored_region)]
+            if neighbour > block:
+                labels_of_first[block, neighbour] = shared_labels.copy()
                 continue
-            for label, other in same_objects(shared_labels, waiting.pop((second, block))):
-                pairs.append((offsets[block] + label, offsets[second] + other))
+            for label, other in same_objects(shared_labels, labels_of_first.pop((neighbour, block))):
+                pairs.append((offsets[block] + label, offsets[neighbour] + other))
     return offsets, _final_ids(count, pairs)
 
 
@@ -272,7 +278,7 @@ def connected_patches(labels: Array) -> Array:
 
 
 def _roots(count: int, edges: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return, for each number below a count, the smallest number that edges connect it with."""
+    """Return for each number below ``count`` the smallest number that edges, pairs of numbers, connect it with."""
     parents = np.arange(count, dtype=np.int64)
     while True:
         ends = parents[edges]

@@ -50,7 +50,7 @@ def open_output(output: StrPath | Store) -> Plate | None:
 
 def create_output(
     plate: Plate,
-    chosen: Mapping[str, Position],
+    positions: Mapping[str, Position],
     output: StrPath | Store,
     channel_names: Sequence[str] | None,
     workers: Workers,
@@ -59,7 +59,7 @@ def create_output(
     from lamella.nodes.open import open_ome_zarr
 
     workers.check_reach(open_storage(output))
-    first = next(iter(chosen.values()), None)
+    first = next(iter(positions.values()), None)
     names = channel_names or (first.channel_names if first is not None else plate.channel_names)
     results = open_ome_zarr(
         output,
@@ -74,44 +74,48 @@ def create_output(
         entry.model_copy(update={"maximum_field_count": None}) for entry in source.acquisitions or []
     ]
 
-    def copied(meta: PlateMeta) -> PlateMeta:
-        new = source.copied()
-        new.name = source.name or meta.name
-        new.wells, new.field_count, new.acquisitions = [], None, acquisitions or meta.acquisitions
-        return new
+    def copy_facts(meta: PlateMeta) -> PlateMeta:
+        copied = source.copied()
+        copied.name = source.name or meta.name
+        copied.wells, copied.field_count = [], None
+        copied.acquisitions = acquisitions or meta.acquisitions
+        return copied
 
     copy_attributes(plate, results, PlateMeta)
-    results.document.edit(copied)
+    results.document.edit(copy_facts)
     return results
 
 
 def create_positions(
-    results: Plate, plate: Plate, chosen: Mapping[str, Position], channel_names: Sequence[str] | None
+    results: Plate, plate: Plate, positions: Mapping[str, Position], channel_names: Sequence[str] | None
 ) -> None:
     """Create missing positions, with the metadata of their sources."""
     existing = {path for path, _ in results.positions()}
-    missing = [path for path in chosen if path not in existing]
+    missing = [path for path in positions if path not in existing]
     wells = {path.rpartition("/")[0] for path in missing}
-    listed = {path: plate._open_listed(Well, path) for path in plate.well_paths() if path in wells}
+    source_wells = {path: plate._open_listed(Well, path) for path in plate.well_paths() if path in wells}
     ids = {
         f"{path}/{image.path}": image.acquisition
-        for path, well in listed.items()
+        for path, well in source_wells.items()
         for image in well.document.shared_model.images
     }
     acquisitions = [entry.id for entry in plate.document.shared_model.acquisitions or []]
-    default = acquisitions[0] if len(acquisitions) == 1 else None
+    only_acquisition = acquisitions[0] if len(acquisitions) == 1 else None
     old_wells = set(results.well_paths())
     new_wells = wells - old_wells
     results.create_positions(
-        [(*path.split("/"), None, None, default if ids.get(path) is None else ids[path]) for path in missing]
+        [
+            (*path.split("/"), None, None, only_acquisition if ids.get(path) is None else ids[path])
+            for path in missing
+        ]
     )
     new_rows = {path.partition("/")[0] for path in new_wells} - {path.partition("/")[0] for path in old_wells}
     for row in sorted(new_rows):
         _copy_row(plate.node_path.child(row), results.node_path.child(row))
-    for path in sorted(new_wells & listed.keys()):
-        copy_attributes(listed[path], results._open_listed(Well, path), WellGroupMeta)
+    for path in sorted(new_wells & source_wells.keys()):
+        copy_attributes(source_wells[path], results._open_listed(Well, path), WellGroupMeta)
     for path in missing:
-        _describe(chosen[path], results[path], channel_names)
+        _copy_metadata(positions[path], results[path], channel_names)
 
 
 def _copy_row(source: NodePath, target: NodePath) -> None:
@@ -122,7 +126,7 @@ def _copy_row(source: NodePath, target: NodePath) -> None:
             target.store_handle.documents.edit_group(target.path, lambda _: attributes)
 
 
-def _describe(source: Position, target: Any, channel_names: Sequence[str] | None) -> None:
+def _copy_metadata(source: Position, target: Any, channel_names: Sequence[str] | None) -> None:
     """Copy names, channels and custom attributes from a position to a new position without an image."""
     version = target.store_handle.version
     meta: ImagesMeta = source.document.shared_model.copied()

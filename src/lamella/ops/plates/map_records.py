@@ -1,8 +1,9 @@
 """Record the results of `Plate.map`, so that the same call skips results that would be the same.
 
-The record of a position's result is in the position's document, under ``lamella.map`` (docs/design.md). An empty record
-marks an image or label image that `Plate.map` has begun and may replace. The regions of an array have a journal, a
-hidden file in the folder of the array. :mod:`lamella.ops.jobs.units` decides whether a result is skipped.
+The record of a position's result is in the position's document, under ``lamella.map`` (docs/design.md): a digest of the
+function and of the position that it read, and one of each array of the result. An empty record marks an image or label
+image that `Plate.map` has begun and may replace. The regions of an array have a journal, a hidden file in the folder of
+the array. :mod:`lamella.ops.jobs.units` decides whether a result is skipped.
 """
 
 from __future__ import annotations
@@ -34,9 +35,11 @@ def without_records(attributes: JSONObject) -> JSONObject:
     if not isinstance(own, dict):
         return attributes
     dropped = {_MAP, "stale_levels", "stream"}
-    kept = {key: value for key, value in own.items() if key not in dropped}
+    remaining = {key: record for key, record in own.items() if key not in dropped}
     return {
-        key: kept if key == OWN_KEY else value for key, value in attributes.items() if key != OWN_KEY or kept
+        key: remaining if key == OWN_KEY else attribute
+        for key, attribute in attributes.items()
+        if key != OWN_KEY or remaining
     }
 
 
@@ -96,34 +99,39 @@ def _has_pixels(array: ImageArray) -> bool:
 
 
 class PositionRecord:
-    """The record of one computed image, or label image "labels/name"; without a function digest nothing is skipped."""
+    """The record of one computed image, or label image "labels/name".
+
+    ``function`` is the digest of the function; without one the result is computed by every call.
+    """
 
     def __init__(self, source: Position, target: Position, name: str, function: str | None) -> None:
         self._source, self._target, self._name, self._function = source, target, name, function
-        self._input: str | None = None
+        self._source_state: str | None = None
 
     def read_source(self) -> None:
         """Compute the digest of the function and of the source, before the function reads the source."""
-        source = _source_digest(self._source, self._target, self._name) if self._function else None
-        self._input = source and digest([self._function, source])
+        source_digest = _source_digest(self._source, self._target, self._name) if self._function else None
+        self._source_state = source_digest and digest([self._function, source_digest])
 
     def is_done(self) -> bool:
         """Return whether the stored result is the same that the function would compute."""
         try:
             record = own_object(self._target.documents.group(self._target.path), _MAP).get(self._name)
-            if self._input is None or not isinstance(record, dict) or not record.get("output"):
+            if self._source_state is None or not isinstance(record, dict) or not record.get("output"):
                 return False
             outputs = self._outputs()
-            recorded = {path: outputs.get(path) for path in record["output"]}  # without levels added later
+            present = {
+                path: outputs.get(path) for path in record["output"]
+            }  # without levels that were added later
         except (LamellaError, TypeError):
             return False
-        return is_done([record.get("source"), record["output"]], self._input, recorded)
+        return is_done([record.get("source"), record["output"]], self._source_state, present)
 
     def finish(self) -> None:
         """Record the complete result."""
-        outputs = self._outputs() if self._input is not None else {}
+        outputs = self._outputs() if self._source_state is not None else {}
         if outputs and all(outputs.values()):
-            _write_record(self._target, self._name, {"source": self._input, "output": outputs})
+            _write_record(self._target, self._name, {"source": self._source_state, "output": outputs})
 
     def _outputs(self) -> dict[str, str | None]:
         """Return a digest of each array of the result, by its path in the position."""
@@ -151,7 +159,7 @@ def _array_digest(position: Position, path: str) -> str | None:
 
 
 def _source_digest(source: Position, target: Position, name: str) -> str | None:
-    """Return the digest of everything that a function may read of a position, without its own result."""
+    """Return the digest of everything that a function may read of a position, but for the result that it writes."""
     storage, documents = source.documents.storage, source.documents
     try:
         stamps = storage.fingerprints_below(source.path)
@@ -162,16 +170,16 @@ def _source_digest(source: Position, target: Position, name: str) -> str | None:
         names = _label_names(source, labels)
     except LamellaError:
         return None
-    skipped = {join(path, file) for path in (source.path, labels) for file in METADATA_FILES}
-    own = None
+    skipped_keys = {join(path, file) for path in (source.path, labels) for file in METADATA_FILES}
+    result_folder = None
     if (storage, source.path) == (target.documents.storage, target.path):
-        own = f"{source.node_path.child(name).path}/"
+        result_folder = f"{source.node_path.child(name).path}/"
         attributes = _without_dataset(attributes, name)
         names = [label for label in names if f"{LABELS}{label}" != name]
     files = {
         key[len(source.path) :].strip("/"): stamp
         for key, stamp in stamps.items()
-        if key not in skipped and (own is None or not key.startswith(own))
+        if key not in skipped_keys and (result_folder is None or not key.startswith(result_folder))
     }
     return digest([files, attributes, names])
 
@@ -183,18 +191,24 @@ def _label_names(position: Position, labels: str) -> list[Any]:
     return names if isinstance(names, list) else [names]
 
 
-def _without_dataset(value: Any, name: str) -> Any:
-    """Return attributes without the entry of one array, and without the description of the levels."""
-    if isinstance(value, dict):
-        ignored = ("type", "metadata") if "datasets" in value else ()
+def _without_dataset(attributes: Any, name: str) -> Any:
+    """Return attributes (any JSON value) without one dataset, and without the description of the levels."""
+    if isinstance(attributes, dict):
+        ignored = ("type", "metadata") if "datasets" in attributes else ()
         return {
-            key: [item for item in child if not (isinstance(item, dict) and item.get("path") == name)]
+            key: [
+                dataset
+                for dataset in child
+                if not (isinstance(dataset, dict) and dataset.get("path") == name)
+            ]
             if key == "datasets" and isinstance(child, list)
             else _without_dataset(child, name)
-            for key, child in value.items()
+            for key, child in attributes.items()
             if key not in ignored
         }
-    return [_without_dataset(item, name) for item in value] if isinstance(value, list) else value
+    if isinstance(attributes, list):
+        return [_without_dataset(child, name) for child in attributes]
+    return attributes
 
 
 # -- regions ------------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ class MapCall:
 
 
 class OneImage:
-    """An image with the interface of a plate: its only position is the image, whose path is ""."""
+    """An image with the interface of a plate whose only position is the image, at the path ""."""
 
     def __init__(self, image: Position) -> None:
         self._image = image
@@ -123,8 +123,8 @@ def checked_request(plate: MappedPlate, call: MapCall, workers: Workers) -> MapR
     check_progress(call.progress)
     _check_picklable(function, workers)
     output = with_options(call.output, call.storage_options)
-    results = _names_of_results(over, call.name, level, output is not None)
-    chosen = _chosen(plate, call.positions)
+    names = _names_of_results(over, call.name, level, output is not None)
+    chosen = _positions_of(plate, call.positions)
     _check_level(chosen, level, over)
     _check_data_type(call.dtype, over)
     channel_names = _channel_names(call.channel_names, chosen, level, over)
@@ -144,17 +144,17 @@ def checked_request(plate: MappedPlate, call: MapCall, workers: Workers) -> MapR
         level=level,
         output=output,
         channel_names=channel_names,
-        retries=_retries(call.retries),
-        halo=_halo(call.halo),
-        axes=None if call.axes is None else _axes(call.axes),
+        retries=_checked_retries(call.retries),
+        halo=_checked_halo(call.halo),
+        axes=None if call.axes is None else _axis_names(call.axes),
     )
-    request = MapRequest(checked, results, chosen)
+    request = MapRequest(checked, names, chosen)
     if over == "regions":
         _check_blocks(request)
     return request
 
 
-def _axes(axes: Sequence[str]) -> list[str]:
+def _axis_names(axes: Sequence[str]) -> list[str]:
     names = (
         list(axes)
         if isinstance(axes, str)
@@ -175,7 +175,7 @@ def _with_arguments(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> 
     return functools.partial(function, **kwargs)
 
 
-def _halo(halo: int | Mapping[str, int] | None) -> dict[str, int] | int:
+def _checked_halo(halo: int | Mapping[str, int] | None) -> dict[str, int] | int:
     """Return the halo as a whole number, or as whole numbers by axis."""
     if halo is None:
         return 0
@@ -234,7 +234,7 @@ def _names_of_results(
         if name is None or isinstance(name, str)
         else items_of(name, "The argument name is a name, or a list of names")
     )
-    results = [_name_of_result(over, item, level, to_output) for item in requested]
+    results = [_name_of_result(over, each, level, to_output) for each in requested]
     names = tuple(result for result in results if result is not None)
     if len(set(names)) < len(names) or (not names and name is not None):
         raise InvalidArgumentError(f"name={name!r} is neither a name nor a list of different names.")
@@ -245,7 +245,7 @@ def _name_of_result(over: str, name: str | None, level: str, to_output: bool) ->
     """Return the name of a result, None if it is not stored; raise for invalid names."""
     if name is not None and not isinstance(name, str):
         raise InvalidArgumentError(
-            f"name={name!r} is neither the name of an array nor 'labels/' and one of labels."
+            f"name={name!r} is neither the name of an array nor 'labels/' and the name of a label image."
         )
     if name is None and (to_output or over == "regions"):
         name = level
@@ -256,11 +256,14 @@ def _name_of_result(over: str, name: str | None, level: str, to_output: bool) ->
             f"The image {level!r} would be written while it is read: use another name, or an output."
         )
     label = name.removeprefix(LABELS) if name.startswith(LABELS) else None
-    first, last = name.partition("/")[0], name.rpartition("/")[2]
+    first_folder, last_name = name.partition("/")[0], name.rpartition("/")[2]
     if (
         not name
-        or not last
-        or (label is None and (first == "labels" or last.startswith(".") or last in DOCUMENTS))
+        or not last_name
+        or (
+            label is None
+            and (first_folder == "labels" or last_name.startswith(".") or last_name in DOCUMENTS)
+        )
     ):
         raise InvalidArgumentError(f"{name!r} cannot be the name of an array of a position.")
     if label is not None and "/" in label:
@@ -268,7 +271,7 @@ def _name_of_result(over: str, name: str | None, level: str, to_output: bool) ->
     return check_new_name(name)
 
 
-def _chosen(plate: MappedPlate, paths: Iterable[str] | None) -> dict[str, Position]:
+def _positions_of(plate: MappedPlate, paths: Iterable[str] | None) -> dict[str, Position]:
     if paths is None:
         return dict(plate.positions())
     assert isinstance(plate, Plate)
@@ -306,12 +309,12 @@ def _check_data_type(dtype: DTypeLike | None, over: str) -> None:
             f"dtype={dtype!r} is for over='regions': results of positions are stored in the data type that they have."
         )
     try:
-        kind = np.dtype(dtype)
+        numpy_dtype = np.dtype(dtype)
     except (TypeError, ValueError) as error:
         raise InvalidArgumentError(
             f"dtype={dtype!r} is not a data type of numpy: {clause(error)}."
         ) from error
-    new_array((1,), kind, zarr_format=3)  # raises for types that arrays do not support
+    new_array((1,), numpy_dtype, zarr_format=3)  # raises for types that arrays do not support
 
 
 def _channel_names(
@@ -337,13 +340,13 @@ def _channel_names(
     return list(names)
 
 
-def _retries(retries: int) -> int:
+def _checked_retries(retries: int) -> int:
     try:
         number = operator.index(retries)
     except TypeError:
         number = -1
     if number < 0:
         raise InvalidArgumentError(
-            f"retries={retries!r} is not a whole number from 0, how often a unit is tried again."
+            f"retries={retries!r} is not a whole number from 0: how often a unit is repeated after an error."
         )
     return number

@@ -81,7 +81,7 @@ class MapRun:
             progress.add()
 
         try:
-            run(_do, self._units, self._workers, done=collect)
+            run(_do, self._units, self._workers, on_result=collect)
         finally:
             for journal in self._journals.values():
                 journal.close()
@@ -90,7 +90,7 @@ class MapRun:
         """Write the label images of the positions of which no block failed."""
         failed = {unit.partition(" ")[0].rpartition("/")[0] for unit in self._report.failed}
         complete = [unit for unit in self._label_images if unit.path not in failed]
-        run(_do, complete, self._workers, done=self._collect_failure)
+        run(_do, complete, self._workers, on_result=self._collect_failure)
 
     def _collect(self, outcome: Outcome) -> None:
         """Add an outcome to the report, and record the files of a block in the journal of its array."""

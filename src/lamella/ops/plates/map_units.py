@@ -37,7 +37,7 @@ class Failure(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The value of a unit, or why it failed; and the states of its files, for the array's journal."""
+    """What the function returned for a unit, or why it failed; ``states`` of its files are for the journal."""
 
     unit: str
     value: Any = None
@@ -64,30 +64,30 @@ class Task:
         """Call the function."""
         return self.function(argument, where=where) if self.wants_where else self.function(argument)
 
-    def results(self, value: Any) -> Sequence[Any]:
-        """Return one result for each name."""
+    def results(self, returned: Any) -> Sequence[Any]:
+        """Return the results in what the function returned: one for each name."""
         if len(self.names) == 1:
-            return [value]
-        if not isinstance(value, tuple | list) or len(value) != len(self.names):
+            return [returned]
+        if not isinstance(returned, tuple | list) or len(returned) != len(self.names):
             raise InvalidArgumentError(
-                f"The function returned {type(value).__name__}, "
+                f"The function returned {type(returned).__name__}, "
                 f"not a tuple of {len(self.names)} arrays for {self.names}."
             )
-        return value
+        return returned
 
-    def call(self, make: Callable[[], Any]) -> tuple[Any, Failure | None]:
+    def call(self, function: Callable[[], Any]) -> tuple[Any, Failure | None]:
         """Call a function until it succeeds or the retries are used up; return its value, or the last error."""
         failure = None
         for _ in range(self.retries + 1):
             try:
-                return make(), None
+                return function(), None
             except Exception as error:
                 failure = Failure(f"{type(error).__name__}: {error}", traceback_of(error))
         return None, failure
 
 
 def traceback_of(error: Exception) -> str:
-    """Return the traceback of an error as text, from the function of the user on if it was raised there."""
+    """Return the traceback of an error as text; if the user's function raised it, without lamella's own calls."""
     first = trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(PACKAGE):
         trace = trace.tb_next
@@ -133,7 +133,7 @@ class PositionUnit:
         if self.task.resume and all(record.is_done() for record in records):
             return Outcome(self.path, skipped=True)
 
-        def make() -> None:
+        def compute_and_store() -> None:
             for record in records:
                 record.read_source()
             results = self.task.results(self.task.apply(self.source, where))
@@ -142,7 +142,7 @@ class PositionUnit:
             for record in records:
                 record.finish()
 
-        return Outcome(self.path, failure=self.task.call(make)[1])
+        return Outcome(self.path, failure=self.task.call(compute_and_store)[1])
 
     def _store(self, name: str, result: Any) -> None:
         if not hasattr(result, "shape"):
@@ -180,31 +180,32 @@ class BlockUnit(ABC):
     def do(self) -> Outcome:
         """Read the block, call the function, and write its result; skip a finished block."""
         array = f"{self.path}/{self.task.level}"
-        unit = f"{array} {[[part.start, part.stop] for part in self.region]}"
+        unit = f"{array} {[[span.start, span.stop] for span in self.region]}"
         if self.line is not None and is_done(self.line, self._source_state(), self._result_state()):
             return Outcome(unit, skipped=True)
         states: list[str | None] = []
-        read = self.plan.read(self.region)
-        where = Where(self.path, self.task.level, self.plan.source(self.region), read)
+        region_read = self.plan.region_to_read(self.region)
+        where = Where(self.path, self.task.level, self.plan.region_without_halo(self.region), region_read)
 
-        def make() -> None:
-            before = self._source_state() if self.task.digest else None
-            self._write(self.task.apply(self.source[read], where), read)
-            states[:] = before, self._result_state() if self.task.digest else None
+        def compute_and_write() -> None:
+            # The source is looked at first: if it changes while it is read, the line in the journal is not valid.
+            source_state = self._source_state() if self.task.digest else None
+            self._write(self.task.apply(self.source[region_read], where), region_read)
+            states[:] = source_state, self._result_state() if self.task.digest else None
 
-        failure = self.task.call(make)[1]
-        stored = None if None in states else states
-        return Outcome(unit, failure=failure, region=self.region, states=stored, array=array)
+        failure = self.task.call(compute_and_write)[1]
+        known_states = None if None in states else states
+        return Outcome(unit, failure=failure, region=self.region, states=known_states, array=array)
 
     def _source_state(self) -> str | None:
-        return region_state(self.source, self.plan.read(self.region))
+        return region_state(self.source, self.plan.region_to_read(self.region))
 
     @abstractmethod
     def _result_state(self) -> str | None:
         """Return the state of the files of the result; None where one is missing."""
 
     @abstractmethod
-    def _write(self, result: Any, read: Region) -> None:
+    def _write(self, result: Any, region_read: Region) -> None:
         """Write what the function returned for the region that was read."""
 
 
@@ -214,8 +215,8 @@ class RegionUnit(BlockUnit):
 
     targets: tuple[ImageArray, ...]
 
-    def _write(self, result: Any, read: Region) -> None:
-        blocks = [self.plan.result(value, self.region) for value in self.task.results(result)]
+    def _write(self, result: Any, region_read: Region) -> None:
+        blocks = [self.plan.without_halo(block, self.region) for block in self.task.results(result)]
         for target, block in zip(self.targets, blocks, strict=True):
             target[self.region] = block
 
@@ -226,20 +227,22 @@ class RegionUnit(BlockUnit):
 
 def transform_of(source: Position, level: str, target: Position) -> list[TransformationMeta]:
     """Return the transformations of a level for an array of equal geometry in another position."""
-    of_all_levels = target.document.shared_model.multiscales[0].coordinate_transformations
-    if of_all_levels:  # copied with the metadata of the source
+    shared_transforms = target.document.shared_model.multiscales[0].coordinate_transformations
+    if shared_transforms:  # those of all levels together, copied with the metadata of the source
         return find_dataset(source.document.shared_model, level).coordinate_transformations
     offset = source.get_effective_translation(level)
     return scale_and_translation(source.get_effective_scale(level), offset if any(offset) else None)
 
 
 def discard(position: Position, name: str) -> None:
-    """Remove the results of an earlier run."""
+    """Delete the image or label image of an earlier run."""
     if name.startswith(LABELS):
         label = name.removeprefix(LABELS)
         if label in position.labels:
             del position.labels[label]
         elif position.documents.storage.exists(position.node_path.child(name).path):
-            position.documents.delete(position.node_path.child(name).path)  # begun by a run that was killed
+            position.documents.delete(
+                position.node_path.child(name).path
+            )  # a killed run has left it unlisted
     elif name in position.dataset_paths or name in position.array_keys():
         del position[name]

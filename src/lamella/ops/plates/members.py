@@ -1,7 +1,8 @@
 """Delete and rename the members of a plate, and update the metadata of all parents.
 
 Each change is made under the lock of the plate's document. The steps are ordered so that a kill between two of them
-leaves a readable store, and the same call finishes the change.
+leaves a readable store, and the same call finishes the change. Example: the metadata stop listing a well before its
+folder is deleted, so after a kill there may be a folder that is not listed, but no listed well without a folder.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ Images: TypeAlias = "list[tuple[str, int | None]]"
 
 
 def delete_member(plate: Plate, key: str) -> None:
-    """Delete a row, well, position or lower node. Empty wells, rows and columns are deleted too (WL-01, PL-12)."""
+    """Delete a row, well, position or lower node, and wells, rows and columns that are empty then (WL-01, PL-12)."""
     plate.require_writable(f"delete {key!r}")
     parts = key.split("/")
     if len(parts) > 3:
@@ -57,17 +58,17 @@ def delete_from_well(well: Well, key: str) -> None:
     if plate is not None:
         delete_member(plate, join_names(path_in_plate(well.node_path), key))
         return
-    name, _, rest = key.partition("/")
-    if rest:
-        del well[name][rest]
+    name, _, path_below = key.partition("/")
+    if path_below:
+        del well[name][path_below]
         return
     node_path = well.node_path.child(name)
     with well.documents.lock(well.path):
-        listed = any(image.path == name for image in well.document.refresh().images)
-        if not listed and not well.documents.storage.exists(node_path.path):
+        is_listed = any(image.path == name for image in well.document.refresh().images)
+        if not is_listed and not well.documents.storage.exists(node_path.path):
             raise well.missing_error(name)
         well.documents.storage.check_deletable(node_path.path)
-        if listed:
+        if is_listed:
             well.document.edit(lambda meta: plate_edits.remove_image(meta, name))
         if well.documents.storage.exists(node_path.path):
             well.documents.delete(node_path.path)
@@ -93,7 +94,7 @@ def _delete_wells(plate: Plate, wells: list[str], key: str) -> None:
 
 
 def _delete_row_of(plate: Plate, well: str) -> None:
-    """Delete the row of a well, and the well if it is there; a well that another program creates meanwhile stays."""
+    """Delete the row of a well, and the well itself if it exists; wells that another program creates meanwhile stay."""
     documents, row = plate.documents, plate.node_path.child(well.partition("/")[0]).path
     if documents.storage.locks_processes:
         documents.delete(row)
@@ -120,9 +121,9 @@ def _delete_position(plate: Plate, well_path: str, name: str, listed: list[str])
     plate.documents.storage.check_deletable(plate.node_path.child(key).path)
     if name in names:
         well.document.edit(lambda meta: plate_edits.remove_image(meta, name))
-    # Even if it is not listed any more: a kill may have happened between the well and the plate.
+    # Even if the well does not list the position any more: a killed call may have edited the well and not the plate.
     counts = _images_for_counts(
-        plate, [[(path, entry) for path, entry in images if path != name] + [(name, None)]]
+        plate, [[(path, acquisition) for path, acquisition in images if path != name] + [(name, None)]]
     )
     if counts is not None:
         plate.document.edit(lambda meta: plate_edits.set_counts(meta, counts))
@@ -143,7 +144,7 @@ def _delete_unlisted_position(plate: Plate, well_path: str, name: str) -> None:
         plate._open(Well, well_path).document.edit(lambda meta: plate_edits.remove_image(meta, name))
     _delete_folder(plate, key)
     if images is None and not storage.exists(plate.node_path.child(well_path).path):
-        _delete_wells(plate, [], well_path)  # its row may be empty
+        _delete_wells(plate, [], well_path)  # deletes the row too, if it is empty
 
 
 def _delete_folder(plate: Plate, key: str) -> None:
@@ -152,7 +153,7 @@ def _delete_folder(plate: Plate, key: str) -> None:
 
 
 def _can_delete_row(plate: Plate, row: str, well: str) -> bool:
-    """Return whether a row contains nothing but one well, and no other well is listed or about to move there."""
+    """Return whether a row contains nothing but one well, and no other well is listed or being renamed into it."""
     node_path = plate.node_path.child(row)
     if plate_edits.is_swapping(plate.document.shared_model):
         return False
@@ -161,7 +162,7 @@ def _can_delete_row(plate: Plate, row: str, well: str) -> bool:
         return False
     if plate.documents.kind(node_path.path) != "group":
         return False
-    names = plate.documents.storage.list(node_path.path)  # not its children: one of them may be damaged
+    names = plate.documents.storage.list(node_path.path)  # names, not nodes: one of these may be damaged
     return all(join_names(row, name) == well or name in plate.documents.files.all for name in names)
 
 
@@ -178,19 +179,19 @@ def _images_of(plate: Plate, path: str) -> Images | None:
 
 
 def _images_for_counts(
-    plate: Plate, changed: list[Images], without: Iterable[str] = ()
+    plate: Plate, images_of_changed: list[Images], deleted: Iterable[str] = ()
 ) -> dict[str, Images] | None:
-    """Return the images of all wells, to count the fields of the plate again (PL-09, PL-10).
+    """Return the images of all wells but ``deleted`` ones, to count the fields of the plate again (PL-09, PL-10).
 
-    None if no changed well had as many images as the stored counts: then the counts stay.
+    Return None if the stored counts need no change, because no changed well had as many images.
     """
-    if not any(_may_set_counts(plate, images) for images in changed):
+    if not any(_may_set_counts(plate, images) for images in images_of_changed):
         return None
-    paths = [well.path for well in plate.document.shared_model.wells if well.path not in without]
+    paths = [well.path for well in plate.document.shared_model.wells if well.path not in deleted]
     plate.documents.request_ahead([plate.node_path.child(path).path for path in paths], at_once=True)
     images = {path: _images_of(plate, path) for path in paths}
     readable = {path: images_of_well for path, images_of_well in images.items() if images_of_well is not None}
-    # If a well cannot be read, the old counts are still bounds.
+    # If a well cannot be read, the stored counts stay: fewer images cannot exceed them.
     return readable if len(readable) == len(images) else None
 
 
@@ -198,10 +199,10 @@ def _may_set_counts(plate: Plate, images: Images) -> bool:
     meta = plate.document.shared_model
     if meta.field_count is None or len(images) >= meta.field_count:
         return True
-    counts = Counter(acquisition for _, acquisition in images)
+    counts = Counter(acquisition_id for _, acquisition_id in images)
     return any(
-        0 < counts[entry.id] + counts[None] >= (entry.maximum_field_count or 0)
-        for entry in meta.acquisitions or []
+        0 < counts[acquisition.id] + counts[None] >= (acquisition.maximum_field_count or 0)
+        for acquisition in meta.acquisitions or []
     )
 
 
@@ -214,7 +215,9 @@ def rename_well(plate: Plate, old: str, new: str) -> None:
         else:
             plate.documents.request_ahead([plate.path], at_once=True)
         rename_locked_well(plate, *well_paths(plate, old, new))
-        if read_swapped(plate.document.last_attributes):  # `rename_wells` may swap the same wells again now
+        if read_swapped(
+            plate.document.last_attributes
+        ):  # from now on, `rename_wells` may swap the same wells again
             record_swap(plate, None)
 
 
@@ -244,7 +247,7 @@ def check_well_path(plate: Plate, path: str) -> None:
 
 
 def _read_for_rename(plate: Plate, old: str, new: str) -> set[str]:
-    """Read the documents that a rename needs in one round of requests; return the paths of the wells that exist."""
+    """Read the documents that a rename needs in one round of requests; return which of the two wells exist."""
     child = plate.node_path.child
     groups = [
         plate.path,
@@ -254,7 +257,7 @@ def _read_for_rename(plate: Plate, old: str, new: str) -> set[str]:
 
 
 def rename_locked_well(plate: Plate, old: str, new: str) -> None:
-    """Rename a well by its paths; the caller has locked the members of the plate."""
+    """Rename a well by its paths; the caller has locked the document of the plate."""
     for path in (old, new):
         check_well_path(plate, path)
     documents = plate.documents
@@ -264,28 +267,27 @@ def rename_locked_well(plate: Plate, old: str, new: str) -> None:
     existing = _read_for_rename(plate, old, new)
     listed = {well.path for well in plate.document.refresh().wells}
     # A killed rename leaves one listed well that is missing, and one unlisted well that exists.
-    moved = old in listed and source not in existing and target in existing
-    undone = new in listed and old not in listed and source in existing
-    if old not in listed and not undone:
+    is_moved = old in listed and source not in existing and target in existing
+    is_listed_as_new = new in listed and old not in listed and source in existing
+    if old not in listed and not is_listed_as_new:
         raise NodeNotFoundError(
             f"There is no well {old!r} in the plate {plate.node_path} to rename. Its wells are: "
             f"{', '.join(sorted(listed)[:20]) or 'none'}.{did_you_mean(old, listed)}"
         )
     if old == new:
         return
-    if (new in listed and not undone) or (target in existing and not moved):
+    if (new in listed and not is_listed_as_new) or (target in existing and not is_moved):
         raise NodeExistsError(
             f"Cannot rename {old!r} to {new!r}: {plate.node_path} has a well {new!r} already."
         )
-    if undone and not documents.storage.locks_processes:
-        plate.document.edit(
-            lambda meta: plate_edits.rename_well(meta, new, old)
-        )  # the files have the old name
-        undone = False
-    if not moved:
-        if documents.storage.locks_processes:  # elsewhere it is written with the copies
+    if is_listed_as_new and not documents.storage.locks_processes:
+        # The files have the old name: list it again.
+        plate.document.edit(lambda meta: plate_edits.rename_well(meta, new, old))
+        is_listed_as_new = False
+    if not is_moved:
+        if documents.storage.locks_processes:  # in other stores `move_member` writes the row with the copies
             documents.put_groups(new_row(plate, new))
-        if undone:
+        if is_listed_as_new:
             documents.move(source, target)
         else:
             move_member(plate, Renaming(old, new))
@@ -294,7 +296,7 @@ def rename_locked_well(plate: Plate, old: str, new: str) -> None:
 
 
 def new_row(plate: Plate, path: str) -> dict[str, JSONObject]:
-    """Return the path and the attributes of the row of a well, if it lacks a document."""
+    """Return the path and attributes of the row of a well if its document must be written; empty otherwise."""
     documents = plate.documents
     row = plate.node_path.child(path.partition("/")[0]).path
     if documents.is_whole_group(row):
@@ -313,8 +315,8 @@ def position_to_rename(plate: Plate, old: str, new: str) -> tuple[Well, str, str
             f"A position is named by row, column and field, such as 'A/1/0', not by {old!r}."
         )
     well, _, name = old.rpartition("/")
-    above, _, new_name = new.rpartition("/")
-    if above not in ("", well):
+    new_well_path, _, new_name = new.rpartition("/")
+    if new_well_path not in ("", well):
         raise InvalidNameError(
             f"The position {old!r} can be renamed within its well {well!r}, not to {new!r} in another one."
         )
@@ -349,7 +351,7 @@ def rename_position(well: Well, old: str, new: str) -> None:
 
 
 def settle_position(well: Well, renaming: Renaming) -> None:
-    """Update the list of images in OME-XML's group after the move of a position."""
+    """Rename a moved position in the list of images that belongs to an OME-XML."""
     old, new = renaming
     plate = plate_above(well.node_path, 2)
     if plate is not None:
@@ -358,7 +360,7 @@ def settle_position(well: Well, renaming: Renaming) -> None:
 
 
 def settle_well(plate: Plate, renaming: Renaming) -> None:
-    """Update the list of images in OME-XML's group after the move of a well, and delete an empty row."""
+    """Rename a moved well in the list of images that belongs to an OME-XML, and delete its old row if it is empty."""
     old, new = renaming
     _rename_in_series(plate, old, new)
     _rename_in_tables(plate, renaming)
@@ -382,7 +384,7 @@ def _rename_in_tables(plate: Plate, renaming: Renaming) -> None:
 
 
 def _rename_in_series(plate: Plate, old: str, new: str) -> None:
-    """Rename a well or position in the list of images in bioformats2raw's group OME, on which its OME-XML relies."""
+    """Rename a well or position in the group OME of bioformats2raw, which lists the images of its OME-XML by path."""
     documents, version = plate.documents, plate.store_handle.version
     node_path = plate.node_path.child("OME")
     if documents.kind(node_path.path) != "group":

@@ -1,7 +1,7 @@
 """Copy facts from the OME-XML of bioformats2raw into the metadata of copied images.
 
-The XML describes all images of its store in order, so it cannot be copied to another plate. Images that take channel
-names and physical sizes from it (:mod:`lamella.nodes.ome_xml`) need them in their own metadata after a copy.
+The XML describes all images of its store in order, so it cannot be copied to another plate. The copy of an image whose
+channel names and voxel sizes are in the XML alone (:mod:`lamella.nodes.ome_xml`) gets them in its own metadata.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def meta_with_facts(source: Position) -> ImagesMeta:
-    """Return the metadata of an image, with the channel names that it has from an OME-XML."""
+    """Return the metadata of an image, with channel names from an OME-XML if it has none of its own."""
     meta = source.document.shared_model
     if file_beside(source.node_path) is not None and not edits.channel_names(meta):
         names = names_from_xml(source.node_path, len(source.channel_names))
@@ -35,8 +35,8 @@ def write_facts(source: Position, target: NodePath) -> None:
     if file_beside(source.node_path) is None:
         return
     meta = meta_with_facts(source)
-    own = read_part(source.node_path, ImagesMeta, source.documents.group(source.path))
-    if own is None or meta == own:
+    stored_meta = read_part(source.node_path, ImagesMeta, source.documents.group(source.path))
+    if stored_meta is None or meta == stored_meta:
         return
     version = target.store_handle.version
     target.store_handle.documents.edit_group(target.path, lambda attributes: version.dump(meta, attributes))
@@ -44,11 +44,11 @@ def write_facts(source: Position, target: NodePath) -> None:
 
 def warn_of_files(sources: Iterable[Position]) -> None:
     """Warn about each OME-XML that describes copied images: the file is not copied."""
-    files = dict.fromkeys(file_beside(source.node_path) for source in sources)
-    for name in filter(None, files):
+    xml_files = dict.fromkeys(file_beside(source.node_path) for source in sources)
+    for xml_file in filter(None, xml_files):
         warnings.warn(
-            f"{name} was not copied: it describes the images of its own store, in their order. Channel names and sizes "
-            "that images take from it were written into the metadata of their copies.",
+            f"{xml_file} was not copied: it describes the images of its own store, in their order. Channel names and "
+            "sizes that images have from it were written into the metadata of their copies.",
             UserWarning,
             stacklevel=5,
         )

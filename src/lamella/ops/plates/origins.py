@@ -35,25 +35,28 @@ _SERIES = "bioformats2raw.layout"
 
 
 def merged_acquisitions(
-    sources: Mapping[str, Position], listed: Sequence[AcquisitionMeta] = ()
+    sources: Mapping[str, Position], of_plate: Sequence[AcquisitionMeta] = ()
 ) -> tuple[list[AcquisitionMeta], dict[str, int]]:
-    """Add the acquisitions of positions to listed ones, with new ids for conflicts; return all, and the id by path."""
-    ids = {_description(entry): entry.id for entry in listed}
-    merged = {entry.id: entry for entry in listed}
+    """Add the acquisitions of positions to those of a plate, with new ids for conflicts.
+
+    Return all acquisitions, and the id of each position's acquisition by the position's path.
+    """
+    id_by_description = {_description(acquisition): acquisition.id for acquisition in of_plate}
+    merged = {acquisition.id: acquisition for acquisition in of_plate}
     id_by_path: dict[str, int] = {}
     acquisitions = acquisitions_of(sources)
-    highest = max([0, *merged, *(entry.id for entry in acquisitions.values())])
-    for path, entry in acquisitions.items():
-        description = _description(entry)
-        if description not in ids:
-            number = entry.id
-            if number in merged:
-                highest += 1
-                number = highest
-            ids[description] = number
-            merged[number] = entry.model_copy(update={"id": number, "maximum_field_count": None})
-        id_by_path[path] = ids[description]
-    return [merged[number] for number in sorted(merged)], id_by_path
+    highest_id = max([0, *merged, *(acquisition.id for acquisition in acquisitions.values())])
+    for path, acquisition in acquisitions.items():
+        description = _description(acquisition)
+        if description not in id_by_description:
+            new_id = acquisition.id
+            if new_id in merged:
+                highest_id += 1
+                new_id = highest_id
+            id_by_description[description] = new_id
+            merged[new_id] = acquisition.model_copy(update={"id": new_id, "maximum_field_count": None})
+        id_by_path[path] = id_by_description[description]
+    return [merged[acquisition_id] for acquisition_id in sorted(merged)], id_by_path
 
 
 def acquisitions_of(positions: Mapping[str, Position]) -> dict[str, AcquisitionMeta]:
@@ -95,18 +98,19 @@ class Wells:
     def acquisition_of(self, position: Position) -> AcquisitionMeta | None:
         """Return the acquisition of a position; None if its well states none."""
         well, name = well_of(position.node_path) or (None, "")
-        number = None if well is None else self._acquisitions_in(well).get(name)
-        if well is None or number is None:
+        acquisition_id = None if well is None else self._acquisition_ids_in(well).get(name)
+        if well is None or acquisition_id is None:
             return None
         plate = self.plate_of(well)
-        entries = (plate.meta.acquisitions or []) if plate is not None else []
-        return next((entry for entry in entries if entry.id == number), AcquisitionMeta(id=number))
+        listed = (plate.meta.acquisitions or []) if plate is not None else []
+        unlisted = AcquisitionMeta(id=acquisition_id)
+        return next((acquisition for acquisition in listed if acquisition.id == acquisition_id), unlisted)
 
-    def _acquisitions_in(self, well: NodePath) -> dict[str, int | None]:
-        """Return the ids of the acquisitions of the images in a well; of an image listed twice, the first."""
+    def _acquisition_ids_in(self, well: NodePath) -> dict[str, int | None]:
+        """Return the acquisition id of each image in a well, by the image's path; the first of one listed twice."""
         if well not in self._images:
-            listed = read_part(well, WellGroupMeta, well.store_handle.documents.group(well.path))
-            images = [] if listed is None else reversed(listed.images)
+            meta = read_part(well, WellGroupMeta, well.store_handle.documents.group(well.path))
+            images = [] if meta is None else reversed(meta.images)
             self._images[well] = {image.path: image.acquisition for image in images}
         return self._images[well]
 
@@ -123,12 +127,12 @@ def well_of(position: NodePath) -> tuple[NodePath, str] | None:
 
 
 def _description(entry: AcquisitionMeta) -> str:
-    """Return a text that is equal for acquisitions with equal descriptions; without a description, the number."""
+    """Return a text that is equal for equal acquisitions but for their ids; an unnamed one is named by its id."""
     description: JSONObject = entry.to_json()
     description.pop("maximumfieldcount", None)
-    number = description.pop("id")
-    if description.get("name") in (None, f"Acquisition {number}"):
-        description["name"] = f"Acquisition {number}"
+    default_name = f"Acquisition {description.pop('id')}"
+    if description.get("name") is None:
+        description["name"] = default_name
     return repr(sorted(description.items()))
 
 
@@ -136,7 +140,7 @@ def _description(entry: AcquisitionMeta) -> str:
 
 
 def custom_attributes(node: NGFFNode | NodePath, version: SpecVersion) -> JSONObject:
-    """Return the attributes of a node in a version, without those that are about its own store."""
+    """Return the attributes of a node in a version, without those that describe its own store."""
     node_path = node if isinstance(node, NodePath) else node.node_path
     store_handle = node_path.store_handle
     attributes = with_creating(without_records(store_handle.documents.group(node_path.path)), None)
@@ -153,9 +157,9 @@ def copy_attributes(
     version = node_path.store_handle.version
     attributes = custom_attributes(source, version)
 
-    def edit(own: JSONObject) -> JSONObject:
-        meta = version.load(kind, own)
-        return own if meta is None else with_creating(version.dump(meta, attributes), read_creating(own))
+    def edit(old: JSONObject) -> JSONObject:
+        meta = version.load(kind, old)
+        return old if meta is None else with_creating(version.dump(meta, attributes), read_creating(old))
 
     if attributes != custom_attributes(target, version):
         node_path.store_handle.documents.edit_group(node_path.path, edit)
@@ -168,7 +172,7 @@ class Origins:
     plates: list[SourcePlate]
     wells: dict[str, NodePath]
     """Source well by path of the new well, for new wells with a single source."""
-    alone: bool
+    has_others: bool
     """Whether some positions are in no plate."""
     copies: dict[str, dict[str, list[str]]]
     """For each plate, the new paths of its positions by their paths in the plate."""
@@ -180,7 +184,7 @@ class Origins:
         plates: dict[str, SourcePlate] = {}
         wells: dict[str, dict[str, NodePath]] = {}
         copies: dict[str, dict[str, list[str]]] = {}
-        alone = False
+        has_others = False
         for path, position in sources.items():
             well_path = plate = None
             name = ""
@@ -188,16 +192,16 @@ class Origins:
                 well_path, name = well_of(position.node_path) or (None, "")
                 plate = None if well_path is None else source_wells.plate_of(well_path)
             if plate is None or well_path is None or not plate.meta.rows:
-                alone = True
+                has_others = True
                 continue
             key = str(plate.node.node_path)
             plates.setdefault(key, plate)
             copies.setdefault(key, {}).setdefault(f"{path_in_plate(well_path)}/{name}", []).append(path)
             wells.setdefault(path.rpartition("/")[0], {})[str(well_path)] = well_path
-        return cls(list(plates.values()), _single(wells), alone, copies)
+        return cls(list(plates.values()), _single(wells), has_others, copies)
 
     def rows_of_wells(self) -> dict[str, NodePath]:
-        """Return the rows of the new plate that come from one row each, with that row, if it has a document."""
+        """Return the source row of each row of the new plate that has a single one, if that has a document."""
         source_rows: dict[str, dict[str, NodePath]] = {}
         for path, well in self.wells.items():
             if well.path:  # a well that was opened alone does not know its row
@@ -211,7 +215,7 @@ class Origins:
     @property
     def only(self) -> SourcePlate | None:
         """The only plate of all positions; None if there are several, or none."""
-        return self.plates[0] if len(self.plates) == 1 and not self.alone else None
+        return self.plates[0] if len(self.plates) == 1 and not self.has_others else None
 
     @property
     def name(self) -> str | None:

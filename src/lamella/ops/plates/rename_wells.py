@@ -1,4 +1,8 @@
-"""Rename several wells in one call, also wells that swap names."""
+"""Rename several wells in one call, also wells that swap names.
+
+Renames are chains or cycles. In the chain A to B, B to C the last one is first. In the cycle A to B, B to A the well A
+is renamed to a temporary name, then B to A, then the temporary name to B.
+"""
 
 from __future__ import annotations
 
@@ -55,18 +59,18 @@ def rename_wells(
     chains, cycles = _chains_and_cycles({old: new for old, new in requested if old != new})
     wells = set(plate.well_paths())
     _refuse_other_swaps(plate, wells, cycles)
-    chain_renames = [rename for names in chains for rename in _remaining(names, wells, plate)]
+    chain_renames = [rename for names in chains for rename in _remaining_renames(names, wells, plate)]
     swaps = [[old, new] for cycle in cycles for old, new in cycle.renames]
     if read_swapped(plate.document.last_attributes) == swaps:
-        # The record is written after the first well of every cycle got its temporary name. So a cycle without a
-        # temporary name is finished.
+        # A killed call has recorded the swaps after it gave the first well of every cycle a temporary name. So a cycle
+        # without a well of a temporary name is finished.
         cycles = [cycle for cycle in cycles if cycle.temporary in wells]
     moves = [cycle.moves(wells, plate) for cycle in cycles]
     if not dry_run:
         with logged("Rename %s wells of %s", len(chain_renames) + sum(map(len, moves)), plate.node_path):
             for old, new in chain_renames:
                 plate.rename_well(old, new)
-            if swaps:  # also without moves, since this ends a lock that a killed call left
+            if swaps:  # also without moves: this removes the lock of a killed call
                 _swap(plate, moves, swaps)
         plate.documents.storage.commit_own(f"Rename {counted(len(requested), 'well')}")
     return chain_renames + [
@@ -79,7 +83,7 @@ class _Cycle:
     """Wells that swap names: each is renamed to the next name, and the last one to the first.
 
     The first well has a temporary name until the others are renamed. So the plate lists all wells at any time, and the
-    name without a well shows which step a killed call reached.
+    name that no well has shows which step a killed call reached.
     """
 
     names: list[str]
@@ -106,9 +110,9 @@ class _Cycle:
             )
         else:
             moves = []
-        # For the names A, B, C with A renamed to the temporary name: C becomes A, B becomes C, then the temporary
-        # name becomes B.
-        # The well before the free name moves first; its number is counted from 1.
+        # For the names A, B, C, where A has the temporary name: C becomes A, B becomes C, then the temporary name
+        # becomes B. The first well to move is the one before the free name in the list (for A the last); numbers are
+        # from 1.
         first_to_move = free[0] or len(self.names)
         moves += [
             (self.names[number - 1], self.names[number % len(self.names)])
@@ -128,15 +132,15 @@ class _Cycle:
 def _swap(plate: Plate, moves: list[list[tuple[str, str]]], swaps: list[list[str]]) -> None:
     """Rename wells that swap names, under one lock."""
     with plate.documents.lock(plate.path):
-        later = []
+        after_record = []
         for old, new in (move for cycle in moves for move in cycle):
             if is_temporary_well(new):
                 members.rename_locked_well(plate, old, new)
             else:
-                later.append((old, new))
+                after_record.append((old, new))
         if read_swapped(plate.document.last_attributes) != swaps:
             members.record_swap(plate, swaps)  # from now on, a cycle without its temporary name is finished
-        for old, new in later:
+        for old, new in after_record:
             members.rename_locked_well(plate, old, new)
 
 
@@ -158,7 +162,7 @@ def _take_chain(first: str, renames: dict[str, str]) -> list[str]:
     return names
 
 
-def _remaining(names: list[str], wells: set[str], plate: Plate) -> list[tuple[str, str]]:
+def _remaining_renames(names: list[str], wells: set[str], plate: Plate) -> list[tuple[str, str]]:
     """Return the remaining renames of a chain: the last is first, because its new name is free.
 
     Exactly one name has no well. For A to B and B to C it is C before the first rename, B after it, A at the end.
@@ -171,8 +175,8 @@ def _remaining(names: list[str], wells: set[str], plate: Plate) -> list[tuple[st
         )
     if len(free) > 1:
         raise _no_well(free[0], wells, plate)
-    remaining = names.index(free[0])
-    return [(names[number], names[number + 1]) for number in reversed(range(remaining))]
+    free_index = names.index(free[0])
+    return [(names[index], names[index + 1]) for index in reversed(range(free_index))]
 
 
 def _no_well(name: str, wells: set[str], plate: Plate) -> NodeNotFoundError:
@@ -197,10 +201,10 @@ def _repeated(names: Iterable[str]) -> str:
 
 
 def _check_renames(renames: Sequence[tuple[str, str]], plate: Plate) -> None:
-    if twice := _repeated(new for _, new in renames):
-        raise InvalidArgumentError(f"Two wells of {plate.node_path} would be named {twice!r}.")
-    if twice := _repeated(old for old, _ in renames):
-        raise InvalidArgumentError(f"The well {twice!r} of {plate.node_path} would have two names.")
+    if repeated := _repeated(new for _, new in renames):
+        raise InvalidArgumentError(f"Two wells of {plate.node_path} would be named {repeated!r}.")
+    if repeated := _repeated(old for old, _ in renames):
+        raise InvalidArgumentError(f"The well {repeated!r} of {plate.node_path} would have two names.")
     for _, new in renames:
         members.check_well_path(plate, new)
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lamella.ops.execution import Progress
     from lamella.types import StrPath
 
-_MAX_SHOWN = 12
+_MAX_LISTED_WELLS = 12
 
 
 def subset_plate(
@@ -46,24 +46,23 @@ def subset_plate(
     **options: Any,
 ) -> Plate:
     """Create a plate from a part of another plate; see :meth:`Plate.subset`."""
-    chosen = dict(plate.positions())
+    positions = dict(plate.positions())
     if wells is not None:
-        paths = [
-            path_of_well(plate, name) for name in items_of(wells, "The argument wells is a list of names")
-        ]
-        chosen = {
-            path: position for path, position in chosen.items() if path.rpartition("/")[0] in set(paths)
+        well_names = items_of(wells, "The argument wells is a list of names")
+        well_paths = {path_of_well(plate, name) for name in well_names}
+        positions = {
+            path: position for path, position in positions.items() if path.rpartition("/")[0] in well_paths
         }
     if acquisitions is not None:
-        chosen = _of_acquisitions(
-            plate, chosen, items_of(acquisitions, "The argument acquisitions is a list of ids")
+        positions = _of_acquisitions(
+            plate, positions, items_of(acquisitions, "The argument acquisitions is a list of ids")
         )
-    if not chosen:
+    if not positions:
         raise InvalidArgumentError(
-            f"No position of {plate.node_path} is chosen, so there is nothing to copy."
+            f"No position of {plate.node_path} is selected, so there is nothing to copy."
         )
-    compositions = _compositions(chosen, channels, crop)
-    return cast("Plate", create_store(store_path, NewStore("subset", chosen, compositions), **options))
+    compositions = _compositions(positions, channels, crop)
+    return cast("Plate", create_store(store_path, NewStore("subset", positions, compositions), **options))
 
 
 def subset_position(
@@ -85,29 +84,31 @@ def path_of_well(plate: Plate, name: object) -> str:
     path = plate.find_well(str(name).strip("/"))
     if path is None:
         listed = plate.well_paths()
-        shown = ", ".join(listed[:_MAX_SHOWN]) + (" ..." if len(listed) > _MAX_SHOWN else "")
+        shown = ", ".join(listed[:_MAX_LISTED_WELLS]) + (" ..." if len(listed) > _MAX_LISTED_WELLS else "")
         raise NodeNotFoundError(f"There is no well {name!r} in {plate.node_path}. Its wells are: {shown}.")
     return path
 
 
 def _of_acquisitions(
-    plate: Plate, positions: Mapping[str, Position], chosen: Sequence[int | str]
+    plate: Plate, positions: Mapping[str, Position], ids_or_names: Sequence[int | str]
 ) -> dict[str, Position]:
     """Return the positions of some acquisitions, by id or name."""
     listed = plate.document.shared_model.acquisitions or []
     acquisitions = acquisitions_of(positions)
     acquisition_by_id = {entry.id: entry for entry in [*acquisitions.values(), *listed]}
     ids = set()
-    for id_or_name in chosen:
-        is_name = isinstance(id_or_name, str)  # None would equal the name of acquisitions without a name
-        named = [entry.id for entry in acquisition_by_id.values() if is_name and entry.name == id_or_name]
-        number = named[0] if named else id_or_name
-        if number not in acquisition_by_id:
+    for id_or_name in ids_or_names:
+        is_name = isinstance(id_or_name, str)  # else None would select an acquisition without a name
+        ids_of_name = [
+            entry.id for entry in acquisition_by_id.values() if is_name and entry.name == id_or_name
+        ]
+        acquisition_id = ids_of_name[0] if ids_of_name else id_or_name
+        if acquisition_id not in acquisition_by_id:
             names = ", ".join(f"{entry.id} ({entry.name})" for entry in acquisition_by_id.values())
             raise NodeNotFoundError(
                 f"There is no acquisition {id_or_name!r} in {plate.node_path}. Its acquisitions are: {names or 'none'}."
             )
-        ids.add(number)
+        ids.add(acquisition_id)
     return {path: position for path, position in positions.items() if acquisitions[path].id in ids}
 
 
@@ -122,13 +123,13 @@ def _compositions(
         raise InvalidArgumentError(f"channels={names!r} is not a list of different names.")
     return {
         path: Composition(
-            (Part(position, _indices(position, names)),), pixel_region(position, crop or {}, "crop")
+            (Part(position, _channel_indices(position, names)),), pixel_region(position, crop or {}, "crop")
         )
         for path, position in positions.items()
     }
 
 
-def _indices(position: Position, names: Sequence[str] | None) -> tuple[int, ...] | None:
+def _channel_indices(position: Position, names: Sequence[str] | None) -> tuple[int, ...] | None:
     if names is None:
         return None
     channel_names = position.channel_names
@@ -191,10 +192,10 @@ def merge(
     """
     inputs = items_of(plates, "The argument plates is a list of plates")
     *inputs, store_path = share_options((*inputs, store_path), storage_options)
-    nodes = [cast("Plate", _opened(source, Plate)) for source in inputs]
+    opened_plates = [cast("Plate", _opened(source, Plate)) for source in inputs]
     sources: dict[str, Position] = {}
     owners: dict[str, Plate] = {}
-    for plate in nodes:
+    for plate in opened_plates:
         for path, position in plate.positions():
             new_path = _unused_path(path, sources) if renumber else path
             if new_path in sources:
@@ -205,17 +206,19 @@ def merge(
                 )
             sources[new_path], owners[new_path] = position, plate
     if not sources:
-        raise InvalidArgumentError(f"There are no positions in {nodes}, so there is nothing to merge.")
+        raise InvalidArgumentError(
+            f"There are no positions in {opened_plates}, so there is nothing to merge."
+        )
     request = NewStore("merge", sources)
     return cast("Plate", create_store(store_path, request, jobs=jobs, executor=executor, progress=progress))
 
 
-def _unused_path(path: str, taken: Mapping[str, Position]) -> str:
+def _unused_path(path: str, used: Mapping[str, Position]) -> str:
     """Return the path, or the next free number in its well if another position has this path."""
-    if path not in taken:
+    if path not in used:
         return path
     well = path.rpartition("/")[0]
-    names = [other.rpartition("/")[2] for other in taken if other.rpartition("/")[0] == well]
+    names = [other.rpartition("/")[2] for other in used if other.rpartition("/")[0] == well]
     return f"{well}/{max((int(name) for name in names if name.isdecimal()), default=-1) + 1}"
 
 
@@ -312,12 +315,12 @@ def _warn_of_geometry(compositions: Sequence[Composition]) -> None:
     for composition in compositions:
         first, *others = (part.position for part in composition.parts)
         for other in others:
-            for what, values in _geometry_of(first).items():
-                theirs = _geometry_of(other).get(what, values)
-                if not all(map(_is_close, values, theirs)):
+            for quantity, of_first in _geometry_of(first).items():
+                of_other = _geometry_of(other).get(quantity, of_first)
+                if not all(map(_is_close, of_first, of_other)):
                     warnings.warn(
-                        f"The images {first.node_path} and {other.node_path} have different {what}: the new image has "
-                        f"{values} of the first, not {theirs}. Their pixels are joined as they are.",
+                        f"The images {first.node_path} and {other.node_path} have different {quantity}: the new image "
+                        f"has {of_first} of the first, not {of_other}. Their pixels are joined as they are.",
                         UserWarning,
                         stacklevel=callers_level(),
                     )

@@ -39,7 +39,7 @@ def plate_records(plate: Plate, on_error: OnError = "raise") -> Iterator[Record]
         record: Record = dict.fromkeys(COLUMNS)
         record |= {"path": field.path, "row": row, "column": column, "acquisition": field.acquisition}
         try:
-            record |= _facts(field)
+            record |= _image_columns(field)
         except LamellaError as error:
             if on_error == "raise":
                 raise
@@ -47,34 +47,34 @@ def plate_records(plate: Plate, on_error: OnError = "raise") -> Iterator[Record]
         yield record
 
 
-def _facts(field: Field) -> Record:
+def _image_columns(field: Field) -> Record:
     image = describe_field(field)
-    facts: Record = {"channels": cast("Position", field.node).channel_names, "levels": image.levels}
+    columns: Record = {"channels": cast("Position", field.node).channel_names, "levels": image.levels}
     if image.levels:
-        facts |= {"shape": image.shape, "dtype": image.dtype, "scale": list(image.scale)}
-    return facts
+        columns |= {"shape": image.shape, "dtype": image.dtype, "scale": list(image.scale)}
+    return columns
 
 
 def as_dataframe(records: list[Record], columns: Sequence[str] = COLUMNS) -> pandas.DataFrame:
     """Return records as a pandas DataFrame, with the same columns even without records."""
     with importing("A table as a DataFrame needs pandas: pip install pandas, or use the list of dicts."):
         import pandas
-    extra = ["error"] if any("error" in record for record in records) else []
-    return pandas.DataFrame(records, columns=[*columns, *extra])
+    error_column = ["error"] if any("error" in record for record in records) else []
+    return pandas.DataFrame(records, columns=[*columns, *error_column])
 
 
-def joined_records(values: Mapping[str, Any]) -> pandas.DataFrame:
+def joined_records(records_by_path: Mapping[str, Any]) -> pandas.DataFrame:
     """Return the records of positions as one DataFrame, with the path of the position in the first column."""
     with importing("A table as a DataFrame needs pandas (pip install pandas)."):
         import pandas
     tables = []
-    for path, value in values.items():
-        records = [value] if isinstance(value, Mapping) else value
+    for path, returned in records_by_path.items():
+        records = [returned] if isinstance(returned, Mapping) else returned
         is_list = isinstance(records, list | tuple) and all(isinstance(record, Mapping) for record in records)
         if not is_list and not isinstance(records, pandas.DataFrame):
             raise InvalidArgumentError(
-                f"The function returned {type(value).__name__} for {path}; a table needs dictionaries, lists of them, "
-                "or DataFrames."
+                f"The function returned {type(returned).__name__} for {path}; a table needs dictionaries, lists of "
+                "them, or DataFrames."
             )
         table = pandas.DataFrame(records)
         table = table.drop(columns="path", errors="ignore")

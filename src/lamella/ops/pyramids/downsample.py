@@ -39,22 +39,23 @@ _MODE = Kernel("rank", "mode")
 _EXTREMUM = Kernel("extrema", "extremum")
 
 _MAX_AXES = 6
-_MAX_VOXELS = 2**30  # of one block: above, the exact sum of 64-bit integers would not fit the kernel's halves
-_CACHED_ROWS = 2**14  # maximum number of rows of a cached list: 128 KiB
+_MAX_VOXELS = (
+    2**30
+)  # of one block: the exact sum of more 64-bit integers would not fit into the kernel's two halves
+_MAX_CACHED_ROWS = 2**14  # longer lists of rows are not cached: 128 KiB
 
 
 def downsampled_shape(shape: Sequence[int], factors: Sequence[int]) -> Shape:
-    """Return the shape of a level: ``ceil(n / f)`` per axis, so (5, 7) by 2 becomes (3, 4)."""
-    return tuple(-(-n // f) for n, f in zip(shape, factors, strict=True))
+    """Return the shape of a level: ``ceil(length / factor)`` per axis, so (5, 7) by 2 becomes (3, 4)."""
+    return tuple(-(-length // factor) for length, factor in zip(shape, factors, strict=True))
 
 
 def downsample(block: Array, factors: Sequence[int], method: Method = "mean") -> Array:
     """Reduce `block` by whole factors, one for each of its 1 to 6 axes: bool, integers or floats of up to 64 bits.
 
-    The result has the dtype of `block` and the length ``ceil(n / f)`` along each axis. Each of its voxels is computed
-    from up to `factors` voxels: at the far edges from those inside the array, without padding. The kernel runs without
+    The result has the dtype of `block` and the shape of `downsampled_shape`. Each of its voxels is computed from a
+    block of `factors` voxels: at the far edges from those inside the array, without padding. The kernel runs without
     the GIL.
-
 
     - ``mean``: the exact mean, rounded half to even for integers and bool (a tie of bool is False). Floats are summed
       in float64, in C order of the block; NaN propagates. The result is never outside the range of the block's voxels.
@@ -81,27 +82,30 @@ def downsample(block: Array, factors: Sequence[int], method: Method = "mean") ->
     if block.size == 0:
         return out
     if method == "stride":
-        out[...] = block[tuple(slice(None, None, f) for f in plan.factors)]
+        out[...] = block[tuple(slice(None, None, factor) for factor in plan.factors)]
     elif plan.shape == block.shape and plan.dtype.kind != "f":
         out[...] = block
     elif plan.dtype.kind == "f":
         with np.errstate(all="ignore"):  # NaN of any kind is data here
-            _bin(block, plan, out)
+            _run_on_rows(block, plan, out)
     else:
-        _bin(block, plan, out)
+        _run_on_rows(block, plan, out)
     return out
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows of the block that each output row bins: row ``o`` bins ``rows[starts[o]:starts[o + 1]]``."""
+    """The rows of the block that each row of the result is computed from.
+
+    Row ``i`` of the result is computed from the rows ``rows[starts[i]:starts[i + 1]]`` of the block.
+    """
 
     starts: Constant
     rows: Constant
     factor: int
     """Factor along rows."""
     max_voxels: int
-    """Number of voxels of the largest bin."""
+    """Maximum number of voxels that one voxel of the result is computed from."""
 
 
 @dataclass(frozen=True)
@@ -114,14 +118,14 @@ class _Plan:
     shape: Shape
     """Shape of the result."""
     dtype: np.dtype[Any]
-    work: np.dtype[Any]
+    kernel_dtype: np.dtype[Any]
     """Dtype in which the kernels compute."""
-    lengths: Shape
-    """Shape of the block with neighbouring unbinned axes merged."""
-    steps: Shape
+    merged_shape: Shape
+    """Shape of the block after neighbouring axes of factor 1 are merged to one axis."""
+    merged_factors: Shape
     """Factors of the merged axes."""
     rows: _Rows | None
-    """None if there are many: then each call lists them."""
+    """None if there are more than `_MAX_CACHED_ROWS`: then each call lists them."""
 
 
 @lru_cache(maxsize=32)
@@ -129,12 +133,21 @@ def _plan(shape: Shape, dtype: np.dtype[Any], factors: Shape, method: Method) ->
     """Check the arguments and plan the computation. Cached, because the next block usually has the same shape."""
     factors = _checked_factors(shape, dtype, factors)
     native = dtype.newbyteorder("=")
-    wider = {"b1": "u1", "f2": "f8" if method in ("mean", "median") else "f4"}
-    work = np.dtype(wider.get(native.str[1:], native))
-    lengths, steps = _merged(shape, factors)
-    is_small = 0 < math.prod(lengths[:-1]) <= _CACHED_ROWS and method != "stride"
-    rows = _rows(lengths, steps) if is_small else None
-    return _Plan(factors, method, downsampled_shape(shape, factors), native, work, lengths, steps, rows)
+    wider_types = {"b1": "u1", "f2": "f8" if method in ("mean", "median") else "f4"}
+    kernel_dtype = np.dtype(wider_types.get(native.str[1:], native))
+    merged_shape, merged_factors = _merged(shape, factors)
+    is_small = 0 < math.prod(merged_shape[:-1]) <= _MAX_CACHED_ROWS and method != "stride"
+    rows = _rows(merged_shape, merged_factors) if is_small else None
+    return _Plan(
+        factors,
+        method,
+        downsampled_shape(shape, factors),
+        native,
+        kernel_dtype,
+        merged_shape,
+        merged_factors,
+        rows,
+    )
 
 
 def _checked_factors(shape: Shape, dtype: np.dtype[Any], factors: Shape) -> Shape:
@@ -151,88 +164,88 @@ def _checked_factors(shape: Shape, dtype: np.dtype[Any], factors: Shape) -> Shap
         raise InvalidArgumentError(
             f"factors={factors} does not fit an array of shape {shape}: give one of at least 1 for each axis."
         )
-    factors = tuple(min(f, max(n, 1)) for n, f in zip(shape, factors, strict=True))
+    factors = tuple(min(factor, max(length, 1)) for length, factor in zip(shape, factors, strict=True))
     if math.prod(factors) > _MAX_VOXELS:
         raise InvalidArgumentError(f"factors={factors} makes blocks above 2**30 voxels: use smaller ones.")
     return factors
 
 
 def _merged(shape: Shape, factors: Shape) -> tuple[Shape, Shape]:
-    """Merge neighbouring unbinned axes, for fewer and longer rows."""
-    lengths, steps = [shape[0]], [factors[0]]
-    for length, step in zip(shape[1:], factors[1:], strict=True):
-        if step == 1 == steps[-1]:
-            lengths[-1] *= length
+    """Merge neighbouring axes of factor 1, for fewer and longer rows; return the new shape and factors."""
+    merged_shape, merged_factors = [shape[0]], [factors[0]]
+    for length, factor in zip(shape[1:], factors[1:], strict=True):
+        if factor == 1 == merged_factors[-1]:
+            merged_shape[-1] *= length
         else:
-            lengths.append(length)
-            steps.append(step)
-    return tuple(lengths), tuple(steps)
+            merged_shape.append(length)
+            merged_factors.append(factor)
+    return tuple(merged_shape), tuple(merged_factors)
 
 
-def _rows(lengths: Shape, steps: Shape) -> _Rows:
-    """List the input rows of each output row."""
-    starts = np.empty(math.prod(downsampled_shape(lengths[:-1], steps[:-1])) + 1, np.int64)
-    rows = np.empty(math.prod(lengths[:-1]), np.int64)
-    _BIN_ROWS(np.array(lengths[:-1], np.int64), np.array(steps[:-1], np.int64), starts, rows)
-    return _Rows(Constant(starts), Constant(rows), steps[-1], int(np.diff(starts).max()) * steps[-1])
+def _rows(shape: Shape, factors: Shape) -> _Rows:
+    """List the rows of a block that each row of the result is computed from."""
+    starts = np.empty(math.prod(downsampled_shape(shape[:-1], factors[:-1])) + 1, np.int64)
+    rows = np.empty(math.prod(shape[:-1]), np.int64)
+    _BIN_ROWS(np.array(shape[:-1], np.int64), np.array(factors[:-1], np.int64), starts, rows)
+    return _Rows(Constant(starts), Constant(rows), factors[-1], int(np.diff(starts).max()) * factors[-1])
 
 
-def _bin(block: Array, plan: _Plan, out: Array) -> None:
-    """Convert `block` to the dtype and rows of the kernels, and write their result to `out`, a new array."""
+def _run_on_rows(block: Array, plan: _Plan, out: Array) -> None:
+    """Convert a block to the dtype and rows of the kernels, and write their result to ``out``, a new array."""
     if not (block.flags.c_contiguous and block.flags.aligned and block.dtype.isnative):
         block = np.require(block, plan.dtype, ["C", "A"])
     is_bool = plan.dtype.kind == "b"
-    # float16 has no arithmetic of its own: the wider one is exact.
-    source = block.view(np.uint8) if is_bool else block.astype(plan.work, copy=False)
-    is_direct = plan.work == plan.dtype or is_bool
-    target = out.view(plan.work) if is_direct else np.empty(out.shape, plan.work)
-    length = plan.lengths[-1]
+    # float16 is computed in the wider type: it has no arithmetic of its own.
+    source = block.view(np.uint8) if is_bool else block.astype(plan.kernel_dtype, copy=False)
+    is_direct = plan.kernel_dtype == plan.dtype or is_bool
+    target = out.view(plan.kernel_dtype) if is_direct else np.empty(out.shape, plan.kernel_dtype)
+    length = plan.merged_shape[-1]
     source = source.reshape(-1, length)
-    source.flags.writeable = False  # numba compiles read-only arrays separately: use one kind
-    rows = plan.rows or _rows(plan.lengths, plan.steps)
-    _reduce(plan.method, source, rows, target.reshape(-1, -(-length // plan.steps[-1])))
+    source.flags.writeable = False  # always: numba compiles a second kernel for writeable arrays
+    rows = plan.rows or _rows(plan.merged_shape, plan.merged_factors)
+    _reduce(plan.method, source, rows, target.reshape(-1, -(-length // plan.merged_factors[-1])))
     if not is_direct:
         out[...] = target
 
 
-#: Accumulator dtypes: one for voxels of up to 16 bits, one for wider voxels.
-_WIDE = Constant(np.empty(0, np.int32)), Constant(np.empty(0, np.int64))
+#: Empty arrays with the dtype of sums: one for voxels of up to 16 bits, one for wider voxels.
+_SUM_DTYPES = Constant(np.empty(0, np.int32)), Constant(np.empty(0, np.int64))
 
 
 def _reduce(method: Method, source: NDArray[Any], rows: _Rows, target: NDArray[Any]) -> None:
-    """Run the kernel of a method."""
-    binned, dtype, width = (rows.starts, rows.rows, rows.factor), source.dtype, target.shape[1]
+    """Run the kernel of a method: read rows of ``source``, and write ``target``."""
+    row_lists, dtype, width = (rows.starts, rows.rows, rows.factor), source.dtype, target.shape[1]
     if method in ("min", "max"):
-        _EXTREMUM(source, *binned, target, int(method == "max"))
+        _EXTREMUM(source, *row_lists, target, int(method == "max"))
     elif method == "mode" and dtype.kind == "f":
-        keys, modes = _keys(source), np.empty(target.shape, f"i{dtype.itemsize}")
-        _MODE(keys, *binned, modes, np.empty(rows.max_voxels, keys.dtype))
-        target[...] = _flipped(modes).view(dtype)
+        keys, modes = _sortable_integers(source), np.empty(target.shape, f"i{dtype.itemsize}")
+        _MODE(keys, *row_lists, modes, np.empty(rows.max_voxels, keys.dtype))
+        target[...] = _reversed_if_negative(modes).view(dtype)
     elif method != "mean":
         kernel = _MEDIAN if method == "median" else _MODE
-        kernel(source, *binned, target, np.empty(rows.max_voxels, dtype))
+        kernel(source, *row_lists, target, np.empty(rows.max_voxels, dtype))
     elif dtype == np.float32:
-        _MEAN_FLOAT32(source, *binned, target, np.empty(width))
+        _MEAN_FLOAT32(source, *row_lists, target, np.empty(width))
     elif dtype == np.float64:
-        _MEAN_FLOAT64(source, *binned, target, np.empty(width), np.empty(width), np.empty(width))
+        _MEAN_FLOAT64(source, *row_lists, target, np.empty(width), np.empty(width), np.empty(width))
     elif dtype.itemsize == 8:
-        flip = -(2**63) if dtype.kind == "u" else 0
+        sign_bit = -(2**63) if dtype.kind == "u" else 0
         halves = np.empty(width, np.int64), np.empty(width, np.int64)
-        _MEAN_INT64(source.view(np.int64), *binned, target.view(np.int64), *halves, flip)
+        _MEAN_INT64(source.view(np.int64), *row_lists, target.view(np.int64), *halves, sign_bit)
     else:
-        _MEAN_INTEGERS(source, *binned, target, np.empty(width, np.int64), _WIDE[dtype.itemsize > 2])
+        _MEAN_INTEGERS(source, *row_lists, target, np.empty(width, np.int64), _SUM_DTYPES[dtype.itemsize > 2])
 
 
-def _keys(source: NDArray[Any]) -> Array:
+def _sortable_integers(source: NDArray[Any]) -> Array:
     """Return integers in the order of the floats: all NaN have the largest key, and 0.0 and -0.0 the same one."""
-    plain: NDArray[Any] = source + 0.0  # NEP 50: stays float32
-    plain[np.isnan(plain)] = np.nan
-    keys = _flipped(plain.view(f"i{source.dtype.itemsize}"))
+    normalized: NDArray[Any] = source + 0.0  # -0.0 becomes 0.0; stays float32
+    normalized[np.isnan(normalized)] = np.nan
+    keys = _reversed_if_negative(normalized.view(f"i{source.dtype.itemsize}"))
     keys.flags.writeable = False
     return keys
 
 
-def _flipped(bits: NDArray[Any]) -> NDArray[Any]:
+def _reversed_if_negative(bits: NDArray[Any]) -> NDArray[Any]:
     """Convert bits of floats to integers in the same order, or back: negative ones are reversed."""
-    flipped: NDArray[Any] = bits ^ ((bits >> (8 * bits.itemsize - 1)) & np.iinfo(bits.dtype).max)
-    return flipped
+    integers: NDArray[Any] = bits ^ ((bits >> (8 * bits.itemsize - 1)) & np.iinfo(bits.dtype).max)
+    return integers

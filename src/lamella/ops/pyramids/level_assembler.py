@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def unit_shape(array: StoredArray, meta: ArrayMeta) -> Shape:
-    """Return the shape that is buffered until it is complete: a chunk of a local shard, else a file."""
+    """Return the shape that is buffered until it is complete: a chunk if the level has local shards, else a file."""
     coding = coding_of(meta)
     is_local = isinstance(array.documents.storage, LocalStorage)
     return meta.chunks if is_local and coding is not None and coding.index_layout is not None else meta.files
@@ -51,43 +51,43 @@ class LevelAssembler:
         self._writes_together = waits_for_requests(array) and self._unit == self._file_shape
         self._write_file = whole_file_writer(array)
         self._lock = Lock()
-        self._files: dict[Shape, _FilePart] = {}
+        self._files: dict[Shape, _FileAssembler] = {}
 
     def add(self, region: Region, block: Array) -> None:
         """Add a region of the level, and write completed chunks or files; threads may call this at the same time."""
-        if self._writes_together and self._is_whole_files(region):
+        if self._writes_together and self._is_aligned_to_files(region):
             self._array.write(region, block)
             return
-        for file_index, part, within in cells(region, self._file_shape):
-            values = block[within]
-            if self._write_file is not None and values.shape == self._file_shape:
-                self._write_file(file_index, values)
+        for file_index, region_in_file, part_of_block in cells(region, self._file_shape):
+            voxels = block[part_of_block]
+            if self._write_file is not None and voxels.shape == self._file_shape:
+                self._write_file(file_index, voxels)
                 continue
             with self._lock:
                 if file_index not in self._files:
-                    self._files[file_index] = self._begin(file_index)
+                    self._files[file_index] = self._new_file(file_index)
                 file = self._files[file_index]
-            if file.add(part, values):
+            if file.add(region_in_file, voxels):
                 with self._lock:
                     del self._files[file_index]
 
-    def _is_whole_files(self, region: Region) -> bool:
-        """Return whether a region contains, of each file that it overlaps, all that is assembled."""
+    def _is_aligned_to_files(self, region: Region) -> bool:
+        """Return whether a region ends at borders of files, or of the assembled region."""
         return all(
             (span.start % length == 0 or span.start == assembled.start)
             and (span.stop % length == 0 or span.stop == assembled.stop)
             for span, length, assembled in zip(region, self._file_shape, self._region, strict=True)
         )
 
-    def _begin(self, file_index: Shape) -> _FilePart:
+    def _new_file(self, file_index: Shape) -> _FileAssembler:
         region = overlap(self._region, self._meta.file_region(file_index))
         whole_chunks = all(
             span.start % chunk == 0 and (span.stop % chunk == 0 or span.stop == length)
             for span, chunk, length in zip(region, self._meta.chunks, self._meta.shape, strict=True)
         )
-        streams = self._unit != self._file_shape and whole_chunks
-        shard = ShardWriter(self._array, file_index) if streams else None
-        return _FilePart(region, self._array, self._unit if streams else self._file_shape, shard)
+        by_chunks = self._unit != self._file_shape and whole_chunks
+        shard = ShardWriter(self._array, file_index) if by_chunks else None
+        return _FileAssembler(region, self._array, self._unit if by_chunks else self._file_shape, shard)
 
     def abort(self) -> None:
         """Drop incomplete chunks and files; the stored files stay."""
@@ -100,16 +100,16 @@ def write_by_chunks(array: StoredArray, region: Region, read: Callable[[Region, 
     meta = array.meta
     assembler = LevelAssembler(array, region)
     try:
-        for part in nested(region, [meta.chunks]):
-            block = scratch(region_shape(part), meta.dtype)
-            read(part, block)
-            assembler.add(part, block)
+        for chunk_region in nested(region, [meta.chunks]):
+            block = scratch(region_shape(chunk_region), meta.dtype)
+            read(chunk_region, block)
+            assembler.add(chunk_region, block)
     except BaseException:
         assembler.abort()
         raise
 
 
-class _FilePart:
+class _FileAssembler:
     """The assembled region of one file: buffered as a whole, or chunk by chunk for the writer of a shard."""
 
     def __init__(self, region: Region, array: StoredArray, unit: Shape, shard: ShardWriter | None) -> None:
@@ -118,46 +118,53 @@ class _FilePart:
         self._unit = unit
         self._shard = shard
         self._lock = Lock()
-        self._missing = prod(region_shape(region))
+        self._missing_voxels = prod(region_shape(region))
         self._buffers: dict[Shape, _Buffer] = {}
 
     def add(self, region: Region, block: Array) -> bool:
         """Add a region; return whether it completed the file, which is then written."""
-        for index, part, within in cells(region, self._unit):
-            self._put(index, part, block[within])
+        for unit_index, region_in_unit, part_of_block in cells(region, self._unit):
+            self._add_to_unit(unit_index, region_in_unit, block[part_of_block])
         with self._lock:
-            self._missing -= block.size
-            complete = self._missing == 0
-        if complete and self._shard is not None:
+            self._missing_voxels -= block.size
+            is_complete = self._missing_voxels == 0
+        if is_complete and self._shard is not None:
             self._shard.commit()
-        return complete
+        return is_complete
 
-    def _put(self, index: Shape, part: Region, block: Array) -> None:
-        """Buffer a part of a unit, and write the unit when it is complete."""
+    def _add_to_unit(self, unit_index: Shape, region: Region, block: Array) -> None:
+        """Buffer a region of a unit, and write the unit when it is complete; a complete one is not buffered."""
         with self._lock:
-            buffer = self._buffers.get(index)
+            buffer = self._buffers.get(unit_index)
             if buffer is None:
-                cell = tuple(slice(k * n, (k + 1) * n) for k, n in zip(index, self._unit, strict=True))
-                region = overlap(cell, self._file_region)
-                if part != region:
-                    buffer = self._buffers[index] = _Buffer(region, block.dtype)
+                whole_unit = tuple(
+                    slice(index * length, (index + 1) * length)
+                    for index, length in zip(unit_index, self._unit, strict=True)
+                )
+                unit_region = overlap(whole_unit, self._file_region)
+                if region != unit_region:
+                    buffer = self._buffers[unit_index] = _Buffer(unit_region, block.dtype)
         if buffer is None:
-            self._write(index, part, block)
+            self._write(unit_index, region, block)
             return
-        buffer.block[inside(part, buffer.region)] = block
+        buffer.block[inside(region, buffer.region)] = block
         with self._lock:
-            buffer.missing -= block.size
-            complete = buffer.missing == 0
-            if complete:
-                del self._buffers[index]
-        if complete:
-            self._write(index, buffer.region, buffer.block)
+            buffer.missing_voxels -= block.size
+            is_complete = buffer.missing_voxels == 0
+            if is_complete:
+                del self._buffers[unit_index]
+        if is_complete:
+            self._write(unit_index, buffer.region, buffer.block)
 
-    def _write(self, index: Shape, region: Region, block: Array) -> None:
+    def _write(self, unit_index: Shape, region: Region, block: Array) -> None:
         if self._shard is None:
             self._array.write(region, block)
         else:
-            self._shard.put([k % n for k, n in zip(index, self._shard.chunks, strict=True)], block)
+            chunks_per_shard = self._shard.chunks
+            chunk_in_shard = [
+                index % count for index, count in zip(unit_index, chunks_per_shard, strict=True)
+            ]
+            self._shard.put(chunk_in_shard, block)
 
     def abort(self) -> None:
         """Drop incomplete buffers; the old shard stays."""
@@ -172,4 +179,4 @@ class _Buffer:
     def __init__(self, region: Region, dtype: np.dtype[np.generic]) -> None:
         self.region = region
         self.block: Array = np.empty(region_shape(region), dtype)
-        self.missing = self.block.size
+        self.missing_voxels = self.block.size

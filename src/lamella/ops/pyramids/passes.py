@@ -2,7 +2,8 @@
 
 A pass reads each block of one level (the source) once, and computes several coarser levels (the targets) from it.
 Blocks begin at multiples of the coarsest factors and contain whole chunks of the source; their order keeps few chunks
-of the targets incomplete. If the grids do not align, the next pass reads a level that this one wrote.
+of the targets incomplete. If the grids do not align, the next pass reads a level that this one wrote. Example: a pass
+over level 0 in blocks of 512 x 512 writes 256 x 256 voxels of level 1 and 128 x 128 of level 2 for each block.
 """
 
 from __future__ import annotations
@@ -31,18 +32,18 @@ if TYPE_CHECKING:
     from lamella.types import Array, Shape
 
 BLOCK_BYTES = 2**20
-"""Raw size of the blocks that are read, unless a chunk is larger: such a block stays in the processor's cache."""
+"""Raw size of a block, which then stays in the processor's cache; a block of one larger chunk is larger."""
 
 REQUESTED_BYTES = 32 * 2**20
-"""Raw size of the blocks where files are requests: each block is one round of requests."""
+"""Raw size of a block of a store at a URL, whose files are requested together."""
 
 PENDING_BYTES = 64 * 2**20
-"""Maximum raw size of incomplete buffers in a pass of several targets."""
+"""Maximum raw size of the incomplete chunks and files of all targets of a pass."""
 
 UNIT_BYTES = 512 * 2**20
-"""Raw size of the source of one unit on an executor, unless a file needs more."""
+"""Maximum raw size of the source of one unit on an executor, unless a file needs more; see `_is_possible`."""
 LARGEST_UNIT_BYTES = 32 * UNIT_BYTES
-"""The same for units of one process, recorded as they finish: another pass would cost more than a kill loses."""
+"""The same for units of one process, of which a kill loses one: reading the source in another pass would cost more."""
 
 _LOSSLESS = frozenset(
     (
@@ -50,7 +51,7 @@ _LOSSLESS = frozenset(
         *("blosc", "zstd", "gzip", "zlib", "bz2", "lz4", "lzma"),
     )
 )
-"""Lossless codecs. With other codecs, a level is computed from the stored voxels of the level before."""
+"""Lossless codecs. After a level with another codec the next pass begins, because the stored voxels differ."""
 
 
 class PixelReader(Protocol):
@@ -76,16 +77,16 @@ class Target:
     factors: Shape
     """Whole factors from the source of the pass."""
     unit: Shape
-    """Shape of a source region that fills a buffer of the level (see `unit_shape`)."""
+    """Shape of the source region from which one buffer of the level is computed (see `unit_shape`)."""
     file: Shape
-    """Shape of a source region that fills a file of the level."""
+    """Shape of the source region from which one file of the level is computed."""
 
     @classmethod
     def of(cls, array: StoredArray, step: Shape, factors: Shape) -> Target:
         """Describe a level to write."""
         meta = array.meta
         unit, file = (
-            tuple(n * f for n, f in zip(shape, factors, strict=True))
+            tuple(length * factor for length, factor in zip(shape, factors, strict=True))
             for shape in (unit_shape(array, meta), meta.files)
         )
         return cls(array, step, factors, unit, file)
@@ -93,7 +94,7 @@ class Target:
 
 @dataclass(frozen=True)
 class ReadPass:
-    """One reading of a level (``source``) that computes coarser ones (``targets``, finest first); can be pickled."""
+    """A pass over a level (``source``) that computes coarser ones (``targets``, finest first); can be pickled."""
 
     source: PixelReader
     targets: tuple[Target, ...]
@@ -111,15 +112,15 @@ class ReadPass:
 
     @cached_property
     def unit(self) -> Shape:
-        """Shape of source regions that fill whole files of every target: the unit of one machine."""
+        """Shape of the source regions from which whole files of every target are computed: the unit of one machine."""
         unit = self.factors
         for target in self.targets:
             unit = _least_common_shape(unit, target.file, self.meta.shape)
         return unit
 
     @cached_property
-    def chain(self) -> list[Shape]:
-        """Shapes of nested source regions: a block of whole chunks, then one that fills a buffer of each target."""
+    def nested_shapes(self) -> list[Shape]:
+        """Shapes of nested source regions: the smallest block, then for each target one that fills whole buffers."""
         shapes = [_least_common_shape(self.meta.chunks, self.factors, self.meta.shape)]
         for target in self.targets:
             shapes.append(_least_common_shape(shapes[-1], target.unit, self.meta.shape))
@@ -131,52 +132,53 @@ def passes(
     levels: Sequence[tuple[StoredArray, Shape]],
     method: Method,
     *,
-    spread: bool = False,
+    on_executor: bool = False,
     is_recorded: bool = False,
 ) -> list[ReadPass]:
     """Plan the passes that compute some levels, each from the coarsest target of the pass before.
 
-    ``levels`` are arrays with their factors from the level before, finest first. Units that run on an executor
-    (``spread``) or whose progress is recorded are bounded: see `UNIT_BYTES` and `LARGEST_UNIT_BYTES`.
+    ``levels`` are arrays with their factors from the level before, finest first. The size of units is limited if they
+    run on an executor (`UNIT_BYTES`) or if their progress is recorded (`LARGEST_UNIT_BYTES`).
     """
     planned: list[ReadPass] = []
-    largest = UNIT_BYTES if spread else LARGEST_UNIT_BYTES if is_recorded else None
+    max_unit_bytes = UNIT_BYTES if on_executor else LARGEST_UNIT_BYTES if is_recorded else None
     for array, step in levels:
         targets = planned[-1].targets if planned else ()
         before = targets[-1].factors if targets else (1,) * len(step)
-        target = Target.of(array, step, tuple(a * b for a, b in zip(before, step, strict=True)))
-        longer = ReadPass(source, (*targets, target), method)
+        total = tuple(factor * step_factor for factor, step_factor in zip(before, step, strict=True))
+        extended = ReadPass(source, (*targets, Target.of(array, step, total)), method)
         if not targets:
-            planned.append(longer)
-        elif _fits(longer, largest):
-            planned[-1] = longer
+            planned.append(extended)
+        elif _is_possible(extended, max_unit_bytes):
+            planned[-1] = extended
         else:
             source = targets[-1].array
             planned.append(ReadPass(source, (Target.of(array, step, step),), method))
     return planned
 
 
-def _fits(read_pass: ReadPass, largest: int | None) -> bool:
-    """Return whether several targets can be computed in one pass, in bounded memory."""
+def _is_possible(read_pass: ReadPass, max_unit_bytes: int | None) -> bool:
+    """Return whether one pass can compute all its targets from lossless levels, in bounded memory."""
     source = read_pass.meta
     if any(not _LOSSLESS.issuperset(target.array.meta.codecs) for target in read_pass.targets[:-1]):
         return False
-    if largest is not None and _nbytes(read_pass.unit, source) > largest:
+    if max_unit_bytes is not None and _nbytes(read_pass.unit, source) > max_unit_bytes:
         return False
-    block, *fills = read_pass.chain
+    block, *buffer_shapes = read_pass.nested_shapes
     largest_block = max(BLOCK_BYTES, _nbytes(source.chunks, source))
     return (
-        _nbytes(block, source) <= largest_block and _pending_bytes(read_pass, block, fills) <= PENDING_BYTES
+        _nbytes(block, source) <= largest_block
+        and _pending_bytes(read_pass, block, buffer_shapes) <= PENDING_BYTES
     )
 
 
-def _pending_bytes(read_pass: ReadPass, block: Shape, fills: Sequence[Shape]) -> int:
-    """Return the raw size of incomplete buffers of the targets, at the border of two regions."""
+def _pending_bytes(read_pass: ReadPass, block: Shape, buffer_shapes: Sequence[Shape]) -> int:
+    """Return the raw size of incomplete buffers of the targets: at a border of regions those of both are incomplete."""
     source = read_pass.meta
     return 2 * sum(
         _nbytes(extent, source) // prod(target.factors)
-        for extent, target in zip(fills, read_pass.targets, strict=True)
-        if extent != block  # else one block fills it completely
+        for extent, target in zip(buffer_shapes, read_pass.targets, strict=True)
+        if extent != block  # else each block completes its buffer
     )
 
 
@@ -187,7 +189,8 @@ def _nbytes(shape: Shape, meta: ArrayMeta) -> int:
 def _least_common_shape(first: Shape, second: Shape, shape: Shape) -> Shape:
     """Return the smallest shape that is a multiple of both along each axis, or the whole axis."""
     return tuple(
-        max(1, n if a >= n else min(n, lcm(a, b))) for a, b, n in zip(first, second, shape, strict=True)
+        max(1, length if one >= length else min(length, lcm(one, other)))
+        for one, other, length in zip(first, second, shape, strict=True)
     )
 
 
@@ -196,10 +199,10 @@ class Order:
     """The order in which a pass reads its source."""
 
     shapes: tuple[Shape, ...]
-    """Shapes of nested regions, for `nested`: the outermost first, the last a block to read; those between fill a file
-    of some target, if the grids align."""
+    """Shapes of nested regions, the outermost first. The last is the block that a worker reads at once; the others fill
+    whole files or buffers of a target."""
     one_by_one: bool
-    """Whether an outermost region is finished before the next one begins: its incomplete buffers are large."""
+    """Whether an outermost region is finished before the next one begins, because its incomplete buffers are large."""
 
     @property
     def block(self) -> Shape:
@@ -207,43 +210,48 @@ class Order:
         return self.shapes[-1]
 
 
-def order(read_pass: ReadPass) -> Order:
-    """Choose the order of a pass that bounds the memory of incomplete regions."""
+def reading_order(read_pass: ReadPass) -> Order:
+    """Choose the order of a pass in which few buffers are incomplete at a time."""
     source = read_pass.meta
-    smallest, *fills = read_pass.chain
+    smallest, *buffer_shapes = read_pass.nested_shapes
     if (
-        len(fills) == 1
-        and max(_nbytes(smallest, source), _pending_bytes(read_pass, smallest, fills)) > PENDING_BYTES
+        len(buffer_shapes) == 1
+        and max(_nbytes(smallest, source), _pending_bytes(read_pass, smallest, buffer_shapes)) > PENDING_BYTES
     ):
         # The grids do not align: reading some chunks twice is better than keeping many in memory.
-        smallest = tuple(-(-c // f) * f for c, f in zip(source.chunks, read_pass.factors, strict=True))
-        fills = [read_pass.targets[0].unit]
-    one_by_one = _pending_bytes(read_pass, smallest, fills) > PENDING_BYTES
+        smallest = tuple(
+            -(-chunk // factor) * factor
+            for chunk, factor in zip(source.chunks, read_pass.factors, strict=True)
+        )
+        buffer_shapes = [read_pass.targets[0].unit]
+    one_by_one = _pending_bytes(read_pass, smallest, buffer_shapes) > PENDING_BYTES
     max_bytes = REQUESTED_BYTES if waits_for_requests(read_pass.targets[0].array) else BLOCK_BYTES
-    in_cache = [] if one_by_one else [shape for shape in fills if _nbytes(shape, source) <= max_bytes]
-    beyond_cache = fills[len(in_cache) :]
+    in_cache = [] if one_by_one else [shape for shape in buffer_shapes if _nbytes(shape, source) <= max_bytes]
+    beyond_cache = buffer_shapes[len(in_cache) :]
     extent = beyond_cache[0] if beyond_cache else source.shape
     block = piece_shape(extent, in_cache[-1] if in_cache else smallest, source.dtype.itemsize, max_bytes)
-    files = [fills[-1]]  # limits open files, not memory
+    files = [buffer_shapes[-1]]  # whole files one after the other: few are open at a time
     for target in read_pass.targets:
         files.append(_least_common_shape(files[-1], target.file, source.shape))
-    return Order((*reversed(files[1:]), *reversed(beyond_cache), tuple(max(1, n) for n in block)), one_by_one)
+    return Order(
+        (*reversed(files[1:]), *reversed(beyond_cache), tuple(max(1, length) for length in block)), one_by_one
+    )
 
 
 def recorded_source_shape(read_pass: ReadPass) -> Shape:
-    """Return the shape of source regions after which progress is recorded: rows of units of bounded size."""
+    """Return the shape of source regions after which progress is recorded: whole units, together up to `UNIT_BYTES`."""
     source = read_pass.meta
-    part = list(read_pass.unit)
-    for axis in reversed(range(len(part))):
-        unit, n = part[axis], source.shape[axis]
-        part[axis] = min(n, unit * max(1, UNIT_BYTES // _nbytes(tuple(part), source)))
-        if part[axis] < n:
+    shape = list(read_pass.unit)
+    for axis in reversed(range(len(shape))):
+        length = source.shape[axis]
+        shape[axis] = min(length, shape[axis] * max(1, UNIT_BYTES // _nbytes(tuple(shape), source)))
+        if shape[axis] < length:
             break
-    return tuple(part)
+    return tuple(shape)
 
 
-_BLOCKS_BYTES = 256 * 2**20
-"""Maximum raw size of the blocks of all workers together, for more than two workers."""
+_ALL_BLOCKS_BYTES = 256 * 2**20
+"""Maximum raw size of the blocks of all threads together; two threads may need more."""
 
 
 @dataclass(frozen=True)
@@ -268,9 +276,9 @@ def make_levels(
 ) -> None:
     """Compute the pixels of levels, each from the level before.
 
-    ``levels`` are arrays of the source's dtype and the shape ``ceil(n / f)`` per axis, finest first, with their whole
-    factors from the level before. With ``region`` only voxels that depend on this region of the source are computed.
-    ``progress`` has the unfinished regions; ``count`` counts the voxels that all passes read.
+    ``levels`` are arrays of the source's dtype and the shape ``ceil(length / factor)`` per axis, finest first, with
+    their whole factors from the level before. With ``region`` only voxels that depend on this region of the source are
+    computed. ``progress`` has the unfinished regions; ``count`` counts the voxels that all passes read.
     """
     workers.check_reach(source.documents.storage)
     if 0 in source.meta.shape:
@@ -279,7 +287,7 @@ def make_levels(
     changed = region
     regions_of_passes = []
     for read_pass in passes(
-        source, levels, method, spread=workers.executor is not None, is_recorded=progress is not None
+        source, levels, method, on_executor=workers.executor is not None, is_recorded=progress is not None
     ):
         shape = read_pass.meta.shape
         source_region = aligned(changed or whole_region(shape), read_pass.factors, shape)
@@ -311,59 +319,60 @@ def _compute_region(
             progress.record(read_pass, region)
 
     if workers.executor is None:
-        for part in (
+        recorded = (
             [source_region] if progress is None else nested(source_region, [recorded_source_shape(read_pass)])
-        ):
-            record(compute_unit(PassUnit(read_pass, part, workers.jobs, count)))
+        )
+        for region in recorded:
+            record(compute_unit(PassUnit(read_pass, region, workers.jobs, count)))
     else:
 
-        def done(region: Region) -> None:
+        def record_and_count(region: Region) -> None:
             record(region)
             count.add(_voxels(region))
 
-        units = (PassUnit(read_pass, part, 1) for part in nested(source_region, [read_pass.unit]))
-        run(compute_unit, units, workers, done=done)
+        units = (PassUnit(read_pass, region, 1) for region in nested(source_region, [read_pass.unit]))
+        run(compute_unit, units, workers, on_result=record_and_count)
 
 
 def compute_unit(unit: PassUnit) -> Region:
     """Compute the regions of a pass's levels that depend on a region of its source; return the region."""
-    read_pass, region, reading_order = unit.read_pass, unit.region, order(unit.read_pass)
+    read_pass, region, order = unit.read_pass, unit.region, reading_order(unit.read_pass)
     dtype = read_pass.meta.dtype
-    max_threads = max(2, _BLOCKS_BYTES // (prod(reading_order.block) * dtype.itemsize))
+    max_threads = max(2, _ALL_BLOCKS_BYTES // (prod(order.block) * dtype.itemsize))
     threads = Workers(min(Workers(unit.jobs).count, max_threads))
     assemblers = [
         LevelAssembler(target.array, shrink(region, target.factors)) for target in read_pass.targets
     ]
-    buffer = local()
+    thread_memory = local()
     if any(max(target.step, default=1) > 1 for target in read_pass.targets):
         # Load the kernel here, so that not every thread does.
         downsample(np.zeros((2, 2), dtype), (2, 2), read_pass.method)
-    at_once = len(read_pass.targets) > 1 and waits_for_requests(read_pass.targets[0].array)
+    sends_together = len(read_pass.targets) > 1 and waits_for_requests(read_pass.targets[0].array)
 
-    def reduce(part: Region, block: Array) -> None:
-        blocks: list[tuple[LevelAssembler, Region, Array]] = []
+    def add_to_targets(target_region: Region, block: Array) -> None:
+        additions: list[tuple[LevelAssembler, Region, Array]] = []
         for target, assembler in zip(read_pass.targets, assemblers, strict=True):
             if max(target.step, default=1) > 1:  # not if the first target is the finest level itself
                 block = downsample(block, target.step, read_pass.method)
-            part = shrink(part, target.step)
-            if at_once:
-                blocks.append((assembler, part, block))
+            target_region = shrink(target_region, target.step)
+            if sends_together:
+                additions.append((assembler, target_region, block))
             else:
-                assembler.add(part, block)
-        if blocks:
-            run(_add, blocks, Workers(len(blocks)))  # the requests of all levels are sent together
+                assembler.add(target_region, block)
+        if additions:
+            run(_add, additions, Workers(len(additions)))  # the requests of all levels are sent together
 
-    def compute(part: Region) -> None:
-        shape = region_shape(part)
-        block = _memory(shape, dtype, buffer)
-        read_pass.source.read(part, block)
+    def compute(region_part: Region) -> None:
+        shape = region_shape(region_part)
+        block = _reused_block(shape, dtype, thread_memory)
+        read_pass.source.read(region_part, block)
         if unit.count is not None:
             unit.count.add(prod(shape))
-        reduce(part, block)
+        add_to_targets(region_part, block)
 
     try:
-        for part in nested(region, reading_order.shapes[:1]) if reading_order.one_by_one else [region]:
-            run(compute, nested(part, reading_order.shapes), threads)
+        for region_part in nested(region, order.shapes[:1]) if order.one_by_one else [region]:
+            run(compute, nested(region_part, order.shapes), threads)
     except BaseException:
         for assembler in assemblers:
             assembler.abort()
@@ -371,14 +380,14 @@ def compute_unit(unit: PassUnit) -> Region:
     return region
 
 
-def _add(part: tuple[LevelAssembler, Region, Array]) -> None:
-    assembler, region, block = part
+def _add(addition: tuple[LevelAssembler, Region, Array]) -> None:
+    assembler, region, block = addition
     assembler.add(region, block)
 
 
-def _memory(shape: Shape, dtype: np.dtype[np.generic], buffer: local) -> Array:
-    """Return a block in the worker's own buffer, which is reused: new pages cost as much as decoding."""
-    if getattr(buffer, "memory", None) is None or buffer.memory.size < prod(shape):
-        buffer.memory = np.empty(prod(shape), dtype)
-    block: Array = buffer.memory[: prod(shape)].reshape(shape)
+def _reused_block(shape: Shape, dtype: np.dtype[np.generic], thread_memory: local) -> Array:
+    """Return a block in the thread's own memory, which is reused: new memory costs as much as decoding."""
+    if getattr(thread_memory, "voxels", None) is None or thread_memory.voxels.size < prod(shape):
+        thread_memory.voxels = np.empty(prod(shape), dtype)
+    block: Array = thread_memory.voxels[: prod(shape)].reshape(shape)
     return block

@@ -1,7 +1,8 @@
 """The levels of an image that a job computes: their arrays and factors.
 
-A job reads the metadata of each array once. If another program appends frames meanwhile, shapes that were read at
-different times would not fit each other. A `Bounds` is a region as stored: (start, stop), such as ((0, 0), (512, 512)).
+A job reads the metadata of each array once: shapes that were read at different times might not fit each other, because
+another program may append frames meanwhile. A `Bounds` is a region as stored: (start, stop), such as ((0, 0), (512,
+512)).
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ class PlannedLevels:
     steps: dict[str, Shape]
     """Factors of each lower level from the level before, by path."""
     outgrown: list[tuple[PinnedArray, Bounds]]
-    """Lower levels that have another shape now, because level 0 was resized, with the region of level 0 they lack."""
+    """Lower levels that must be resized, because level 0 was, each with the region of level 0 that it lacks."""
 
     @classmethod
     def of(cls, position: Position, planned: PlannedArrays | None = None) -> PlannedLevels:
-        """Read the levels of an image; ``planned`` are arrays that were read before."""
+        """Read the levels of an image, unless `planned_arrays` has read them before."""
         arrays, outgrown = planned or planned_arrays(position)
-        steps = [_factors(position, fine, coarse) for fine, coarse in itertools.pairwise(arrays)]
+        steps = [_factors_between(position, fine, coarse) for fine, coarse in itertools.pairwise(arrays)]
         return cls(arrays, dict(zip(position.dataset_paths[1:], steps, strict=True)), outgrown)
 
     @property
@@ -61,21 +62,21 @@ def planned_arrays(position: Position) -> PlannedArrays:
     paths = position.dataset_paths
     arrays = [pinned(position.open_level(path).stored) for path in paths]
     outgrown = []
-    for number, (shape, missing) in _outgrown(position, paths, arrays).items():
-        stored = arrays[number]
-        arrays[number] = PinnedArray(stored.documents, stored.path, stored.meta.with_shape(shape))
-        outgrown.append((arrays[number], missing))
+    for number, (shape, lacking_region) in _outgrown(position, paths, arrays).items():
+        array = arrays[number]
+        arrays[number] = PinnedArray(array.documents, array.path, array.meta.with_shape(shape))
+        outgrown.append((arrays[number], lacking_region))
     return arrays, outgrown
 
 
 def _outgrown(
     position: Position, paths: Sequence[str], arrays: Sequence[PinnedArray]
 ) -> dict[int, tuple[Shape, Bounds]]:
-    """Return the required shape and the missing region of the levels that level 0 has outgrown, by number.
+    """Return the required shape, and the region of level 0 that it lacks, of each outgrown level by its number.
 
     Factors come from the scales. Shapes are not enough: if level 0 grew from 10 to 20 frames, level 1 with 10 frames
     would seem to be downscaled by 2 along time. Scales that do not grow from level to level are ignored. Of a pyramid
-    that another program made, only axes of a ratio of 1 that are not of space are resized.
+    that another program made, only axes that are not of space and have a ratio of 1 are resized.
     """
     if len(paths) < 2:
         return {}
@@ -99,8 +100,9 @@ def _outgrown(
             )
         if required != shape:
             start = tuple(
-                0 if present == needed else max(0, min(present, needed) - (factor > 1)) * factor
-                for present, needed, factor in zip(shape, required, factors, strict=True)
+                # The last voxel of a shorter level is of an incomplete block: it is computed again.
+                0 if length == new_length else max(0, min(length, new_length) - (factor > 1)) * factor
+                for length, new_length, factor in zip(shape, required, factors, strict=True)
             )
             outgrown[number] = required, (start, finest)
     return outgrown
@@ -122,12 +124,13 @@ def _ratios(position: Position, fine: str, coarse: str) -> list[float] | None:
 def _whole_factors(ratios: Sequence[float]) -> Shape | None:
     factors = tuple(round(ratio) for ratio in ratios)
     is_exact = all(
-        f >= 1 and abs(f - ratio) <= 1e-6 * ratio for f, ratio in zip(factors, ratios, strict=True)
+        factor >= 1 and abs(factor - ratio) <= 1e-6 * ratio
+        for factor, ratio in zip(factors, ratios, strict=True)
     )
     return factors if is_exact else None
 
 
-def _factors(position: Position, fine: PinnedArray, coarse: PinnedArray) -> Shape:
+def _factors_between(position: Position, fine: PinnedArray, coarse: PinnedArray) -> Shape:
     """Return the factor of each axis from one stored level to the next."""
     prefix = len(position.path) + 1 if position.path else 0
     paths = [array.path[prefix:] for array in (fine, coarse)]

@@ -1,8 +1,9 @@
 """Record a pyramid that is being computed in the image's document, and check the record after a kill.
 
-After a kill, the same call computes the recorded unfinished regions of level 0, and those whose files contradict the
-record: missing or truncated files of a level, files of level 0 younger than the job. The image lists new levels when
-their pixels are complete. A "source" is the level that a pass reads; `Bounds` are start and stop of a region.
+The record has a mark, the random name of the job, and the unfinished regions of each level, as regions of level 0.
+After a kill, the same call computes these regions, and those whose files contradict the record: missing or truncated
+files of a level, files of level 0 younger than the job. The image lists new levels when their pixels are complete. A
+"source" is the level that a pass reads; `Bounds` are start and stop of a region: ((0, 0), (512, 512)).
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ if TYPE_CHECKING:
     from lamella.store.storage import Stamp
     from lamella.types import JSONObject, Shape
 
-_EXACT = 2**31
-"""Maximum number of regions in memory: none are merged. The stored record merges regions to a few."""
+_UNLIMITED = 2**31
+"""Number of regions above which `add_region` merges them: never in memory; the stored record has a few."""
 
 _MAX_DAMAGED = 100
 """A level with more damaged files than this is computed again as a whole."""
@@ -65,9 +66,9 @@ def begin_pyramid(
 ) -> PyramidProgress:
     """Mark all levels as stale until `PyramidProgress.finish_edit`, and find the unfinished regions.
 
-    ``levels`` are arrays with whole factors from the one before, ``stale`` is the present record, and ``planned``
-    describes levels that are not listed yet. With ``resume`` the finished regions of a killed call of the same job are
-    skipped.
+    ``levels`` are arrays with whole factors from the level before, ``stale`` is the present record, and ``planned`` has
+    the metadata of levels that the image does not list yet, by path. With ``resume`` the finished regions of a killed
+    call of the same job are skipped.
     """
     steps = [step for _, step in levels]
     metas = [array.meta for array, _ in levels] if planned is None else list(planned.values())
@@ -81,17 +82,17 @@ def begin_pyramid(
     writes.forget(position.path)
     resumed: list[PyramidJob] = []
 
-    def mark(attributes: JSONObject) -> JSONObject:
+    def write_mark(attributes: JSONObject) -> JSONObject:
         stale = read_stale(attributes)
         if resume and _can_resume(stale, digest, len(levels), len(source.meta.shape)):
             resumed.append(_with_regions(stale, name))
         job = resumed[0] if resumed else None
-        if planned and job is None:  # so that another call can compare the job
+        if planned and job is None:  # so that another call can compare its own job with this one
             level_0 = (0,) * len(source.meta.shape), source.meta.shape
             job = PyramidJob(name, digest, None, ((level_0,),) * len(levels))
         return with_stale(attributes, StaleLevels((name,), (), job, tuple(planned or ())))
 
-    _, stamp = position.documents.edit_group(position.path, mark)
+    _, stamp = position.documents.edit_group(position.path, write_mark)
     return PyramidProgress(position, name, digest, source, levels, stamp, resumed[0] if resumed else None)
 
 
@@ -128,25 +129,29 @@ def _with_regions(stale: StaleLevels, name: str) -> PyramidJob:
     remaining = []
     for regions in stale.job.unfinished:
         for bounds in stale.regions:
-            regions = add_region(regions, bounds, _EXACT)  # noqa: PLW2901
+            regions = add_region(regions, bounds, _UNLIMITED)  # noqa: PLW2901
         remaining.append(regions)
     return replace(stale.job, writer=name, unfinished=tuple(remaining))
 
 
 def finish_edit(
-    name: str, arrays: Sequence[StoredArray], mixed: Callable[[], Iterable[Bounds]], *, is_alone: bool = True
+    name: str,
+    arrays: Sequence[StoredArray],
+    mixed_regions: Callable[[], Iterable[Bounds]],
+    *,
+    is_alone: bool = True,
 ) -> Callable[[JSONObject], JSONObject]:
     """Return the edit of an image's document that removes the mark of unfinished levels with a given name.
 
     Regions that others wrote meanwhile stay stale, and all levels do if an array no longer has its planned shape. If
     another job may have computed levels at the same time (not ``is_alone``), its results may be mixed with ours: then
-    the regions of level 0 that ``mixed`` returns become stale.
+    the regions of level 0 that ``mixed_regions`` returns become stale.
     """
 
     def without_mark(attributes: JSONObject) -> JSONObject:
-        stale, regions = read_stale(attributes), resized(arrays)
+        stale, regions = read_stale(attributes), resized_region(arrays)
         if not regions and (not is_alone or name not in stale.writers):
-            regions = list(mixed())
+            regions = list(mixed_regions())
         return with_stale(attributes, replace(stale.without_writer(name, regions), unlisted=()))
 
     return without_mark
@@ -161,7 +166,7 @@ def reading_again(position: Position, arrays: Sequence[StoredArray]) -> Iterator
         yield
 
 
-def resized(arrays: Sequence[StoredArray]) -> list[Bounds]:
+def resized_region(arrays: Sequence[StoredArray]) -> list[Bounds]:
     """Return the whole region of level 0, the first of the arrays, if an array no longer has its planned shape."""
     shapes = [array.documents.array(array.path).shape for array in arrays]
     if all(shapes[0]) and shapes != [array.meta.shape for array in arrays]:
@@ -181,8 +186,8 @@ class PyramidProgress:
     """The unfinished regions of the levels of one image.
 
     ``name`` marks the job in the image's document, and ``digest`` identifies its settings. ``stamp`` is that of the
-    document with the mark; None in stores without stamps. `resume` continues from the record of a ``killed`` call of
-    the same job; then the arrays of all levels must exist.
+    document with the mark; None in stores without stamps. `resume` continues from ``record``, which a killed call of
+    the same job has written; the arrays of all levels must exist then.
     """
 
     def __init__(
@@ -193,7 +198,7 @@ class PyramidProgress:
         source: StoredArray,
         levels: Sequence[tuple[StoredArray, Shape]],
         stamp: Stamp | None,
-        killed: PyramidJob | None = None,
+        record: PyramidJob | None = None,
     ) -> None:
         self.name = name
         self.digest = digest
@@ -204,18 +209,18 @@ class PyramidProgress:
         self._factors: dict[str, Shape] = {}
         factors = (1,) * len(self._shape)
         for array, step in levels:
-            factors = tuple(a * b for a, b in zip(factors, step, strict=True))
+            factors = tuple(factor * step_factor for factor, step_factor in zip(factors, step, strict=True))
             self._factors[array.path] = factors
-        self._whole: Bounds = ((0,) * len(self._shape), self._shape)
+        self._whole_level_0: Bounds = ((0,) * len(self._shape), self._shape)
         self._unfinished: dict[str, tuple[Bounds, ...]] = {
-            array.path: (self._whole,) for array in self._levels
+            array.path: (self._whole_level_0,) for array in self._levels
         }
-        self._finished: dict[tuple[str, ...], list[Bounds]] = {}
+        self._finished_by_levels: dict[tuple[str, ...], list[Bounds]] = {}
         self._unrecorded_bytes = 0
-        # The document was written before level 0 was read: younger files were written meanwhile.
+        # The document was written before level 0 was read: files of level 0 that are younger were written meanwhile.
         times = None if stamp is None else times_of(stamp)
-        self._since = None if times is None else times[0]
-        self._killed = killed
+        self._start_time = None if times is None else times[0]
+        self._killed_record = record
 
     # -- while levels are computed ------------------------------------------------------------------------------------
 
@@ -226,14 +231,14 @@ class PyramidProgress:
         for target in read_pass.targets:
             for bounds in self._unfinished[target.array.path]:
                 files = aligned(shrink(_region(bounds), factors), unit, read_pass.meta.shape)
-                regions = add_region(regions, _bounds(files), _EXACT)
+                regions = add_region(regions, _bounds(files), _UNLIMITED)
         return [_region(bounds) for bounds in sorted(regions)]
 
     def record(self, read_pass: ReadPass, region: Region) -> None:
         """Record that the targets of a pass are finished for a region of its source; write the record every 512 MiB."""
-        done = enlarge(region, self._factors_of(read_pass), self._shape)
+        in_level_0 = enlarge(region, self._factors_of(read_pass), self._shape)
         levels = tuple(target.array.path for target in read_pass.targets)
-        self._finished.setdefault(levels, []).append(_bounds(done))
+        self._finished_by_levels.setdefault(levels, []).append(_bounds(in_level_0))
         self._unrecorded_bytes += prod(region_shape(region)) * read_pass.meta.dtype.itemsize
         if self._unrecorded_bytes >= passes.UNIT_BYTES:
             self._unrecorded_bytes = 0
@@ -242,13 +247,13 @@ class PyramidProgress:
                 self._write_record()
 
     def _subtract_finished(self) -> None:
-        """Subtract finished regions in order, while they stay few: every hole slows down later units."""
-        for levels, regions in self._finished.items():
+        """Subtract finished regions in order, as long as few regions remain: more would slow down later units."""
+        for levels, regions in self._finished_by_levels.items():
             regions.sort(reverse=True)
             while regions:
-                # Levels that are computed together remain together.
+                # Levels of one pass have equal unfinished regions, which are subtracted from once.
                 remaining = {
-                    unfinished: subtract_region(unfinished, regions[-1], _EXACT)
+                    unfinished: subtract_region(unfinished, regions[-1], _UNLIMITED)
                     for unfinished in {self._unfinished[path] for path in levels}
                 }
                 if any(
@@ -261,26 +266,29 @@ class PyramidProgress:
     def _factors_of(self, read_pass: ReadPass) -> Shape:
         """Return the factors from level 0 to the source of a pass."""
         first = read_pass.targets[0]
-        return tuple(a // b for a, b in zip(self._factors[first.array.path], first.factors, strict=True))
+        return tuple(
+            to_target // to_source
+            for to_target, to_source in zip(self._factors[first.array.path], first.factors, strict=True)
+        )
 
     def _write_record(self) -> None:
-        job = PyramidJob(self.name, self.digest, self._since, tuple(self._unfinished.values()))
+        job = PyramidJob(self.name, self.digest, self._start_time, tuple(self._unfinished.values()))
 
-        def mark(attributes: JSONObject) -> JSONObject:
+        def write_record(attributes: JSONObject) -> JSONObject:
             stale = read_stale(attributes)
             is_ours = self.name in stale.writers  # else another process computes the levels
             return with_stale(attributes, replace(stale, job=job)) if is_ours else attributes
 
-        self._position.documents.edit_group(self._position.path, mark)
+        self._position.documents.edit_group(self._position.path, write_record)
 
     # -- after a kill ---------------------------------------------------------------------------------------------
 
     def resume(self) -> None:
         """Skip the regions that a killed call finished, if their files agree with its record."""
-        job, self._killed = self._killed, None
+        job, self._killed_record = self._killed_record, None
         if job is None:
             return
-        if job.since is not None and self._since is None:
+        if job.since is not None and self._start_time is None:
             return  # the record was copied to a store without times
         for array, regions in zip(self._levels, job.unfinished, strict=True):
             self._unfinished[array.path] = tuple(self._clipped(regions))
@@ -290,28 +298,28 @@ class PyramidProgress:
             self._add_unfinished(list(self._unfinished), self._written_after(job.since, sorted(finished)))
 
     def _add_unfinished(self, levels: Sequence[str], regions: Iterable[Bounds]) -> None:
-        """Add regions to the unfinished ones of levels; all of level 0 instead of very many."""
-        first = list(islice(regions, _MAX_DAMAGED + 1))
-        for bounds in first if len(first) <= _MAX_DAMAGED else [self._whole]:
+        """Add regions to the unfinished ones of levels; all of level 0 if there are more than `_MAX_DAMAGED`."""
+        added = list(islice(regions, _MAX_DAMAGED + 1))
+        for bounds in added if len(added) <= _MAX_DAMAGED else [self._whole_level_0]:
             for path in levels:
-                self._unfinished[path] = add_region(self._unfinished[path], bounds, _EXACT)
+                self._unfinished[path] = add_region(self._unfinished[path], bounds, _UNLIMITED)
 
     def _clipped(self, regions: Sequence[Bounds]) -> Iterator[Bounds]:
         """Limit regions to level 0, which may have been resized."""
         for bounds in regions:
-            part = overlap(_region(bounds), _region(self._whole))
-            if 0 not in region_shape(part):
-                yield _bounds(part)
+            region = overlap(_region(bounds), _region(self._whole_level_0))
+            if 0 not in region_shape(region):
+                yield _bounds(region)
 
     def _finished_regions(self, path: str) -> tuple[Bounds, ...]:
         """Return the regions of level 0 that are finished for a level."""
-        regions: tuple[Bounds, ...] = (self._whole,)
+        regions: tuple[Bounds, ...] = (self._whole_level_0,)
         for bounds in self._unfinished[path]:
-            regions = subtract_region(regions, bounds, _EXACT)
+            regions = subtract_region(regions, bounds, _UNLIMITED)
         return regions
 
     def _damaged(self, array: StoredArray) -> Iterator[Bounds]:
-        """Yield the regions of files of a level that are missing or damaged although the record says finished."""
+        """Yield the regions of files of a level that the record calls finished, and that are missing or damaged."""
         factors, meta = self._factors[array.path], array.meta
         for bounds in self._finished_regions(array.path):
             for file_index in files_of(meta, shrink(_region(bounds), factors)):
@@ -345,10 +353,14 @@ class PyramidProgress:
 
     def _written_since(self) -> Iterator[Bounds]:
         """Yield the regions of level 0 that were written since the job began; all of it in stores without times."""
-        return iter([self._whole]) if self._since is None else self._written_after(self._since, [self._whole])
+        return (
+            iter([self._whole_level_0])
+            if self._start_time is None
+            else self._written_after(self._start_time, [self._whole_level_0])
+        )
 
 
-T = TypeVar("T")
+MarkType = TypeVar("MarkType")
 
 
 def stored_stale(position: Position) -> StaleLevels:
@@ -363,22 +375,25 @@ def unlisted_levels(stale: StaleLevels, listed: Sequence[str]) -> tuple[str, ...
 
 
 def begin_unlisted(
-    position: Position, levels: Mapping[str, ArrayMeta], mark: Callable[[StaleLevels], T]
-) -> T:
-    """Record new levels by calling ``mark``, and create their arrays; equal arrays of a killed call are reused."""
+    position: Position, levels: Mapping[str, ArrayMeta], mark: Callable[[StaleLevels], MarkType]
+) -> MarkType:
+    """Record new levels by calling ``mark``, and create their arrays, or reuse equal ones of a killed call.
+
+    Return the result of ``mark``.
+    """
     documents = position.documents
     new = {position.node_path.child(path).path: meta for path, meta in levels.items()}
-    with documents.lock(position.path):  # so that no other process begins with levels meanwhile
+    with documents.lock(position.path):  # so that no other process creates levels meanwhile
         documents.request_ahead([position.path, *new], arrays=new, at_once=True)
-        listed = refuse_listed(position, position.document.refresh())
+        listed = refuse_other_levels(position, position.document.refresh())
         stale = stored_stale(position)
         unlisted = unlisted_levels(stale, listed)
-        refuse_taken(position, {path: meta for path, meta in levels.items() if path not in unlisted})
+        refuse_occupied(position, {path: meta for path, meta in levels.items() if path not in unlisted})
         reusable = [path for path in levels if path in unlisted and _is_stored(position, path, levels[path])]
-        _delete(position, (path for path in unlisted if path not in reusable))
+        _delete_arrays(position, (path for path in unlisted if path not in reusable))
         marked = mark(stale)
         # Reusable arrays too: a kill may have happened between the files of their documents.
-        documents.put_arrays(new, is_new=not unlisted)  # `refuse_taken` has checked the others
+        documents.put_arrays(new, is_new=not unlisted)  # `refuse_occupied` has checked the others
     return marked
 
 
@@ -400,16 +415,16 @@ def publish_levels(
     paths = list(levels)
     listed: list[str] = []
 
-    def listing(meta: ImagesMeta) -> ImagesMeta:
+    def list_levels(meta: ImagesMeta) -> ImagesMeta:
         listed.extend(meta.multiscales[0].get_dataset_paths())
         return change(meta)
 
     def without_mark(attributes: JSONObject) -> JSONObject:
-        _check(position, paths, listed, read_stale(attributes), name, digest)
+        _check_not_overtaken(position, paths, listed, read_stale(attributes), name, digest)
         return finish(attributes)
 
     try:
-        position.document.edit(listing, edit_attributes=without_mark)
+        position.document.edit(list_levels, edit_attributes=without_mark)
     except NodeExistsError:
         _mark_as_mixed(position, name)
         raise
@@ -420,20 +435,20 @@ def refuse_overtaken(position: Position, levels: Iterable[str], name: str, diges
     listed = position.document.refresh().multiscales[0].get_dataset_paths()
     stale = stored_stale(position)
     try:
-        _check(position, list(levels), listed, stale, name, digest)
+        _check_not_overtaken(position, list(levels), listed, stale, name, digest)
     except NodeExistsError:
         _mark_as_mixed(position, name)
         raise
 
 
-def _check(
+def _check_not_overtaken(
     position: Position, paths: list[str], listed: list[str], stale: StaleLevels, name: str, digest: str | None
 ) -> None:
     """Raise for levels that the document neither marks as unfinished nor lists."""
     if stale.has_writer(name):
         return
-    other = stale.job is not None and stale.job.digest != digest
-    if stale.unlisted and (other or set(stale.unlisted) != set(paths)):
+    is_other_job = stale.job is not None and stale.job.digest != digest
+    if stale.unlisted and (is_other_job or set(stale.unlisted) != set(paths)):
         raise NodeExistsError(
             f"The levels {paths} of {position.node_path} are not listed: another call began to make the levels "
             f"{list(stale.unlisted)} meanwhile. Call compute_pyramid() again when it has ended."
@@ -445,7 +460,7 @@ def _check(
 
 
 def _mark_as_mixed(position: Position, name: str) -> None:
-    """Record that our pixels may mix with those of another job: its levels stay stale when it finishes."""
+    """Record that our pixels may mix with those of another job, so that its levels stay stale when it finishes."""
     position.documents.edit_group(
         position.path, lambda old: with_stale(old, read_stale(old).with_writer(name))
     )
@@ -462,12 +477,12 @@ def drop_unlisted(position: Position) -> None:
     documents = position.documents
     stale = stored_stale(position)
     if stale.unlisted:
-        _delete(position, unlisted_levels(stale, position.dataset_paths))
+        _delete_arrays(position, unlisted_levels(stale, position.dataset_paths))
         position.store_handle.writes.forget(position.path)
         documents.edit_group(position.path, lambda old: with_stale(old, StaleLevels()))
 
 
-def refuse_listed(position: Position, meta: ImagesMeta) -> list[str]:
+def refuse_other_levels(position: Position, meta: ImagesMeta) -> list[str]:
     """Return the only level of an image; raise if another call has created levels since this one began."""
     paths = meta.multiscales[0].get_dataset_paths()
     if len(paths) != 1:
@@ -478,13 +493,13 @@ def refuse_listed(position: Position, meta: ImagesMeta) -> list[str]:
     return paths
 
 
-def refuse_taken(position: Position, levels: Mapping[str, ArrayMeta]) -> None:
+def refuse_occupied(position: Position, levels: Mapping[str, ArrayMeta]) -> None:
     """Raise if unlisted nodes exist at the paths of new levels."""
-    taken = [path for path, array in levels.items() if not _is_free(position, path, array)]
-    if taken:
+    occupied = [path for path, array in levels.items() if not _is_free(position, path, array)]
+    if occupied:
         raise NodeExistsError(
-            f"The levels {taken} of {position.node_path} are there already, but its metadata do not list them. "
-            "Delete them first."
+            f"The levels {occupied} of {position.node_path} are there already, but its metadata do not list them. "
+            "Delete these arrays first."
         )
 
 
@@ -507,7 +522,7 @@ def _is_stored(position: Position, path: str, planned: ArrayMeta) -> bool:
     return bool(position.documents.array(node_path).document == planned.document)
 
 
-def _delete(position: Position, levels: Iterable[str]) -> None:
+def _delete_arrays(position: Position, levels: Iterable[str]) -> None:
     for path in levels:
         node_path = position.node_path.child(path).path
         if position.documents.kind(node_path) == "array":
@@ -524,5 +539,7 @@ def is_complete(array: StoredArray, file_index: Shape) -> bool:
     if file is None or file.reason:
         return False
     lengths = region_shape(meta.file_region(file_index))
-    within = tuple(slice(0, -(-n // chunk)) for n, chunk in zip(lengths, meta.chunks, strict=True))
-    return bool(file.present[within].all())
+    chunks_inside = tuple(
+        slice(0, -(-length // chunk)) for length, chunk in zip(lengths, meta.chunks, strict=True)
+    )
+    return bool(file.present[chunks_inside].all())

@@ -1,7 +1,7 @@
 """Create, compute and delete the lower levels of an image; :mod:`lamella.ops.pyramids.passes` computes the pixels.
 
-Each level is the one before, reduced by whole factors. Its transforms are derived from those of level 0 whenever its
-pixels are computed.
+Each level is the one before, reduced by whole factors (``steps``): with factors of 2, level 2 has a quarter of the
+length of level 0. Its transforms are derived from those of level 0 whenever its pixels are computed.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from lamella.ops.pyramids.progress import (
     forget_unlisted,
     publish_levels,
     reading_again,
-    refuse_listed,
+    refuse_occupied,
+    refuse_other_levels,
     refuse_overtaken,
-    refuse_taken,
-    resized,
+    resized_region,
     stored_stale,
 )
 from lamella.spec import edits, geometry
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, Shape
 
 COARSEST_SIDE = 256
-"""Limit of ``levels="auto"``: the larger side of Y and X in voxels."""
+"""``levels="auto"`` ends at the first level whose Y and X are at most this long."""
 
 
 def initialize_pyramid(
@@ -77,7 +77,7 @@ def initialize_pyramid(
     notes: list[str] = []
     plan = _plan(position.node_path, axes, source.meta.shape, levels, steps, notes)
     if len(plan) > 1 and len(position.dataset_paths) > 1:
-        _refuse_other(position, plan, dims, factors)
+        _refuse_other_pyramid(position, plan, dims, factors)
     elif len(plan) > 1:
         _create_levels(position, source, plan, method)
     warn_of(notes)
@@ -86,35 +86,37 @@ def initialize_pyramid(
 def _create_levels(
     position: Position, source: PinnedArray, plan: list[tuple[Shape, Shape]], method: str
 ) -> None:
-    """Create arrays and metadata of levels without pixels, once if several calls do."""
+    """Create arrays and metadata of levels without pixels; raise if another call has created some."""
     transforms = position.document.shared_model.multiscales[0].datasets[0].coordinate_transformations or []
-    levels = _planned(position.dataset_paths[0], source.meta, plan)
+    levels = _plan_arrays(position.dataset_paths[0], source.meta, plan)
 
-    def add(meta: ImagesMeta) -> ImagesMeta:
-        refuse_listed(position, meta)
+    def list_unwritten(meta: ImagesMeta) -> ImagesMeta:
+        refuse_other_levels(position, meta)
         factors = [to_level_0 for _, to_level_0 in plan[1:]]
         return edits.add_datasets(
             meta, dict(zip(levels, geometry.transforms_of_levels(transforms, factors, method), strict=True))
         )
 
-    def put() -> None:
-        refuse_taken(position, levels)  # again: the document is locked, so no other process creates an array
+    def create_arrays() -> None:
+        refuse_occupied(
+            position, levels
+        )  # again: the document is locked, so no other process creates an array
         for path, array in levels.items():
             position.documents.put_array(position.node_path.child(path).path, array)
 
-    def unwritten(attributes: JSONObject) -> JSONObject:
+    def mark_unwritten(attributes: JSONObject) -> JSONObject:
         """Mark new levels as unwritten, and as stale if level 0 was resized."""
         stale = read_stale(attributes)
         for path, level in levels.items():
-            whole = (0,) * level.ndim, level.shape
-            stale = stale.with_unwritten(path, [whole] if all(level.shape) else [])
-        return with_stale(attributes, stale.without_writer("", resized([source])))
+            whole_level = (0,) * level.ndim, level.shape
+            stale = stale.with_unwritten(path, [whole_level] if all(level.shape) else [])
+        return with_stale(attributes, stale.without_writer("", resized_region([source])))
 
     with position.documents.lock(position.path):  # so that no other process creates levels meanwhile
-        refuse_listed(position, position.document.refresh())
+        refuse_other_levels(position, position.document.refresh())
         drop_unlisted(position)
-        refuse_taken(position, levels)
-        position.document.edit(add, before_write=put, edit_attributes=unwritten)
+        refuse_occupied(position, levels)
+        position.document.edit(list_unwritten, before_write=create_arrays, edit_attributes=mark_unwritten)
 
 
 def compute_pyramid(
@@ -154,9 +156,8 @@ def _compute(
 ) -> None:
     """Compute the levels of the image alone, as `compute_pyramid` does."""
     documents, child = position.documents, position.node_path.child
-    documents.request_ahead(
-        [position.path], arrays=[child("0").path], at_once=True
-    )  # level 0 by its usual name
+    usual_level_0 = child("0").path
+    documents.request_ahead([position.path], arrays=[usual_level_0], at_once=True)
     source, axes = _level_0(position)
     dtype = source.meta.dtype
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
@@ -165,24 +166,24 @@ def _compute(
         )
     workers.check_reach(documents.storage)
     paths = position.dataset_paths
-    existing = len(paths)
-    if existing > 1:
+    level_count = len(paths)
+    if level_count > 1:
         documents.request_ahead((), arrays=[child(path).path for path in paths], at_once=True)
-    if levels is None and existing == 1:
+    if levels is None and level_count == 1:
         levels = "auto"
     steps = _steps(position, axes, dims, factors)
     notes: list[str] = []
     if levels is not None or dims is not None or factors is not None:
-        requested = existing if levels is None else levels
+        requested = level_count if levels is None else levels
         plan = _plan(position.node_path, axes, source.meta.shape, requested, steps, notes)
-        if existing > 1:
-            _refuse_other(position, plan, dims, factors)
+        if level_count > 1:
+            _refuse_other_pyramid(position, plan, dims, factors)
         elif len(plan) > 1:
             with reported_levels(position, len(plan), progress) as count:
-                planned = _planned(paths[0], source.meta, plan)
-                _make_levels(position, source, planned, plan, method, workers, resume, count)
-    if existing > 1:
-        with reported_levels(position, existing, progress) as count:
+                planned = _plan_arrays(paths[0], source.meta, plan)
+                _compute_new_levels(position, source, planned, plan, method, workers, resume, count)
+    if level_count > 1:
+        with reported_levels(position, level_count, progress) as count:
             recompute_levels(position, method, workers, resume=resume, count=count)
     warn_of(notes)
 
@@ -194,7 +195,7 @@ def reported_levels(position: Position, levels: int, progress: Progress | bool |
         yield Count(show, "voxels")
 
 
-def _make_levels(
+def _compute_new_levels(
     position: Position,
     source: PinnedArray,
     planned: Mapping[str, ArrayMeta],
@@ -204,20 +205,20 @@ def _make_levels(
     resume: bool,
     count: Count,
 ) -> None:
-    """Compute levels that the image lists when they are complete."""
+    """Compute levels of an image that has only level 0."""
     steps = {
         path: _step(fine, coarse)
         for path, ((_, fine), (_, coarse)) in zip(planned, itertools.pairwise(plan), strict=True)
     }
 
-    def add(meta: ImagesMeta) -> ImagesMeta:
+    def list_new(meta: ImagesMeta) -> ImagesMeta:
         scales = meta.multiscales[0]
         new = [path for path in planned if path not in scales.get_dataset_paths()]
         return edits.add_datasets(
             meta, dict.fromkeys(new, scales.datasets[0].coordinate_transformations or [])
         )
 
-    make_unlisted(position, source, planned, steps, add, method, workers, resume=resume, count=count)
+    make_unlisted(position, source, planned, steps, list_new, method, workers, resume=resume, count=count)
 
 
 def make_unlisted(
@@ -225,7 +226,7 @@ def make_unlisted(
     source: PinnedArray,
     planned: Mapping[str, ArrayMeta],
     steps: dict[str, Shape],
-    add: Callable[[ImagesMeta], ImagesMeta],
+    list_new: Callable[[ImagesMeta], ImagesMeta],
     method: str,
     workers: Workers,
     *,
@@ -235,13 +236,13 @@ def make_unlisted(
     """Compute levels, and list them when they are complete.
 
     ``source`` is the only level of the image, ``planned`` has the metadata of each new level by path, ``steps`` their
-    factors from the level before, and ``add`` lists them. Other arguments are those of `recompute_levels`.
+    factors from the level before, and ``list_new`` lists them. Other arguments are those of `recompute_levels`.
     """
-    before = position.document.last_shared_model.copied()  # what a user holds changes meanwhile
-    checked = _described(add(before), method, steps)  # unusable transforms raise before anything is written
+    old_meta = position.document.last_shared_model.copied()  # the user may edit the shared model meanwhile
+    new_meta = _with_levels_described(list_new(old_meta), method, steps)  # raises for unusable transforms
 
     def change(meta: ImagesMeta) -> ImagesMeta:
-        return checked if meta == before else _described(add(meta), method, steps)
+        return new_meta if meta == old_meta else _with_levels_described(list_new(meta), method, steps)
 
     documents = position.documents
     targets: list[tuple[StoredArray, Shape]] = [
@@ -268,7 +269,7 @@ def recompute_levels(
 ) -> None:
     """Compute the pixels and transforms of all listed levels, each from the one before; `resume` a killed call."""
     levels = PlannedLevels.of(position)
-    described = functools.partial(_described, method=method, steps=levels.steps)
+    described = functools.partial(_with_levels_described, method=method, steps=levels.steps)
     described(position.document.shared_model)  # unusable transforms raise before anything is written
     workers.check_reach(position.documents.storage)
     source, targets = levels.arrays[0], levels.targets
@@ -284,7 +285,7 @@ def recompute_levels(
 
 @dataclass(frozen=True)
 class NewLevels:
-    """All levels of a new image by path, finest first, with the factors of each from the one before (or ones)."""
+    """All levels of a new image by path, finest first, and their factors from the level before (1 for the first)."""
 
     arrays: dict[str, ArrayMeta]
     factors: list[Shape]
@@ -296,21 +297,21 @@ def plan_levels(
     """Plan all levels of an image whose first will be ``base`` at a path; ``image`` is its name for warnings."""
     notes: list[str] = []
     plan = _plan(image, axes, base.shape, levels, dict.fromkeys(space_axes(axes), 2), notes)
-    warn_of(notes)  # before the conversion, as its other notes, so that the user can stop it
-    arrays = {path: base, **_planned(path, base, plan)}
-    totals = [factors for _, factors in plan]
-    steps = [_step(fine, coarse) for fine, coarse in itertools.pairwise(totals)]
+    warn_of(notes)  # before the conversion, so that the user can stop it
+    arrays = {path: base, **_plan_arrays(path, base, plan)}
+    factors_to_level_0 = [factors for _, factors in plan]
+    steps = [_step(fine, coarse) for fine, coarse in itertools.pairwise(factors_to_level_0)]
     return NewLevels(arrays, [(1,) * base.ndim, *steps])
 
 
 def list_levels(
     meta: ImagesMeta, levels: NewLevels, transforms: Sequence[TransformationMeta], method: Method
 ) -> ImagesMeta:
-    """List the levels of an image that has none, the first with given transformations."""
+    """List the levels of an image that has none; ``transforms`` are those of the first level."""
     first, *lower = levels.arrays
     meta = edits.add_dataset(meta, first, transforms, dtype_window(levels.arrays[first].dtype))
     meta = edits.add_datasets(meta, dict.fromkeys(lower, transforms))
-    return _described(meta, method, dict(zip(lower, levels.factors[1:], strict=True)))
+    return _with_levels_described(meta, method, dict(zip(lower, levels.factors[1:], strict=True)))
 
 
 def delete_pyramid(position: Position) -> None:
@@ -332,8 +333,10 @@ def delete_pyramid(position: Position) -> None:
 
 
 def _step(fine: Shape, coarse: Shape) -> Shape:
-    """Return the factors between two levels by their factors to level 0."""
-    return tuple(total // before for before, total in zip(fine, coarse, strict=True))
+    """Return the factors between two levels from their factors to level 0: (2, 2) and (4, 8) give (2, 4)."""
+    return tuple(
+        coarse_factor // fine_factor for fine_factor, coarse_factor in zip(fine, coarse, strict=True)
+    )
 
 
 def _level_0(position: Position) -> tuple[PinnedArray, list[AxisMeta]]:
@@ -377,10 +380,10 @@ def _steps(
     if factors is None:
         if dims is None:
             return dict.fromkeys(space_axes(axes), 2)
-        text = "The argument dims is a list of axis names, such as ['y', 'x']"
-        names = list(dims) if isinstance(dims, str) else items_of(dims, text)
+        requirement = "The argument dims is a list of axis names, such as ['y', 'x']"
+        names = list(dims) if isinstance(dims, str) else items_of(dims, requirement)
         if not all(isinstance(name, str) for name in names):
-            raise InvalidArgumentError(f"{text}, not {dims!r}.")
+            raise InvalidArgumentError(f"{requirement}, not {dims!r}.")
         return {position.get_axis_index(name): 2 for name in names}
     if dims is not None:
         raise InvalidArgumentError("Give either dims, the axes to halve, or factors, not both.")
@@ -388,22 +391,24 @@ def _steps(
         raise InvalidArgumentError(
             f"factors={factors!r} does not map axis names to whole factors, such as {{'y': 4}}."
         )
-    steps = {position.get_axis_index(str(name)): _factor(name, factor) for name, factor in factors.items()}
+    steps = {
+        position.get_axis_index(str(name)): _checked_factor(name, factor) for name, factor in factors.items()
+    }
     if len(steps) < len(factors):
         raise InvalidArgumentError(f"factors={factors!r} has an axis twice.")
     return {axis: step for axis, step in steps.items() if step > 1}
 
 
-def _factor(axis: str, factor: object) -> int:
+def _checked_factor(axis: str, factor: object) -> int:
     try:
-        whole = 0 if isinstance(factor, bool) else operator.index(factor)  # type: ignore[arg-type]
+        number = 0 if isinstance(factor, bool) else operator.index(factor)  # type: ignore[arg-type]
     except TypeError:
-        whole = 0
-    if whole < 1:
+        number = 0
+    if number < 1:
         raise InvalidArgumentError(
             f"The factor of the axis {axis!r} is a whole number from 1, not {factor!r}."
         )
-    return whole
+    return number
 
 
 def check_levels(levels: object) -> None:
@@ -420,12 +425,15 @@ def _plan(
     steps: Mapping[int, int],
     notes: list[str],
 ) -> list[tuple[Shape, Shape]]:
-    """Return the shape and the factors to level 0 of each level, including level 0; note levels that are not made."""
+    """Return the shape of each level, including level 0, and its factors to level 0.
+
+    Levels beyond the smallest possible one are left out, and ``notes`` say so.
+    """
     if levels == "auto":
-        plane = {axis: shape[axis] for axis in space_axes(axes)[-2:] if axis in steps}
+        sides = {axis: shape[axis] for axis in space_axes(axes)[-2:] if axis in steps}
         requested = 1
-        while max(plane.values(), default=1) > COARSEST_SIDE:
-            plane = {axis: -(-n // steps[axis]) for axis, n in plane.items()}
+        while max(sides.values(), default=1) > COARSEST_SIDE:
+            sides = {axis: -(-length // steps[axis]) for axis, length in sides.items()}
             requested += 1
     else:
         check_levels(levels)
@@ -441,12 +449,13 @@ def _plan(
     return plan[:possible]
 
 
-def _refuse_other(
+def _refuse_other_pyramid(
     position: Position,
     plan: list[tuple[Shape, Shape]],
     dims: Sequence[str] | None,
     factors: Mapping[str, int] | None,
 ) -> None:
+    """Raise if the image has another number of levels, or levels of other shapes, than was asked for."""
     paths = position.dataset_paths
     if len(paths) != len(plan):
         raise InvalidArgumentError(
@@ -470,7 +479,7 @@ def _level_path(base: str, number: int) -> str:
     return last_number.sub(lambda match: str(int(match[0]) + number), base)
 
 
-def _planned(base_path: str, meta: ArrayMeta, plan: list[tuple[Shape, Shape]]) -> dict[str, ArrayMeta]:
+def _plan_arrays(base_path: str, meta: ArrayMeta, plan: list[tuple[Shape, Shape]]) -> dict[str, ArrayMeta]:
     """Return the path and metadata of each planned level but the first."""
     return {
         _level_path(base_path, number): array_like(
@@ -480,14 +489,15 @@ def _planned(base_path: str, meta: ArrayMeta, plan: list[tuple[Shape, Shape]]) -
     }
 
 
-def _described(meta: ImagesMeta, method: str, steps: dict[str, Shape]) -> ImagesMeta:
+def _with_levels_described(meta: ImagesMeta, method: str, steps: dict[str, Shape]) -> ImagesMeta:
     """Derive the transforms of all levels from level 0 (MS-05), and record the method (MS-09, MS-10)."""
     from lamella._version import __version__
 
     factors: list[Shape] = []
     for step in steps.values():
+        to_finer_level = factors[-1] if factors else (1,) * len(step)
         factors.append(
-            tuple(a * b for a, b in zip(factors[-1] if factors else (1,) * len(step), step, strict=True))
+            tuple(factor * step_factor for factor, step_factor in zip(to_finer_level, step, strict=True))
         )
     base = meta.multiscales[0].datasets[0].coordinate_transformations or []
     transforms = dict(zip(steps, geometry.transforms_of_levels(base, factors, method), strict=True))
@@ -504,7 +514,7 @@ def _described(meta: ImagesMeta, method: str, steps: dict[str, Shape]) -> Images
 def _without_levels(meta: ImagesMeta, paths: list[str]) -> ImagesMeta:
     details = meta.multiscales[0].metadata
     if isinstance(details, dict) and details.get("method") == edits.MAKER:
-        meta = edits.describe_levels(meta, None, None)  # the description was of the deleted levels
+        meta = edits.describe_levels(meta, None, None)  # removes the description of the deleted levels
     for path in paths:
         meta = edits.remove_dataset(meta, path)
     return meta

@@ -48,8 +48,8 @@ def update_pyramid(
     workers = Workers(jobs, executor)
     check_progress(progress)
     workers.check_reach(position.documents.storage)
-    method = _method(position, method)
-    requested = None if region is None else _requested(position.data, region)
+    method = _method_of_levels(position, method)
+    requested = None if region is None else _requested_regions(position.data, region)
     position.store_handle.writes.settle(position.path)
     planned = planned_arrays(position)
     regions = _stale_regions(stale_levels(position), planned, requested)
@@ -57,7 +57,7 @@ def update_pyramid(
         return
     levels = PlannedLevels.of(position, planned)
     with reported_levels(position, len(position.dataset_paths), progress) as count:
-        update = None if regions is None else _begin_regions(position, planned, requested)
+        update = None if regions is None else _begin_update_of_regions(position, planned, requested)
         if update is None:
             recompute_levels(position, method, workers, count=count)
             return
@@ -79,11 +79,14 @@ def update_pyramid(
 def _stale_regions(
     stale: StaleLevels, planned: PlannedArrays, requested: Sequence[Bounds] | None
 ) -> tuple[Bounds, ...] | None:
-    """Return the regions of level 0 to update from: the requested ones, by default all stale ones; None for all."""
+    """Return the regions of level 0 to update from: the requested ones, by default all stale ones.
+
+    Return None if stale regions are unknown, so that all levels must be computed again.
+    """
     (finest, *_), outgrown = planned
     ndim = finest.meta.ndim
-    unknown = stale.writers or stale.unwritten or any(len(start) != ndim for start, _ in stale.regions)
-    if requested is None and unknown:
+    is_unknown = stale.writers or stale.unwritten or any(len(start) != ndim for start, _ in stale.regions)
+    if requested is None and is_unknown:
         return None
     regions: tuple[Bounds, ...] = ()
     for bounds in (*(stale.regions if requested is None else requested), *(bounds for _, bounds in outgrown)):
@@ -100,10 +103,13 @@ class _Update:
     is_alone: bool
 
 
-def _begin_regions(
+def _begin_update_of_regions(
     position: Position, planned: PlannedArrays, requested: Sequence[Bounds] | None
 ) -> _Update | None:
-    """Record that stale regions are being updated; return None if others wrote meanwhile, so that all must be."""
+    """Record that stale regions are being updated.
+
+    Return None if other programs wrote meanwhile, so that all levels must be computed again.
+    """
     name, updates = uuid4().hex[:8], list[_Update]()
 
     def with_mark(attributes: JSONObject) -> JSONObject:
@@ -123,8 +129,8 @@ def _begin_regions(
     return updates[0] if updates else None
 
 
-def _method(position: Position, requested: str | None) -> str:
-    """Return the method of the existing levels, with which a part of them must be computed too."""
+def _method_of_levels(position: Position, requested: str | None) -> str:
+    """Return the method of the existing levels, which is that of the regions to update too."""
     from lamella.nodes.labels import LabelImage
 
     if len(position.dataset_paths) < 2:
@@ -148,7 +154,7 @@ def _method(position: Position, requested: str | None) -> str:
     return recorded or requested or ""
 
 
-def _requested(base: ImageArray, region: Any) -> list[Bounds]:
+def _requested_regions(base: ImageArray, region: Any) -> list[Bounds]:
     bounds = basic_or_fancy(region, base.shape).bounds
     return [] if bounds is None else [bounds]
 
@@ -166,7 +172,8 @@ def stale_levels(position: Position) -> StaleLevels:
 def begin_update(position: Position, unlisted: Iterable[str] = ()) -> str:
     """Mark all lower levels stale until `lamella.ops.pyramids.progress.finish_edit`; return the name of the mark.
 
-    The mark names unlisted levels. Writers of level 0 find their own name missing, and add it again.
+    The mark names unlisted levels. It replaces the marks of programs that write level 0: when such a program finds its
+    mark missing, it adds it again.
     """
     name, paths = uuid4().hex[:8], tuple(unlisted)
     position.store_handle.writes.forget(position.path)
@@ -177,7 +184,7 @@ def begin_update(position: Position, unlisted: Iterable[str] = ()) -> str:
 
 
 def forget(position: Position) -> None:
-    """Remove the record: there are no lower levels."""
+    """Remove the record of stale regions of an image without lower levels."""
     position.store_handle.writes.forget(position.path)
     if stored_stale(position):
         position.documents.edit_group(position.path, lambda old: with_stale(old, StaleLevels()))

@@ -215,9 +215,14 @@ def _rewrite(
         resumed = os.path.lexists(workspace.new_store)
         job_digest = digest([__version__, settings, inventory.digest])
 
-        def write_units(units: Iterable[Unit], done: Callable[[float], None] | None = None) -> None:
+        def write_units(units: Iterable[Unit], on_result: Callable[[float], None] | None = None) -> None:
             with Journal(workspace.journal, {"job": job_digest}) as journal:
-                run(do_task, tasks(join_remote_copies(units), job_digest, journal), call.workers, done=done)
+                run(
+                    do_task,
+                    tasks(join_remote_copies(units), job_digest, journal),
+                    call.workers,
+                    on_result=on_result,
+                )
 
         with shown_as(workspace.new_store, path), reporting(call.progress, "pixels") as report_progress:
             job.write(write_units, report_progress, resumed=resumed)
@@ -339,7 +344,7 @@ class _Job:
     def write(self, write_units: Callable[..., None], progress: Progress | None, *, resumed: bool) -> None:
         """Write everything that is missing: array documents, files and pixels, groups; the root last."""
         count = Count(progress, "pixels", self.total)
-        write_units(self._units(resumed), done=count.add)
+        write_units(self._units(resumed), on_result=count.add)
         for path in self.inventory.implicit_groups:
             if path:
                 self.target.put_group(path, {})

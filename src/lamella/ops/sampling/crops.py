@@ -1,7 +1,7 @@
 """Draw random crops of many images from numbers alone, and read them in batches.
 
-Crop n of epoch e depends only on the seed, e and n: not on the worker, the order, or earlier draws. So the crops of an
-epoch are the same for every number of workers, and no two workers read the same crop.
+A crop depends only on the seed, its epoch and its number: not on the worker, the order, or earlier draws. So the crops
+of an epoch are the same for every number of workers, and no two workers read the same crop.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from lamella.types import Array, Shape
 
 _MAX_CANDIDATES = 1 << 14
-"""Maximum number of cached labelled voxels of one image, chosen evenly."""
+"""Maximum number of cached labelled voxels of one image; of more a random sample is cached."""
 
-_MAX_IMAGES = 256
+_MAX_LABELLED_IMAGES = 256
 """Maximum number of images with cached labelled voxels."""
 
-_MAX_OPEN = 1024
+_MAX_OPEN_IMAGES = 1024
 """Maximum number of images with open arrays and cached shard indexes."""
 
-_AT_ONCE = 32
+_PARALLEL_READS = 32
 """Maximum number of arrays that are read at once over a connection."""
 
 _MAX_LABEL_VOXELS = 1 << 24
@@ -119,9 +119,9 @@ class CropSource:
             )
         if not self.size:
             raise InvalidArgumentError(f"size={size!r} has no lengths: pass one for each axis of a crop.")
-        self._array = lru_cache(_MAX_OPEN)(self._open_array)
-        self._label = lru_cache(_MAX_OPEN)(self._open_label)
-        self._labelled_voxels = lru_cache(_MAX_IMAGES)(self._find_labelled_voxels)
+        self._array = lru_cache(_MAX_OPEN_IMAGES)(self._open_array)
+        self._label = lru_cache(_MAX_OPEN_IMAGES)(self._open_label)
+        self._labelled_voxels = lru_cache(_MAX_LABELLED_IMAGES)(self._find_labelled_voxels)
         self._array(0)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -153,19 +153,22 @@ class CropSource:
         """
         random = np.random.default_rng([self.seed, epoch, number])
         image = int(random.integers(len(self.images)))
-        array, span = self._array(image)
-        corner = [int(random.integers(n - length + 1)) for n, length in zip(array.shape, span, strict=True)]
+        array, crop_shape = self._array(image)
+        corner = [
+            int(random.integers(array_length - crop_length + 1))
+            for array_length, crop_length in zip(array.shape, crop_shape, strict=True)
+        ]
         if self.foreground and random.random() < self.foreground:
             voxels, factors = self._labelled_voxels(image)
             if len(voxels):
-                self._cover(corner, image, voxels[random.integers(len(voxels))], factors, random)
+                self._move_over_voxel(corner, image, voxels[random.integers(len(voxels))], factors, random)
         channel = channel_axis(array.axes or [])
         if channel is not None:
             corner[channel] = 0
         return Crop(image, tuple(corner))
 
     def _open_array(self, image: int) -> tuple[ImageArray, Shape]:
-        """Return the level of an image and the lengths of a crop along its axes; the whole axis for channels."""
+        """Return the level of an image, and the shape of a crop in it, with the whole channel axis."""
         position = self.images[image]
         array = position[self.level]
         space, channel = space_axes(position.axes), channel_axis(position.axes)
@@ -173,16 +176,16 @@ class CropSource:
             raise InvalidArgumentError(
                 f"A crop of {self.size} has more axes than {position!r} has axes of space ({len(space)})."
             )
-        span = [1] * array.ndim
+        crop_shape = [1] * array.ndim
         for axis, length in zip(space[len(space) - len(self.size) :], self.size, strict=True):
-            span[axis] = length
+            crop_shape[axis] = length
         if channel is not None:
-            span[channel] = array.shape[channel]
-        if any(length > n for n, length in zip(array.shape, span, strict=True)):
+            crop_shape[channel] = array.shape[channel]
+        if any(crop_length > length for length, crop_length in zip(array.shape, crop_shape, strict=True)):
             raise InvalidArgumentError(f"A crop of {self.size} does not fit into {array!r}.")
-        return array, tuple(span)
+        return array, tuple(crop_shape)
 
-    def _cover(
+    def _move_over_voxel(
         self,
         corner: list[int],
         image: int,
@@ -191,46 +194,47 @@ class CropSource:
         random: np.random.Generator,
     ) -> None:
         """Move a corner so that the crop contains all of a labelled voxel of a coarser level."""
-        array, span = self._array(image)
+        array, crop_shape = self._array(image)
         image_axes, names = self.images[image].axis_names, self._label(image).axis_names
-        for name, at, factor in zip(names, voxel, factors, strict=True):
+        for name, index, factor in zip(names, voxel, factors, strict=True):
             axis = image_axes.index(name)
-            first, last = int(at * factor), min(array.shape[axis], int(np.ceil((at + 1) * factor)))
-            low = max(0, last - span[axis])
-            high = min(first, array.shape[axis] - span[axis])
-            corner[axis] = int(random.integers(min(low, high), max(low, high) + 1))
+            start, stop = int(index * factor), min(array.shape[axis], int(np.ceil((index + 1) * factor)))
+            # Between these starts the crop contains the voxel, or, if it is shorter than the voxel, lies within it.
+            last_start = min(start, array.shape[axis] - crop_shape[axis])
+            first_start = max(0, stop - crop_shape[axis])
+            lowest, highest = sorted((first_start, last_start))
+            corner[axis] = int(random.integers(lowest, highest + 1))
 
     def _find_labelled_voxels(self, image: int) -> tuple[Array, tuple[float, ...]]:
         """Return labelled voxels of a sufficiently coarse level, and their size in voxels of the crop's level.
 
-        A coarse voxel has a label only if one of the fine voxels below it has (mode or stride), so a crop that contains
-        all of them contains a labelled voxel. If all labels are too small for a coarse level, finer ones are searched.
+        A coarse voxel has a label only if one of its fine voxels has it, so a crop that contains all fine voxels of a
+        labelled coarse one contains a labelled voxel. If no voxel of a coarse level has a label, finer levels are read.
         """
         label = self._label(image)
         finest_shape, finest_scale = label[self.level].shape, label.get_effective_scale(self.level)
-        span = dict(zip(self.images[image].axis_names, self._array(image)[1], strict=True))
+        crop_lengths = dict(zip(self.images[image].axis_names, self._array(image)[1], strict=True))
         levels: list[tuple[ImageArray, tuple[float, ...]]] = []
-        first = label.dataset_paths.index(self.level)
-        for path in label.dataset_paths[first : first + 1 if label.stale_levels else None]:
+        level_number = label.dataset_paths.index(self.level)
+        for path in label.dataset_paths[level_number : level_number + 1 if label.stale_levels else None]:
             scale = label.get_effective_scale(path)
             ratios = [
                 coarse / fine if fine else 0.0 for fine, coarse in zip(finest_scale, scale, strict=True)
             ]
             steps = voxel_steps(finest_shape, label[path].shape, ratios)
-            fits = all(step <= span[name] for step, name in zip(steps, label.axis_names, strict=True))
+            fits = all(step <= crop_lengths[name] for step, name in zip(steps, label.axis_names, strict=True))
             if levels and (not fits or levels[-1][0].size <= _MAX_CANDIDATES):
                 break
             levels.append((label[path], steps))
-        small = [entry for entry in levels if entry[0].size <= _MAX_LABEL_VOXELS]
-        if not small:
+        readable_levels = [level for level in levels if level[0].size <= _MAX_LABEL_VOXELS]
+        if not readable_levels:
             raise InvalidArgumentError(
                 f"{levels[-1][0]!r} is too large to look for labelled voxels: give the label image a pyramid with "
                 "compute_pyramid()."
             )
-        found = ((np.argwhere(level[:]), steps) for level, steps in reversed(small))
-        voxels, factors = next(
-            (pair for pair in found if len(pair[0])), (np.zeros((0, len(finest_shape)), np.int64), ())
-        )
+        candidates = ((np.argwhere(level[:]), steps) for level, steps in reversed(readable_levels))
+        none = np.zeros((0, len(finest_shape)), np.int64), ()
+        voxels, factors = next((candidate for candidate in candidates if len(candidate[0])), none)
         if len(voxels) > _MAX_CANDIDATES:
             random = np.random.default_rng([self.seed, image])
             voxels = voxels[random.choice(len(voxels), _MAX_CANDIDATES, replace=False)]
@@ -256,9 +260,14 @@ class CropSource:
         crops_by_image: dict[int, list[Crop]] = {}
         for crop in sorted(crops, key=lambda crop: crop.image):
             crops_by_image.setdefault(crop.image, []).append(crop)
-        reads = [partial(self._pixels, image, chosen) for image, chosen in crops_by_image.items()]
+        reads = [
+            partial(self._pixels, image, crops_of_image) for image, crops_of_image in crops_by_image.items()
+        ]
         if self.labels is not None:
-            reads += [partial(self._labels, image, chosen) for image, chosen in crops_by_image.items()]
+            reads += [
+                partial(self._labels, image, crops_of_image)
+                for image, crops_of_image in crops_by_image.items()
+            ]
         blocks = iter(self._run_all(reads))
         pixels = {image: iter(next(blocks)) for image in crops_by_image}
         labels = {image: iter(next(blocks)) for image in crops_by_image if self.labels is not None}
@@ -272,38 +281,40 @@ class CropSource:
         storage = self._array(0)[0].stored.documents.storage
         if storage.service is None or len(reads) < 2:
             return [read() for read in reads]
-        with ThreadPoolExecutor(min(_AT_ONCE, len(reads)), "lamella-crops") as pool:
+        with ThreadPoolExecutor(min(_PARALLEL_READS, len(reads)), "lamella-crops") as pool:
             return list(pool.map(lambda read: read(), reads))
 
     def _pixels(self, image: int, crops: Sequence[Crop]) -> list[Array]:
-        array, span = self._array(image)
+        array, crop_shape = self._array(image)
         channel = channel_axis(self.images[image].axes)
         numbers = self._channel_numbers(image, channel)
         crop_axes = self._crop_axes(image)
         regions = []
         for crop in crops:
             region = [
-                slice(at, at + length) if axis in crop_axes else at
-                for axis, (at, length) in enumerate(zip(crop.corner, span, strict=True))
+                slice(start, start + length) if axis in crop_axes else start
+                for axis, (start, length) in enumerate(zip(crop.corner, crop_shape, strict=True))
             ]
             for number in numbers:
                 if channel is not None:
                     region[channel] = number
                 regions.append(tuple(region))
         blocks = array.read_many(regions)
-        return [np.stack(blocks[n : n + len(numbers)]) for n in range(0, len(regions), len(numbers))]
+        return [
+            np.stack(blocks[first : first + len(numbers)]) for first in range(0, len(regions), len(numbers))
+        ]
 
     def _labels(self, image: int, crops: Sequence[Crop]) -> list[Array]:
         label = self._label(image)
         image_axes = self.images[image].axis_names
-        _, span = self._array(image)
+        _, crop_shape = self._array(image)
         crop_axes = self._crop_axes(image)
         regions = []
         for crop in crops:
             axes = [image_axes.index(name) for name in label.axis_names]
             regions.append(
                 tuple(
-                    slice(crop.corner[axis], crop.corner[axis] + span[axis])
+                    slice(crop.corner[axis], crop.corner[axis] + crop_shape[axis])
                     if axis in crop_axes
                     else crop.corner[axis]
                     for axis in axes
@@ -330,7 +341,7 @@ class CropSource:
         return label
 
     def _crop_axes(self, image: int) -> set[int]:
-        """Return the axes along which a crop has a length, those of `size`."""
+        """Return the indices of the axes of ``size``; along other axes a crop has one index."""
         space = space_axes(self.images[image].axes)
         return set(space[len(space) - len(self.size) :])
 

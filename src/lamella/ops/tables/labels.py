@@ -59,7 +59,7 @@ def bounding_boxes(
         )
         return _boxes_of(array, region_of_array)
 
-    run(boxes_in, regions(shape, unit), workers, done=collect)
+    run(boxes_in, regions(shape, unit), workers, on_result=collect)
     return _merged(boxes_of_units) if boxes_of_units else _no_boxes(array.ndim, array.dtype)
 
 

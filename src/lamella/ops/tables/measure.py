@@ -138,7 +138,7 @@ def measure(
             tables.append(table)
             count.add(len(table["label"]))
 
-        run(partial(_measure_unit, request, regionprops), units, workers, done=done)
+        run(partial(_measure_unit, request, regionprops), units, workers, on_result=done)
     return _frame(labels, request, tables or [_empty_table(request, regionprops)])
 
 

@@ -83,7 +83,7 @@ def _decode(
             problems.append(f"{decoded.key.removeprefix(array.path + '/')} cannot be decoded")
 
     try:
-        run(decode, files_to_decode(array), workers, done=collect)
+        run(decode, files_to_decode(array), workers, on_result=collect)
     except LamellaError as error:  # the codec is unsupported, or the folder cannot be listed
         problems.append(clause(error))
     for problem in problems:
@@ -168,7 +168,7 @@ def _compare_levels(
             differences.append(difference)
 
     try:
-        run(_compare, _compared_regions(fine, coarse, factors, method), workers, done=collect)
+        run(_compare, _compared_regions(fine, coarse, factors, method), workers, on_result=collect)
     except DamagedDataError as error:
         differences.append(clause(error))
     if differences:

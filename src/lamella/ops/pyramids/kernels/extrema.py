@@ -19,33 +19,36 @@ if TYPE_CHECKING:
 
 
 @kernel
-def _pick(best: Any, value: Any, largest: int) -> Any:
+def _pick(best: Any, voxel: Any, largest: int) -> Any:
     """Return the smaller or the larger of two voxels; NaN if one is NaN."""
-    better = value > best if largest else value < best
-    return value if better or np.isnan(value) else best
+    better = voxel > best if largest else voxel < best
+    return voxel if better or np.isnan(voxel) else best
 
 
 @kernel
 def extremum(source: Pixels, starts: Rows, rows: Rows, factor: int, out: Pixels, largest: int) -> None:
-    """Write the smallest or `largest` voxel of each block; NaN where the block has one."""
+    """Write the smallest voxel of each block, or with ``largest`` the largest; NaN if the block contains one.
+
+    A bin is the voxels of a row that belong to one block: ``factor`` voxels, or fewer at the end of the row.
+    """
     length = source.shape[1]
-    full = length // factor
-    for o in range(out.shape[0]):
-        target = out[o]
-        row = source[rows[starts[o]]]
-        for j in range(len(target)):
-            target[j] = row[j * factor]
-        for r in range(starts[o], starts[o + 1]):
-            row = source[rows[r]]
+    full_bins = length // factor
+    for out_row in range(out.shape[0]):
+        target = out[out_row]
+        row = source[rows[starts[out_row]]]
+        for x in range(len(target)):
+            target[x] = row[x * factor]
+        for list_index in range(starts[out_row], starts[out_row + 1]):
+            row = source[rows[list_index]]
             if factor == 1:
-                for j in range(full):
-                    target[j] = _pick(target[j], row[j], largest)
+                for x in range(full_bins):
+                    target[x] = _pick(target[x], row[x], largest)
             elif factor == 2:
-                for j in range(full):
-                    target[j] = _pick(_pick(target[j], row[2 * j], largest), row[2 * j + 1], largest)
+                for x in range(full_bins):
+                    target[x] = _pick(_pick(target[x], row[2 * x], largest), row[2 * x + 1], largest)
             else:
-                for j in range(full):
-                    for x in range(j * factor, (j + 1) * factor):
-                        target[j] = _pick(target[j], row[x], largest)
-            for x in range(full * factor, length):
-                target[full] = _pick(target[full], row[x], largest)
+                for x in range(full_bins):
+                    for column in range(x * factor, (x + 1) * factor):
+                        target[x] = _pick(target[x], row[column], largest)
+            for column in range(full_bins * factor, length):
+                target[full_bins] = _pick(target[full_bins], row[column], largest)

@@ -1,8 +1,9 @@
 """Compile the pixel kernels: numba's options, and machine code without numba's wrappers. Imports numba.
 
-A kernel sees an array as rows of voxels, and for each output row the input rows that it bins (see ``rows``): one
-function per dtype serves all axes and factors. `.machine_code` stores it under a digest of the kernel's module and of
-this one, so a kernel must only call functions of its own module: a change elsewhere would leave stale code on disk.
+A kernel gets an array as rows of voxels, with a list of the input rows of each output row (see ``rows``): so one
+function per dtype computes all axes and factors. `.machine_code` stores it under a digest of the kernel's module and of
+this one, so a kernel must only call functions of its own module: after a change elsewhere the code on disk would be out
+of date.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from lamella.ops.pyramids.kernels.machine_code import ENTRY
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lamella.ops.pyramids.kernels.machine_code import Plain
+    from lamella.ops.pyramids.kernels.machine_code import NumbaArgument
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,25 +33,29 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     return decorated
 
 
-def compiled(module: str, name: str, args: Sequence[Plain]) -> tuple[Callable[..., None], bytes | None]:
+def compiled(
+    module: str, name: str, args: Sequence[NumbaArgument]
+) -> tuple[Callable[..., None], bytes | None]:
     """Compile a kernel of a module of this package for the types of some arguments.
 
     Return the kernel as numba calls it, and machine code with a function `ENTRY` that needs only the C library; None if
     numba does not produce such code.
     """
-    plain: Any = getattr(import_module(f"lamella.ops.pyramids.kernels.{module}"), name)
+    numba_kernel: Any = getattr(import_module(f"lamella.ops.pyramids.kernels.{module}"), name)
     try:
         types = tuple(numba.typeof(arg) for arg in args)
-        plain.compile(types)
-        result = plain.overloads[types]
-        return plain, _alone(result.library.get_llvm_str(), result.fndesc.llvm_func_name, _convention(args))
+        numba_kernel.compile(types)
+        result = numba_kernel.overloads[types]
+        return numba_kernel, _standalone_code(
+            result.library.get_llvm_str(), result.fndesc.llvm_func_name, _llvm_types(args)
+        )
     except (AttributeError, KeyError, RuntimeError):
         # Private API of numba: another release may have other names, and NUMBA_DISABLE_JIT leaves no compiler.
-        return plain, None
+        return numba_kernel, None
 
 
-def _convention(args: Sequence[Plain]) -> list[str]:
-    """Return the LLVM types of arguments as numba passes them, in the order of `machine_code`'s numbers."""
+def _llvm_types(args: Sequence[NumbaArgument]) -> list[str]:
+    """Return the LLVM types of arguments as numba passes them, in the order of the words of `machine_code`."""
     types = []
     for arg in args:
         if isinstance(arg, np.ndarray):
@@ -60,20 +65,20 @@ def _convention(args: Sequence[Plain]) -> list[str]:
     return types
 
 
-def _entry(symbol: str, kinds: Sequence[str]) -> str:
-    """Return LLVM code of a function with one argument, the address of all others: Python passes forty slowly."""
+def _entry(symbol: str, types: Sequence[str]) -> str:
+    """Return LLVM code of a function whose one argument is the address of all arguments: Python passes forty slowly."""
     loads = "".join(
-        f"%p{i} = getelementptr i64, ptr %values, i64 {i}\n%v{i} = load {kind}, ptr %p{i}\n"
-        for i, kind in enumerate(kinds)
+        f"%p{i} = getelementptr i64, ptr %values, i64 {i}\n%v{i} = load {type_name}, ptr %p{i}\n"
+        for i, type_name in enumerate(types)
     )
-    passed = ", ".join(f"{kind} %v{i}" for i, kind in enumerate(kinds))
+    passed = ", ".join(f"{type_name} %v{i}" for i, type_name in enumerate(types))
     return (
         f"define i32 @{ENTRY}(ptr %values) {{\n%result = alloca ptr\n%exception = alloca ptr\n{loads}"
         f'%status = call i32 @"{symbol}"(ptr %result, ptr %exception, {passed})\nret i32 %status\n}}\n'
     )
 
 
-def _alone(code: str, symbol: str, kinds: Sequence[str]) -> bytes | None:
+def _standalone_code(code: str, symbol: str, types: Sequence[str]) -> bytes | None:
     """Return machine code of one function, without numba's wrappers; None if it needs more than the C library."""
     # Arrays are passed without an owner, so nothing is ever freed.
     code = re.sub(
@@ -82,12 +87,12 @@ def _alone(code: str, symbol: str, kinds: Sequence[str]) -> bytes | None:
         code,
         flags=re.MULTILINE,
     )
-    module = binding.parse_assembly(code + _entry(symbol, kinds))
-    if [str(argument.type) for argument in module.get_function(symbol).arguments] != ["ptr", "ptr", *kinds]:
+    module = binding.parse_assembly(code + _entry(symbol, types))
+    if [str(argument.type) for argument in module.get_function(symbol).arguments] != ["ptr", "ptr", *types]:
         return None
-    for value in (*module.functions, *module.global_variables):
-        if not value.is_declaration and value.name != ENTRY:
-            value.linkage = "internal"
+    for symbol_value in (*module.functions, *module.global_variables):
+        if not symbol_value.is_declaration and symbol_value.name != ENTRY:
+            symbol_value.linkage = "internal"
     machine = binding.Target.from_default_triple().create_target_machine(
         cpu=binding.get_host_cpu_name(),
         features=binding.get_host_cpu_features().flatten(),
@@ -99,9 +104,9 @@ def _alone(code: str, symbol: str, kinds: Sequence[str]) -> bytes | None:
     passes = binding.create_new_module_pass_manager()
     passes.add_global_dead_code_eliminate_pass()
     passes.run(module, builder)
-    needed = [
-        value.name
-        for value in (*module.functions, *module.global_variables)
-        if value.is_declaration and not value.name.startswith("llvm.")
+    needed_symbols = [
+        symbol_value.name
+        for symbol_value in (*module.functions, *module.global_variables)
+        if symbol_value.is_declaration and not symbol_value.name.startswith("llvm.")
     ]
-    return None if needed else machine.emit_object(module)
+    return None if needed_symbols else machine.emit_object(module)

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-Plain: TypeAlias = "NDArray[Any] | int"
+NumbaArgument: TypeAlias = "NDArray[Any] | int"
 """An argument as numba accepts it."""
-Argument: TypeAlias = "Plain | Constant"
+Argument: TypeAlias = "NumbaArgument | Constant"
 Signature: TypeAlias = tuple[tuple[str, int, bool] | None, ...]
 """Dtype, axes and writeability of each array; None for a whole number."""
 Code: TypeAlias = "Callable[[Sequence[Argument], Sequence[int]], object]"
-"""A loaded kernel: a function of its arguments and of their numbers (see `_passed`)."""
+"""A loaded kernel: a function of its arguments, and of the words as which they are passed (see `_types_and_words`)."""
 
 _HERE = Path(__file__).parent
 ENTRY = "lamella_kernel"
@@ -36,13 +36,13 @@ ENTRY = "lamella_kernel"
 
 
 class Constant:
-    """An array at a fixed address that is passed to many calls, with its type and numbers (see `_passed`)."""
+    """An array at a fixed address that is passed to many calls, with its type and words (see `_types_and_words`)."""
 
-    __slots__ = ("array", "kind", "numbers")
+    __slots__ = ("array", "kind", "words")
 
     def __init__(self, array: NDArray[Any]) -> None:
         self.array = array
-        (self.kind,), self.numbers = _passed([array])
+        (self.kind,), self.words = _types_and_words([array])
 
 
 class Kernel:
@@ -55,57 +55,57 @@ class Kernel:
 
     def __call__(self, *args: Argument) -> None:
         """Run the kernel, without the GIL."""
-        signature, numbers = _passed(args)
+        signature, words = _types_and_words(args)
         code = self._codes.get(signature)
         if code is None:  # two threads may both load it: a lock of ours would not survive a fork
             code = self._codes[signature] = self._load(signature, args)
-        code(args, numbers)
+        code(args, words)
 
     def _load(self, signature: Signature, args: Sequence[Argument]) -> Code:
         """Read the machine code from disk, or compile and store it."""
         paths = self._paths(signature)
         for path in paths:
             with contextlib.suppress(OSError):
-                if stored := _unpacked(path.read_bytes()):
-                    return _linked(stored)
+                if stored := _checked_code(path.read_bytes()):
+                    return _load_into_memory(stored)
         from lamella.ops.pyramids.kernels.jit import compiled
 
-        plain, code = compiled(self.module, self.name, _arrays(args))
+        numba_kernel, code = compiled(self.module, self.name, _arrays(args))
         if code is None:
-            return lambda values, _: plain(*_arrays(values))
-        _store(paths, _packed(code))
-        return _linked(code)
+            return lambda values, _: numba_kernel(*_arrays(values))
+        _store(paths, _with_checksum(code))
+        return _load_into_memory(code)
 
     def _paths(self, signature: Signature) -> list[Path]:
         """Return where the machine code may be: beside the bytecode of this package, or in the user's cache folder."""
         try:
-            title = f"{self.module}.{self.name}-{_fingerprint(self.module, signature)}.machine-code"
+            file_name = f"{self.module}.{self.name}-{_fingerprint(self.module, signature)}.machine-code"
         except OSError:
             return []  # a package without source, as in a frozen program: a stored file might be out of date
-        return [folder / title for folder in _folders()]
+        return [folder / file_name for folder in _folders()]
 
 
-def _passed(args: Sequence[Argument]) -> tuple[Signature, list[int]]:
-    """Return the types of arguments, and their numbers in the calling convention of numba.
+def _types_and_words(args: Sequence[Argument]) -> tuple[Signature, list[int]]:
+    """Return the types of arguments, and the 64-bit words as which numba passes them.
 
-    An array is passed as owner and parent (zeros), number of voxels, bytes of one, address, shape and strides.
+    The words of an array are owner and parent (zeros), number of voxels, bytes of one, address, shape and strides.
     """
     signature: list[tuple[str, int, bool] | None] = []
-    numbers: list[int] = []
+    words: list[int] = []
     for arg in args:
         if isinstance(arg, int):
             signature.append(None)
-            numbers.append(arg)
+            words.append(arg)
         elif isinstance(arg, Constant):
             signature.append(arg.kind)
-            numbers += arg.numbers
+            words += arg.words
         else:
             signature.append((arg.dtype.str, arg.ndim, arg.flags.writeable))
-            numbers += (0, 0, arg.size, arg.itemsize, arg.ctypes.data, *arg.shape, *arg.strides)
-    return tuple(signature), numbers
+            words += (0, 0, arg.size, arg.itemsize, arg.ctypes.data, *arg.shape, *arg.strides)
+    return tuple(signature), words
 
 
-def _arrays(args: Sequence[Argument]) -> list[Plain]:
+def _arrays(args: Sequence[Argument]) -> list[NumbaArgument]:
     return [arg.array if isinstance(arg, Constant) else arg for arg in args]
 
 
@@ -138,12 +138,12 @@ def _folders() -> list[Path]:
     return folders
 
 
-def _packed(code: bytes) -> bytes:
+def _with_checksum(code: bytes) -> bytes:
     """Return the content of a file: a checksum and the machine code."""
     return hashlib.sha256(code).digest() + code
 
 
-def _unpacked(stored: bytes) -> bytes | None:
+def _checked_code(stored: bytes) -> bytes | None:
     """Return the machine code in a file; None if it is damaged: the linker would end the process."""
     checksum, code = stored[:32], stored[32:]
     return code if hashlib.sha256(code).digest() == checksum else None
@@ -171,7 +171,7 @@ _engines: list[Any] = []
 """Own the machine code until the process ends."""
 
 
-def _linked(code: bytes) -> Code:
+def _load_into_memory(code: bytes) -> Code:
     """Load machine code into memory; return a Python function that calls it."""
     from llvmlite import binding
 
@@ -184,8 +184,10 @@ def _linked(code: bytes) -> Code:
     _engines.append(engine)
     function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_char_p)(engine.get_function_address(ENTRY))
 
-    def call(args: Sequence[Argument], numbers: Sequence[int]) -> None:
-        if status := function(struct.pack(f"{len(numbers)}q", *numbers)):
-            raise RuntimeError(f"A kernel ended with status {status}, called for {_passed(args)[0]}.")
+    def call(args: Sequence[Argument], words: Sequence[int]) -> None:
+        if status := function(struct.pack(f"{len(words)}q", *words)):
+            raise RuntimeError(
+                f"A kernel ended with status {status}, called for {_types_and_words(args)[0]}."
+            )
 
     return call

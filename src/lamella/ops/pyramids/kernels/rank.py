@@ -81,39 +81,40 @@ overload(_middle)(_choose_middle)
 
 
 @kernel
-def _prefer(best: Any, a: Any, b: Any) -> Any:
+def _prefer_if_equal(best: Any, a: Any, b: Any) -> Any:
+    """Return a voxel that equals another one of the sorted voxels, else the best one so far."""
     return a if a == b else best
 
 
 @kernel
 def _mode4(a: Any, b: Any, c: Any, d: Any) -> Any:
-    """Return the mode of four sorted voxels: the last assignment wins, so the first of the longest runs."""
-    best = _prefer(_prefer(_prefer(a, c, d), b, c), a, b)
-    return _prefer(_prefer(best, b, d), a, c)
+    """Return the mode of four sorted voxels: compare runs of two, the first run last, then runs of three or four."""
+    best = _prefer_if_equal(_prefer_if_equal(_prefer_if_equal(a, c, d), b, c), a, b)
+    return _prefer_if_equal(_prefer_if_equal(best, b, d), a, c)
 
 
 @kernel
 def _mode8(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, g: Any, h: Any) -> Any:
     """Return the mode of eight sorted voxels: compare runs of two, then three, then four or more."""
-    best = _prefer(_prefer(_prefer(_prefer(a, g, h), f, g), e, f), d, e)
-    best = _prefer(_prefer(_prefer(best, c, d), b, c), a, b)
-    best = _prefer(_prefer(_prefer(best, f, h), e, g), d, f)
-    best = _prefer(_prefer(_prefer(best, c, e), b, d), a, c)
-    best = _prefer(_prefer(best, e, h), d, g)
-    return _prefer(_prefer(_prefer(best, c, f), b, e), a, d)
+    best = _prefer_if_equal(_prefer_if_equal(_prefer_if_equal(_prefer_if_equal(a, g, h), f, g), e, f), d, e)
+    best = _prefer_if_equal(_prefer_if_equal(_prefer_if_equal(best, c, d), b, c), a, b)
+    best = _prefer_if_equal(_prefer_if_equal(_prefer_if_equal(best, f, h), e, g), d, f)
+    best = _prefer_if_equal(_prefer_if_equal(_prefer_if_equal(best, c, e), b, d), a, c)
+    best = _prefer_if_equal(_prefer_if_equal(best, e, h), d, g)
+    return _prefer_if_equal(_prefer_if_equal(_prefer_if_equal(best, c, f), b, e), a, d)
 
 
 @kernel
-def _gather(source: Pixels, rows: Rows, begin: int, end: int, block: Pixels) -> int:
-    """Sort the voxels of one block into `block` (NaN last), and return their number."""
+def _collect_sorted(source: Pixels, rows: Rows, start: int, stop: int, block: Pixels) -> int:
+    """Sort the voxels of one block into ``block`` (NaN last), and return their number."""
     count = 0
-    same = True
-    for r in rows:
-        for x in range(begin, end):
-            block[count] = source[r, x]
-            same = same and block[count] == block[0]
+    all_equal = True
+    for row_number in rows:
+        for column in range(start, stop):
+            block[count] = source[row_number, column]
+            all_equal = all_equal and block[count] == block[0]
             count += 1
-    if same:
+    if all_equal:
         return count
     gap = 1
     while gap < count // 9:  # Shell's sort: plain insertion for the small blocks of pyramids
@@ -134,60 +135,64 @@ def _gather(source: Pixels, rows: Rows, begin: int, end: int, block: Pixels) -> 
 def median(source: Pixels, starts: Rows, rows: Rows, factor: int, out: Pixels, block: Pixels) -> None:
     """Write the median, NaN where the block has one; `block` has room for the voxels of one block."""
     length = source.shape[1]
-    for o in range(out.shape[0]):
-        target = out[o]
-        first, last = starts[o], starts[o + 1]
-        done = 0
-        if factor == 2 and last - first == 4:
-            a, b = source[rows[first]], source[rows[first + 1]]
-            c, d = source[rows[first + 2]], source[rows[first + 3]]
-            done = length // 2
-            for j in range(done):
-                p, q, r, s = a[2 * j], a[2 * j + 1], b[2 * j], b[2 * j + 1]
-                t, u, v, w = c[2 * j], c[2 * j + 1], d[2 * j], d[2 * j + 1]
-                nan = np.isnan(p) | np.isnan(q) | np.isnan(r) | np.isnan(s)
-                nan = nan | np.isnan(t) | np.isnan(u) | np.isnan(v) | np.isnan(w)
+    for out_row in range(out.shape[0]):
+        target = out[out_row]
+        list_start, list_end = starts[out_row], starts[out_row + 1]
+        computed = 0
+        if factor == 2 and list_end - list_start == 4:
+            a, b = source[rows[list_start]], source[rows[list_start + 1]]
+            c, d = source[rows[list_start + 2]], source[rows[list_start + 3]]
+            computed = length // 2
+            for x in range(computed):
+                p, q, r, s = a[2 * x], a[2 * x + 1], b[2 * x], b[2 * x + 1]
+                t, u, v, w = c[2 * x], c[2 * x + 1], d[2 * x], d[2 * x + 1]
+                has_nan = np.isnan(p) | np.isnan(q) | np.isnan(r) | np.isnan(s)
+                has_nan = has_nan | np.isnan(t) | np.isnan(u) | np.isnan(v) | np.isnan(w)
                 ranked = _sort8(p, q, r, s, t, u, v, w)
-                target[j] = _middle(ranked[3], ranked[4], nan)
-        elif factor == 2 and last - first == 2:
-            a, b = source[rows[first]], source[rows[first + 1]]
-            done = length // 2
-            for j in range(done):
-                p, q, r, s = a[2 * j], a[2 * j + 1], b[2 * j], b[2 * j + 1]
-                nan = np.isnan(p) | np.isnan(q) | np.isnan(r) | np.isnan(s)
+                target[x] = _middle(ranked[3], ranked[4], has_nan)
+        elif factor == 2 and list_end - list_start == 2:
+            a, b = source[rows[list_start]], source[rows[list_start + 1]]
+            computed = length // 2
+            for x in range(computed):
+                p, q, r, s = a[2 * x], a[2 * x + 1], b[2 * x], b[2 * x + 1]
+                has_nan = np.isnan(p) | np.isnan(q) | np.isnan(r) | np.isnan(s)
                 ranked4 = _sort4(p, q, r, s)
-                target[j] = _middle(ranked4[1], ranked4[2], nan)
-        for j in range(done, len(target)):
-            count = _gather(source, rows[first:last], j * factor, min((j + 1) * factor, length), block)
-            target[j] = _middle(block[(count - 1) // 2], block[count // 2], np.isnan(block[count - 1]))
+                target[x] = _middle(ranked4[1], ranked4[2], has_nan)
+        for x in range(computed, len(target)):
+            count = _collect_sorted(
+                source, rows[list_start:list_end], x * factor, min((x + 1) * factor, length), block
+            )
+            target[x] = _middle(block[(count - 1) // 2], block[count // 2], np.isnan(block[count - 1]))
 
 
 @kernel
 def mode(source: Pixels, starts: Rows, rows: Rows, factor: int, out: Pixels, block: Pixels) -> None:
     """Write the most frequent voxel of integers, the smallest of several; `block` has room for one block."""
     length = source.shape[1]
-    for o in range(out.shape[0]):
-        target = out[o]
-        first, last = starts[o], starts[o + 1]
-        done = 0
-        if factor == 2 and last - first == 4:
-            a, b = source[rows[first]], source[rows[first + 1]]
-            c, d = source[rows[first + 2]], source[rows[first + 3]]
-            done = length // 2
-            for j in range(done):
-                p, q, r, s = a[2 * j], a[2 * j + 1], b[2 * j], b[2 * j + 1]
-                t, u, v, w = c[2 * j], c[2 * j + 1], d[2 * j], d[2 * j + 1]
+    for out_row in range(out.shape[0]):
+        target = out[out_row]
+        list_start, list_end = starts[out_row], starts[out_row + 1]
+        computed = 0
+        if factor == 2 and list_end - list_start == 4:
+            a, b = source[rows[list_start]], source[rows[list_start + 1]]
+            c, d = source[rows[list_start + 2]], source[rows[list_start + 3]]
+            computed = length // 2
+            for x in range(computed):
+                p, q, r, s = a[2 * x], a[2 * x + 1], b[2 * x], b[2 * x + 1]
+                t, u, v, w = c[2 * x], c[2 * x + 1], d[2 * x], d[2 * x + 1]
                 p, q, r, s, t, u, v, w = _sort8(p, q, r, s, t, u, v, w)
-                target[j] = _mode8(p, q, r, s, t, u, v, w)
-        elif factor == 2 and last - first == 2:
-            a, b = source[rows[first]], source[rows[first + 1]]
-            done = length // 2
-            for j in range(done):
-                p, q, r, s = _sort4(a[2 * j], a[2 * j + 1], b[2 * j], b[2 * j + 1])
-                target[j] = _mode4(p, q, r, s)
-        for j in range(done, len(target)):
-            count = _gather(source, rows[first:last], j * factor, min((j + 1) * factor, length), block)
-            target[j] = _longest_run(block, count)
+                target[x] = _mode8(p, q, r, s, t, u, v, w)
+        elif factor == 2 and list_end - list_start == 2:
+            a, b = source[rows[list_start]], source[rows[list_start + 1]]
+            computed = length // 2
+            for x in range(computed):
+                p, q, r, s = _sort4(a[2 * x], a[2 * x + 1], b[2 * x], b[2 * x + 1])
+                target[x] = _mode4(p, q, r, s)
+        for x in range(computed, len(target)):
+            count = _collect_sorted(
+                source, rows[list_start:list_end], x * factor, min((x + 1) * factor, length), block
+            )
+            target[x] = _longest_run(block, count)
 
 
 @kernel

@@ -18,24 +18,26 @@ if TYPE_CHECKING:
 def bin_rows(
     shape: NDArray[np.int64], factors: NDArray[np.int64], starts: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> None:
-    """Fill `starts` and `rows`: output row ``o`` bins ``rows[starts[o]:starts[o + 1]]``, in C order."""
-    filled = 0
+    """Fill ``starts`` and ``rows``: output row ``i`` is computed from ``rows[starts[i]:starts[i + 1]]``, in C order."""
+    end_of_list = 0
     starts[0] = 0
-    for o in range(len(starts) - 1):
-        rows[filled] = 0
-        count = 1
-        block = o  # its index among the blocks of the remaining axes
+    for out_row in range(len(starts) - 1):
+        rows[end_of_list] = 0
+        listed = 1
+        block_index = out_row  # index of the block among those of the axes that are not done yet
         stride = 1
         for axis in range(len(shape) - 1, -1, -1):
             length = shape[axis]
-            blocks = (length + factors[axis] - 1) // factors[axis]
-            first = (block % blocks) * factors[axis]
-            extent = min(factors[axis], length - first)
-            block //= blocks
-            for i in range(extent - 1, -1, -1):
-                for r in range(count):
-                    rows[filled + i * count + r] = rows[filled + r] + (first + i) * stride
-            count *= extent
+            block_count = (length + factors[axis] - 1) // factors[axis]
+            start = (block_index % block_count) * factors[axis]
+            extent = min(factors[axis], length - start)
+            block_index //= block_count
+            for offset in range(extent - 1, -1, -1):
+                for index in range(listed):
+                    rows[end_of_list + offset * listed + index] = (
+                        rows[end_of_list + index] + (start + offset) * stride
+                    )
+            listed *= extent
             stride *= length
-        filled += count
-        starts[o + 1] = filled
+        end_of_list += listed
+        starts[out_row + 1] = end_of_list
