@@ -404,6 +404,33 @@ def test_a_write_drops_consolidated_copies_that_it_makes_stale(tmp_path, zarr_fo
         zarr.open_group(tmp_path / "s.zarr", mode="r", zarr_format=zarr_format, use_consolidated=True)
 
 
+def test_an_edit_of_a_field_that_was_opened_alone_drops_the_copies_above_it(tmp_path, version):
+    root = tmp_path / "p.zarr"
+    with lamella.open_ome_zarr(root, "hcs", "w", ["a"], version=version) as plate:
+        plate.create_position("A", "1", "0").create_zeros("0", (1, 1, 1, 4, 4), "u1")
+    for change in (
+        lambda field: field.set_name("new"),
+        lambda field: field.labels.create("cells", dtype="uint8"),
+        lambda field: field["0"].resize((1, 1, 1, 5, 5)),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # consolidated metadata is no part of the Zarr v3 specification
+            for path in ("A/1", ""):
+                zarr.consolidate_metadata(root / path)
+        with lamella.open_ome_zarr(root / "A/1/0", mode="r+") as field:
+            change(field)
+        for folder in (root, root / "A/1"):
+            found, stored = (
+                {
+                    path: dict(node.attrs)
+                    for path, node in zarr.open_group(folder, mode="r", **options).members(None)
+                }
+                for options in ({}, {"use_consolidated": False})
+            )
+            assert found == stored
+        assert lamella.validate(root)
+
+
 @pytest.mark.parametrize("where", ["folder", "s3"])
 def test_an_edit_drops_the_copy_in_the_edited_node_itself(tmp_path, request, where, version):
     """In Zarr v2 the copy of the plate stayed, with the old name and without a new well."""

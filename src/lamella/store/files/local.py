@@ -36,6 +36,22 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_MAX_GAP = 6
+"""Limit of folders without documents between two groups of a store."""
+
+
+def folders_above(folder: str) -> Iterator[str]:
+    """Yield the folders above that have documents of the same store, nearest first.
+
+    Folders between them may have no document, such as the rows of a plate.
+    """
+    gap = 0
+    while gap < _MAX_GAP and folder != os.path.dirname(folder):
+        folder, gap = os.path.dirname(folder), gap + 1
+        if any(os.path.lexists(os.path.join(folder, name)) for name in DOCUMENTS):
+            gap = 0
+            yield folder
+
 
 class LocalStorage(Storage):
     """A store in a folder, which need not exist before the first write.

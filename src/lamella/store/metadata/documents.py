@@ -7,10 +7,13 @@ group's ``zarr.json``. lamella never reads them, and a stale copy hides nodes fr
 
 from __future__ import annotations
 
+import os
 import threading
+import warnings
 from typing import TYPE_CHECKING, TypeVar
 
-from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError, LamellaError, NodeExistsError, NodeNotFoundError, clause
+from lamella.store.files.local import LocalStorage, folders_above
 from lamella.store.keys import DOCUMENTS, V2, V3, ancestors, check_key, join
 from lamella.store.metadata import format_v2, format_v3
 from lamella.store.metadata.json_document import (
@@ -450,6 +453,7 @@ class ConsolidatedCopies:
         self._format = zarr_format
         self._absent: dict[str, Stamp | None] = {}
         self._thread = threading.local()
+        self._dropped_outside = False
 
     def while_locked(self, path: str, change: Callable[[], T]) -> T:
         """Call a function that locks and changes the document of a node."""
@@ -466,6 +470,7 @@ class ConsolidatedCopies:
 
     def drop(self, paths: Collection[str], *, above_only: bool = True, is_new: bool = False) -> None:
         """Remove the copies above changed nodes, with ``above_only=False`` also in them; ``is_new`` ones have none."""
+        self._drop_outside()
         if is_new:
             self._absent.update(dict.fromkeys(filter(None, paths)))
         if any(paths):
@@ -479,6 +484,27 @@ class ConsolidatedCopies:
             # In Zarr v3 the node's own document is rewritten without its copies anyway.
             if not is_new and (not above_only or self._format == 2):
                 self._drop_at(path)
+
+    def _drop_outside(self) -> None:
+        """Remove the copies in groups above the root of a local store, such as the plate of a field, once."""
+        if self._dropped_outside or not isinstance(self._storage, LocalStorage):
+            return
+        self._dropped_outside = True
+        name = V2.consolidated if self._format == 2 else V3.group
+        for folder in folders_above(self._storage.root):
+            path = os.path.join(folder, name)
+            if not os.path.lexists(path):
+                continue
+            try:
+                outside = self._storage.beside(folder, read_only=False)
+                ConsolidatedCopies(outside, self._format)._drop_at("")
+            except LamellaError as error:
+                warnings.warn(
+                    f"The consolidated metadata in {path} cannot be removed: {clause(error)}. Readers of them see "
+                    f"{self._storage.name} as it was before this change.",
+                    UserWarning,
+                    stacklevel=2,
+                )
 
     def _drop_at(self, node: str) -> None:
         if node and node in self._absent:

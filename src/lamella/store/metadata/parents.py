@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError
-from lamella.store.files.local import LocalStorage
+from lamella.store.files.local import LocalStorage, folders_above
 from lamella.store.keys import DOCUMENTS
 from lamella.store.metadata.documents import Documents
 
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lamella.store.storage import Storage
-
-_MAX_LEVELS = 6
-"""Limit of folders without documents between two groups of a store."""
 
 
 def group_above(storage: Storage, levels: int, *, read_only: bool | None = None) -> Documents | None:
@@ -40,17 +37,11 @@ def path_below(storage: Storage, levels: int) -> str:
 
 
 def groups_above(folder: str) -> Iterator[str]:
-    """Yield the folders above that are groups of the same store, nearest first.
-
-    Folders between them may have no document, such as the rows of a plate.
-    """
-    folders_without_group = 0
-    while folders_without_group < _MAX_LEVELS and folder != os.path.dirname(folder):
-        folder, folders_without_group = os.path.dirname(folder), folders_without_group + 1
-        documents = Documents.open(LocalStorage(folder, read_only=True))
+    """Yield the folders above that are groups of the same store, nearest first."""
+    for above in folders_above(folder):
+        documents = Documents.open(LocalStorage(above, read_only=True))
         if documents is not None and documents.kind("") == "group":
-            folders_without_group = 0
-            yield folder
+            yield above
 
 
 def refuse_in_store(path: str, read: Storage | None = None) -> None:
