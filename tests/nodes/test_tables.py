@@ -142,6 +142,14 @@ def test_the_type_follows_from_the_columns_and_from_what_was_read():
     assert position.tables.info("copy") == position.tables.info("boxes")
 
 
+def test_names_of_rows_that_look_like_numbers_stay_text():
+    position = image(MemoryStore())
+    for backend in BACKENDS:
+        position.tables.write(backend, regions().set_axis(["007", "nan"]), backend=backend)
+        assert position.tables[backend].index.tolist() == ["007", "nan"]
+        assert position.roi("007", table=backend).bounds["x"] == (0.5, 1.0)
+
+
 @pytest.mark.parametrize(
     ("frame", "options", "message"),
     [

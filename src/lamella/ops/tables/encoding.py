@@ -18,6 +18,7 @@ from lamella.store.keys import join
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lamella.spec.tables import TableInfo
     from lamella.store.metadata.array_meta import ArrayMeta, ZarrFormat
     from lamella.store.metadata.documents import Documents
     from lamella.types import JSONObject
@@ -53,8 +54,9 @@ def encode_table(
     return TableContent({}, {}, {"table.parquet": sink.getvalue()})
 
 
-def decode_table(documents: Documents, path: str, backend: str, index_key: str | None) -> pd.DataFrame:
+def decode_table(documents: Documents, path: str, info: TableInfo) -> pd.DataFrame:
     """Read the columns of a table; raise MetadataError for an unknown backend, and for a missing or damaged file."""
+    backend = info.backend
     if backend not in BACKENDS:
         raise MetadataError(
             f"The table {documents.storage.where(path)} has the backend {backend!r}, which is none of "
@@ -62,7 +64,7 @@ def decode_table(documents: Documents, path: str, backend: str, index_key: str |
         )
     try:
         if backend == "anndata":
-            return anndata.decode(documents, path, index_key)
+            return anndata.decode(documents, path, info.index_key)
         if backend == "json":
             return pandas().DataFrame(documents.group(join(path, "table")))
         key = join(path, f"table.{backend}")
@@ -70,7 +72,7 @@ def decode_table(documents: Documents, path: str, backend: str, index_key: str |
         if data is None:
             raise MetadataError(f"The table {documents.storage.where(path)} has no file table.{backend}.")
         if backend == "csv":
-            return _from_csv(data)
+            return _from_csv(data, info.index_key if info.index_type == "str" else None)
         arrow, parquet = _arrow()
         return parquet.read_table(arrow.BufferReader(data)).to_pandas()
     except LamellaError:
@@ -110,14 +112,18 @@ def _widened(frame: pd.DataFrame) -> pd.DataFrame:
     return widened
 
 
-def _from_csv(data: bytes) -> Any:
+def _from_csv(data: bytes, text_column: str | None) -> Any:
+    """Read a CSV; the text column keeps names such as "007" and "nan", which pandas would read as numbers."""
     if not data.strip():
         return pandas().DataFrame()
     pd = pandas()
-    # From pandas 3.1 on this is the default, and the argument is deprecated.
-    version = tuple(int(part) for part in pd.__version__.split(".")[:2])
-    exact = {"float_precision": "round_trip"} if version < (3, 1) else {}
-    return pd.read_csv(io.BytesIO(data), keep_default_na=False, na_values=["", "nan", "NaN"], **exact)
+    columns = pd.read_csv(io.BytesIO(data), nrows=0).columns
+    missing = {name: ["", "nan", "NaN"] for name in columns if name != text_column}
+    options: dict[str, Any] = {"dtype": {text_column: str}} if text_column in columns else {}
+    # From pandas 3.1 on round_trip is the default, and the argument is deprecated.
+    if tuple(int(part) for part in pd.__version__.split(".")[:2]) < (3, 1):
+        options["float_precision"] = "round_trip"
+    return pd.read_csv(io.BytesIO(data), keep_default_na=False, na_values=missing, **options)
 
 
 def json_values(values: pd.Series) -> list[Any]:

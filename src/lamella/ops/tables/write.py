@@ -68,7 +68,7 @@ def read_table(tables: Tables, name: str) -> pd.DataFrame:
     """Read a table; see :meth:`Tables.__getitem__`."""
     path = content_path(tables, name)
     info = table_info(tables.documents.group(path))
-    return with_index(decode_table(tables.documents, path, info.backend, info.index_key), info)
+    return with_index(decode_table(tables.documents, path, info), info)
 
 
 def content_path(tables: Tables, name: str) -> str:

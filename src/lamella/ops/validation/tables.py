@@ -139,7 +139,7 @@ def _check_regions(inspection: Inspection, table: StoredNode, info: TableInfo) -
 
     documents = Documents(inspection.reader.storage, V3.number if table.zarr_format == 3 else V2.number)
     try:
-        problem = region_problem(decode_table(documents, table.path, info.backend, info.index_key))
+        problem = region_problem(decode_table(documents, table.path, info))
     except MissingDependencyError:
         return
     except LamellaError as error:
