@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from lamella.errors import InvalidArgumentError, NodeExistsError, WrongTypeError, check_options
+from lamella.nodes.array_creation import ArrayCreation, fewer_channels, with_level_state
+from lamella.nodes.array_request import ArrayRequest, request_of
 from lamella.nodes.position import Position
-from lamella.nodes.position_arrays import ArrayRequest, fewer_channels, request_of, with_level_state
 from lamella.nodes.position_metadata import dtype_window
 from lamella.nodes.reporting import array_facts, warn_of
 from lamella.nodes.store_handle import errors_naming
@@ -116,8 +117,9 @@ def _plan(
     lower_levels: dict[str, ArrayMeta] = {}
     levels: dict[str, ArrayFacts] = {}
     for name, request in requests.items():
-        key, _ = position._array_path(name)
-        array, _, is_lower, has_fewer_channels = position._check_new_array(meta, key, request)
+        creation = ArrayCreation(position, name, request)
+        key = creation.key
+        array, _, is_lower, has_fewer_channels = creation.fit_into(meta)
         names = key.split("/")
         members.update(
             {"/".join(names[:depth]): {} for depth in range(1, len(names))}
@@ -173,7 +175,7 @@ def create_zeros(plate: Plate, name: str, request: ArrayRequest) -> dict[str, Im
     positions = dict(plate.positions())
     created: dict[str, ImageArray] = {}
     for path, position in positions.items():
-        array = position._existing_zeros(name, request)
+        array = ArrayCreation(position, name, request).existing()
         if array is not None:
             created[path] = array
     for path in created:
@@ -185,10 +187,10 @@ def create_zeros(plate: Plate, name: str, request: ArrayRequest) -> dict[str, Im
     if created and not remaining:
         raise NodeExistsError(f"Each position of {plate.node_path} has an array {name!r} already.")
     with_fewer_channels = [
-        path for path, position in remaining.items() if position.refuse_array(name, request)
+        path for path, position in remaining.items() if ArrayCreation(position, name, request).refuse()
     ]
     for path, position in remaining.items():
-        created[path] = position._create_zeros(name, request._replace(check_shape=False))
+        created[path] = position.create_array(name, request._replace(check_shape=False))
     if with_fewer_channels:
         meta = remaining[with_fewer_channels[0]].document.shared_model
         where = f"{len(with_fewer_channels)} positions of {plate.node_path}"

@@ -22,6 +22,7 @@ from lamella.errors import (
     NodeExistsError,
     NodeNotFoundError,
 )
+from lamella.nodes.array_creation import ArrayCreation
 from lamella.nodes.plate_arrays import NewPosition, Nodes, is_as_planned, plan_positions, requests_of
 from lamella.nodes.position import Position, pending_attributes
 from lamella.nodes.reporting import warn_of
@@ -198,7 +199,7 @@ def create_positions(
     for position in stored_positions.values():
         for name, request in requests.items():
             if name not in position.dataset_paths:
-                position._create_zeros(name, request)
+                position.create_array(name, request)
     warn_of(notes)
     created = dict(zip(new_paths, _adopt_new(plate, node_paths, plans), strict=True))
     return [created[path] if path in created else stored_positions[path] for path in paths]
@@ -227,7 +228,7 @@ def _check_arrays(position: Position, requests: Requests) -> None:
     """Raise for an existing position whose arrays have another shape or dtype than requested."""
     for name, request in requests.items():
         if name not in position.dataset_paths:
-            position.refuse_array(name, request)
+            ArrayCreation(position, name, request).refuse()
             continue
         array, settings = position[name], request.settings
         if array.shape != settings.shape or array.dtype != settings.dtype:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, cast
 
 from lamella.arguments import checked_name
+from lamella.nodes.array_request import request_of
 from lamella.nodes.node import NGFFNode
-from lamella.nodes.position_arrays import request_of
 from lamella.nodes.store_handle import errors_naming
 
 if TYPE_CHECKING:

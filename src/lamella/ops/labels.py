@@ -26,10 +26,10 @@ from lamella.errors import (
     clause,
     counted,
 )
+from lamella.nodes.array_request import data_type
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.labels import LabelImage, Labels
 from lamella.nodes.position import Position
-from lamella.nodes.position_arrays import data_type
 from lamella.nodes.tables import Tables
 from lamella.ops.array_writes import Source, as_source, write_array
 from lamella.ops.execution import THREADS, Workers

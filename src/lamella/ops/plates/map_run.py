@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from lamella.nodes.position_arrays import ArrayRequest
+from lamella.nodes.array_request import ArrayRequest
 from lamella.ops.execution import run
 from lamella.ops.jobs.journal import Journal, stored_journal
 from lamella.ops.plates.map_labels import BlockFiles, LabelUnit, StitchUnit
@@ -223,4 +223,4 @@ def _create_like(
         dimension_names=[axis.name for axis in axes] if len(axes) == source.ndim else None,
         attributes=without_records(source.meta.attributes),
     )
-    return position._create_zeros(name, ArrayRequest(array, transform, shape == source.shape, is_result=True))
+    return position.create_array(name, ArrayRequest(array, transform, shape == source.shape, is_result=True))

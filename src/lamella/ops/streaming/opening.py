@@ -13,9 +13,10 @@ import numpy as np
 
 from lamella.arguments import checked_name, is_whole_number, items_of, whole_numbers
 from lamella.errors import InvalidArgumentError, clause, counted
+from lamella.nodes.array_creation import ArrayCreation
+from lamella.nodes.array_request import request_of
 from lamella.nodes.plate_creation import position_attributes
 from lamella.nodes.position import Position
-from lamella.nodes.position_arrays import request_of
 from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.ops.pyramids.pyramid import check_levels
 from lamella.ops.streaming.array_frames import ArrayFrames
@@ -250,7 +251,7 @@ def _plan_position(
             options.transform,
             compressor=options.compressor,
         )
-        position.refuse_array(options.name, request, meta)
+        ArrayCreation(position, options.name, request).refuse(meta)
     return _PositionPlan(order, new_channels, shape, chunks)
 
 
