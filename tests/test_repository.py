@@ -93,7 +93,7 @@ def public_callables() -> dict[str, object]:
 #: What nodes are to operations and adapters: no user calls it.
 INTERNAL = {
     "region_written", "create_from", "has_moved", "is_unwritten", "missing_error", "recording_write", "open_level",
-    "create_array", "require_writable", "warn_unfinished",
+    "require_writable", "warn_unfinished",
 }  # fmt: skip
 
 

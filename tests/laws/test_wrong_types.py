@@ -65,7 +65,7 @@ ZARRS = {
 }
 
 #: What nodes are to operations and adapters: no user calls it.
-INTERNAL = {"create_from", "has_moved", "is_unwritten", "missing_error", "open_level", "create_array"}
+INTERNAL = {"create_from", "has_moved", "is_unwritten", "missing_error", "open_level"}
 
 
 @pytest.fixture(scope="module")

@@ -351,6 +351,14 @@ class ArrayCreation:
         forget_unlisted(self._position)
 
 
+def create_empty_array(position: Position, name: str, request: ArrayRequest) -> ImageArray:
+    """Create an array without pixels, as a request describes it."""
+    array = ArrayCreation(position, name, request).create()
+    if not position.path:  # a single image is written next, while a plate is usually created whole first
+        array.stored.open_engine()
+    return array
+
+
 def _checked_key(position: Position, name: int | str) -> str:
     """Return the name of a new array as text; raise for reserved names."""
     key = position._checked_key(name)

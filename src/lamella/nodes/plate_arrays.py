@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from lamella.errors import InvalidArgumentError, NodeExistsError, WrongTypeError, check_options
-from lamella.nodes.array_creation import ArrayCreation, fewer_channels, with_level_state
+from lamella.nodes.array_creation import ArrayCreation, create_empty_array, fewer_channels, with_level_state
 from lamella.nodes.array_request import ArrayRequest, request_of
 from lamella.nodes.position import Position
 from lamella.nodes.position_metadata import dtype_window
@@ -190,7 +190,7 @@ def create_zeros(plate: Plate, name: str, request: ArrayRequest) -> dict[str, Im
         path for path, position in remaining.items() if ArrayCreation(position, name, request).refuse()
     ]
     for path, position in remaining.items():
-        created[path] = position.create_array(name, request._replace(check_shape=False))
+        created[path] = create_empty_array(position, name, request._replace(check_shape=False))
     if with_fewer_channels:
         meta = remaining[with_fewer_channels[0]].document.shared_model
         where = f"{len(with_fewer_channels)} positions of {plate.node_path}"

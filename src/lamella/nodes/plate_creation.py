@@ -22,7 +22,7 @@ from lamella.errors import (
     NodeExistsError,
     NodeNotFoundError,
 )
-from lamella.nodes.array_creation import ArrayCreation
+from lamella.nodes.array_creation import ArrayCreation, create_empty_array
 from lamella.nodes.plate_arrays import NewPosition, Nodes, is_as_planned, plan_positions, requests_of
 from lamella.nodes.position import Position, pending_attributes
 from lamella.nodes.reporting import warn_of
@@ -199,7 +199,7 @@ def create_positions(
     for position in stored_positions.values():
         for name, request in requests.items():
             if name not in position.dataset_paths:
-                position.create_array(name, request)
+                create_empty_array(position, name, request)
     warn_of(notes)
     created = dict(zip(new_paths, _adopt_new(plate, node_paths, plans), strict=True))
     return [created[path] if path in created else stored_positions[path] for path in paths]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
-from lamella.nodes.array_creation import ArrayCreation
+from lamella.nodes.array_creation import ArrayCreation, create_empty_array
 from lamella.nodes.array_request import request_of
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike
 
-    from lamella.nodes.array_request import ArrayRequest
     from lamella.nodes.metadata_document import MetadataDocument
     from lamella.nodes.position import Position
     from lamella.spec.images import ImagesMeta, TransformationMeta
@@ -145,14 +144,7 @@ class PositionArrays(NGFFNode):
                 compressor=compressor,
                 checksum=checksum,
             )
-        return self.create_array(name, request)
-
-    def create_array(self, name: str, request: ArrayRequest) -> ImageArray:
-        """Create an array of zeros as a request describes it."""
-        array = ArrayCreation(cast("Position", self), name, request).create()
-        if not self.path:  # a single image is written next, while a plate is usually created whole first
-            array.stored.open_engine()
-        return array
+        return create_empty_array(cast("Position", self), name, request)
 
     def is_unwritten(self, key: str) -> bool:
         """Whether an array has no chunks."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from lamella.nodes.array_creation import create_empty_array
 from lamella.nodes.array_request import ArrayRequest
 from lamella.ops.execution import run
 from lamella.ops.jobs.journal import Journal, stored_journal
@@ -223,4 +224,5 @@ def _create_like(
         dimension_names=[axis.name for axis in axes] if len(axes) == source.ndim else None,
         attributes=without_records(source.meta.attributes),
     )
-    return position.create_array(name, ArrayRequest(array, transform, shape == source.shape, is_result=True))
+    request = ArrayRequest(array, transform, shape == source.shape, is_result=True)
+    return create_empty_array(position, name, request)
