@@ -1,4 +1,4 @@
-/** What the controls and keys do. */
+/** The actions that controls and keys call: moving, time and Z, contrast, plates, and exports. */
 
 import { element, setOptions } from "./layout.js";
 import { pythonFor } from "./python.js";
@@ -113,7 +113,7 @@ function dimensionActions(view) {
         playing = 0;
       } else if (scene.times > 1) {
         playing = window.setInterval(() => {
-          if (view.root.dataset.complete !== "true") return; // the frame before is not drawn yet
+          if (view.root.dataset.complete !== "true") return; // the current frame is not drawn completely yet
           state.t = (state.t + 1) % scene.times;
           state.changed();
         }, 120);
@@ -141,7 +141,8 @@ function dimensionActions(view) {
 function contrastActions(view) {
   const { state } = view;
 
-  /** Choose the contrast of channels by what is on the screen: the 0.1th to the 99.9th percentile. @param {number} [only] */
+  /** Set the contrast of channels to the 0.1th and 99.9th percentile of the pixels on the screen.
+   * @param {number} [only] index of a channel; all active ones without it */
   function fromScreen(only) {
     const active = view.active();
     const tiles = active.length ? view.visiblePixels(active) : [];
@@ -274,7 +275,7 @@ function exports(view) {
       try {
         localStorage.setItem("lamella-theme", view.root.dataset.theme);
       } catch {
-        // a page without storage forgets it
+        // without storage the theme is lost when the page is closed
       }
       state.changed();
     },
@@ -293,7 +294,7 @@ function exports(view) {
         () => false,
       );
       if (copied) view.act.hint("Python for this region was copied.");
-      else showText(text); // a page of another host than this machine may not copy
+      else showText(text); // browsers forbid copying in a page that is served by another machine without HTTPS
     },
     png: () => {
       const picture = new OffscreenCanvas(view.canvas.width, view.canvas.height);

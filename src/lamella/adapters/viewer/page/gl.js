@@ -1,4 +1,4 @@
-/** Draw tiles with WebGL 2: windows and colours are applied by the graphics processor, so that contrast costs no request. */
+/** Draw tiles with WebGL 2. The graphics processor applies windows and colours, so a change of contrast needs no request. */
 
 import { EMPTY, HATCH, MOST } from "./soft.js";
 import { rgb } from "./state.js";
@@ -58,7 +58,7 @@ void main() {
   color = vec4(value.rgb * value.a, value.a);
 }`;
 
-/** Return whether the processor does the work of a graphics processor. @param {WebGL2RenderingContext} gl */
+/** Return whether WebGL is emulated by the processor, as without a graphics card. @param {WebGL2RenderingContext} gl */
 function isEmulated(gl) {
   const names = gl.getExtension("WEBGL_debug_renderer_info");
   return names !== null && /swiftshader|llvmpipe|softpipe|basic render/i.test(gl.getParameter(names.UNMASKED_RENDERER_WEBGL));
@@ -85,7 +85,7 @@ export class GLRenderer {
     });
   }
 
-  /** Return the programs, made for the present context; textures of another generation are made again. */
+  /** Compile the programs for the current context. After a lost context, textures of the old `generation` are made again. */
   start() {
     const { gl } = this;
     this.generation += 1;

@@ -155,7 +155,7 @@ export function listen(stage, keyboard, state, { size, act }) {
   });
 }
 
-/** Whether an element has its own use for letters and arrows; those of a checkbox or a button do not clash with ours.
+/** Return whether an element uses letters and arrows itself, such as a text field; the viewer then ignores them.
  * @param {HTMLElement} target */
 function takesText(target) {
   return (

@@ -1,4 +1,4 @@
-/** Colours of label ids: a tint inside each object, the full colour along its outline. */
+/** Pictures of label ids: translucent inside each object, and more opaque along its outline. */
 
 import { safeLabelColor } from "./palettes.js";
 
@@ -45,7 +45,7 @@ export function colorOfLabel(id, stored, palette) {
 }
 
 /**
- * Return the picture of a tile of labels: made once for each look.
+ * Return the picture of a tile of labels, which is computed once for each opacity and palette.
  * @param {import("./tiles.js").Tile} tile @param {number} opacity @param {string} palette "stored" or "safe"
  */
 export function labelPicture(tile, opacity, palette) {

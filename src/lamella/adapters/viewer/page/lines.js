@@ -1,8 +1,8 @@
-/** What lies over the pixels: outlines and names of wells and fields, damage, heat maps, the scale bar. */
+/** Draw over the pixels: outlines and names of wells and fields, damage, heat maps, the scale bar. */
 
 import { heatColor, heatRange } from "./palettes.js";
 
-/** Return whether a field shows nothing only because it has no array yet. @param {string} reason */
+/** Return whether a field shows no pixels because it has no array yet, not because it is damaged. @param {string} reason */
 export const isUnwritten = (reason) => reason.startsWith("No pixels");
 
 /** @param {HTMLElement} element */
@@ -23,7 +23,7 @@ export const themeColors = (element) => {
 /**
  * @param {HTMLCanvasElement} canvas @param {import("./state.js").State} state @param {number} ratio device pixels per CSS pixel
  * @param {Map<number, string>} damaged fields that could not be read, with the reason
- * @param {[number, number]} insets what slices cover at the right and at the bottom
+ * @param {[number, number]} insets width and height that slices cover at the right and at the bottom
  */
 export function drawLines(canvas, state, ratio, damaged, insets) {
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
@@ -49,7 +49,8 @@ export function drawLines(canvas, state, ratio, damaged, insets) {
       if (box[0] > width || box[1] > height || box[0] + box[2] < 0 || box[1] + box[3] < 0) continue;
       const value = state.heat?.values[index];
       if (value !== undefined && value !== null) {
-        context.globalAlpha = box[2] > 0.75 * width || box[3] > 0.75 * height ? 0.12 : 0.72; // near by the pixels are looked at
+        // A heat map is faint over wells that fill the screen, because the user looks at their pixels.
+        context.globalAlpha = box[2] > 0.75 * width || box[3] > 0.75 * height ? 0.12 : 0.72;
         context.fillStyle = heatColor(high > low ? (value - low) / (high - low) : 0.5);
         context.fillRect(box[0], box[1], box[2], box[3]);
         context.globalAlpha = 1;
@@ -60,7 +61,7 @@ export function drawLines(canvas, state, ratio, damaged, insets) {
       if (box[2] > 12 * font) tag(context, path, Math.max(box[0], 0) + font / 2, Math.max(box[1], 0) + font, look);
     }
   }
-  const apart = scene.gap > 0 && scene.gap * zoom < 1; // else the gap between fields is drawn as it is
+  const apart = scene.gap > 0 && scene.gap * zoom < 1; // a gap of at least one pixel separates the fields without a line
   scene.fields.forEach(([path, well, left, top, across, down, reason, , , acquisition], index) => {
     if (acquisition !== state.acquisition) return;
     const why = reason || damaged.get(index);
@@ -72,7 +73,7 @@ export function drawLines(canvas, state, ratio, damaged, insets) {
       context.fillRect(Math.round(box[0]), Math.round(box[1] + box[3]), Math.ceil(box[2]), 1);
     }
     if (!why) {
-      // The tag of the well lies in its first corner: the field there has its tag below.
+      // The name of the well is in its first corner: the name of the field in this corner is drawn below it.
       const first = plate && left === scene.wells[well][1] && top === scene.wells[well][2];
       const below = first ? 2.6 * font : font;
       if (path && box[2] > 18 * font) tag(context, path, Math.max(box[0], 0) + font / 2, Math.max(box[1], 0) + below, look);
@@ -104,7 +105,7 @@ export function drawLines(canvas, state, ratio, damaged, insets) {
   scaleBar(context, state, zoom, width - right, height - bottom, font, look);
 }
 
-/** Names of rows at the left and of columns at the top of the screen.
+/** Draw the names of rows at the left and of columns at the top of the screen.
  * @param {CanvasRenderingContext2D} context @param {import("./state.js").State} state @param {(v: number) => number} x
  * @param {(v: number) => number} y @param {number} width @param {number} height @param {number} font
  * @param {ReturnType<typeof themeColors>} look */

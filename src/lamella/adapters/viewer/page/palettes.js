@@ -10,7 +10,7 @@ export function channelColors(palette, stored) {
   return stored.map((_, index) => (few ?? OKABE_ITO)[index % OKABE_ITO.length]);
 }
 
-/** Return which palette the channels have, or "" for colours of their own.
+/** Return the name of the palette whose colours the channels have, or "" for other colours.
  * @param {import("./state.js").Channel[]} channels @param {import("./state.js").Channel[]} stored */
 export function paletteOf(channels, stored) {
   const same = (/** @type {string} */ palette) =>
@@ -34,7 +34,7 @@ const STOPS = [
   [254, 232, 56],
 ];
 
-/** Return the colour of a part from 0 to 1 of a heat map. @param {number} part @returns {string} */
+/** Return the colour of a fraction from 0 to 1 of a heat map's range. @param {number} part @returns {string} */
 export function heatColor(part) {
   const at = Math.min(Math.max(part, 0), 1) * (STOPS.length - 1);
   const index = Math.min(Math.floor(at), STOPS.length - 2);

@@ -1,4 +1,4 @@
-/** The controls at the side; each part returns a function that brings it up to date with the state. */
+/** The controls at the side. Each function makes a group of controls, and returns a function that shows the state in them. */
 
 import { element, setOptions } from "./layout.js";
 import { mapScale } from "./overview.js";
@@ -7,7 +7,7 @@ import { channelColors, paletteOf } from "./palettes.js";
 /** @typedef {(id: string) => any} Find */
 /** @typedef {Record<string, (argument?: any) => any>} Actions */
 
-/** Build the controls; the function that is returned brings them up to date.
+/** Make all controls, and return a function that shows the state in them.
  * @param {import("./state.js").State} state @param {Actions} act @param {Find} byId */
 export function buildPanel(state, act, byId) {
   const { scene } = state;
@@ -104,7 +104,7 @@ function channelRows(state, act, byId) {
   };
 }
 
-/** Return a number in at most seven characters, as exactly as these allow. @param {number} value */
+/** Write a number with as many digits as fit into seven characters. @param {number} value */
 export function fitting(value) {
   for (let digits = 7; digits > 1; digits--) {
     const texts = [String(Number(value.toPrecision(digits))), value.toExponential(digits - 1)];
@@ -114,7 +114,8 @@ export function fitting(value) {
   return value.toExponential(0).replace("e+", "e");
 }
 
-/** @param {any} row @param {import("./state.js").Channel} channel @param {boolean} own whether each well has a contrast of its own */
+/** Show a channel in its row of controls. @param {any} row @param {import("./state.js").Channel} channel
+ * @param {boolean} own whether each well has its own contrast, so that the contrast of the channel has no effect */
 function showChannel(row, channel, own) {
   const set = (/** @type {HTMLInputElement} */ input, /** @type {string | number} */ value) => {
     if (!input.matches(":focus") || input.type !== "number") input.value = String(value);
@@ -136,7 +137,7 @@ function showChannel(row, channel, own) {
   for (const input of [row.low, row.high, row.lowSlider, row.highSlider]) input.disabled = own;
 }
 
-/** Return the range of a slider: twice the window, within what the pixels can be.
+/** Return the range of a slider: from 0 to the window's end plus its length, within the range of the data type.
  * @param {import("./state.js").State} state @param {import("./state.js").Channel} channel @returns {[number, number]} */
 function sliderSpread(state, channel) {
   const [low, high] = channel.window;
@@ -291,7 +292,8 @@ function heatControls(state, act, byId) {
   };
 }
 
-/** Which fields were searched for names, if not all. @param {import("./state.js").State} state @param {Actions} act @param {Find} byId */
+/** The note that only some fields were searched for labels and tables, with a button for all.
+ * @param {import("./state.js").State} state @param {Actions} act @param {Find} byId */
 function search(state, act, byId) {
   byId("search-all").addEventListener("click", () => act.searchAll());
   return () => {

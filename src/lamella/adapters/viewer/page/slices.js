@@ -1,10 +1,10 @@
-/** Orthogonal slices: planes along Z below and beside the picture, which cross at a point of it. */
+/** Orthogonal slices: a plane (X, Z) below the picture and a plane (Z, Y) beside it, through a point of the picture. */
 
 import { painted } from "./labels.js";
 import { blended } from "./soft.js";
 import { unpacked } from "./tiles.js";
 
-/** Part of the screen that a slice covers. */
+/** Fraction of the height or width of the screen that a slice covers. */
 const SHARE = 0.26;
 
 export class Slices {
@@ -24,7 +24,7 @@ export class Slices {
     this.complete = true;
   }
 
-  /** Return the sizes of the slices along Z on the screen, in pixels: of the one below, of the one beside.
+  /** Return the height of the slice below and the width of the slice beside the picture, in pixels of the screen.
    * @param {number} width @param {number} height @returns {[number, number]} */
   static sizes(width, height) {
     return [Math.round(height * SHARE), Math.round(width * SHARE)];
@@ -70,12 +70,12 @@ export class Slices {
     }
   }
 
-  /** Return what is loaded of a slice: of the channels, else of the labels. @param {string} name */
+  /** Return the loaded block of a slice: that of the channels, or without one that of the labels. @param {string} name */
   blockOf(name) {
     return this.loaded[name]?.block ?? this.loaded[`${name} ids`]?.block;
   }
 
-  /** Return the picture of the channels and that of the labels, as far as they are loaded.
+  /** Return the pictures of the channels and of the labels that have been loaded, each with its block.
    * @param {string} name @param {number} field @param {number[]} active @returns {[any, OffscreenCanvas][]} */
   pictures(name, field, active) {
     const { state } = this;
@@ -150,7 +150,7 @@ export class Slices {
   }
 }
 
-/** Return where Z lies on the screen: as thick as in reality, but within the slice.
+/** Return start and length of the Z axis on the screen, in physical proportions unless the slice has no room for them.
  * @param {any} block @param {number} room in pixels
  * @param {number} step screen pixels per pixel along the other axis */
 function depthOnScreen(block, room, step) {

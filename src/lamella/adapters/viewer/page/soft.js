@@ -6,7 +6,7 @@ import { UNWRITTEN } from "./tiles.js";
 /** Greys of the hatching where pixels are not written. */
 export const [HATCH, EMPTY] = [70, 30];
 
-/** Channels that are drawn at a time. */
+/** Maximum number of channels that are drawn together. */
 export const MOST = 16;
 
 /**
@@ -14,7 +14,7 @@ export const MOST = 16;
  *   windows of the channels in a box of a tile: left, top, right, bottom in its pixels
  */
 
-/** Let the processor draw a canvas: without WebGL, there is no graphics processor, and emulating one takes longer. */
+/** Options of a canvas that the processor draws: without a graphics card this is faster than emulating one. */
 export const PLAIN = { willReadFrequently: true };
 
 export class SoftRenderer {
@@ -100,8 +100,8 @@ export function blended(tile, channels, parts) {
 const knownTables = new Map();
 
 /**
- * Return the colour of each value of a channel, times 16: red and blue in one number, green in the other. The sum of 16
- * channels fits.
+ * Return the colour of each value of a channel, times 16: `even` has red and blue in one number, `green` the third. The sum
+ * of 16 channels fits into 32 bits.
  * @param {string} color @param {import("./state.js").Range} window @param {number} length
  */
 function table(color, window, length) {
@@ -120,10 +120,11 @@ function table(color, window, length) {
   return made;
 }
 
-/** Return where a value lies in a window, from 0 to 1. @param {number} value @param {import("./state.js").Range} window */
+/** Return the brightness of a value in a window: 0 at its start, 1 at its end.
+ * @param {number} value @param {import("./state.js").Range} window */
 function levelOf(value, [low, high]) {
   const level = high > low ? (value - low) / (high - low) : Number(value > low);
-  return level > 0 ? Math.min(level, 1) : 0; // also where the value is not a number
+  return level > 0 ? Math.min(level, 1) : 0; // 0 also for NaN
 }
 
 /** @param {{width: number, height: number, planes: ArrayLike<number>}} tile @param {number[]} box
@@ -132,7 +133,7 @@ function addTables({ width, height, planes }, box, looks, pixels) {
   const length = width * height;
   for (let y = box[1]; y < box[3]; y++) {
     for (let i = y * width + box[0]; i < y * width + box[2]; i++) {
-      let even = 8 * 0x10001; // rounds
+      let even = 8 * 0x10001; // half of the 16 by which the sum is divided, so that it is rounded
       let green = 8;
       for (let index = 0; index < looks.length; index++) {
         const value = planes[index * length + i];

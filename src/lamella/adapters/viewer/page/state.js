@@ -8,9 +8,11 @@
  *   labels: string[], channels: Channel[], levels: number, acquisitions: string[], editable: boolean,
  *   wells: [string, number, number, number, number][],
  *   fields: [string, number, number, number, number, number, string, number, number, number][],
- *   store: string, axes: string, searched: number, gap: number}} Scene `gap` lies between fields in a grid
+ *   store: string, axes: string, searched: number, gap: number}} Scene `gap` is the distance between fields in a grid;
+ *   a well is [path, x, y, width, height] in canvas units; a field [path, index of its well, x, y, width, height, reason
+ *   why it shows no pixels or "", width and height in its own pixels, index of its acquisition]
  * @typedef {{get: (path: string, signal?: AbortSignal) => Promise<ArrayBuffer>,
- *   post: (path: string, value: any) => Promise<any>}} Source answers requests, whatever carries them
+ *   post: (path: string, value: any) => Promise<any>}} Source sends requests by HTTP, or as messages of a notebook
  */
 
 /** Read an answer as JSON. @param {Source} source @param {string} path */
@@ -30,7 +32,7 @@ export class State {
     this.label = scene.channels.length ? "" : (scene.labels[0] ?? "");
     this.labelPalette = "stored";
     this.opacity = scene.channels.length ? 0.35 : 1;
-    /** @type {(Range[] | null)[] | null} contrast of each well, or null where one counts for all */
+    /** @type {(Range[] | null)[] | null} contrast windows of each well; null if all wells have those of the channels */
     this.wellWindows = null;
     /** @type {"plane" | "slices" | "volume"} */
     this.mode = "plane";
@@ -54,7 +56,7 @@ export class State {
     for (const listener of this.listeners) listener();
   }
 
-  /** Return whether there is something to show across Z. */
+  /** Return whether slices and the volume can be shown: there are several planes, and pixels. */
   get isDeep() {
     const { depth, channels, labels } = this.scene;
     return depth > 1 && channels.length + labels.length > 0;
@@ -66,7 +68,7 @@ export class State {
     return active.map((index) => (own ? { ...this.channels[index], window: own[index] } : this.channels[index]));
   }
 
-  /** Return the parameters of pixels at the shown time and Z. */
+  /** Return the query parameters of time, Z and acquisition. */
   get place() {
     return `t=${this.t}&z=${this.z}${this.acquisition ? `&a=${this.acquisition}` : ""}`;
   }
@@ -110,7 +112,8 @@ export class State {
   }
 
   /**
-   * Show what a link says; parts that do not fit this store are left out. Returns what has to be requested.
+   * Set the state that a link has, without values that do not fit this store. Return whether the link has a camera
+   * position, and what must be requested from the server: contrast of each well, and a column of a table.
    * @param {string} hash @returns {{placed: boolean, own: boolean, table: string | null, column: string | null}}
    */
   fromHash(hash) {

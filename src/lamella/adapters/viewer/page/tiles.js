@@ -1,16 +1,20 @@
-/** Tiles of raw pixels: which are visible, fetching them, and those that are kept in memory. */
+/** Tiles of raw pixels: which ones are visible, requests for them, and a cache in memory.
+ *
+ * The canvas is divided into tiles of SIDE x SIDE pixels at each level; a pixel of level 2 covers 4 x 4 canvas units. The
+ * key of a tile is level, column, row and query, as in the request: `2/0/1?c=0,1&t=0&z=3`. */
 
 export const SIDE = 512;
 const KEPT_BYTES = 400 * 2 ** 20;
 const IN_FLIGHT = 8;
 
-/** Values of a mask. */
+/** The value of a mask where no pixel was written; 1 is a pixel, 0 is outside of all fields. */
 export const UNWRITTEN = 2;
 
 /**
  * @typedef {{key: string, level: number, column: number, row: number, width: number, height: number, count: number,
  *   planes: Uint8Array | Uint16Array | Uint32Array | Float32Array, mask: Uint8Array, damaged: [number, string][],
- *   unwritten: boolean, old: boolean, drawn: Record<string, any>}} Tile `old` tiles are shown until they are replaced
+ *   unwritten: boolean, old: boolean, drawn: Record<string, any>}} Tile an `old` tile is shown until a new one has arrived;
+ *   `drawn` has what a renderer computed from it, such as textures
  */
 
 const ARRAYS = { uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array, float32: Float32Array };
@@ -35,7 +39,7 @@ export class Tiles {
     this.dropped = () => {};
   }
 
-  /** Return the level whose pixels are nearest in size to those of the screen. @param {number} zoom */
+  /** Return the level whose pixels have nearly the size of screen pixels. @param {number} zoom */
   levelFor(zoom) {
     const level = Math.round(Math.log2(1 / zoom));
     return Math.min(Math.max(level, 0), this.scene.levels - 1);
@@ -158,7 +162,7 @@ export class Tiles {
     this.refused.clear();
   }
 
-  /** Forget all tiles: they belong to another layout. */
+  /** Remove all tiles and cancel all requests, because the layout has changed. */
   clear() {
     for (const flight of this.flights.values()) flight.abort();
     this.flights.clear();

@@ -15,19 +15,20 @@ import { readJson, State } from "./state.js";
 import { SIDE, Tiles } from "./tiles.js";
 import { Volume } from "./volume.js";
 
-/** Shortest time between two looks for new pixels, in ms. */
+/** Shortest time in ms between two requests for new pixels while the view follows. */
 const FOLLOW = 1500;
 
-/** Time after which the page says that it is still loading, and after which it says how far, in ms. */
+/** Interval in ms at which the page asks how many fields have been read while it waits for the scene. */
 const PATIENCE = 1000;
 
-/** Time to wait for the scene, in ms, so that pixels are requested before drawing is prepared, which takes 100 ms and more. */
+/** How long in ms to wait for the scene before the renderer is made, which takes 100 ms and more: a scene that arrives in
+ * time is used to request pixels first. */
 const SOON = 60;
 
 /**
  * Show a viewer in an element, and return it; errors are shown in the element.
  * @param {HTMLElement} root @param {import("./state.js").Source} source
- * @param {{address?: boolean}} [options] `address`: the page is the viewer's alone, so its address says what is shown
+ * @param {{address?: boolean}} [options] `address`: write the state of the view to the address of the page, and read it there
  */
 export async function mount(root, source, { address = false } = {}) {
   build(root);
@@ -39,7 +40,7 @@ export async function mount(root, source, { address = false } = {}) {
     const renderer = loaded ? null : makeRenderer(root);
     const view = new View(root, source, loaded ?? (await scene), renderer, address);
     ended();
-    if (address) Object.assign(window, { lamella: view }); // for those who look inside, and for tests
+    if (address) Object.assign(window, { lamella: view }); // for the console of the browser, and for tests
     return view;
   } catch (error) {
     ended();
@@ -48,16 +49,16 @@ export async function mount(root, source, { address = false } = {}) {
   }
 }
 
-/** Return what draws pixels. @param {HTMLElement} root */
+/** Return the renderer of pixels: WebGL, or the processor where it is missing. @param {HTMLElement} root */
 function makeRenderer(root) {
   const [canvas, lines, map] = ["pixels", "lines", "map"].map(finder(root));
   const renderer = GLRenderer.create(canvas) ?? new SoftRenderer(canvas);
-  if (renderer.emulated) for (const other of [lines, map]) other.getContext("2d", PLAIN); // the first call counts
+  if (renderer.emulated) for (const other of [lines, map]) other.getContext("2d", PLAIN); // later calls return this context
   return renderer;
 }
 
 /**
- * Say from how many fields the documents have been read, if a scene takes long; return what ends that.
+ * Show how many fields have been read while a scene is loading; return a function that removes the text.
  * @param {import("./state.js").Source} source @param {HTMLElement} hint
  */
 function showLoading(source, hint) {
@@ -65,7 +66,7 @@ function showLoading(source, hint) {
   const show = (/** @type {{fields: number}} */ { fields }) => {
     if (loading) hint.textContent = `Reading the documents: ${fields} ${fields === 1 ? "field" : "fields"} so far`;
   };
-  // what is wrong is said by the answer to the request for the scene
+  // errors are ignored here: the request for the scene reports them
   const timer = setInterval(() => readJson(source, "progress.json").then(show, () => {}), PATIENCE);
   return () => {
     loading = false;
@@ -91,7 +92,8 @@ function readTheme() {
 
 export class View {
   /** @param {HTMLElement} root @param {import("./state.js").Source} source @param {import("./state.js").Scene} scene
-   * @param {GLRenderer | SoftRenderer | null} renderer null to make one after pixels are requested @param {boolean} address */
+   * @param {GLRenderer | SoftRenderer | null} renderer with null, `start` makes one after it has requested pixels
+   * @param {boolean} address */
   constructor(root, source, scene, renderer, address) {
     this.root = root;
     this.source = source;
@@ -107,9 +109,9 @@ export class View {
     this.damaged = new Map();
     /** @type {{x: number, y: number} | null} */
     this.pointer = null;
-    /** @type {Map<string, string>} what is stored about labels, by request */
+    /** @type {Map<string, string>} the stored properties of labels as text, by request */
     this.properties = new Map();
-    /** What the lines and the overview were last drawn from. @type {unknown[]} */
+    /** The values from which the lines and the overview were last drawn. @type {unknown[]} */
     this.lined = [];
     this.asked = 0;
     this.sized = false;
@@ -131,9 +133,9 @@ export class View {
     if (this.canvas.width > 1 && !(this.address && location.hash)) {
       this.act.fit();
       const active = this.active();
-      if (active.length) this.visiblePixels(active); // requests them: they are read while the controls are made
+      if (active.length) this.visiblePixels(active); // requests the pixels, which are read while the controls are made
     }
-    this.renderer ??= makeRenderer(this.root); // takes as long as reading them
+    this.renderer ??= makeRenderer(this.root); // takes about as long as the server needs for the pixels
     byId("keys")
       .querySelector("table")
       .append(...KEYS.map(([key, text]) => element("tr", {}, element("td", { textContent: key }), element("td", { textContent: text }))));
@@ -164,7 +166,7 @@ export class View {
     this.root.dataset.renderer = this.renderer.name;
   }
 
-  /** Show what the address says; return whether it says a place. */
+  /** Show the state in the address; return whether the address has a camera position. */
   fromAddress() {
     const { placed, own, table, column } = this.state.fromHash(location.hash);
     if (own !== (this.state.wellWindows !== null)) this.act.ownContrast();
@@ -173,7 +175,7 @@ export class View {
     return placed;
   }
 
-  /** Let the canvases have the size of the stage. */
+  /** Set the size of the canvases to that of the stage. */
   measure() {
     const [width, height] = [this.stage.clientWidth, this.stage.clientHeight].map((side) => Math.max(1, Math.round(side * this.ratio)));
     for (const target of [this.canvas, this.over]) {
@@ -186,12 +188,12 @@ export class View {
     return window.devicePixelRatio || 1;
   }
 
-  /** Return the size of the picture, and its pixels per CSS pixel. @returns {[number, number, number]} */
+  /** Return width and height of the picture, and its pixels per CSS pixel. @returns {[number, number, number]} */
   size() {
     return [this.canvas.width, this.canvas.height, this.ratio];
   }
 
-  /** Draw once before the next repaint. */
+  /** Draw before the browser's next repaint; several calls draw once. */
   frame() {
     if (!this.asked) this.asked = requestAnimationFrame(() => this.draw());
   }
@@ -239,7 +241,7 @@ export class View {
     this.root.dataset.complete = String(complete && this.slices.complete && this.volume.complete);
   }
 
-  /** Draw the lines over the pixels, and the overview, unless they would look the same: contrast does not change them. */
+  /** Draw the lines over the pixels, and the overview, if a value on which they depend has changed. */
   drawOver() {
     const { state, scene, over, damaged, ratio } = this;
     const { camera, cross } = state;
@@ -265,7 +267,7 @@ export class View {
     return [x(left), y(top), x(left + tile.width * step), y(top + tile.height * step)];
   }
 
-  /** Return the pixels of a tile that are on the screen: left, top, right, bottom. @param {import("./tiles.js").Tile} tile */
+  /** Return the box of a tile that is on the screen, in its pixels: left, top, right, bottom. @param {import("./tiles.js").Tile} tile */
   onScreen(tile) {
     const { camera } = this.state;
     const at = (/** @type {number} */ value, /** @type {number} */ index, /** @type {number} */ size) =>
@@ -279,7 +281,7 @@ export class View {
     ];
   }
 
-  /** Return the windows of a tile: one for all of it, or one for each well that it meets.
+  /** Return the contrast windows of a tile: those of the channels, or for each well in the tile a box with its own windows.
    * @param {import("./tiles.js").Tile} tile @param {number[]} active @returns {import("./soft.js").Part[]} */
   partsOf(tile, active) {
     const { wellWindows, channels } = this.state;
@@ -298,15 +300,15 @@ export class View {
     return parts;
   }
 
-  /** Return the colour around the pixels. @returns {number[]} */
+  /** Return the background colour as red, green and blue. @returns {number[]} */
   ground() {
     const [red, green, blue] = (getComputedStyle(this.root).backgroundColor.match(/\d+/g) ?? ["0", "0", "0"]).map(Number);
     return [red, green, blue];
   }
 
-  // -- what is said about the picture ---------------------------------------------------------------------------
+  // -- problems and values at the pointer -----------------------------------------------------------------------
 
-  /** List why fields show no pixels; fields of one reason, such as those not written yet, in one line. */
+  /** List why fields show no pixels; fields with the same reason, such as those not written yet, share a line. */
   listReasons() {
     /** @type {Map<string, string[]>} */
     const paths = new Map();
@@ -321,7 +323,7 @@ export class View {
     }
   }
 
-  /** Mark a field as damaged. @param {number} index @param {string} reason */
+  /** Mark a field as damaged, and list the reason once. @param {number} index @param {string} reason */
   note(index, reason) {
     if (this.damaged.has(index)) return;
     this.damaged.set(index, reason);
@@ -337,7 +339,8 @@ export class View {
     list.append(element("li", { textContent: list.children.length < 200 ? text : "More problems are not listed." }));
   }
 
-  /** Return the value of a tile at a point of the canvas, of each plane. @param {Tiles} tiles @param {string} what
+  /** Return the values of all planes at a point of the canvas, from the finest tile in memory; "not written" for pixels
+   * without data, null without a tile. @param {Tiles} tiles @param {string} what query of the tile: `c=0,1` or `label=NAME`
    * @param {{x: number, y: number}} point */
   valuesAt(tiles, what, { x, y }) {
     for (let level = tiles.levelFor(this.state.camera.zoom); level < this.scene.levels; level++) {
@@ -381,7 +384,7 @@ export class View {
     text.textContent = parts.filter(Boolean).join("  ·  ");
   }
 
-  /** Return what is stored about a label, or "" until it is known. @param {number} field @param {number | bigint} id */
+  /** Return the stored properties of a label as text; "" until they have arrived. @param {number} field @param {number | bigint} id */
   propertiesOf(field, id) {
     const request = `label.json?field=${field}&label=${encodeURIComponent(this.state.label)}&id=${id}`;
     const known = this.properties.get(request);
@@ -420,7 +423,7 @@ export class View {
 
   // -- slices and time ------------------------------------------------------------------------------------------
 
-  /** A click into a slice shows the plane of Z that was clicked. */
+  /** On a click into a slice, show the plane of Z at that point. */
   listenToSlices() {
     for (const name of /** @type {const} */ (["xz", "yz"])) {
       const canvas = this.byId(name);
@@ -436,8 +439,8 @@ export class View {
     }
   }
 
-  /** Read the documents again, and show what is new. @param {boolean} all also request all pixels again
-   * @param {boolean} search list channels and labels of all fields */
+  /** Read the documents again, and show the changes. @param {boolean} all also request all pixels again
+   * @param {boolean} search list the labels and tables of all fields */
   async renew(all, search = false) {
     const fresh = await readJson(this.source, `scene.json?refresh=${all ? "all" : "1"}${search ? "&fields=all" : ""}`);
     const { scene, state } = this;
@@ -446,7 +449,7 @@ export class View {
     const moved = layout(scene) !== layout(fresh);
     const atEnd = state.t === scene.times - 1;
     if (fresh.channels.length !== scene.channels.length) {
-      location.reload(); // other controls are needed
+      location.reload(); // the controls are made for the old number of channels
       return;
     }
     Object.assign(scene, fresh);
@@ -466,13 +469,14 @@ export class View {
     state.changed();
   }
 
-  /** Look for new pixels again and again while the view follows. */
+  /** Read the documents again at intervals while the view follows the acquisition. */
   async follow() {
     while (this.state.following && this.root.isConnected) {
       const started = performance.now();
       await this.renew(false).catch((error) => this.problem(error.message));
       const spent = performance.now() - started;
-      await new Promise((done) => setTimeout(done, Math.max(FOLLOW, 4 * spent))); // a large plate is read less often
+      // A large plate, which takes long to read, is read less often.
+      await new Promise((done) => setTimeout(done, Math.max(FOLLOW, 4 * spent)));
     }
   }
 

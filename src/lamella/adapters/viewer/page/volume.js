@@ -1,10 +1,11 @@
-/** A field in 3-D, turned with the mouse: the maximum of channels, and labels as bodies. Computed by the processor, in any browser. */
-
+/** A field in 3-D, turned with the mouse: the maximum of channels along each ray, and labels as solid bodies.
+ *
+ * The processor computes it, so that it works in any browser. */
 import { colorOfLabel, idAt, storedColorAt } from "./labels.js";
 import { rgb } from "./state.js";
 import { unpacked } from "./tiles.js";
 
-/** Rays along the smaller side of the screen: while it turns, and at rest. */
+/** Number of rays along the smaller side of the screen: while the volume is turned, and at rest. */
 const COARSE = 110;
 const FINE = 300;
 
@@ -44,7 +45,7 @@ export class Volume {
     this.complete = has("block") && has("ids") && !this.resting;
     [canvas.width, canvas.height] = [width, height];
     const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-    context.fillStyle = "#000"; // as the pixels, in both themes
+    context.fillStyle = "#000"; // fluorescence is drawn on black in both themes
     context.fillRect(0, 0, width, height);
     const block = this.block ?? this.ids;
     if (!block) return;
@@ -63,7 +64,7 @@ export class Volume {
   async want(name, path) {
     if (this.paths[name] === path) return;
     this.paths[name] = path;
-    if (!path || name === "ids") this[name] = null; // ids of another image never lie over this one
+    if (!path || name === "ids") this[name] = null; // labels of another field must not be drawn over this one
     if (!path) return;
     let block = null;
     try {
@@ -121,7 +122,7 @@ export class Volume {
   }
 }
 
-/** Return the size of a volume along X, Y and Z, in its smallest voxel sides.
+/** Return the size of a volume along X, Y and Z, in units of the shortest side of its voxels.
  * @param {{depth: number, height: number, width: number, sizes: number[]}} block */
 function extentOf({ depth, height, width, sizes }) {
   const stretch = sizes.map((size) => size / Math.min(...sizes)); // of Z, Y, X
@@ -172,13 +173,13 @@ function voxelAt({ width, height, depth }, from, ahead, t, sides) {
   return (at(2, depth) * height + at(1, height)) * width + at(0, width);
 }
 
-/** Draw the labels that rays have met over a picture, brighter where they face the screen.
+/** Draw the labels that rays have hit over a picture, brighter where their surface faces the screen.
  * @param {ImageData} picture @param {{block: any, palette: string, opacity: number}} labels @param {Int32Array} voxels of the rays,
  * or -1 @param {Float32Array} distances of these voxels @param {number} pixel distance between rays */
 function shade({ data, width, height }, { block, palette, opacity }, voxels, distances, pixel) {
   const { planes, count } = block;
   const strength = Math.min(1, 1.8 * opacity);
-  const reach = 2; // voxels are blocks: neighbouring rays alone would show their sides as noise
+  const reach = 2; // the slope between neighbouring rays would show the steps between voxels as noise
   const slope = (/** @type {number} */ before, /** @type {number} */ after, /** @type {number} */ here) => {
     const [low, high] = [before, after].map((ray) => (voxels[ray] >= 0 ? distances[ray] : distances[here]));
     return (high - low) / (2 * reach * pixel);
