@@ -212,6 +212,11 @@ def test_three_dimensions_show_the_maximum_along_each_ray(opened, store):
         opened.mouse(kind, x, 360, button="left", buttons=1, clickCount=1)
     opened.drawn()
     assert opened.run("lamella.volume.turn.yaw") > 0.3
+    # The frame of another field is complete when its own volume has arrived, not while the old one is still shown.
+    other = field(opened, "A/2/0")
+    move = f"Object.assign(lamella.state.camera, {{x: {other[0] + 32}, y: {other[1] + 32}}})"
+    assert opened.run(f"(() => {{ {move}; lamella.draw(); return lamella.volume.complete; }})()") is False
+    opened.drawn()
 
 
 def test_labels_are_bodies_in_three_dimensions_in_their_colours(opened):

@@ -22,6 +22,8 @@ export class Volume {
     this.scale = 1;
     /** @type {Record<"block" | "ids", string>} what was requested: the volume of the channels, and that of the labels */
     this.paths = { block: "", ids: "" };
+    /** The requests of the volumes in memory, which are drawn until the new ones have arrived. */
+    this.loaded = { block: "", ids: "" };
     /** @type {any} */
     this.block = null;
     /** @type {any} */
@@ -41,8 +43,8 @@ export class Volume {
     this.want("block", shown && active.length ? `${field}&c=${active.join(",")}` : "");
     this.want("ids", shown && state.label ? `${field}&label=${encodeURIComponent(state.label)}` : "");
     if (!shown) return;
-    const has = (/** @type {"block" | "ids"} */ name) => !this.paths[name] || this[name] !== null;
-    this.complete = has("block") && has("ids") && !this.resting;
+    const isLoaded = (/** @type {"block" | "ids"} */ name) => !this.paths[name] || this.loaded[name] === this.paths[name];
+    this.complete = isLoaded("block") && isLoaded("ids") && !this.resting;
     [canvas.width, canvas.height] = [width, height];
     const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     context.fillStyle = "#000"; // fluorescence is drawn on black in both themes
@@ -64,7 +66,10 @@ export class Volume {
   async want(name, path) {
     if (this.paths[name] === path) return;
     this.paths[name] = path;
-    if (!path || name === "ids") this[name] = null; // labels of another field must not be drawn over this one
+    if (!path || name === "ids") {
+      this[name] = null; // labels of another field must not be drawn over this one
+      this.loaded[name] = "";
+    }
     if (!path) return;
     let block = null;
     try {
@@ -77,6 +82,7 @@ export class Volume {
     }
     if (this.paths[name] !== path) return;
     this[name] = block;
+    this.loaded[name] = path;
     this.arrived();
   }
 
