@@ -12,7 +12,13 @@ import lamella
 from lamella.errors import InvalidArgumentError, MetadataError, OutOfBoundsError
 from lamella.models import AxisMeta, axes
 from lamella.ops.display import planes as planes_module
-from lamella.ops.display.planes import PlaneAxes, level_for, pixel_aspect, plane_index, read_plane
+from lamella.ops.display.planes import (
+    PlaneAxes,
+    coarsest_sufficient_level,
+    pixel_aspect,
+    plane_index,
+    read_plane,
+)
 from lamella.ops.display.preview import (
     PreviewOptions,
     all_channels,
@@ -122,14 +128,14 @@ def test_z_of_a_coarser_level_is_the_one_that_holds_the_plane():
 def test_the_coarsest_level_that_suffices_is_taken(tmp_path, size, level):
     position = make_image(tmp_path / "a.zarr", "yx", np.zeros((64, 20), "uint8"))
     position.compute_pyramid(4)
-    assert level_for(position, size)[0] == level
+    assert coarsest_sufficient_level(position, size)[0] == level
 
 
 def test_a_missing_coarse_level_is_passed_over(tmp_path):
     position = make_image(tmp_path / "a.zarr", "yx", np.zeros((64, 64), "uint8"))
     position.compute_pyramid(3)
     (tmp_path / "a.zarr" / "2" / "zarr.json").unlink()
-    assert level_for(position, 8)[0] == "1"
+    assert coarsest_sufficient_level(position, 8)[0] == "1"
 
 
 def test_only_the_planes_that_are_shown_are_read(tmp_path, monkeypatch):

@@ -38,7 +38,7 @@ from lamella.errors import (
 from lamella.nodes.position import Position
 from lamella.nodes.walk import CONTAINERS, ImageContainer
 from lamella.ops.display.montage import MAX_FIELDS, Box, Montage, field_grid, fit
-from lamella.ops.display.planes import PlaneAxes, level_for, pixel_aspect
+from lamella.ops.display.planes import PlaneAxes, coarsest_sufficient_level, pixel_aspect
 from lamella.ops.display.preview import (
     FieldPicture,
     PreviewOptions,
@@ -293,7 +293,7 @@ def _plane_bytes(plan: PlatePlan, room: int) -> int:
     """Return the memory in bytes that the planes of a field need, by the first field that can be read."""
 
     def nbytes(position: Position) -> int:
-        _, array = level_for(position, room)
+        _, array = coarsest_sufficient_level(position, room)
         axes = PlaneAxes.of(position.axes, array.ndim)
         return 8 * len(position.channel_names) * axes.height(array.shape) * axes.width(array.shape)
 

@@ -22,7 +22,7 @@ from lamella.ops.conversion.contrast import (
     type_limits,
     window_of,
 )
-from lamella.ops.display.planes import PlaneAxes, level_for, read_plane
+from lamella.ops.display.planes import PlaneAxes, coarsest_sufficient_level, read_plane
 from lamella.ops.execution import THREADS, Count, Workers, check_progress, reporting, run
 from lamella.ops.pyramids.update import stale_levels
 from lamella.spec import edits
@@ -114,16 +114,21 @@ def choose_windows(
     positions: Sequence[Position], workers: Workers = THREADS, count: Count | None = None
 ) -> dict[_Key, WindowDict]:
     """Choose one contrast window per channel for some fields, without writing it."""
-    planes, pixels = sample_size(max(1, len(positions)))
+    plane_count, pixel_count = sample_size(max(1, len(positions)))
     samples: dict[_Key, list[Array]] = {}
 
     def collect(sample: dict[_Key, Array]) -> None:
-        for key, values in sample.items():
-            samples.setdefault(key, []).append(values)
+        for key, pixels in sample.items():
+            samples.setdefault(key, []).append(pixels)
         if count is not None:
             count.add()
 
-    run(_sample, (_Field(position, planes, pixels) for position in positions), workers, on_result=collect)
+    run(
+        _sample,
+        (_Field(position, plane_count, pixel_count) for position in positions),
+        workers,
+        on_result=collect,
+    )
     order = dict.fromkeys(key for position in positions for key in _keys(position.channel_names))
     return {key: window_of_samples(key[0], samples[key]) for key in order if key in samples}
 
@@ -174,7 +179,7 @@ def _sample(field: _Field) -> dict[_Key, Array]:
     """Read some pixels of each channel of a field."""
     position = field.position
     # Stale levels have the contrast of other pixels.
-    array = position.data if stale_levels(position) else level_for(position, _SIDE)[1]
+    array = position.data if stale_levels(position) else coarsest_sufficient_level(position, _SIDE)[1]
     check_dtype(array.dtype, str(position.node_path))
     axes = PlaneAxes.of(position.axes, array.ndim, position.node_path)
     sample: dict[_Key, Array] = {}

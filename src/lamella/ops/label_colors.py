@@ -75,19 +75,19 @@ def labels_in(block: NDArray[Any]) -> set[int]:
         block = block.view(np.uint8)
     lowest, highest = int(block.min()), int(block.max())
     if highest - lowest < min(_FEW_VALUES, 8 * block.size):
-        seen = np.zeros(highest - lowest + 1, bool)
+        is_used = np.zeros(highest - lowest + 1, bool)
         unsigned = f"u{block.dtype.itemsize}"  # the difference of two signed numbers may need it
-        seen[(block.ravel() - block.dtype.type(lowest)).view(unsigned)] = True
-        return {lowest + offset for offset in np.flatnonzero(seen).tolist()}
+        is_used[(block.ravel() - block.dtype.type(lowest)).view(unsigned)] = True
+        return {lowest + offset for offset in np.flatnonzero(is_used).tolist()}
     return set(np.unique(block).tolist())
 
 
 def _extend(image: LabelImage, labels: Iterable[int]) -> None:
     def add(meta: ImageLabelMeta) -> ImageLabelMeta:
-        entries = list(meta.colors or [])
-        colored = {entry.label_value for entry in entries}
-        entries += [_entry(label) for label in sorted(labels) if label not in colored]
-        return meta.model_copy(update={"colors": entries or None})
+        color_entries = list(meta.colors or [])
+        colored = {color_entry.label_value for color_entry in color_entries}
+        color_entries += [_entry(label) for label in sorted(labels) if label not in colored]
+        return meta.model_copy(update={"colors": color_entries or None})
 
     image._edit_image_label(add)
 

@@ -522,28 +522,28 @@ def property_rows(
         return None
     if isinstance(properties, Mapping):
         rows = [{"label-value": label, **_row(values)} for label, values in properties.items()]
-        if moved := [
+        if contradicting := [
             label for label, row in zip(properties, rows, strict=True) if row["label-value"] != label
         ]:
             raise InvalidArgumentError(
-                f"The properties of label {moved[0]!r} have another 'label-value': leave this key out (LB-12)."
+                f"The properties of label {contradicting[0]!r} have another 'label-value': leave this key out (LB-12)."
             )
     else:
         rows = [dict(_row(row)) for row in items_of(properties, _PROPERTIES)]
     if any("label-value" not in row for row in rows):
         raise InvalidArgumentError("Each row of label properties has the key 'label-value' (LB-12).")
-    stored = [
+    stored_rows = [
         {
             **{str(key): _plain(value) for key, value in row.items()},
             "label-value": _integer(row["label-value"], "A label"),
         }
         for row in rows
     ]
-    counts = Counter(row["label-value"] for row in stored)
+    counts = Counter(row["label-value"] for row in stored_rows)
     repeated = sorted(value for value, count in counts.items() if count > 1)
     if repeated:
         raise InvalidArgumentError(f"Each label has one row of properties (LB-12); listed twice: {repeated}.")
-    return stored or None
+    return stored_rows or None
 
 
 def _row(row: Any) -> Mapping[str, Any]:

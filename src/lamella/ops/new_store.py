@@ -129,8 +129,8 @@ def _archive_url(destination: StrPath | Store) -> StrPath | None:
     """Return the URL of an archive that is uploaded when it is complete; None for any other destination."""
     if is_store(destination) or not is_url(location(destination)):
         return None
-    parts = split_archive_url(location(destination))
-    return None if parts is None or parts[2] else destination
+    archive_address = split_archive_url(location(destination))
+    return None if archive_address is None or archive_address[2] else destination
 
 
 def _check_apart(sources: Sequence[StrPath | Store | Storage], target: Storage) -> None:
@@ -142,9 +142,9 @@ def _storage_of(source: StrPath | Store | Storage) -> Storage:
     return source if isinstance(source, Storage) else open_storage(source)
 
 
-def _temporary_folder(command: str, shown: str) -> str:
+def _temporary_folder(command: str, destination_name: str) -> str:
     """Return the temporary folder for a command and destination: always the same, so that a call can resume."""
-    digest = sha256(f"{command} {shown}".encode()).hexdigest()[:24]
+    digest = sha256(f"{command} {destination_name}".encode()).hexdigest()[:24]
     return os.path.join(os.path.realpath(tempfile.gettempdir()), f"{PRIVATE_PREFIX}upload-{digest}")
 
 
@@ -186,7 +186,7 @@ def staged(
 
 @contextmanager
 def _temporary(
-    folder_above: str, folder: str, shown: str, kept_after: tuple[type[BaseException], ...]
+    folder_above: str, folder: str, name_in_messages: str, kept_after: tuple[type[BaseException], ...]
 ) -> Iterator[str]:
     """Yield a folder in the temporary folder ``folder_above``, which is deleted at the end except after some errors.
 
@@ -197,7 +197,7 @@ def _temporary(
     with LocalStorage(parent).lock(name.removeprefix(PRIVATE_PREFIX)):
         make_folder(folder_above)
         try:
-            with shown_as(folder, shown):
+            with shown_as(folder, name_in_messages):
                 yield folder
         except BaseException as error:
             if not isinstance(error, kept_after):

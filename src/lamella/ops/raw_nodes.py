@@ -232,11 +232,11 @@ class StoreReader:
     def array(self, path: str, zarr_format: int | None) -> ArrayNode:
         """Read the documents at a path that should be an array, of its format first; its folder is not listed."""
         node = ArrayNode(path)
-        first, other = (V3.group, V2.array) if zarr_format == 3 else (V2.array, V3.group)
-        self._read(node, first)
+        first_file, other_file = (V3.group, V2.array) if zarr_format == 3 else (V2.array, V3.group)
+        self._read(node, first_file)
         if not node.exists:
-            self._read(node, other)
-        elif is_key(path) and self._has(join(path, other)):
+            self._read(node, other_file)
+        elif is_key(path) and self._has(join(path, other_file)):
             node.has_others = True
         if node.kind == "array" and not node.unreadable:
             _describe(node)
@@ -294,15 +294,15 @@ class StoreReader:
         encoding = document.get("chunk_key_encoding") if document is not None else None
         if key is None or array.meta is None or not isinstance(encoding, dict):
             return None
-        other = "." if array.meta.separator == "/" else "/"
-        if encoding.get("name") != "default" or not key.startswith(f"c{other}"):
+        other_separator = "." if array.meta.separator == "/" else "/"
+        if encoding.get("name") != "default" or not key.startswith(f"c{other_separator}"):
             return None
         try:
-            declared = next(iter(iter_stored_files(self.storage, array.path, array.meta)), None)
+            declared_file = next(iter(iter_stored_files(self.storage, array.path, array.meta)), None)
         except (LamellaError, OSError) as error:
             self._check(error)
             return None
-        return other if declared is None else None
+        return other_separator if declared_file is None else None
 
     def _read(self, node: StoredNode, file: str, *, is_listed: bool = False) -> None:
         key = join(node.path, file)
@@ -332,14 +332,14 @@ class StoreReader:
         try:
             text = data.decode("utf-8-sig")
             try:
-                value = self._decoder.decode(text.strip())
+                document = self._decoder.decode(text.strip())
             except RepeatedKeyError:
                 raise
             except ValueError:
                 without_comments = _remove_comments(text)
                 if without_comments == text:
                     raise
-                value = self._decoder.decode(without_comments.strip())
+                document = self._decoder.decode(without_comments.strip())
                 findings.append(DocumentFinding("ST-06", file, f"{file} has comments"))
         except RecursionError:
             return None, [DocumentFinding("LM-01", file, f"{file} is nested too deeply")]
@@ -350,8 +350,8 @@ class StoreReader:
         except ValueError as error:
             problem = f"{file} is empty" if not data.strip() else f"{file} is not JSON ({error})"
             return None, [DocumentFinding("LM-01", file, problem)]
-        if not isinstance(value, dict) or is_too_deep(value):
-            kind = type(value).__name__
+        if not isinstance(document, dict) or is_too_deep(document):
+            kind = type(document).__name__
             text = "is nested too deeply" if kind == "dict" else f"contains a {kind}, not an object"
             return None, [DocumentFinding("LM-01", file, f"{file} {text}")]
         if self._constants:
@@ -360,7 +360,7 @@ class StoreReader:
                     "LM-03", file, f"{file} contains {self._constants[0]}, which JSON does not have"
                 )
             )
-        return value, findings
+        return document, findings
 
     def _constant(self, name: str) -> Any:
         self._constants.append(name)

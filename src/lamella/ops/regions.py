@@ -290,20 +290,20 @@ def region_of_label(
     Along an axis of equal lengths it is the same region: other programs write the scale of the image less often. Labels
     of one plane in a volume are those of all planes.
     """
-    sizes = dict(zip(image.axis_names, image.get_effective_scale(image.dataset_paths[0]), strict=True))
-    own = dict(zip(label.axis_names, label.get_effective_scale(label.dataset_paths[0]), strict=True))
+    image_sizes = dict(zip(image.axis_names, image.get_effective_scale(image.dataset_paths[0]), strict=True))
+    label_sizes = dict(zip(label.axis_names, label.get_effective_scale(label.dataset_paths[0]), strict=True))
     lengths = dict(zip(label.axis_names[-label.data.ndim :], label.data.shape, strict=True))
     image_lengths = dict(zip(image.axis_names[-image.data.ndim :], image.data.shape, strict=True))
-    kinds = dict(zip(label.axis_names, map(axis_kind, label.axes), strict=True))
+    axis_kinds = dict(zip(label.axis_names, map(axis_kind, label.axes), strict=True))
     region_in_label = {}
     for name, (start, stop) in region.items():
         if name not in lengths:
             continue
-        if lengths[name] == 1 and kinds[name] == "space":
+        if lengths[name] == 1 and axis_kinds[name] == "space":
             region_in_label[name] = (0, 1)
             continue
         has_same_length = lengths[name] == image_lengths.get(name)
-        ratio = 1.0 if has_same_length or not own[name] else sizes[name] / own[name]
+        ratio = 1.0 if has_same_length or not label_sizes[name] else image_sizes[name] / label_sizes[name]
         if ratio == 1 and start >= lengths[name]:
             raise InvalidArgumentError(
                 f"The labels {label.node_path} end at {lengths[name]} along {name}, before the region {start}:{stop}: "

@@ -77,9 +77,11 @@ def _move_folder(node: RenamesMembers, renaming: Renaming) -> None:
 def _replacing_record(node: RenamesMembers, old: RenamingRecord | None, new: RenamingRecord | None) -> Change:
     """Return a function that replaces the old record, and raises if another program has changed it."""
 
-    def change(stored: RenamingRecord | None) -> RenamingRecord | None:
-        if stored != old:
-            raise renamed_by_another(node.node_path, (stored or old or cast("RenamingRecord", new)).renaming)
+    def change(stored_record: RenamingRecord | None) -> RenamingRecord | None:
+        if stored_record != old:
+            raise renamed_by_another(
+                node.node_path, (stored_record or old or cast("RenamingRecord", new)).renaming
+            )
         return new
 
     return change
@@ -140,8 +142,8 @@ def _undo(node: RenamesMembers, record: RenamingRecord, sizes: dict[str, int]) -
         node._drop_record(record)
         return
 
-    def listed_again(stored: RenamingRecord | None) -> RenamingRecord:
-        if stored is None or stored.token != record.token:
+    def listed_again(stored_record: RenamingRecord | None) -> RenamingRecord:
+        if stored_record is None or stored_record.token != record.token:
             raise renamed_by_another(node.node_path, record.renaming)
         return record
 

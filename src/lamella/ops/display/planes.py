@@ -95,7 +95,7 @@ def shows_old_pixels(position: Position) -> bool:
     return bool(read_stale(position.document.last_attributes))
 
 
-def level_for(position: Position, min_side: float) -> tuple[str, ImageArray]:
+def coarsest_sufficient_level(position: Position, min_side: float) -> tuple[str, ImageArray]:
     """Return the coarsest readable level with at least ``min_side`` pixels along its larger side, else the finest.
 
     Stale and damaged levels are skipped. Raise StorageError for a level that the service or system does not return.

@@ -11,7 +11,13 @@ import numpy as np
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, WrongTypeError
 from lamella.nodes.labels import LabelImage
 from lamella.nodes.position_metadata import dtype_window, is_rgb
-from lamella.ops.display.planes import PlaneAxes, level_for, pixel_aspect, plane_index, read_plane
+from lamella.ops.display.planes import (
+    PlaneAxes,
+    coarsest_sufficient_level,
+    pixel_aspect,
+    plane_index,
+    read_plane,
+)
 from lamella.ops.display.render import Window, auto_window, composite, lightened
 from lamella.ops.regions import pixel_region
 from lamella.spec.channels import (
@@ -146,7 +152,7 @@ def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
     active_flags = {
         meta.active for name, meta in zip(names, stored_channels, strict=False) if name.lower() != ALPHA
     }
-    shown: dict[str, tuple[ShownChannel, bool]] = {}
+    channels: dict[str, tuple[ShownChannel, bool]] = {}
     for index, name in enumerate(names):
         meta = stored_channels[index] if index < len(stored_channels) else None
         color = default_colors[index] if meta is None else meta.color or channel_color(meta.label or name)
@@ -154,33 +160,34 @@ def all_channels(position: Position) -> dict[str, tuple[ShownChannel, bool]]:
         is_opacity = count > 1 and name.lower() == ALPHA
         is_active = None if meta is None or len(active_flags) == 1 else meta.active
         is_active = index < MAX_CHANNELS if is_active is None else is_active
-        shown[name] = ShownChannel(name, color, window, is_color_image), is_active and not is_opacity
-    if not any(default for _, default in shown.values()):
-        shown = {
-            name: (channel, index < MAX_CHANNELS) for index, (name, (channel, _)) in enumerate(shown.items())
+        channels[name] = ShownChannel(name, color, window, is_color_image), is_active and not is_opacity
+    if not any(default for _, default in channels.values()):
+        channels = {
+            name: (channel, index < MAX_CHANNELS)
+            for index, (name, (channel, _)) in enumerate(channels.items())
         }
-    return _with_distinct_colors(shown)
+    return _with_distinct_colors(channels)
 
 
 def _with_distinct_colors(
-    shown: dict[str, tuple[ShownChannel, bool]],
+    channels: dict[str, tuple[ShownChannel, bool]],
 ) -> dict[str, tuple[ShownChannel, bool]]:
     """Assign different colours to channels that would all be white, because no colour is known for their names."""
-    whites = [name for name, (channel, _) in shown.items() if channel.color == WHITE]
+    whites = [name for name, (channel, _) in channels.items() if channel.color == WHITE]
     unknown_names = [name for name in whites if named_color(name) is None]
-    shown_whites = [name for name in whites if shown[name][1]]
+    shown_whites = [name for name in whites if channels[name][1]]
     if len(shown_whites) < 2 or not set(unknown_names).intersection(shown_whites):
-        return shown
+        return channels
     names = sorted(
-        shown, key=lambda name: not shown[name][1]
+        channels, key=lambda name: not channels[name][1]
     )  # channels that are shown get the first colours
     colors = distinct_colors(
-        names, [None if name in unknown_names else shown[name][0].color for name in names]
+        names, [None if name in unknown_names else channels[name][0].color for name in names]
     )
     color_by_name = dict(zip(names, colors, strict=True))
     return {
         name: (replace(channel, color=color_by_name[name]), is_shown)
-        for name, (channel, is_shown) in shown.items()
+        for name, (channel, is_shown) in channels.items()
     }
 
 
@@ -289,7 +296,7 @@ def plane_of(
         level = checked_level(position, options.level)
         array = position.open_level(level)
     else:
-        level, array = level_for(position, _size_of_image(position, region, size))
+        level, array = coarsest_sufficient_level(position, _size_of_image(position, region, size))
     axes = PlaneAxes.of(position.axes, array.ndim, position.node_path)
     finest: Shape = position.data.shape
     if len(finest) != array.ndim:
@@ -341,9 +348,9 @@ def field_picture(
     else:
         plane = plane_of(position, options, size)
         planes = channel_planes(position, [channel.name for channel in channels], options, size, plane)
-        present = [channel for channel in channels if channel.name in planes]
-        windows = [channel.window or auto_window(planes[channel.name]) for channel in present]
-        colors = [channel.color for channel in present]
+        drawn_channels = [channel for channel in channels if channel.name in planes]
+        windows = [channel.window or auto_window(planes[channel.name]) for channel in drawn_channels]
+        colors = [channel.color for channel in drawn_channels]
         picture = FieldPicture(composite(list(planes.values()), colors, windows))
     aspect = pixel_aspect(position, plane.level, plane.axes, plane.array.ndim)
     # The picture has an incomplete block at each edge where the reduction does not divide the plane.
@@ -383,4 +390,6 @@ def _label_plane(label: LabelImage, options: PreviewOptions, size: int, region: 
 
 
 def _label_colors(label: LabelImage) -> dict[int, tuple[int, int, int]]:
-    return {value: (rgba[0], rgba[1], rgba[2]) for value, rgba in label.colors.items() if len(rgba) >= 3}
+    return {
+        label_id: (rgba[0], rgba[1], rgba[2]) for label_id, rgba in label.colors.items() if len(rgba) >= 3
+    }

@@ -145,8 +145,8 @@ def grid_of_wells(
 
 
 def _store_name(node: ImageContainer) -> str:
-    parts = str(node.node_path).rstrip("/").split("/")
-    return "/".join(parts[-2:]) if isinstance(node, Well) else parts[-1]
+    names = str(node.node_path).rstrip("/").split("/")
+    return "/".join(names[-2:]) if isinstance(node, Well) else names[-1]
 
 
 def plate_channels(
@@ -166,8 +166,8 @@ def plate_channels(
     channels = channels_of_fields((tile.node for tile in tiles), unread=unread)
     if not channels:
         return []
-    shown = {name: (channel.shown_channel, channel.is_shown) for name, channel in channels.items()}
-    chosen_channels = choose_channels(shown, options.channels, plate_name)
+    shown_by_name = {name: (channel.shown_channel, channel.is_shown) for name, channel in channels.items()}
+    chosen_channels = choose_channels(shown_by_name, options.channels, plate_name)
     return with_windows(
         [channels[channel.name] for channel in chosen_channels], options, size, workers, unread
     )

@@ -230,9 +230,9 @@ def store_of(positions: Mapping[str, Position]) -> str:
 
 
 def _refuse_missing(
-    missing: set[_Target], positions: Mapping[str, Position], renamed: Mapping[str, str]
+    missing_targets: set[_Target], positions: Mapping[str, Position], renamed: Mapping[str, str]
 ) -> None:
-    for kind, name in sorted(missing):
+    for kind, name in sorted(missing_targets):
         names = dict.fromkeys(
             member
             for position in positions.values()

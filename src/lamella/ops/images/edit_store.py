@@ -185,8 +185,12 @@ def _changes_of_node(node: NGFFNode, name: str | None, attributes: Mapping[str, 
 
 def _difference(before: JSONObject, after: JSONObject) -> tuple[str, ...]:
     """Return the lines that differ between two documents."""
-    old, new = (json.dumps(value, indent=1, ensure_ascii=False).splitlines() for value in (before, after))
-    changed = difflib.unified_diff(old, new, lineterm="", n=0)
+    old, new = (
+        json.dumps(document, indent=1, ensure_ascii=False).splitlines() for document in (before, after)
+    )
+    diff_lines = difflib.unified_diff(old, new, lineterm="", n=0)
     return tuple(
-        f"{line[0]} {line[1:].strip().rstrip(',')}" for line in changed if line[:2] not in ("--", "++", "@@")
+        f"{line[0]} {line[1:].strip().rstrip(',')}"
+        for line in diff_lines
+        if line[:2] not in ("--", "++", "@@")
     )

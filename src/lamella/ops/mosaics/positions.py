@@ -54,7 +54,7 @@ def _of_fields(well: Well, path: str, blend: Blend, acquisition: int | None) -> 
     fields = {join(path, name): position for name, position in well.positions()}
     if acquisition is not None:
         acquisitions = acquisitions_of(fields)
-        ids = sorted({found.id for found in acquisitions.values() if found.id is not None})
+        ids = sorted({meta.id for meta in acquisitions.values() if meta.id is not None})
         fields = {key: field for key, field in fields.items() if acquisitions[key].id == acquisition}
         if not fields:
             raise InvalidArgumentError(

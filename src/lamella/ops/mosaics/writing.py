@@ -192,8 +192,8 @@ class MosaicWrite:
     def _with_channels(self, meta: ImagesMeta, name: str) -> ImagesMeta:
         """Return the metadata with a name, and with the channels of the fields, each with one window for all fields."""
         edited = edits.set_name(meta, name)
-        stored = [meta_with_facts(field).omero for field in self.mosaic.fields.values()]
-        channels = [[] if omero is None else omero.channels for omero in stored]
+        omero_of_fields = [meta_with_facts(field).omero for field in self.mosaic.fields.values()]
+        channels = [[] if omero is None else omero.channels for omero in omero_of_fields]
         omero = edited.omero
         if omero is None or {len(stored_channels) for stored_channels in channels} != {len(omero.channels)}:
             return edited

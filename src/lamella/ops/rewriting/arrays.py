@@ -90,9 +90,9 @@ class FileUnit:
             _check_documents(self.source, [self.source_key])
 
 
-def _check_documents(source: Storage, missing: Iterable[str]) -> None:
+def _check_documents(source: Storage, missing_keys: Iterable[str]) -> None:
     """Raise for a document that was listed and is missing; a chunk may be deleted by a writer at any time."""
-    for key in missing:
+    for key in missing_keys:
         if key.rpartition("/")[2] in METADATA_FILES:
             raise vanished_error(source, key)
 
@@ -149,7 +149,7 @@ def join_remote_copies(units: Iterable[Unit]) -> Iterator[Unit]:
 
     for unit in units:
         is_remote = isinstance(unit, FileUnit) and not unit.source.locks_processes
-        size = sum(other.size for other in batch) + unit.size
+        size = sum(file.size for file in batch) + unit.size
         if not is_remote or len(batch) == _AT_ONCE or size > UNIT_BYTES:
             yield from joined()
         if is_remote:

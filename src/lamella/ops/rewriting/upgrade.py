@@ -133,10 +133,10 @@ def upgrade(
                 f"{documents.storage.name} is an array, not a group. Use the store that has it."
             )
         plan = UpgradePlan(documents, inventory.groups, version, lossy=lossy)
-        changed = None if in_place is None else _changed_arrays(documents, inventory, plan)
-        if in_place is None or changed is None:
+        changed_arrays = None if in_place is None else _changed_arrays(documents, inventory, plan)
+        if in_place is None or changed_arrays is None:
             return plan
-        return _rewrite_documents(in_place, inventory, plan, changed)
+        return _rewrite_documents(in_place, inventory, plan, changed_arrays)
 
     settings: JSONObject = {"command": "upgrade", "to": to, "lossy": lossy}
     call = RewriteCall(settings, prepare, workers, progress, follow_links)
@@ -262,7 +262,11 @@ class UpgradePlan(Plan):
     def _ome_groups(self) -> set[str]:
         documents = self._documents
         attributes_of = ((path, documents.group(path)) for path in self._groups)
-        return {path for path, own in attributes_of if has_ome(detect(self._old_format, own), own)}
+        return {
+            path
+            for path, attributes in attributes_of
+            if has_ome(detect(self._old_format, attributes), attributes)
+        }
 
     def is_ome(self, path: str) -> bool:
         """Return whether a group has metadata of OME-Zarr."""
@@ -278,7 +282,7 @@ def has_ome(version: SpecVersion, attributes: JSONObject) -> bool:
 
 def _xarray_names(meta: ArrayMeta) -> list[str] | None:
     """Return the dimension names that xarray stores in the attributes; None without fitting names."""
-    stored = meta.attributes.get(_XARRAY_DIMENSIONS)
-    if not isinstance(stored, list) or len(stored) != meta.ndim:
+    stored_names = meta.attributes.get(_XARRAY_DIMENSIONS)
+    if not isinstance(stored_names, list) or len(stored_names) != meta.ndim:
         return None
-    return stored if all(isinstance(name, str) for name in stored) else None
+    return stored_names if all(isinstance(name, str) for name in stored_names) else None

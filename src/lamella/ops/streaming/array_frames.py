@@ -413,10 +413,10 @@ class ArrayFrames:
             or not self.record.open
         ):
             self._written_times = time_count
-        written = replace(
+        record = replace(
             self.record,
             times=self.record.times[: self._written_times],
             skipped=[list(skipped_run) for skipped_run in self.record.skipped],
         )
-        written.cut(stored_count)
-        return written
+        record.cut(stored_count)
+        return record

@@ -183,10 +183,10 @@ def _spec(plate: Plate, position: Position | PositionSpec | str) -> PositionSpec
         return spec
     prefix = plate.path + "/" if plate.path else ""
     path = path.removeprefix(prefix) if path is not position else path
-    parts = tuple(plate._exact_path(path.strip("/")).split("/"))
-    if len(parts) != 3:
+    names = tuple(plate._exact_path(path.strip("/")).split("/"))
+    if len(names) != 3:
         raise InvalidArgumentError(f"A position of a plate is named row/column/field, not {path!r}.")
-    return parts
+    return names
 
 
 def _order_names(
@@ -333,13 +333,13 @@ def _channels(position: Position, requested: Sequence[str] | None) -> tuple[tupl
     names = position.channel_names
     if requested is None:
         return tuple(range(len(names) or 1)), []
-    missing = [name for name in requested if name not in names]
-    if (missing and position.dataset_paths) or not requested or len(set(requested)) != len(requested):
+    new_names = [name for name in requested if name not in names]
+    if (new_names and position.dataset_paths) or not requested or len(set(requested)) != len(requested):
         raise InvalidArgumentError(
             f"channel_names={list(requested)} must name channels of {position.node_path}, each once: it has {names}."
         )
-    names = [*names, *missing]
-    return tuple(names.index(name) for name in requested), missing
+    names = [*names, *new_names]
+    return tuple(names.index(name) for name in requested), new_names
 
 
 def _over_positions(names: tuple[str, ...], order: FrameOrder, count: int) -> FrameOrder:
@@ -355,15 +355,15 @@ def _array_frames(
     for name in plan.new_channels:
         position.append_channel(name, resize_arrays=False)
     if _is_resumed(position, options):
-        stored = position[options.name].stored
-        record = _record_of(stored, order, shape, options)
+        array = position[options.name].stored
+        record = _record_of(array, order, shape, options)
         if record.open:
             # Frames beyond the record of a closed stream are of a killed `ImageArray.append`: they do not count.
-            record.frames = stored_frames(stored, order, record.frames)
+            record.frames = stored_frames(array, order, record.frames)
         record.cut(record.frames)
         record.open = True
         return ArrayFrames(
-            stored, order, record, threads, partial(position.store_handle.writes.recorded, stored.path)
+            array, order, record, threads, partial(position.store_handle.writes.recorded, array.path)
         )
     image = position.create_zeros(
         options.name,
@@ -399,10 +399,10 @@ def _layout(
     return tuple(shape), tuple(options.chunks or chunks)
 
 
-def _record_of(stored: StoredArray, order: FrameOrder, shape: Shape, options: StreamOptions) -> StreamRecord:
+def _record_of(array: StoredArray, order: FrameOrder, shape: Shape, options: StreamOptions) -> StreamRecord:
     """Return the record of an existing array, after a check that the new stream can resume the old one."""
-    meta = stored.meta
-    where = stored.documents.location(stored.path)
+    meta = array.meta
+    where = array.documents.location(array.path)
     grows = order.axes[0] if order.grows else None
     has_same_shape = all(
         stored_length == length or axis == grows

@@ -38,22 +38,24 @@ class StreamRecord:
     @classmethod
     def of(cls, attributes: JSONObject, where: str = "an array") -> StreamRecord | None:
         """Read the record; None without one. ``where`` names the array in an error."""
-        stored = own_record(attributes, _STREAM)
-        if stored is None:
+        document = own_record(attributes, _STREAM)
+        if document is None:
             return None
         try:
             return cls(
-                [str(name) for name in stored["order"]],
-                [None if number is None else int(number) for number in stored["lengths"]],
-                None if stored.get("channels") is None else [int(number) for number in stored["channels"]],
-                int(stored["frames"]),
-                [[int(first), int(count)] for first, count in stored.get("skipped", [])],
-                [None if time is None else float(time) for time in stored.get("times", [])],
-                bool(stored.get("open", False)),
+                [str(name) for name in document["order"]],
+                [None if number is None else int(number) for number in document["lengths"]],
+                None
+                if document.get("channels") is None
+                else [int(number) for number in document["channels"]],
+                int(document["frames"]),
+                [[int(first), int(count)] for first, count in document.get("skipped", [])],
+                [None if time is None else float(time) for time in document.get("times", [])],
+                bool(document.get("open", False)),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise MetadataError(
-                f"The record of the stream in the attributes of {where} is damaged: {short_repr(stored)}. Restore "
+                f"The record of the stream in the attributes of {where} is damaged: {short_repr(document)}. Restore "
                 "its attributes from a copy, or stream to another name."
             ) from error
 

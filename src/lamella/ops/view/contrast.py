@@ -65,7 +65,7 @@ def write_contrast(scene: ViewScene, windows: Mapping[str, tuple[float, float]])
     unknown = sorted(set(windows) - set(scene_names))
     if unknown:
         raise InvalidArgumentError(f"{scene.name} has no channel {unknown[0][:100]!r}: it has {scene_names}.")
-    written = 0
+    count = 0
     for field in scene.fields:
         position = field.node
         if not field.shape or not isinstance(position, Position) or isinstance(position, LabelImage):
@@ -78,8 +78,8 @@ def write_contrast(scene: ViewScene, windows: Mapping[str, tuple[float, float]])
         }
         if window_by_channel:
             _write(position, window_by_channel)
-            written += 1
-    return written
+            count += 1
+    return count
 
 
 def _write(position: Position, windows: Mapping[int, WindowDict]) -> None:

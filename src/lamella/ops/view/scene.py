@@ -314,9 +314,13 @@ def _letters(field: Field) -> str:
 def scene_name(node: NGFFNode) -> str:
     """Return the name of a plate, else the path in its store, else the last part of the path of the store."""
     stored_name = node.document.shared_model.name if isinstance(node, Plate) else None
-    parts = str(node.node_path).rstrip("/").split("/")
-    store_indices = [index for index, part in enumerate(parts) if part.endswith(_STORE_ENDINGS)]
-    return stored_name or "/".join(parts[store_indices[-1] + 1 :] if store_indices else []) or parts[-1]
+    path_parts = str(node.node_path).rstrip("/").split("/")
+    store_indices = [index for index, part in enumerate(path_parts) if part.endswith(_STORE_ENDINGS)]
+    return (
+        stored_name
+        or "/".join(path_parts[store_indices[-1] + 1 :] if store_indices else [])
+        or path_parts[-1]
+    )
 
 
 def _members(
@@ -462,8 +466,10 @@ def _arrange(
     fields_by_well: dict[int, list[Field]] = {well_number: [] for well_number in range(len(wells))}
     for field in fields:
         fields_by_well[field.well].append(field)
-    placed = {well_number: _place_in_well(group, pixel) for well_number, group in fields_by_well.items()}
-    sizes = [_extent(group) for group in placed.values()]
+    placed_by_well = {
+        well_number: _place_in_well(group, pixel) for well_number, group in fields_by_well.items()
+    }
+    sizes = [_extent(group) for group in placed_by_well.values()]
     cell_width = max((width for width, _ in sizes), default=1.0)
     cell_height = max((height for _, height in sizes), default=1.0)
     cell_width, cell_height = math.ceil(cell_width), math.ceil(cell_height)
@@ -473,7 +479,9 @@ def _arrange(
     for well_number, well in enumerate(wells):
         x, y = well.column * (cell_width + gap), well.row * (cell_height + gap)
         placed_wells.append(replace(well, x=x, y=y, width=cell_width, height=cell_height))
-        moved_fields += [replace(field, x=field.x + x, y=field.y + y) for field in placed[well_number]]
+        moved_fields += [
+            replace(field, x=field.x + x, y=field.y + y) for field in placed_by_well[well_number]
+        ]
     columns, rows = (
         1 + max((getattr(well, name) for well in wells), default=0) for name in ("column", "row")
     )
@@ -530,13 +538,13 @@ def _place_by_stage(fields: Sequence[Field], pixel: float | None) -> list[Field]
     if len(set(corners)) < len(corners) or not np.isfinite(corners).all():
         return None
     left, top = (min(corner[axis] for corner in corners) for axis in (0, 1))
-    placed = [
+    placed_fields = [
         replace(field, x=float(round(x - left)), y=float(round(y - top)))
         for field, (x, y) in zip(fields, corners, strict=True)
     ]
-    width, height = _extent(placed)
-    covered = sum(field.width * field.height for field in placed)
-    return placed if width * height <= _MAX_SPARSENESS * covered else None
+    width, height = _extent(placed_fields)
+    covered = sum(field.width * field.height for field in placed_fields)
+    return placed_fields if width * height <= _MAX_SPARSENESS * covered else None
 
 
 def _channels(fields: Sequence[Field], documents: Documents) -> tuple[list[ShownChannel], list[bool]]:

@@ -333,8 +333,8 @@ class Tiles:
             ]
             for portion in self._threads.map(partial(self._read_together, request), portions):
                 pixels |= portion
-        others = [number for number in numbers if number not in pixels]
-        pixels |= zip(others, self._threads.map(read, others), strict=True)
+        numbers_left = [number for number in numbers if number not in pixels]
+        pixels |= zip(numbers_left, self._threads.map(read, numbers_left), strict=True)
         drawn_fields = [field for number in numbers if (field := pixels[number])]
         plane_count = (
             len(names) if label is None else max((len(field.planes) for field in drawn_fields), default=1)
@@ -435,29 +435,33 @@ class Tiles:
         )
         axes, outer_index = level.axes, field_region.outer_index
         if outer_index is None:
-            missing = np.ones((rows.size, columns.size), bool)
-            return _FieldPixels(target, [None] * max(1, len(names)), _mask(missing))
+            is_unwritten = np.ones((rows.size, columns.size), bool)
+            return _FieldPixels(target, [None] * max(1, len(names)), _mask(is_unwritten))
         if label is not None:
             (ids,) = _read_channels(level, outer_index, rows, columns, [0], ids=True)
-            missing = unwritten(level.array, level.meta, axes, outer_index, rows, columns, ids)
+            is_unwritten = unwritten(level.array, level.meta, axes, outer_index, rows, columns, ids)
             assert isinstance(image.node, LabelImage)
             ids = label_ids(ids)
             colors = stored_colors(image.node, ids)
-            return _FieldPixels(target, [ids] if colors is None else [ids, colors], _mask(missing))
+            return _FieldPixels(target, [ids] if colors is None else [ids, colors], _mask(is_unwritten))
         indices = self._names(number)
-        present = [name for name in names if name in indices]  # a field may lack channels
-        indices_of_present = [indices[name] for name in present]
+        present_names = [name for name in names if name in indices]  # a field may lack channels
+        indices_of_present = [indices[name] for name in present_names]
         planes = dict(
-            zip(present, _read_channels(level, outer_index, rows, columns, indices_of_present), strict=True)
+            zip(
+                present_names,
+                _read_channels(level, outer_index, rows, columns, indices_of_present),
+                strict=True,
+            )
         )
-        missing = np.full((rows.size, columns.size), bool(present))
+        is_unwritten = np.full((rows.size, columns.size), bool(present_names))
         for name, plane in planes.items():
-            if not missing.any():
+            if not is_unwritten.any():
                 break
             if axes.channel is not None:
                 outer_index[axes.channel] = indices[name]
-            missing &= unwritten(level.array, level.meta, axes, outer_index, rows, columns, plane)
-        return _FieldPixels(target, [planes.get(name) for name in names], _mask(missing))
+            is_unwritten &= unwritten(level.array, level.meta, axes, outer_index, rows, columns, plane)
+        return _FieldPixels(target, [planes.get(name) for name in names], _mask(is_unwritten))
 
     def _open_image(self, number: int, label: str | None) -> _Image | None:
         """Open a field, or a label image of it; None if the field has no label image with this name."""
@@ -506,8 +510,8 @@ def _region_in_tile(image: _Image, field: Field, tile: _TileRequest, gap: float)
     return _FieldRegion(level, rows, columns, target, outer_index)
 
 
-def _mask(missing: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    return np.where(missing, np.uint8(UNWRITTEN), np.uint8(1))
+def _mask(is_unwritten: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    return np.where(is_unwritten, np.uint8(UNWRITTEN), np.uint8(1))
 
 
 def label_ids(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -521,8 +525,8 @@ def stored_colors(image: LabelImage, ids: NDArray[Any]) -> NDArray[np.uint32] | 
     colors = image.colors
     if not colors:
         return None
-    present, inverse = np.unique(ids, return_inverse=True)
-    packed = [_packed_color(colors.get(int(number), ())) for number in present]
+    distinct_ids, inverse = np.unique(ids, return_inverse=True)
+    packed = [_packed_color(colors.get(int(number), ())) for number in distinct_ids]
     return np.array(packed, np.uint32)[inverse].reshape(ids.shape)
 
 
