@@ -93,7 +93,7 @@ class MapRequest:
     call: MapCall
     names: tuple[str, ...]
     """Names of the results; empty if they are not stored."""
-    chosen: dict[str, Position]
+    positions: dict[str, Position]
     """The positions to compute, by path."""
 
     @property
@@ -124,10 +124,10 @@ def checked_request(plate: MappedPlate, call: MapCall, workers: Workers) -> MapR
     _check_picklable(function, workers)
     output = with_options(call.output, call.storage_options)
     names = _names_of_results(over, call.name, level, output is not None)
-    chosen = _positions_of(plate, call.positions)
-    _check_level(chosen, level, over)
+    positions = _positions_of(plate, call.positions)
+    _check_level(positions, level, over)
     _check_data_type(call.dtype, over)
-    channel_names = _channel_names(call.channel_names, chosen, level, over)
+    channel_names = _channel_names(call.channel_names, positions, level, over)
     if output is not None:
         if not is_store(output) and not isinstance(output, str | os.PathLike):
             raise InvalidArgumentError(
@@ -148,7 +148,7 @@ def checked_request(plate: MappedPlate, call: MapCall, workers: Workers) -> MapR
         halo=_checked_halo(call.halo),
         axes=None if call.axes is None else _axis_names(call.axes),
     )
-    request = MapRequest(checked, names, chosen)
+    request = MapRequest(checked, names, positions)
     if over == "regions":
         _check_blocks(request)
     return request
@@ -186,7 +186,7 @@ def _checked_halo(halo: int | Mapping[str, int] | None) -> dict[str, int] | int:
 
 def _check_blocks(request: MapRequest) -> None:
     """Raise for axes and halos that do not fit an array, and for label images that cannot be stitched."""
-    for position in request.chosen.values():
+    for position in request.positions.values():
         plan = request.block_plan(position)
         if not request.labels_by_blocks:
             continue
@@ -290,9 +290,9 @@ def position_of(plate: MappedPlate, path: str) -> Position:
     return node
 
 
-def _check_level(chosen: dict[str, Position], level: str, over: str) -> None:
+def _check_level(positions: dict[str, Position], level: str, over: str) -> None:
     """Raise for a level that a position lacks; functions of positions may also use positions without an image."""
-    for position in chosen.values():
+    for position in positions.values():
         levels = position.dataset_paths
         if level not in levels and (levels or over == "regions"):
             raise NodeNotFoundError(
@@ -318,7 +318,7 @@ def _check_data_type(dtype: DTypeLike | None, over: str) -> None:
 
 
 def _channel_names(
-    names: Sequence[str] | None, chosen: dict[str, Position], level: str, over: str
+    names: Sequence[str] | None, positions: dict[str, Position], level: str, over: str
 ) -> list[str] | None:
     if names is None:
         return None
@@ -327,7 +327,7 @@ def _channel_names(
         raise InvalidArgumentError(f"channel_names={names!r} is not a list of names.")
     if len(set(names)) != len(names):
         raise InvalidArgumentError(f"channel_names={list(names)} has a name twice.")
-    for position in chosen.values():
+    for position in positions.values():
         axes = position.axes
         new_images(axes, list(names))  # raises for names without an axis
         axis = channel_axis(axes)

@@ -71,7 +71,7 @@ class MapRun:
         elif self._request.call.over == "regions":
             total, self._units = self._plan_regions()
         else:
-            total, self._units = len(self._request.chosen), self._position_units()
+            total, self._units = len(self._request.positions), self._position_units()
         return total
 
     def compute(self, progress: Count) -> None:
@@ -114,7 +114,7 @@ class MapRun:
     # -- units ----------------------------------------------------------------------------------------------------
 
     def _position_units(self) -> Iterator[PositionUnit | BlockUnit]:
-        for path, position in self._request.chosen.items():
+        for path, position in self._request.positions.items():
             is_same_store = position.documents.storage == self._target.documents.storage
             target = position if is_same_store else position_of(self._target, path)
             yield PositionUnit(self._task, path, position, target)
@@ -124,12 +124,12 @@ class MapRun:
         task, request = self._task, self._request
         arrays = [
             (path, position[task.level], self._result_arrays(position, position_of(self._target, path)))
-            for path, position in request.chosen.items()
+            for path, position in request.positions.items()
         ]
 
         def units() -> Iterator[PositionUnit | BlockUnit]:
             for path, source, targets in arrays:
-                plan = request.block_plan(request.chosen[path])
+                plan = request.block_plan(request.positions[path])
                 first = targets[0]
                 settings = f"{task.digest} {task.level} {source.dtype} {first.dtype}{plan.settings()}"
                 file = stored_journal(first.stored.documents.storage, join(first.path, REGIONS_FILE))
@@ -146,7 +146,7 @@ class MapRun:
         task, request = self._task, self._request
         name = task.names[0]
         total = 0
-        for path, position in request.chosen.items():
+        for path, position in request.positions.items():
             plan = request.block_plan(position)
             target = position_of(self._target, path)
             files = BlockFiles.of(target, name, position[task.level], plan)
@@ -162,7 +162,7 @@ class MapRun:
 
         def units() -> Iterator[PositionUnit | BlockUnit]:
             for unit in self._label_images:
-                source, files = request.chosen[unit.path][task.level], unit.files
+                source, files = request.positions[unit.path][task.level], unit.files
                 settings = f"{task.digest} {source.dtype}{files.plan.settings()}"
                 file = stored_journal(files.storage, f"{files.folder}/journal")
                 for region, line in self._with_lines(files.regions(), unit.path, file, settings):

@@ -130,7 +130,7 @@ def map_nodes(node: Plate | Position, call: MapCall) -> MapReport:
         map_run.stitch()
     if call.output is not None:
         target.documents.storage.commit_own(f"Results of {node.node_path}")
-    report.values = {path: report.values[path] for path in request.chosen if path in report.values}
+    report.values = {path: report.values[path] for path in request.positions if path in report.values}
     if call.check:
         _raise_failures(report, total, node)
     return report
@@ -163,16 +163,16 @@ def _target(plate: MappedPlate, request: MapRequest, workers: Workers) -> Mapped
         _refuse_others(target, request)
     else:
         target = map_output.create_output(
-            plate, request.chosen, request.call.output, request.call.channel_names, workers
+            plate, request.positions, request.call.output, request.call.channel_names, workers
         )
-    map_output.create_positions(target, plate, request.chosen, request.call.channel_names)
+    map_output.create_positions(target, plate, request.positions, request.call.channel_names)
     return target
 
 
 def _refuse_others(target: MappedPlate, request: MapRequest) -> None:
     """Raise for results that `map` did not create, and for arrays that do not fit."""
     existing = {path for path, _ in target.positions()}
-    for path, source in request.chosen.items():
+    for path, source in request.positions.items():
         if path not in existing:
             continue
         position = position_of(target, path)
@@ -195,7 +195,7 @@ def _task(request: MapRequest, target: MappedPlate) -> Task:
         try:
             digest = function_digest(request.call.function)
         except NoDigestError as error:
-            first = position_of(target, next(iter(request.chosen))) if request.chosen else None
+            first = position_of(target, next(iter(request.positions))) if request.positions else None
             name = request.names[0]
             if request.call.resume and first is not None and exists(first, name) and is_recorded(first, name):
                 warnings.warn(
