@@ -248,7 +248,7 @@ def test_only_threads_reach_a_store_of_this_process(tmp_path):
 
 
 def test_workers_are_at_least_one():
-    for jobs in (0, -1, "2", 1.5):
+    for jobs in (0, -1, "2", 1.5, True):
         with pytest.raises(InvalidArgumentError, match="a number of workers from 1"):
             Workers(jobs)
     assert Workers(3).count == 3

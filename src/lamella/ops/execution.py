@@ -6,7 +6,6 @@ other unit writes, so that it can be pickled, sent to another machine, and repea
 
 from __future__ import annotations
 
-import operator
 import pickle
 import sys
 import threading
@@ -27,6 +26,7 @@ from queue import SimpleQueue
 from threading import Lock
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
+from lamella.arguments import is_whole_number
 from lamella.errors import InvalidArgumentError, WorkerLostError, WrongTypeError, clause
 from lamella.store.files.local import LocalStorage
 from lamella.store.flat_storage import FlatStorage
@@ -62,8 +62,8 @@ class Workers:
     executor: Executor | None = None
 
     def __post_init__(self) -> None:
-        if self.jobs is not None:
-            _check_jobs(self.jobs)
+        if self.jobs is not None and not is_whole_number(self.jobs, 1):
+            raise InvalidArgumentError(f"jobs={self.jobs!r} is not a number of workers from 1.")
         if self.executor is not None:
             _check_executor(self.executor)
 
@@ -102,15 +102,6 @@ class Workers:
 
 THREADS: Final = Workers()
 """Threads of this process, one per processor."""
-
-
-def _check_jobs(jobs: object) -> None:
-    try:
-        number = operator.index(jobs)  # type: ignore[arg-type]
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise InvalidArgumentError(f"jobs={jobs!r} is not a number of workers from 1.")
 
 
 def _check_executor(executor: object) -> None:

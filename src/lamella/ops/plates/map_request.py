@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import operator
 import os
 import pickle
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from lamella.arguments import items_of, whole_number
+from lamella.arguments import is_whole_number, items_of, whole_number
 from lamella.errors import InvalidArgumentError, NodeNotFoundError, check_options, clause, counted
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
@@ -138,13 +137,16 @@ def checked_request(plate: MappedPlate, call: MapCall, workers: Workers) -> MapR
         raise InvalidArgumentError(
             "Leave out halo and axes, or pass over='regions': whole positions are not cut."
         )
+    if not is_whole_number(call.retries, 0):
+        raise InvalidArgumentError(
+            f"retries={call.retries!r} is not a whole number from 0: how often a unit is repeated after an error."
+        )
     checked = replace(
         call,
         function=function,
         level=level,
         output=output,
         channel_names=channel_names,
-        retries=_checked_retries(call.retries),
         halo=_checked_halo(call.halo),
         axes=None if call.axes is None else _axis_names(call.axes),
     )
@@ -338,15 +340,3 @@ def _channel_names(
                 f"has {counted(count, 'channel')}."
             )
     return list(names)
-
-
-def _checked_retries(retries: int) -> int:
-    try:
-        number = operator.index(retries)
-    except TypeError:
-        number = -1
-    if number < 0:
-        raise InvalidArgumentError(
-            f"retries={retries!r} is not a whole number from 0: how often a unit is repeated after an error."
-        )
-    return number

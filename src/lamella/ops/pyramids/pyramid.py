@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import operator
 import re
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -391,24 +390,15 @@ def _steps(
         raise InvalidArgumentError(
             f"factors={factors!r} does not map axis names to whole factors, such as {{'y': 4}}."
         )
-    steps = {
-        position.get_axis_index(str(name)): _checked_factor(name, factor) for name, factor in factors.items()
-    }
+    for name, factor in factors.items():
+        if not is_whole_number(factor, 1):
+            raise InvalidArgumentError(
+                f"The factor of the axis {name!r} is a whole number from 1, not {factor!r}."
+            )
+    steps = {position.get_axis_index(str(name)): int(factor) for name, factor in factors.items()}
     if len(steps) < len(factors):
         raise InvalidArgumentError(f"factors={factors!r} has an axis twice.")
     return {axis: step for axis, step in steps.items() if step > 1}
-
-
-def _checked_factor(axis: str, factor: object) -> int:
-    try:
-        number = 0 if isinstance(factor, bool) else operator.index(factor)  # type: ignore[arg-type]
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise InvalidArgumentError(
-            f"The factor of the axis {axis!r} is a whole number from 1, not {factor!r}."
-        )
-    return number
 
 
 def check_levels(levels: object) -> None:
