@@ -108,6 +108,14 @@ def test_label_colors(stored, expected):
     assert apply_fixes("label", ome, facts("0.5"))[0]["image-label"]["colors"][0]["rgba"] == expected
 
 
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [("0.5.2", "0.5"), ("0.5-dev", "0.5"), (0.5, "0.5"), ("0.55", "0.55"), ("0.51.2", "0.51.2")],
+)
+def test_versions(stored, expected):
+    assert apply_fixes("well", {"version": stored}, facts("0.5"))[0]["version"] == expected
+
+
 def test_whether_colors_are_fractions_is_told_by_all_of_a_label_image():
     colors = [{"label-value": 1, "rgba": [1, 0, 0, 1]}, {"label-value": 2, "rgba": [0.5, 0, 0, 1]}]
     new, _ = apply_fixes("label", {"image-label": {"colors": colors}}, facts("0.5"))

@@ -1,4 +1,4 @@
-"""Damaged records in lamella's own key raise nothing: levels count as stale, and records of times as missing."""
+"""Damaged records in lamella's own key raise nothing: levels count as stale, records of times as missing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lamella.spec.frame_times import real_times, with_cut_times, written_times
-from lamella.spec.stale_levels import read_stale, read_unfinished
+from lamella.spec.stale_levels import Unfinished, read_stale, read_unfinished, with_unfinished
 
 HUGE = 10**400
 """A number that JSON can have and a float cannot."""
@@ -21,6 +21,16 @@ def test_regions_that_cannot_be_read_leave_everything_stale(region: Any) -> None
     readable = {"start": [0], "stop": [4], "reason": "killed"}
     found = read_unfinished({"lamella": {"unfinished": [entry, readable]}})
     assert [str(region) for region in found] == ["[0:4] was not written completely: killed"]
+
+
+def test_no_unfinished_region_is_lost_when_there_are_many() -> None:
+    attributes: dict[str, Any] = {}
+    for start in range(0, 400, 4):
+        attributes = with_unfinished(attributes, Unfinished(((start,), (start + 2,)), f"killed at {start}"))
+    regions = [entry.region for entry in read_unfinished(attributes)]
+    assert len(regions) < 50
+    for start in range(0, 400, 4):
+        assert any(low <= start and start + 2 <= high for ((low,), (high,)) in regions)
 
 
 @pytest.mark.parametrize(

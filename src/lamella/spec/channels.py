@@ -174,8 +174,8 @@ def channel_facts(attributes: JSONObject, count: int, indices: Iterable[int | No
     >>> channel_facts(stored, 2, [1, None]), channel_facts(stored, 3, [1])
     ([{'emission': 520}, {}], [{}])
     """
-    stored = own_record(attributes, CHANNEL_FACTS)
-    facts = stored if isinstance(stored, list) and len(stored) == count else []
+    record = own_record(attributes, CHANNEL_FACTS)
+    facts = record if isinstance(record, list) and len(record) == count else []
     return [facts[index] if index is not None and index < len(facts) else {} for index in indices]
 
 

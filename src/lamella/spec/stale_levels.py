@@ -381,9 +381,12 @@ def read_unfinished(attributes: JSONObject) -> tuple[Unfinished, ...]:
 
 
 def with_unfinished(attributes: JSONObject, entry: Unfinished) -> JSONObject:
-    """Return attributes with one more unfinished region; the oldest of many is dropped."""
+    """Return attributes with one more unfinished region; the oldest two of many become one that encloses both."""
     entries = [*_without_covered(read_unfinished(attributes), entry.region), entry]
-    return with_own_record(attributes, _UNFINISHED, [entry.to_json() for entry in entries[-_MAX_UNFINISHED:]])
+    while len(entries) > _MAX_UNFINISHED:
+        oldest, second, *others = entries
+        entries = [Unfinished(_enclosing(oldest.region, second.region), second.reason), *others]
+    return with_own_record(attributes, _UNFINISHED, [entry.to_json() for entry in entries])
 
 
 def without_unfinished(attributes: JSONObject, region: Bounds) -> JSONObject:

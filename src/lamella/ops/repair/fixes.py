@@ -92,13 +92,20 @@ _ALL: tuple[Kind, ...] = ("image", "label", "labels", "plate", "well", "bioforma
 def state_the_version(ome: JSONObject, facts: Facts) -> None:
     """Write `ome.version` where it is missing, a number, or a variant of 0.5; drafts of 0.6 have another meaning."""
     traits, stated = facts.traits, ome.get("version")
-    is_variant = isinstance(stated, str) and not traits.coordinate_systems and stated.startswith(traits.name)
+    is_variant = (
+        isinstance(stated, str) and not traits.coordinate_systems and _is_variant(stated, traits.name)
+    )
     is_number = isinstance(stated, float) and str(stated) == traits.name
     is_fixable = stated is None or is_number or is_variant  # the meaning of another value is unknown
     if traits.wrapper and stated not in traits.version_names and is_fixable:
         ome.pop("version", None)
         # Other writers have the version as the first key too.
         ome |= {"version": traits.version_names[0]} | {key: ome.pop(key) for key in list(ome)}
+
+
+def _is_variant(stated: str, name: str) -> bool:
+    """Return whether a version is a patch or draft of another one: 0.5.2 of 0.5, but not 0.55."""
+    return stated.startswith(name) and not stated.removeprefix(name)[:1].isdigit()
 
 
 @fixes("VE-01", "VE-02", "VE-04", kinds=_ALL)

@@ -107,10 +107,10 @@ def complete_windows(ome: JSONObject, facts: Facts) -> None:
     """Complete windows: min and max are the range of the data type, start and end are min and max."""
     bounds = dtype_range(facts.dtype)
     for _, channel in _channels(ome):
-        stated = channel.get("window", {} if not facts.traits.coordinate_systems else None)
-        if not isinstance(stated, dict):
+        window = channel.get("window", {} if not facts.traits.coordinate_systems else None)
+        if not isinstance(window, dict):
             continue
-        edges = {key: stated[key] for key in ("start", "end", "min", "max") if is_number(stated.get(key))}
+        edges = {key: window[key] for key in ("start", "end", "min", "max") if is_number(window.get(key))}
         if len(edges) == 4:
             continue
         low, high = bounds or (edges.get("start", edges.get("min")), edges.get("end", edges.get("max")))
@@ -123,7 +123,7 @@ def complete_windows(ome: JSONObject, facts: Facts) -> None:
             "min": lowest,
             "max": highest,
         }
-        channel["window"] = {**stated, **complete}
+        channel["window"] = {**window, **complete}
 
 
 def dtype_range(dtype: str) -> tuple[float, float] | None:

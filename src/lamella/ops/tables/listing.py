@@ -31,10 +31,10 @@ def tables_of(node: NGFFNode) -> Tables:
 
 def list_tables(tables: Tables) -> list[dict[str, Any]]:
     """Return the name, type, backend and label image of each table; only the name of tables of a plate's positions."""
-    stored = tables.stored_names() if isinstance(tables, PlateTables) else list(tables)
+    own_names = tables.stored_names() if isinstance(tables, PlateTables) else list(tables)
     rows = []
     for name in tables:
-        info = tables.info(name) if name in stored else None
+        info = tables.info(name) if name in own_names else None
         rows.append(
             {
                 "name": name,

@@ -264,12 +264,12 @@ def _units(
 ) -> Iterator[tuple[dict[str, int], NDArray[Any], dict[str, slice]]]:
     """Yield units: an index of the separate axes, labels near each other, and the box that contains them."""
     lengths, separate_axes = request.lengths, request.separate_axes
-    whole = {name: slice(0, lengths[name]) for name in request.space}
+    whole_box = {name: slice(0, lengths[name]) for name in request.space}
     region_of_boxes: Region | None = None
     boxes: Boxes | None = None
     for numbers in product(*(range(lengths[name]) for name in separate_axes)):
         index = dict(zip(separate_axes, numbers, strict=True))
-        region = request.label_region(index, whole)
+        region = request.label_region(index, whole_box)
         if region != region_of_boxes or boxes is None:
             region_of_boxes, level = region, request.labels.path.rpartition("/")[2]
             # By threads of this process: they only read.

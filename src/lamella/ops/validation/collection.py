@@ -143,11 +143,11 @@ def _check_xml(inspection: Inspection, node: StoredNode, images: list[str], vers
         difference = f"{XML_FILE} has {len(elements)} images, the collection {len(images)}"
     else:
         for number, (element, path) in enumerate(zip(elements, images, strict=True)):
-            described, stored = _described_plane(element), _stored_plane(inspection, join(node.path, path))
-            if described and stored and described != stored:
+            xml_plane, plane = _described_plane(element), _stored_plane(inspection, join(node.path, path))
+            if xml_plane and plane and xml_plane != plane:
                 difference = (
-                    f"image {number} of {XML_FILE} has {described[1]} x {described[0]} pixels, and its image in "
-                    f"the series, {describe(path)}, {stored[1]} x {stored[0]}"
+                    f"image {number} of {XML_FILE} has {xml_plane[1]} x {xml_plane[0]} pixels, and its image in "
+                    f"the series, {describe(path)}, {plane[1]} x {plane[0]}"
                 )
                 break
     if names[0] == "OME" and difference:

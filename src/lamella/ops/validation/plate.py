@@ -165,26 +165,26 @@ def _check_counts(inspection: Inspection, checked: CheckedGroup, plate: JSONObje
     if not fields or len(fields) < len(checked.fields):  # a well cannot be read
         return
     max_fields, per_acquisition = count_fields(fields)
-    stated: JSON = plate.get("field_count")
-    if is_integer(stated) and stated > 0 and stated != max_fields:
+    count: JSON = plate.get("field_count")
+    if is_integer(count) and count > 0 and count != max_fields:
         inspection.report(
             "PL-10",
             checked.node,
-            f"field_count is {describe(stated)}, the most fields of a well are {max_fields}",
+            f"field_count is {describe(count)}, the most fields of a well are {max_fields}",
             "write the most fields of a well",
             at=(*at, "field_count"),
             level="SHOULD",
             version=checked.version,
         )
     for index, entry in objects(plate.get("acquisitions")):
-        number: JSON = entry.get("id")
-        stated = entry.get("maximumfieldcount")
-        max_fields = per_acquisition.get(int(number), 0) if is_integer(number) else 0
-        if max_fields and is_integer(stated) and 0 < stated != max_fields:
+        acquisition: JSON = entry.get("id")
+        count = entry.get("maximumfieldcount")
+        max_fields = per_acquisition.get(int(acquisition), 0) if is_integer(acquisition) else 0
+        if max_fields and is_integer(count) and 0 < count != max_fields:
             inspection.report(
                 "PL-09",
                 checked.node,
-                f"maximumfieldcount is {describe(stated)}, the most fields of a well are {max_fields}",
+                f"maximumfieldcount is {describe(count)}, the most fields of a well are {max_fields}",
                 "write the most fields of a well in this acquisition",
                 at=(*at, "acquisitions", index, "maximumfieldcount"),
                 level="SHOULD",

@@ -52,9 +52,9 @@ def version_traits(version: str) -> VersionTraits:
     try:
         return VERSION_TRAITS[version]
     except (KeyError, TypeError):
-        known = ", ".join(VERSION_TRAITS)
+        versions = ", ".join(VERSION_TRAITS)
         raise InvalidArgumentError(
-            f"There are no rules for OME-NGFF version {version!r}; use one of {known}."
+            f"There are no rules for OME-NGFF version {version!r}; use one of {versions}."
         ) from None
 
 
@@ -236,18 +236,18 @@ def document_findings(kinds: Iterable[Kind], attributes: JSONObject, version: st
     ome = ome_object(attributes, VERSION_TRAITS[version])
     findings: list[Finding] = []
     for kind in kinds:
-        found = check_attributes(kind, attributes, version)
+        if kind in ("well", "label") and _KEYS[kind] not in ome:
+            continue
+        of_kind = check_attributes(kind, attributes, version)
         if kind == "image" and "multiscales" not in ome:
-            found = [finding for finding in found if finding.rule not in _RULES_OF_NEW_IMAGES and ome]
+            of_kind = [finding for finding in of_kind if finding.rule not in _RULES_OF_NEW_IMAGES and ome]
         elif kind == "plate" and isinstance(plate := ome.get("plate"), dict) and plate.get("wells") == []:
-            found = [
+            of_kind = [
                 finding
-                for finding in found
+                for finding in of_kind
                 if finding.rule not in _RULES_OF_NEW_PLATES or "[" not in finding.found
             ]
-        elif kind in ("well", "label") and _KEYS[kind] not in ome:
-            found = []
-        findings.extend(found)
+        findings.extend(of_kind)
     return reported(findings)
 
 

@@ -112,14 +112,14 @@ def _check_coordinate_systems(multiscale: Value) -> Findings:
 
 def _check_datasets(multiscale: Value, axes: list[JSON] | None) -> Findings:
     levels = yield from find_list(multiscale, "datasets", "MS-03", "list its levels", name="multiscale")
-    known, intrinsic = systems(multiscale.raw), intrinsic_system(multiscale.raw)
+    own_systems, intrinsic = systems(multiscale.raw), intrinsic_system(multiscale.raw)
     for dataset in levels or ():
         if not isinstance(dataset.raw, dict):
             yield dataset.finding("MS-03", f"the dataset is {dataset}", "write an object with a path")
             continue
         yield from _check_path(dataset)
         if multiscale.traits.coordinate_systems:
-            yield from check_level_list(dataset, known, intrinsic)
+            yield from check_level_list(dataset, own_systems, intrinsic)
         elif "coordinateTransformations" not in dataset.raw:
             found = "the dataset has no coordinateTransformations"
             yield dataset.finding("CT-01", found, "list at least a scale")

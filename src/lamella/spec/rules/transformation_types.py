@@ -37,9 +37,9 @@ def check_parameters(entry: Value, ends: Ends, *, values_rule: str | None = None
     ``ends`` are the numbers of axes of its two coordinate systems, None if unknown. Values of a scale or translation
     that are not numbers are reported under ``values_rule``.
     """
-    kind, known = entry.raw.get("type"), entry.traits.transformation_types
-    if not isinstance(kind, str) or kind not in known:
-        yield entry.wrong("CT-20", "type", f"write one of {', '.join(known)}", name="the type")
+    kind, types = entry.raw.get("type"), entry.traits.transformation_types
+    if not isinstance(kind, str) or kind not in types:
+        yield entry.wrong("CT-20", "type", f"write one of {', '.join(types)}", name="the type")
         return ends.outputs
     if "name" in entry.raw and not isinstance(entry.raw["name"], str):
         yield entry.wrong("CT-20", "name", "write a string", name="the name")

@@ -59,10 +59,10 @@ def _read_reference(transformation: Value, side: str) -> Generator[Finding, None
     return Reference(reference.get("name"), reference.get("path"))
 
 
-def check_level_list(dataset: Value, known: Systems, intrinsic: str | None) -> Findings:
+def check_level_list(dataset: Value, own_systems: Systems, intrinsic: str | None) -> Findings:
     """Check the transformations of one dataset (CT-01 to CT-03, CT-20 to CT-23).
 
-    ``known`` are the systems of its multiscale; all levels have to lead to the one named ``intrinsic``.
+    ``own_systems`` are the systems of its multiscale; all levels have to lead to the one named ``intrinsic``.
     """
     key = "coordinateTransformations"
     if not isinstance(dataset.raw.get(key), list) or not dataset.raw[key]:
@@ -77,10 +77,10 @@ def check_level_list(dataset: Value, known: Systems, intrinsic: str | None) -> F
         found = f"the list has {len(kinds)} transformations"
         yield steps.finding("CT-21", found, "keep one; put a scale and its translation in a sequence")
     for entry in steps:
-        yield from _check_level_entry(entry, dataset.raw.get("path"), known, intrinsic)
+        yield from _check_level_entry(entry, dataset.raw.get("path"), own_systems, intrinsic)
 
 
-def _check_level_entry(entry: Value, path: JSON, known: Systems, intrinsic: str | None) -> Findings:
+def _check_level_entry(entry: Value, path: JSON, own_systems: Systems, intrinsic: str | None) -> Findings:
     kind = entry.raw.get("type") if isinstance(entry.raw, dict) else None
     if not isinstance(kind, str):
         yield entry.finding("CT-01", f"the transformation is {entry}", "write an object with a type")
@@ -95,8 +95,8 @@ def _check_level_entry(entry: Value, path: JSON, known: Systems, intrinsic: str 
         yield from _check_level_input(entry["input"], source, path)
     target = yield from _read_reference(entry, "output")
     if target is not None:
-        yield from _check_level_output(entry["output"], target, known, intrinsic)
-    axes = known.get(target.name or "") if target is not None else None
+        yield from _check_level_output(entry["output"], target, own_systems, intrinsic)
+    axes = own_systems.get(target.name or "") if target is not None else None
     count = len(axes) if axes else None
     if kind in allowed:
         yield from check_parameters(entry, Ends(count, count))
@@ -122,10 +122,12 @@ def _check_level_input(side: Value, source: Reference, path: JSON) -> Findings:
         yield side.finding("CT-22", "the input has a name", remedy, "name", level="SHOULD")
 
 
-def _check_level_output(side: Value, target: Reference, known: Systems, intrinsic: str | None) -> Findings:
+def _check_level_output(
+    side: Value, target: Reference, own_systems: Systems, intrinsic: str | None
+) -> Findings:
     if target.name is None:
         yield side.finding("CT-23", "the output has no name", "write the name of a coordinate system")
-    elif target.name not in known:
+    elif target.name not in own_systems:
         found = f"there is no coordinate system {describe(target.name)}"
         yield side.finding("CT-23", found, "write the name of a system of this multiscale", "name")
     elif target.name != intrinsic:
@@ -166,30 +168,34 @@ def _check_further(entry: Value, multiscale: JSONObject) -> Generator[Finding, N
         return None
     source = yield from _read_reference(entry, "input")
     target = yield from _read_reference(entry, "output")
-    known = systems(multiscale)
+    own_systems = systems(multiscale)
     counts: list[int | None] = []
     for side, reference in (("input", source), ("output", target)):
         if reference is not None:
-            yield from _check_side(entry[side], reference, known)
+            yield from _check_side(entry[side], reference, own_systems)
         local = reference is not None and reference.path is None
-        axes = known.get(reference.name or "") if reference is not None and local else None
+        axes = own_systems.get(reference.name or "") if reference is not None and local else None
         counts.append(len(axes) if axes else None)
     yield from check_parameters(entry, Ends(*counts), values_rule="CT-07")
-    if source is None or target is None or not (_is_known(source, known) and _is_known(target, known)):
+    if (
+        source is None
+        or target is None
+        or not (_is_known(source, own_systems) and _is_known(target, own_systems))
+    ):
         return None
     yield from _check_ends(entry, (source, target), intrinsic_system(multiscale))
     return _vertex(source), _vertex(target)
 
 
-def _is_known(reference: Reference, known: Systems) -> bool:
+def _is_known(reference: Reference, own_systems: Systems) -> bool:
     """Return whether a side names a system of this document, or one in another group."""
-    return reference.name is not None and (bool(reference.path) or reference.name in known)
+    return reference.name is not None and (bool(reference.path) or reference.name in own_systems)
 
 
-def _check_side(side: Value, reference: Reference, known: Systems) -> Findings:
+def _check_side(side: Value, reference: Reference, own_systems: Systems) -> Findings:
     if reference.name is None:
         yield side.finding("CT-24", "there is no name", "write the name of a coordinate system")
-    elif reference.path is None and reference.name not in known:
+    elif reference.path is None and reference.name not in own_systems:
         found = f"there is no coordinate system {describe(reference.name)}"
         remedy = "write the name of a system of this multiscale, or add the path of its labels group"
         yield side.finding("CT-24", found, remedy, "name")
@@ -233,15 +239,15 @@ def check_scene(ome: Value) -> Findings:
     if not isinstance(entries.raw, list) or not entries.raw:
         yield entries.finding("SC-01", f"it is {entries}", "list at least one transformation")
         return
-    known = systems(scene.raw)
+    own_systems = systems(scene.raw)
     edges: list[Edge | None] = []
     for entry in entries:
-        edge = yield from _check_scene_entry(entry, known)
+        edge = yield from _check_scene_entry(entry, own_systems)
         edges.append(edge)
     yield from _check_graph(scene, edges)
 
 
-def _check_scene_entry(entry: Value, known: Systems) -> Generator[Finding, None, Edge | None]:
+def _check_scene_entry(entry: Value, own_systems: Systems) -> Generator[Finding, None, Edge | None]:
     if not isinstance(entry.raw, dict):
         yield entry.finding("SC-01", f"the transformation is {entry}", "write an object with a type")
         return None
@@ -251,25 +257,25 @@ def _check_scene_entry(entry: Value, known: Systems) -> Generator[Finding, None,
         reference = yield from _read_reference(entry, side)
         axes = None
         if reference is not None:
-            yield from _check_scene_side(entry[side], reference, known)
+            yield from _check_scene_side(entry[side], reference, own_systems)
             ends.append(reference)
             # An empty path means the scene itself.
-            axes = known.get(reference.name or "") if not reference.path else None
+            axes = own_systems.get(reference.name or "") if not reference.path else None
         counts.append(len(axes) if axes else None)
     yield from check_parameters(entry, Ends(*counts))
-    if len(ends) < 2 or not all(_is_known(end, known) for end in ends):
+    if len(ends) < 2 or not all(_is_known(end, own_systems) for end in ends):
         return None
     return _vertex(ends[0]), _vertex(ends[1])
 
 
-def _check_scene_side(side: Value, reference: Reference, known: Systems) -> Findings:
+def _check_scene_side(side: Value, reference: Reference, own_systems: Systems) -> Findings:
     extra = [key for key in side.raw if key not in ("name", "path")]
     if extra:
         found = f"there is a key {describe(extra[0])}"
         yield side.finding("SC-01", found, "keep only name and path", extra[0])
     if not is_text(reference.name):
         yield side.finding("CT-26", "there is no name", "write the name of a coordinate system")
-    elif not reference.path and reference.name not in known:
+    elif not reference.path and reference.name not in own_systems:
         found = f"the scene has no coordinate system {describe(reference.name)}"
         remedy = "add the path of the group that has it, or the system"
         yield side.finding("CT-26", found, remedy, "name")
