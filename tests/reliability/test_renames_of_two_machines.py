@@ -33,7 +33,7 @@ class Machines:
         self.here, self.service = threading.local(), service
         host = lambda: getattr(self.here, "host", "0" * 8)  # noqa: E731
         monkeypatch.setattr(
-            "lamella.store.objects.object_reads.AT_ONCE", 1
+            "lamella.store.objects.object_reads.MAX_REQUESTS", 1
         )  # a program that is held up sends no others
         monkeypatch.setattr(temporary_files, "_host", host)
         monkeypatch.setattr(
