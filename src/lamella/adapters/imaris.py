@@ -73,10 +73,10 @@ def _describe(file: HDF5File, path: str) -> ImageDescription:
     times = max(_numbers(file.root[_FINEST], "TimePoint")) + 1
     channels = max(_numbers(file.root[f"{_FINEST}/TimePoint 0"], "Channel")) + 1
     lengths = {axis: int(image[axis.upper()]) for axis in "zyx"}
-    data = file.root[f"{_FINEST}/TimePoint 0/Channel 0/Data"]
-    if any(length > actual for length, actual in zip(lengths.values(), data.shape, strict=True)):
+    volume = file.root[f"{_FINEST}/TimePoint 0/Channel 0/Data"]
+    if any(length > actual for length, actual in zip(lengths.values(), volume.shape, strict=True)):
         raise SourceError(
-            f"{path} is damaged: it states the size {tuple(lengths.values())}, its pixels are {data.shape}. "
+            f"{path} is damaged: it states the size {tuple(lengths.values())}, its pixels are {volume.shape}. "
             f"{COPY_AGAIN}"
         )
     scale: dict[str, float] = {}
@@ -94,7 +94,7 @@ def _describe(file: HDF5File, path: str) -> ImageDescription:
     return describe_image(
         path,
         (times, channels, *lengths.values()),
-        data.dtype,
+        volume.dtype,
         scale=scale,
         units=dict.fromkeys("xyz", unit_name(image.get("Unit", "um"))),
         channels=tuple(_channel(info, number) for number in range(channels)),
@@ -103,7 +103,7 @@ def _describe(file: HDF5File, path: str) -> ImageDescription:
         stage=stage if any(stage.values()) else {},
         times=_times(_attributes(info["TimeInfo"]) if "TimeInfo" in info else {}, times),
         acquired=image.get("RecordingDate", "").strip().replace(" ", "T"),
-        band_rows=data.chunks[1] if data.chunks else 1,
+        band_rows=volume.chunks[1] if volume.chunks else 1,
     )
 
 

@@ -40,20 +40,20 @@ def parse_metaseries(text: str) -> Properties:
 
 def read_metaseries(text: str, shape: tuple[int, int]) -> TiffMetadata:
     """Return the metadata of a TIFF with a MetaSeries description; ``shape`` is that of a plane."""
-    values = parse_metaseries(text)
-    size = pixel_size(values)
+    properties = parse_metaseries(text)
+    size = pixel_size(properties)
     channel = SourceChannel(
-        values.get("_IllumSetting_") or "",
-        emission=parse_number(values.get("wavelength")) or None,
-        exposure=exposure(values),
+        properties.get("_IllumSetting_") or "",
+        emission=parse_number(properties.get("wavelength")) or None,
+        exposure=exposure(properties),
     )
     return TiffMetadata(
         {} if size is None else dict(zip("yx", size, strict=True)),
         {} if size is None else {"y": "micrometer", "x": "micrometer"},
         (channel,),
-        stage=first_voxel(stage_position(values), shape, size),
-        acquired=acquisition_time(values) or "",
-        objective=objective(values),
+        stage=first_voxel(stage_position(properties), shape, size),
+        acquired=acquisition_time(properties) or "",
+        objective=objective(properties),
     )
 
 
@@ -72,47 +72,47 @@ def first_voxel(
     return stage if z is None else {"z": z, **stage}
 
 
-def stage_position(values: Mapping[str, str]) -> dict[str, float | None]:
+def stage_position(properties: Mapping[str, str]) -> dict[str, float | None]:
     """Return the position of the centre of the image in micrometres.
 
-    >>> [stage_position(values)["z"] for values in ({"stage-position-z": "0"}, {"z-position": "5"}, {})]
+    >>> [stage_position(properties)["z"] for properties in ({"stage-position-z": "0"}, {"z-position": "5"}, {})]
     [0.0, 5.0, None]
     """
-    heights = [parse_number(values.get(key)) for key in ("stage-position-z", "z-position")]
+    heights = [parse_number(properties.get(key)) for key in ("stage-position-z", "z-position")]
     known = [height for height in heights if height is not None]
     height = next((height for height in known if height), known[0] if known else None)
     return {
         "z": height,
-        "y": parse_number(values.get("stage-position-y")),
-        "x": parse_number(values.get("stage-position-x")),
+        "y": parse_number(properties.get("stage-position-y")),
+        "x": parse_number(properties.get("stage-position-x")),
     }
 
 
-def exposure(values: Mapping[str, str]) -> float | None:
+def exposure(properties: Mapping[str, str]) -> float | None:
     """Return the exposure time in seconds."""
-    match = re.fullmatch(r"([\d.]+) ms", values.get("Exposure Time", ""))
+    match = re.fullmatch(r"([\d.]+) ms", properties.get("Exposure Time", ""))
     return None if match is None else float(match[1]) / 1000
 
 
-def objective(values: Mapping[str, str]) -> Objective | None:
+def objective(properties: Mapping[str, str]) -> Objective | None:
     """Return the objective, whose name begins with its magnification."""
-    name = values.get("_MagSetting_", "")
+    name = properties.get("_MagSetting_", "")
     magnification = re.match(r"(\d+(?:\.\d+)?)[xX]\b", name)
-    aperture = parse_number(values.get("_MagNA_")) or None
+    aperture = parse_number(properties.get("_MagNA_")) or None
     return Objective(name, float(magnification[1]) if magnification else None, aperture) if name else None
 
 
-def pixel_size(values: Mapping[str, str]) -> tuple[float, float] | None:
+def pixel_size(properties: Mapping[str, str]) -> tuple[float, float] | None:
     """Return the size of a pixel in micrometres, (y, x)."""
-    if values.get("spatial-calibration-state", "on") != "on":
+    if properties.get("spatial-calibration-state", "on") != "on":
         return None
-    unit = values.get("spatial-calibration-units")
+    unit = properties.get("spatial-calibration-units")
     return yx_or_none(
-        micrometres(parse_number(values.get(f"spatial-calibration-{axis}")), unit) for axis in "yx"
+        micrometres(parse_number(properties.get(f"spatial-calibration-{axis}")), unit) for axis in "yx"
     )
 
 
-def acquisition_time(values: Mapping[str, str]) -> str | None:
+def acquisition_time(properties: Mapping[str, str]) -> str | None:
     """Return the time of a plane in ISO 8601, in the local time of the instrument."""
-    match = _STAMP.fullmatch(values.get("acquisition-time-local", ""))
+    match = _STAMP.fullmatch(properties.get("acquisition-time-local", ""))
     return f"{match[1]}-{match[2]}-{match[3]}T{match[4]}" if match else None

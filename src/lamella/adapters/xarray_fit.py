@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def first_grid(values: NDArray[np.float64], dim: str, exact_step: float | None) -> Placement:
+def first_grid(new_times: NDArray[np.float64], dim: str, exact_step: float | None) -> Placement:
     """Compute the grid of the first timepoints of a new array, which ascend in even steps.
 
     >>> first_grid(np.array([3.0]), "t", None).grid
@@ -42,22 +42,22 @@ def first_grid(values: NDArray[np.float64], dim: str, exact_step: float | None) 
     >>> first_grid(np.array([0.0, 60, 121, 180, 241]), "t", None).grid.step
     60.0
     """
-    count = len(values)
-    if count == 1 or not (np.diff(values) > 0).all():
-        step = regular_step(values, dim, exact_step)
-        grid = TimeGrid(float(values[0]), step or 1.0, count, step is not None, is_movable=True)
+    count = len(new_times)
+    if count == 1 or not (np.diff(new_times) > 0).all():
+        step = regular_step(new_times, dim, exact_step)
+        grid = TimeGrid(float(new_times[0]), step or 1.0, count, step is not None, is_movable=True)
         return Placement(grid, tuple(range(count)))
-    fit = fit_steps(values, exact_step)
+    fit = fit_steps(new_times, exact_step)
     if fit is None or not np.array_equal(fit[2], np.arange(count)):
-        regular_step(values, dim, exact_step)  # raises with the coordinate that is off
+        regular_step(new_times, dim, exact_step)  # raises with the coordinate that is off
         raise InvalidArgumentError(
             f"The coordinate of dim {dim!r} is not evenly spaced; give the nominal times with assign_coords({dim}=...)."
         )
-    return _place_by_fit(TimeGrid(fit[0], fit[1], count, is_movable=True), {}, fit, values, values, dim)
+    return _place_by_fit(TimeGrid(fit[0], fit[1], count, is_movable=True), {}, fit, new_times, new_times, dim)
 
 
 def place(
-    grid: TimeGrid, values: NDArray[np.float64], dim: str, exact_step: float | None = None
+    grid: TimeGrid, new_times: NDArray[np.float64], dim: str, exact_step: float | None = None
 ) -> Placement:
     """Assign written times, in any order, to indices of an existing array; a movable grid may change.
 
@@ -74,17 +74,17 @@ def place(
     ...
     lamella.errors.InvalidArgumentError: The coordinate 1 of dim 't' does not lie on the timepoints of the image, ...
     """
-    offsets = (values - grid.start) / grid.step
+    offsets = (new_times - grid.start) / grid.step
     indices = np.rint(offsets).astype(np.int64)
     off = float(np.abs(offsets - indices).max(initial=0))
     is_on_grid = (
         grid.has_step and off <= (NOISE if grid.is_movable else JITTER) and not indices.min(initial=0) < 0
     )
     if is_on_grid and (not grid.is_movable or (grid.times is None and _continues(indices, grid.length))):
-        return _place_on_grid(grid, indices, values, off, dim)
+        return _place_on_grid(grid, indices, new_times, off, dim)
     if not grid.is_movable:
-        raise _not_on_grid(grid, values, offsets, indices, dim)
-    return _refit(grid, values, indices if grid.has_step else None, dim, exact_step)
+        raise _not_on_grid(grid, new_times, offsets, indices, dim)
+    return _refit(grid, new_times, indices if grid.has_step else None, dim, exact_step)
 
 
 def _continues(indices: NDArray[np.int64], length: int) -> bool:
@@ -94,19 +94,19 @@ def _continues(indices: NDArray[np.int64], length: int) -> bool:
 
 
 def _place_on_grid(
-    grid: TimeGrid, indices: NDArray[np.int64], values: NDArray[np.float64], off: float, dim: str
+    grid: TimeGrid, indices: NDArray[np.int64], new_times: NDArray[np.float64], off: float, dim: str
 ) -> Placement:
     """Place timepoints on a grid whose start and step do not change."""
     length = max(grid.length, int(indices.max(initial=-1)) + 1)
-    _check_indices(grid, indices, values, dim, length, grid.start, grid.step)
+    _check_indices(grid, indices, new_times, dim, length, grid.start, grid.step)
     times = grid.times
     if off > NOISE or times is not None:
         times, old = dict(times or {}), times or {}
-        for index, time in zip(indices.tolist(), values.tolist(), strict=True):
+        for index, time in zip(indices.tolist(), new_times.tolist(), strict=True):
             times[index] = min(time, old.get(index, time))  # the earlier of the two
     joined = tuple(
         JoinedTime(index, time, grid.time_of(index))
-        for index, time in zip(indices.tolist(), values.tolist(), strict=True)
+        for index, time in zip(indices.tolist(), new_times.tolist(), strict=True)
         if index < grid.length and abs(time - grid.time_of(index)) > NOISE * grid.step
     )
     new_grid = replace(grid, length=length, times=times)
@@ -115,36 +115,36 @@ def _place_on_grid(
 
 def _refit(
     grid: TimeGrid,
-    values: NDArray[np.float64],
+    new_times: NDArray[np.float64],
     nearest: NDArray[np.int64] | None,
     dim: str,
     exact_step: float | None,
 ) -> Placement:
     """Place timepoints on a new grid, whose start and step are computed from all stored and written times."""
-    old, values = grid.written_times_by_index, values.copy()
-    if len(np.unique(values)) < len(values):
-        _raise_duplicate(grid, values, dim)
+    old, new_times = grid.written_times_by_index, new_times.copy()
+    if len(np.unique(new_times)) < len(new_times):
+        _raise_duplicate(grid, new_times, dim)
     joined = []
-    for number, time in enumerate(values.tolist()):
+    for number, time in enumerate(new_times.tolist()):
         # A time within a twentieth of a step of a stored timepoint is that timepoint: rewritten, or other channels.
         index = int(nearest[number]) if nearest is not None else 0
         if index not in old:
             continue
         distance = abs(time - old[index])
         if distance <= (NOISE * grid.step if grid.has_step else 0):
-            values[number] = old[index]
+            new_times[number] = old[index]
         elif (
             grid.has_step and min(distance, abs(time - grid.start - grid.step * index)) <= JITTER * grid.step
         ):
             joined.append(JoinedTime(index, time, old[index]))
-            values[number] = old[index] = min(time, old[index])  # the earlier of the two
-    written = np.unique([*old.values(), *values.tolist()])
+            new_times[number] = old[index] = min(time, old[index])  # the earlier of the two
+    written = np.unique([*old.values(), *new_times.tolist()])
     if len(written) == 1:
-        return Placement(grid, (0,) * len(values))
+        return Placement(grid, (0,) * len(new_times))
     fit = fit_steps(written, exact_step, grid.step if grid.has_step else None)
     if fit is None:
-        raise _no_common_step(grid, values, written, dim)
-    return replace(_place_by_fit(grid, old, fit, written, values, dim), joined=tuple(joined))
+        raise _no_common_step(grid, new_times, written, dim)
+    return replace(_place_by_fit(grid, old, fit, written, new_times, dim), joined=tuple(joined))
 
 
 def _place_by_fit(
@@ -152,7 +152,7 @@ def _place_by_fit(
     old: dict[int, float],
     fit: Fit,
     written: NDArray[np.float64],
-    values: NDArray[np.float64],
+    new_times: NDArray[np.float64],
     dim: str,
 ) -> Placement:
     """Place timepoints on the grid of a fit; ``old`` are stored times by index, ``written`` those and the new ones."""
@@ -163,12 +163,12 @@ def _place_by_fit(
     factor, shift = _factor_and_shift(sorted(moves.items()))
     if factor:
         length = max(length, (grid.length - 1) * factor + shift + 1 if old else 0)
-    indices = np.array([index_of[time] for time in values.tolist()])
-    _check_indices(grid, indices, values, dim, length, start, step)
+    indices = np.array([index_of[time] for time in new_times.tolist()])
+    _check_indices(grid, indices, new_times, dim, length, start, step)
     off = np.abs(written - (start + step * time_indices)) / step
     is_regular = off.max() <= NOISE and len(written) == length
     times = None if is_regular else {index: time for time, index in index_of.items()}
-    farthest = np.abs(values - (start + step * indices)).max() / step
+    farthest = np.abs(new_times - (start + step * indices)).max() / step
     return Placement(
         TimeGrid(start, step, length, is_movable=True, times=times),
         tuple(indices.tolist()),
@@ -196,17 +196,17 @@ def _factor_and_shift(moves: list[tuple[int, int]]) -> tuple[int, int]:
 
 def _not_on_grid(
     grid: TimeGrid,
-    values: NDArray[np.float64],
+    new_times: NDArray[np.float64],
     offsets: NDArray[np.float64],
     indices: NDArray[np.int64],
     dim: str,
 ) -> InvalidArgumentError:
     if indices.min() < 0 and np.abs(offsets - indices).max() <= JITTER:
         return InvalidArgumentError(
-            f"The coordinate {values.min():g} of dim {dim!r} lies before the first timepoint of the image, "
+            f"The coordinate {new_times.min():g} of dim {dim!r} lies before the first timepoint of the image, "
             f"{grid.start:g}. Its translation stays as it is; write to a new image, or set another."
         )
-    worst = values[int(np.abs(offsets - np.rint(offsets)).argmax())]
+    worst = new_times[int(np.abs(offsets - np.rint(offsets)).argmax())]
     return InvalidArgumentError(
         f"The coordinate {worst:g} of dim {dim!r} does not lie on the timepoints of the image, which start at "
         f"{grid.start:g} and are {grid.step:g} apart. Give the nominal times with assign_coords({dim}=...), or make "
@@ -215,28 +215,28 @@ def _not_on_grid(
 
 
 def _no_common_step(
-    grid: TimeGrid, values: NDArray[np.float64], written: NDArray[np.float64], dim: str
+    grid: TimeGrid, new_times: NDArray[np.float64], written: NDArray[np.float64], dim: str
 ) -> InvalidArgumentError:
     gap = float(np.diff(written).min()) if len(written) > 1 else grid.step
     return InvalidArgumentError(
-        f"The coordinate {', '.join(f'{time:g}' for time in values[:5])} of dim {dim!r} does not lie on the timepoints "
-        f"of the image, which start at {grid.start:g} and are {grid.step:g} apart: a step that meets all of them would "
-        f"be below a tenth of the smallest gap between two, {gap:g}. Give the nominal times with "
+        f"The coordinate {', '.join(f'{time:g}' for time in new_times[:5])} of dim {dim!r} does not lie on the "
+        f"timepoints of the image, which start at {grid.start:g} and are {grid.step:g} apart: a step that meets all of "
+        f"them would be below a tenth of the smallest gap between two, {gap:g}. Give the nominal times with "
         f"assign_coords({dim}=...), or make the image with create_zeros and the scale you want before writing to it."
     )
 
 
-def _raise_duplicate(grid: TimeGrid, values: NDArray[np.float64], dim: str) -> None:
+def _raise_duplicate(grid: TimeGrid, new_times: NDArray[np.float64], dim: str) -> None:
     raise InvalidArgumentError(
-        f"The coordinates {', '.join(f'{time:g}' for time in values[:10])} of dim {dim!r} name a timepoint twice: the "
-        f"timepoints of the image are {grid.step:g} apart."
+        f"The coordinates {', '.join(f'{time:g}' for time in new_times[:10])} of dim {dim!r} name a timepoint twice: "
+        f"the timepoints of the image are {grid.step:g} apart."
     )
 
 
 def _check_indices(
     grid: TimeGrid,
     indices: NDArray[np.int64],
-    values: NDArray[np.float64],
+    new_times: NDArray[np.float64],
     dim: str,
     length: int,
     start: float,
@@ -245,11 +245,11 @@ def _check_indices(
     """Raise for two coordinates at one index, and for too many empty timepoints in an array that grows to a length."""
     if length - grid.length - len(indices) > MAX_EMPTY:
         raise InvalidArgumentError(
-            f"The coordinates of dim {dim!r} reach from {values.min():g} to {values.max():g}; with timepoints "
+            f"The coordinates of dim {dim!r} reach from {new_times.min():g} to {new_times.max():g}; with timepoints "
             f"{step:g} apart from {start:g} on, more than {MAX_EMPTY} would be empty."
         )
     if len(np.unique(indices)) < len(indices):
-        _raise_duplicate(grid, values, dim)
+        _raise_duplicate(grid, new_times, dim)
 
 
 Fit: TypeAlias = "tuple[float, float, NDArray[np.int64]]"

@@ -204,14 +204,14 @@ def _step(lines: Iterable[Sequence[float | None]]) -> float | None:
     return abs(step) or None
 
 
-def micrometres(value: float | None, unit: str | None) -> float | None:
+def micrometres(length: float | None, unit: str | None) -> float | None:
     """Convert a length in a unit of an index to micrometres; None for an unknown unit.
 
     >>> micrometres(5.97976e-07, "m"), micrometres(1.3672, "um"), micrometres(1, "furlong")
     (0.597976, 1.3672, None)
     """
     factor = _MICROMETRES.get((unit or "").strip().lower())
-    return None if value is None or factor is None else round(value * factor, 9)
+    return None if length is None or factor is None else round(length * factor, 9)
 
 
 def yx_or_none(numbers: Iterable[float | None]) -> tuple[float, float] | None:

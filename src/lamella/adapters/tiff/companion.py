@@ -99,5 +99,5 @@ def _open_companion(tifffile: ModuleType, path: str) -> Any:
 def _file_names(root: Element) -> Iterator[str]:
     for image in children(root, "Image"):
         for pixels in children(image, "Pixels"):
-            for data in children(pixels, "TiffData"):
-                yield from (uuid.get("FileName", "") for uuid in children(data, "UUID"))
+            for tiff_data in children(pixels, "TiffData"):
+                yield from (uuid.get("FileName", "") for uuid in children(tiff_data, "UUID"))

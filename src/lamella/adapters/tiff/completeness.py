@@ -185,8 +185,8 @@ def _files(root: Element, all_pixels: list[Element]) -> Iterator[str]:
     # The name beside the file's own UUID is the name that it had before it was renamed.
     seen = {root.get("UUID")}
     for pixels in all_pixels:
-        for data in children(pixels, "TiffData"):
-            for uuid in children(data, "UUID"):
+        for tiff_data in children(pixels, "TiffData"):
+            for uuid in children(tiff_data, "UUID"):
                 if uuid.text not in seen and uuid.get("FileName"):
                     seen.add(uuid.text)
                     yield uuid.get("FileName", "")
@@ -208,8 +208,8 @@ def _planes(pixels: Element) -> set[int]:
     if "C" in lengths:
         lengths["C"] = max(1, lengths["C"] // samples)  # a page contains all samples of a channel
     planes: set[int] = set()
-    for data in children(pixels, "TiffData"):
-        start = {axis: int(data.get(f"First{axis}", 0)) for axis in order}
+    for tiff_data in children(pixels, "TiffData"):
+        start = {axis: int(tiff_data.get(f"First{axis}", 0)) for axis in order}
         # When ImageJ crops an image, it does not remove the elements of planes outside: they do not count.
         if any(start[axis] >= lengths[axis] for axis in order):
             continue
@@ -217,6 +217,8 @@ def _planes(pixels: Element) -> set[int]:
         for axis in order:
             number += start[axis] * step
             step *= lengths[axis]
-        count = int(data.get("PlaneCount", data.get("NumPlanes", 1 if "IFD" in data.attrib else 0)))
+        count = int(
+            tiff_data.get("PlaneCount", tiff_data.get("NumPlanes", 1 if "IFD" in tiff_data.attrib else 0))
+        )
         planes.update(range(number, min(number + count, step)))
     return planes

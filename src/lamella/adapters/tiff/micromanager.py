@@ -127,8 +127,8 @@ class _TaggedPlanes:
         try:
             if was_closed:
                 handle.open()
-            value = page.aspage().tags[_PLANE_TAG].value
-            return value if isinstance(value, dict) else dict(json.loads(value))
+            json_of_plane = page.aspage().tags[_PLANE_TAG].value
+            return json_of_plane if isinstance(json_of_plane, dict) else dict(json.loads(json_of_plane))
         except (*_UNREADABLE, TiffFileError):
             return {}
         finally:

@@ -1,6 +1,6 @@
 """Read metadata from the tags of STK, LSM, ScanImage, FEI and Zeiss SEM, MetaSeries and ImageJ.
 
-``tifffile`` parses the tags (``stk_metadata``, ``lsm_metadata``, ...). An older version of it may lack some values, or
+``tifffile`` parses the tags (``stk_metadata``, ``lsm_metadata``, ...). An older version of it may lack some tags, or
 the property itself; the metadata is then empty.
 """
 
@@ -41,8 +41,8 @@ _LOOKUP_TABLES = ("InputLut", "OutputLut")
 def read_vendor(file: Any, images: Sequence[tuple[int, FixedAxes]]) -> list[TiffMetadata] | None:
     """Return the metadata of each image of an open file from the tags of its microscope; None without such tags."""
     readers = {"stk": _stk, "lsm": _lsm, "scanimage": _scanimage, "fei": _fei, "sem": _sem}
-    for kind, values in vendor_tags(file).items():
-        return [readers[kind](values, file.series[number], fixed) for number, fixed in images]
+    for kind, tags in vendor_tags(file).items():
+        return [readers[kind](tags, file.series[number], fixed) for number, fixed in images]
     page = file.pages.first
     if getattr(page, "is_metaseries", False):
         shape = int(page.imagelength), int(page.imagewidth)
@@ -51,25 +51,25 @@ def read_vendor(file: Any, images: Sequence[tuple[int, FixedAxes]]) -> list[Tiff
 
 
 def vendor_tags(file: Any) -> dict[str, Mapping[str, Any]]:
-    """Return the values that tifffile parsed from the tags of one microscope, by its kind ("lsm"); empty without."""
+    """Return the tags of a microscope as tifffile parsed them, by its kind ("lsm"); empty without such tags."""
     for kind in _KINDS:
         try:
-            values = getattr(file, f"{kind}_metadata", None)
-            if kind == "scanimage" and values is not None:
-                values = values.get("FrameData") or _settings(file.pages.first.software)
+            tags = getattr(file, f"{kind}_metadata", None)
+            if kind == "scanimage" and tags is not None:
+                tags = tags.get("FrameData") or _settings(file.pages.first.software)
         except Exception as error:  # tifffile raises any error for damaged tags, which count as missing
             log.debug("The %s tags of %s cannot be read: %s", kind, file.filename, one_line(error))
             continue
-        if values:
-            return {kind: values}
+        if tags:
+            return {kind: tags}
     return {}
 
 
 def vendor_json(file: Any) -> dict[str, str]:
     """Return the parsed tags as JSON, by the name of the file to store them in."""
     return {
-        f"{kind}.json": json_text({key: value for key, value in values.items() if key not in _LOOKUP_TABLES})
-        for kind, values in vendor_tags(file).items()
+        f"{kind}.json": json_text({key: value for key, value in tags.items() if key not in _LOOKUP_TABLES})
+        for kind, tags in vendor_tags(file).items()
     }
 
 
@@ -99,15 +99,15 @@ def _length(series: Any, axis: str) -> int:
     return int(dict(zip(series.axes, series.shape, strict=True)).get(axis, 1))
 
 
-def _stk(values: Mapping[str, Any], series: Any, *_: Any) -> TiffMetadata:
+def _stk(tags: Mapping[str, Any], series: Any, *_: Any) -> TiffMetadata:
     """Read the UIC tags of MetaMorph."""
-    unit = unit_name(str(values.get("CalibrationUnits") or ""), "space")
-    size = _numbers([values.get("YCalibration"), values.get("XCalibration")])
-    is_calibrated = unit is not None and bool(values.get("SpatialCalibration", 1)) and all(map(is_size, size))
+    unit = unit_name(str(tags.get("CalibrationUnits") or ""), "space")
+    size = _numbers([tags.get("YCalibration"), tags.get("XCalibration")])
+    is_calibrated = unit is not None and bool(tags.get("SpatialCalibration", 1)) and all(map(is_size, size))
     scale = dict(zip("yx", size, strict=False)) if is_calibrated else {}
     units: dict[str, str | None] = dict.fromkeys(scale, unit)
-    heights = _numbers(values.get("AbsoluteZ")) if np.all(values.get("AbsoluteZValid", 0)) else []
-    distances = _numbers(values.get("ZDistance"))[1:]
+    heights = _numbers(tags.get("AbsoluteZ")) if np.all(tags.get("AbsoluteZValid", 0)) else []
+    distances = _numbers(tags.get("ZDistance"))[1:]
     steps = [float(step) for step in np.diff(heights)] if len(set(heights)) > 1 else distances
     if (
         "T" not in series.axes
@@ -116,19 +116,19 @@ def _stk(values: Mapping[str, Any], series: Any, *_: Any) -> TiffMetadata:
         and np.allclose(steps, steps[0], rtol=1e-3)
     ):
         scale["z"], units["z"] = abs(steps[0]), "micrometer"
-    position = _numbers(values.get("StagePosition"))
+    position = _numbers(tags.get("StagePosition"))
     stage = {}
     if len(position) > 1 and unit == "micrometer" and "x" in scale:
         centre = {"x": position[0], "y": position[1], "z": heights[0] if heights else None}
         stage = first_voxel(centre, _plane_shape(series), (scale["y"], scale["x"]))
-    dates = values.get("DatetimeCreated")
+    dates = tags.get("DatetimeCreated")
     moments = np.asarray([] if dates is None else dates, "datetime64[ms]")
     times = tuple(float((moment - moments[0]) / np.timedelta64(1, "s")) for moment in moments)
-    labels = values.get("StageLabel")
+    labels = tags.get("StageLabel")
     return TiffMetadata(
         scale,
         units,
-        (_stk_channel(values),),
+        (_stk_channel(tags),),
         title=str(labels[0] if isinstance(labels, list) and labels else labels or ""),
         stage=stage,
         times=times if len(times) == _length(series, "T") else (),
@@ -136,12 +136,12 @@ def _stk(values: Mapping[str, Any], series: Any, *_: Any) -> TiffMetadata:
     )
 
 
-def _stk_channel(values: Mapping[str, Any]) -> SourceChannel:
+def _stk_channel(tags: Mapping[str, Any]) -> SourceChannel:
     """Return the only channel of a stack; its emission only if all planes have the same wavelength."""
-    planes = values.get("PlaneProperty") or []
+    planes = tags.get("PlaneProperty") or []
     names = {plane.get("value") for plane in planes if plane.get("name") == "_IllumSetting_"}
-    wavelengths = set(_numbers(values.get("Wavelengths")))
-    text = next(iter(values.get("PlaneDescriptions") or [""]))
+    wavelengths = set(_numbers(tags.get("Wavelengths")))
+    text = next(iter(tags.get("PlaneDescriptions") or [""]))
     exposure = _EXPOSURE.search(str(text))
     return SourceChannel(
         str(names.pop()) if len(names) == 1 else "",
@@ -150,17 +150,17 @@ def _stk_channel(values: Mapping[str, Any]) -> SourceChannel:
     )
 
 
-def _lsm(values: Mapping[str, Any], series: Any, fixed: FixedAxes) -> TiffMetadata:
+def _lsm(tags: Mapping[str, Any], series: Any, fixed: FixedAxes) -> TiffMetadata:
     """Read the tag of Zeiss LSM, whose lengths are in metres."""
-    micrometres = {axis: 1e6 * float(values.get(f"VoxelSize{axis.upper()}") or 0) for axis in "zyx"}
+    micrometres = {axis: 1e6 * float(tags.get(f"VoxelSize{axis.upper()}") or 0) for axis in "zyx"}
     scale = {axis: round(size, 9) for axis, size in micrometres.items() if is_size(size)}
-    interval = float(values.get("TimeIntervall") or 0)
-    times = _numbers(values.get("TimeStamps", []))
+    interval = float(tags.get("TimeIntervall") or 0)
+    times = _numbers(tags.get("TimeStamps", []))
     if is_size(interval):
         scale["t"] = interval
-    scan = values.get("ScanInformation") or {}
+    scan = tags.get("ScanInformation") or {}
     indices = {series.axes[axis]: index for axis, index in fixed}
-    positions = np.reshape(_numbers(values.get("Positions", [])), (-1, 3))
+    positions = np.reshape(_numbers(tags.get("Positions", [])), (-1, 3))
     number = indices.get("P", 0)
     position = positions[number] * 1e6 if len(positions) > number else None
     stage = {}
@@ -174,7 +174,7 @@ def _lsm(values: Mapping[str, Any], series: Any, fixed: FixedAxes) -> TiffMetada
     return TiffMetadata(
         scale,
         {axis: "second" if axis == "t" else "micrometer" for axis in scale},
-        _lsm_channels(values),
+        _lsm_channels(tags),
         title=" ".join(f"{'position' if axis == 'P' else 'tile'} {index}" for axis, index in indices.items())
         or str(scan.get("Name") or ""),
         stage=stage,
@@ -188,10 +188,10 @@ def _lsm(values: Mapping[str, Any], series: Any, fixed: FixedAxes) -> TiffMetada
     )
 
 
-def _lsm_channels(values: Mapping[str, Any]) -> tuple[SourceChannel, ...]:
-    lists = values.get("ChannelColors") or {}
+def _lsm_channels(tags: Mapping[str, Any]) -> tuple[SourceChannel, ...]:
+    lists = tags.get("ChannelColors") or {}
     colors, names = lists.get("Colors") or [], lists.get("ColorNames") or []
-    count = int(values.get("DimensionChannels") or 0)
+    count = int(tags.get("DimensionChannels") or 0)
     if len(colors) != count or len(names) != count:
         return ()
     return tuple(
@@ -211,41 +211,41 @@ def _ole_date(days: object) -> str:
     return str(np.datetime64("1899-12-30T00:00:00") + np.timedelta64(round(days * 86_400), "s"))
 
 
-def _scanimage(values: Mapping[str, Any], series: Any, *_: Any) -> TiffMetadata:
+def _scanimage(tags: Mapping[str, Any], series: Any, *_: Any) -> TiffMetadata:
     """Read the settings of ScanImage, whose names begin with ``SI.``."""
     scale: dict[str, float] = {}
     for axis, names in {
         "z": ("SI.hStackManager.actualStackZStepSize", "SI.hStackManager.stackZStepSize"),
         "t": ("SI.hRoiManager.scanFramePeriod",),
     }.items():
-        steps = [number for name in names for number in _numbers(values.get(name)) if is_size(abs(number))]
+        steps = [number for name in names for number in _numbers(tags.get(name)) if is_size(abs(number))]
         if steps:
             scale[axis] = abs(steps[0])
     height, width = _plane_shape(series)
-    corners = _numbers(values.get("SI.hRoiManager.imagingFovUm"))
+    corners = _numbers(tags.get("SI.hRoiManager.imagingFovUm"))
     if len(corners) == 8:
         field = np.reshape(corners, (4, 2))
         field_width, field_height = field.max(axis=0) - field.min(axis=0)
         sizes = {"y": round(float(field_height) / height, 9), "x": round(float(field_width) / width, 9)}
         scale |= {axis: size for axis, size in sizes.items() if is_size(size)}
-    planned = _numbers(values.get("SI.hStackManager.actualNumSlices"))
+    planned = _numbers(tags.get("SI.hStackManager.actualNumSlices"))
     notes: tuple[str, ...] = ()
     if planned and 1 <= planned[0] < _length(series, "Z"):
         notes = (f"its z axis has the slices of all volumes: {planned[0]:.0f} slices each",)
     return TiffMetadata(
         scale,
         {axis: "second" if axis == "t" else "micrometer" for axis in scale},
-        _scanimage_channels(values),
+        _scanimage_channels(tags),
         notes=notes,
     )
 
 
-def _scanimage_channels(values: Mapping[str, Any]) -> tuple[SourceChannel, ...]:
-    names, colors = (values.get(f"SI.hChannels.{key}") or [] for key in ("channelName", "channelMergeColor"))
+def _scanimage_channels(tags: Mapping[str, Any]) -> tuple[SourceChannel, ...]:
+    names, colors = (tags.get(f"SI.hChannels.{key}") or [] for key in ("channelName", "channelMergeColor"))
     # For a list of one value, tifffile returns the value alone.
     names, colors = ([texts] if isinstance(texts, str) else list(texts) for texts in (names, colors))
     channels = []
-    for number in _numbers(values.get("SI.hChannels.channelSave")):
+    for number in _numbers(tags.get("SI.hChannels.channelSave")):
         index = int(number) - 1
         color = named_color(str(colors[index])) if 0 <= index < len(colors) else None
         name = str(names[index]) if 0 <= index < len(names) else f"Channel {number:g}"
@@ -253,19 +253,19 @@ def _scanimage_channels(values: Mapping[str, Any]) -> tuple[SourceChannel, ...]:
     return tuple(channels)
 
 
-def _fei(values: Mapping[str, Any], *_: Any) -> TiffMetadata:
+def _fei(tags: Mapping[str, Any], *_: Any) -> TiffMetadata:
     """Read the pixel size of an electron microscope of FEI or Thermo Fisher, in metres."""
-    scan = values.get("Scan") or values.get("EScan") or {}
+    scan = tags.get("Scan") or tags.get("EScan") or {}
     sizes = {"y": scan.get("PixelHeight"), "x": scan.get("PixelWidth")}
     metres = {axis: size for axis, size in sizes.items() if isinstance(size, float) and is_size(size)}
     scale = {axis: round(1e6 * size, 12) for axis, size in metres.items()}
     return TiffMetadata(scale, dict.fromkeys(scale, "micrometer"))
 
 
-def _sem(values: Mapping[str, Any], *_: Any) -> TiffMetadata:
+def _sem(tags: Mapping[str, Any], *_: Any) -> TiffMetadata:
     """Read the pixel size of an electron microscope of Zeiss, with its unit."""
     for key in ("ap_image_pixel_size", "ap_pixel_size"):
-        _, size, symbol = (*values.get(key, ()), None, None, None)[:3]
+        _, size, symbol = (*tags.get(key, ()), None, None, None)[:3]
         unit = unit_name(symbol, "space") if isinstance(symbol, str) else None
         if unit is not None and isinstance(size, int | float) and is_size(size):
             return TiffMetadata({"y": float(size), "x": float(size)}, {"y": unit, "x": unit})

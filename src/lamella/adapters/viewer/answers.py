@@ -154,13 +154,13 @@ class Answers:
 
     def _get(self, request: str) -> tuple[str, bytes]:
         url = urlsplit(request)
-        kind, *rest = url.path.split("/")
+        kind, *names = url.path.split("/")
         options = _parse_options(url.query)
-        if kind in _PIXELS and len(rest) == _PIXELS[kind]:
+        if kind in _PIXELS and len(names) == _PIXELS[kind]:
             with self._answer_slots:
-                return "application/octet-stream", getattr(self, f"_{kind}")(rest, options)
+                return "application/octet-stream", getattr(self, f"_{kind}")(names, options)
         name, _, ending = kind.rpartition(".")
-        if ending == "json" and name in _JSON and not rest:
+        if ending == "json" and name in _JSON and not names:
             return "application/json", json.dumps(getattr(self, f"_{name}")(options)).encode()
         raise UnknownRequestError("There is no such page.")
 
@@ -197,19 +197,19 @@ class Answers:
 
     # -- pixels -------------------------------------------------------------------------------------------------
 
-    def _tile(self, rest: Sequence[str], options: Mapping[str, str]) -> bytes:
-        level, column, row = map(parse_number, rest)
+    def _tile(self, names: Sequence[str], options: Mapping[str, str]) -> bytes:
+        level, column, row = map(parse_number, names)
         shown = self._shown
         tile = shown.tiles.tile(
             level, column, row, _parse_view(options), self._channels(options), options.get("label")
         )
         return _pack(tile.planes, {"damaged": [list(pair) for pair in tile.damaged]}, tile.mask)
 
-    def _slice(self, rest: Sequence[str], options: Mapping[str, str]) -> bytes:
+    def _slice(self, names: Sequence[str], options: Mapping[str, str]) -> bytes:
         block = read_slice(
             self.scene,
-            parse_number(rest[0]),
-            rest[1],
+            parse_number(names[0]),
+            names[1],
             _parse_fraction(options.get("at", "0")),
             _parse_view(options).t,
             self._channels(options),
@@ -217,10 +217,10 @@ class Answers:
         )
         return _pack(block.planes, {"sizes": list(block.sizes)})
 
-    def _volume(self, rest: Sequence[str], options: Mapping[str, str]) -> bytes:
+    def _volume(self, names: Sequence[str], options: Mapping[str, str]) -> bytes:
         block = read_volume(
             self.scene,
-            parse_number(rest[0]),
+            parse_number(names[0]),
             _parse_view(options).t,
             self._channels(options),
             options.get("label"),

@@ -236,14 +236,14 @@ class NeuroglancerAnswers:
 
 def _segment_colors(volume: ServedImage) -> dict[str, str]:
     """Return the colours of labels: those with stored colours, and those in the coarsest level."""
-    stored = volume.colors or {}
+    colors = volume.colors or {}
     coarsest = volume.levels[-1].array
-    numbers = list(stored)
+    numbers = list(colors)
     if coarsest.size <= MAX_VOXELS << 4:
         with contextlib.suppress(LamellaError):  # the page reports the error when it requests a chunk
             numbers += [int(number) for number in np.unique(coarsest[...])]
     colored = [number for number in dict.fromkeys(numbers) if number > 0][:_MAX_COLORED_IDS]
-    return {str(number): "#{:02x}{:02x}{:02x}".format(*color_of(number, stored)[:3]) for number in colored}
+    return {str(number): "#{:02x}{:02x}{:02x}".format(*color_of(number, colors)[:3]) for number in colored}
 
 
 def _item_or_raise(items: Sequence[Any], number: str) -> Any:

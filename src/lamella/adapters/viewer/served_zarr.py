@@ -137,17 +137,17 @@ def _served_image(
     factors, symbols = zip(*(_si_unit(meta.unit or units.get(meta.name)) for meta in metas), strict=True)
     plane = {axes.z, axes.y, axes.x}
     levels = []
-    for stored in drawable_levels(node):
-        array = LevelArray(stored, dimensions, fixed)
-        sides = [stored.chunks[axis] if axis in plane else 1 for axis in dimensions]
+    for source in drawable_levels(node):
+        array = LevelArray(source, dimensions, fixed)
+        sides = [source.chunks[axis] if axis in plane else 1 for axis in dimensions]
         scale, translation = _scale_and_translation(
-            node, stored.path.removeprefix(node.path).lstrip("/"), dimensions, ndim
+            node, source.path.removeprefix(node.path).lstrip("/"), dimensions, ndim
         )
         if scale is None:
             finest = node.data.shape
             scale, translation = (
-                [finest[axis] / stored.shape[axis] for axis in dimensions],
-                [(finest[axis] / stored.shape[axis] - 1) / 2 for axis in dimensions],
+                [finest[axis] / source.shape[axis] for axis in dimensions],
+                [(finest[axis] / source.shape[axis] - 1) / 2 for axis in dimensions],
             )
         levels.append(
             ServedLevel(
@@ -208,35 +208,35 @@ def _si_unit(unit: str | None) -> tuple[float, str]:
     return (unit_ratio(unit, "second"), "s") if unit in TIME_UNITS else (1.0, "")
 
 
-def _chunk_shape(stored: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
+def _chunk_shape(stored_chunks: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
     """Return the sides of served chunks: those of the stored ones, halved or doubled to 2**16 to 2**20 voxels.
 
     >>> _chunk_shape((1, 1, 2048, 2048), (5, 40, 9000, 9000)), _chunk_shape((1, 16, 16, 16), (1, 40, 300, 20))
     ((1, 1, 1024, 1024), (1, 40, 128, 20))
     """
-    sides = [min(side, length) for side, length in zip(stored, shape, strict=True)]
+    sides = [min(side, length) for side, length in zip(stored_chunks, shape, strict=True)]
     while math.prod(sides) > MAX_VOXELS:
         longest = sides.index(max(sides))
         sides[longest] = -(-sides[longest] // 2)
     # Only Z, Y and X, the last three axes, grow: a chunk has one index along T and other axes.
-    growing = [axis for axis in range(max(0, len(sides) - 3), len(sides)) if stored[axis] > 1]
+    growing = [axis for axis in range(max(0, len(sides) - 3), len(sides)) if stored_chunks[axis] > 1]
     while math.prod(sides) < _MIN_VOXELS and any(sides[axis] < shape[axis] for axis in growing):
         shortest = min((axis for axis in growing if sides[axis] < shape[axis]), key=lambda axis: sides[axis])
         sides[shortest] = min(2 * sides[shortest], shape[shortest])
     return tuple(sides)
 
 
-def packed_colors(ids: NDArray[Any], stored: dict[int, tuple[int, ...]]) -> NDArray[np.uint32]:
+def packed_colors(ids: NDArray[Any], colors: dict[int, tuple[int, ...]]) -> NDArray[np.uint32]:
     """Return 2**24 plus red, green and blue of each id, 0 for the background."""
     numbers, inverse = np.unique(ids, return_inverse=True)
     packed = [
         0 if number == 0 else 1 << 24 | color[0] << 16 | color[1] << 8 | color[2]
-        for number, color in ((int(number), color_of(int(number), stored)) for number in numbers)
+        for number, color in ((int(number), color_of(int(number), colors)) for number in numbers)
     ]
     return np.array(packed, np.uint32)[inverse].reshape(ids.shape)
 
 
-def color_of(number: int, stored: dict[int, tuple[int, ...]]) -> tuple[int, ...]:
+def color_of(number: int, colors: dict[int, tuple[int, ...]]) -> tuple[int, ...]:
     """Return the stored colour of a label; without one, the colour that lamella draws it in."""
-    color = stored.get(number)
+    color = colors.get(number)
     return label_color(number) if color is None or len(color) < 3 else color
