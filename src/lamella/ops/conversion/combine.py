@@ -76,7 +76,7 @@ class CombinedSource:
         self._open = self._no_open_members()
 
     def __getstate__(self) -> dict[str, object]:
-        return {key: value for key, value in self.__dict__.items() if key != "_open"}
+        return {name: attribute for name, attribute in self.__dict__.items() if name != "_open"}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)

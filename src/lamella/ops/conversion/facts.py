@@ -97,7 +97,7 @@ def _facts_of(description: ImageDescription) -> JSONObject:
     facts = {
         "source": names[0] if len(names) == 1 else names,
         "title": description.title,
-        STAGE: {axis: float(value) for axis, value in description.stage.items()},
+        STAGE: {axis: float(position) for axis, position in description.stage.items()},
         "acquired": description.acquired,
         "objective": objective,
         CHANNEL_FACTS: channels if any(channels) else [],

@@ -224,7 +224,7 @@ def place_files(inputs: Inputs, notes: list[str]) -> list[PlacedFile] | None:
     if arrangement.map_file is not None:
         table = local_path(arrangement.map_file, "the table")
         placed = place_by_map(table, lambda entry: inputs.locate(entry, table))
-        used = {os.path.abspath(file.file) for file in placed}
+        used = {os.path.abspath(file.path) for file in placed}
         unused = [file for file in inputs.files if os.path.abspath(file) not in used]
         notes += _notes_of_unused(unused, f"{table} does not name")
         return placed
@@ -369,7 +369,7 @@ def _combine_placed(inputs: Inputs, placed: Sequence[PlacedFile], *, keep_order:
     """Combine placed files to one image per field; all get the same axes and the same lengths of channel, z and t."""
     _check_distinct(placed)
     _check_all_or_none("well", placed, [bool(file.placement.path) for file in placed])
-    sources = {file.file: _placed_source(inputs, file) for file in placed}
+    sources = {file.path: _placed_source(inputs, file) for file in placed}
     channels = _channel_order(placed, sources, keep_order=keep_order)
     index_by_number: dict[str, dict[int, int]] = {}
     for axis in "tz":
@@ -383,7 +383,7 @@ def _combine_placed(inputs: Inputs, placed: Sequence[PlacedFile], *, keep_order:
         lengths["c"] = len(channels)
     fields: dict[str, list[tuple[PlacedFile, PlaneSource]]] = {}
     for file in placed:
-        fields.setdefault(file.placement.path, []).append((file, sources[file.file]))
+        fields.setdefault(file.placement.path, []).append((file, sources[file.path]))
     axes = _union([*lengths, *(source.description.axes for files in fields.values() for _, source in files)])
     plans = []
     for path in sorted(fields, key=lambda path: [name_order(name) for name in path.split("/")]):
@@ -401,7 +401,7 @@ def _combine_placed(inputs: Inputs, placed: Sequence[PlacedFile], *, keep_order:
 
 def _placed_source(inputs: Inputs, file: PlacedFile) -> PlaneSource:
     """Open a placed file; raise for one of several files of an image that describes itself."""
-    source = inputs.image_of(file.file)
+    source = inputs.image_of(file.path)
     if len(source.description.files) > 1:
         raise SourceError(
             f"{file.origin} is one of the {len(source.description.files)} files of one OME-TIFF, which says itself "
@@ -422,7 +422,7 @@ def _channel_order(
         return names
     numbers_in_files: dict[str, set[int | None]] = {}
     for file in placed:
-        channels = sources[file.file].description.channels
+        channels = sources[file.path].description.channels
         number = channels[0].number if len(channels) == 1 else None
         numbers_in_files.setdefault(file.placement.channel or "", set()).add(number)
     number_by_name = {

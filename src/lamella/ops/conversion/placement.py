@@ -42,7 +42,7 @@ class Placement:
 
     def __str__(self) -> str:
         fields = [("", self.path), ("channel ", self.channel), ("z ", self.z), ("t ", self.t)]
-        return ", ".join(f"{name}{value}" for name, value in fields if value not in ("", None))
+        return ", ".join(f"{name}{text}" for name, text in fields if text not in ("", None))
 
     @property
     def path(self) -> str:
@@ -54,7 +54,7 @@ class Placement:
 class PlacedFile:
     """A file and its placement; messages call it ``origin``: the file, or the table and its line."""
 
-    file: str
+    path: str
     placement: Placement
     origin: str
 

@@ -301,7 +301,7 @@ class _Watcher:
             if placed is not None:
                 positions: dict[str, list[str]] = {}
                 for file in placed:
-                    positions.setdefault(file.placement.path, []).append(file.file)
+                    positions.setdefault(file.placement.path, []).append(file.path)
                 has_times = any(file.placement.t is not None for file in placed)
                 return _Listing({path: _stamps(files) for path, files in positions.items()}, has_times)
             descriptions = [image.description for image in inputs.images_of(inputs.files[0])]

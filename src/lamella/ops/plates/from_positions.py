@@ -71,8 +71,10 @@ class NewStore:
     @property
     def positions_to_read(self) -> list[Position]:
         """All positions that are read, each once."""
-        parts = [part.position for composition in self.compositions.values() for part in composition.parts]
-        positions = [*self.sources.values(), *parts]
+        positions_of_parts = [
+            part.position for composition in self.compositions.values() for part in composition.parts
+        ]
+        positions = [*self.sources.values(), *positions_of_parts]
         return list({str(position.node_path): position for position in positions}.values())
 
 

@@ -71,7 +71,8 @@ def create_output(
     )
     source = plate.document.shared_model
     acquisitions = [
-        entry.model_copy(update={"maximum_field_count": None}) for entry in source.acquisitions or []
+        acquisition.model_copy(update={"maximum_field_count": None})
+        for acquisition in source.acquisitions or []
     ]
 
     def copy_facts(meta: PlateMeta) -> PlateMeta:
@@ -99,7 +100,7 @@ def create_positions(
         for path, well in source_wells.items()
         for image in well.document.shared_model.images
     }
-    acquisitions = [entry.id for entry in plate.document.shared_model.acquisitions or []]
+    acquisitions = [acquisition.id for acquisition in plate.document.shared_model.acquisitions or []]
     only_acquisition = acquisitions[0] if len(acquisitions) == 1 else None
     old_wells = set(results.well_paths())
     new_wells = wells - old_wells

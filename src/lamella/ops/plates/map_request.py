@@ -236,7 +236,7 @@ def _names_of_results(
         if name is None or isinstance(name, str)
         else items_of(name, "The argument name is a name, or a list of names")
     )
-    results = [_name_of_result(over, each, level, to_output) for each in requested]
+    results = [_name_of_result(over, requested_name, level, to_output) for requested_name in requested]
     names = tuple(result for result in results if result is not None)
     if len(set(names)) < len(names) or (not names and name is not None):
         raise InvalidArgumentError(f"name={name!r} is neither a name nor a list of different names.")

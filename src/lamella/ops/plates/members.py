@@ -215,9 +215,8 @@ def rename_well(plate: Plate, old: str, new: str) -> None:
         else:
             plate.documents.request_ahead([plate.path], at_once=True)
         rename_locked_well(plate, *well_paths(plate, old, new))
-        if read_swapped(
-            plate.document.last_attributes
-        ):  # from now on, `rename_wells` may swap the same wells again
+        # Without the record of a swap, `rename_wells` may swap the same wells again.
+        if read_swapped(plate.document.last_attributes):
             record_swap(plate, None)
 
 
@@ -242,8 +241,8 @@ def check_well_path(plate: Plate, path: str) -> None:
             f"A well is named by row and column, such as 'A/1', not by {path!r}. A name such as 'A01' is for wells and "
             f"columns that exist: {plate.node_path} has the columns {columns or 'none'}."
         )
-    for part in path.split("/"):
-        plate_edits.check_name(part)
+    for name in path.split("/"):
+        plate_edits.check_name(name)
 
 
 def _read_for_rename(plate: Plate, old: str, new: str) -> set[str]:

@@ -145,8 +145,12 @@ def custom_attributes(node: NGFFNode | NodePath, version: SpecVersion) -> JSONOb
     store_handle = node_path.store_handle
     attributes = with_creating(without_records(store_handle.documents.group(node_path.path)), None)
     attributes = versions.convert_attributes(attributes, store_handle.version_of(attributes), version)
-    ome = {key: value for key, value in version.ome(attributes).items() if key != _SERIES}
-    return version.with_ome({key: value for key, value in attributes.items() if key != _SERIES}, ome)
+    ome = version.ome(attributes)
+    return version.with_ome(_without_series(attributes), _without_series(ome))
+
+
+def _without_series(attributes: JSONObject) -> JSONObject:
+    return {key: attribute for key, attribute in attributes.items() if key != _SERIES}
 
 
 def copy_attributes(
@@ -241,7 +245,7 @@ def _single(sources: Mapping[str, Mapping[str, NodePath]]) -> dict[str, NodePath
 def _joined(lists: Iterable[list[PlateAxisMeta]]) -> list[PlateAxisMeta]:
     """Merge lists of rows or columns in the order of the longest list, without repetition."""
     merged: dict[str, PlateAxisMeta] = {}
-    for entries in sorted(lists, key=len, reverse=True):
-        for entry in entries:
-            merged.setdefault(entry.name, entry.copied())
+    for axes in sorted(lists, key=len, reverse=True):
+        for axis in axes:
+            merged.setdefault(axis.name, axis.copied())
     return list(merged.values())

@@ -93,18 +93,22 @@ def _of_acquisitions(
     plate: Plate, positions: Mapping[str, Position], ids_or_names: Sequence[int | str]
 ) -> dict[str, Position]:
     """Return the positions of some acquisitions, by id or name."""
-    listed = plate.document.shared_model.acquisitions or []
+    of_plate = plate.document.shared_model.acquisitions or []
     acquisitions = acquisitions_of(positions)
-    acquisition_by_id = {entry.id: entry for entry in [*acquisitions.values(), *listed]}
+    acquisition_by_id = {acquisition.id: acquisition for acquisition in [*acquisitions.values(), *of_plate]}
     ids = set()
     for id_or_name in ids_or_names:
         is_name = isinstance(id_or_name, str)  # else None would select an acquisition without a name
         ids_of_name = [
-            entry.id for entry in acquisition_by_id.values() if is_name and entry.name == id_or_name
+            acquisition.id
+            for acquisition in acquisition_by_id.values()
+            if is_name and acquisition.name == id_or_name
         ]
         acquisition_id = ids_of_name[0] if ids_of_name else id_or_name
         if acquisition_id not in acquisition_by_id:
-            names = ", ".join(f"{entry.id} ({entry.name})" for entry in acquisition_by_id.values())
+            names = ", ".join(
+                f"{acquisition.id} ({acquisition.name})" for acquisition in acquisition_by_id.values()
+            )
             raise NodeNotFoundError(
                 f"There is no acquisition {id_or_name!r} in {plate.node_path}. Its acquisitions are: {names or 'none'}."
             )
