@@ -30,7 +30,7 @@ from lamella.store.objects.credentials import (
     refuse_signed_file,
     resolve,
 )
-from lamella.store.objects.document_memory import ReadUnderLocks, Recent
+from lamella.store.objects.document_memory import ReadUnderLocks, RecentDocuments
 from lamella.store.objects.event_loop import PerLoop, run
 from lamella.store.objects.merging_store import count_changes, merged
 from lamella.store.objects.object_client import FIRST_WAIT, waits
@@ -116,7 +116,7 @@ def test_no_message_has_a_password_or_a_signature():
 def test_options_are_resolved_and_refused_by_url():
     options = {"key": "me", "secret": "s", "endpoint_url": "http://localhost:9000"}
     resolved = resolve("s3://bucket/a.zarr", options, {})
-    assert repr(resolved) == "Resolved(kind='s3', origin='the key and secret of storage_options')"
+    assert repr(resolved) == "ResolvedUrl(kind='s3', origin='the key and secret of storage_options')"
     assert resolve("s3://bucket/a.zarr", {"anon": True}, {}).origin == "no credentials (anon=True)"
     urls = ["s3://bucket/a.zarr", "https://host/a.zarr"]
     assert [accepts_options(url, {"key": "me"}) for url in urls] == [True, False]
@@ -170,7 +170,7 @@ def test_near_ranges_share_a_request():
 
 
 def test_documents_are_remembered_for_some_seconds_and_popped_once():
-    recent = Recent[bytes](10)
+    recent = RecentDocuments[bytes](10)
     recent.add({"A/zarr.json": b"{}", "B/zarr.json": None})
     assert [recent.peek("A/zarr.json"), recent.pop("A/zarr.json"), recent.pop("A/zarr.json")] == [
         (b"{}",),
@@ -178,7 +178,7 @@ def test_documents_are_remembered_for_some_seconds_and_popped_once():
         None,
     ]
     assert (recent.peek("B/zarr.json"), recent.peek("C/zarr.json")) == ((None,), None)
-    recent = Recent[bytes](0)
+    recent = RecentDocuments[bytes](0)
     recent.add({"zarr.json": b"{}"})
     assert recent.peek("zarr.json") is None
 

@@ -165,7 +165,7 @@ class Format:
 
     @property
     def all(self) -> tuple[str, ...]:
-        """All files that describe nodes, without consolidated copies."""
+        """The documents of groups and arrays, without consolidated copies."""
         return tuple(dict.fromkeys((self.group, self.attributes, self.array)))
 
 

@@ -75,8 +75,8 @@ class Replacement(NamedTuple):
     existed: bool
 
 
-class Coroutines(Protocol):
-    """Coroutines of a remote store, for zarr-python's engine."""
+class RemoteRequests(Protocol):
+    """The requests of a remote store as coroutines, for zarr-python's engine."""
 
     @property
     def forbidden_means_missing(self) -> bool | None:
@@ -136,8 +136,8 @@ class Storage(ABC):
         return ""
 
     @property
-    def service(self) -> Coroutines | None:
-        """The coroutines of a remote store; None for a folder."""
+    def service(self) -> RemoteRequests | None:
+        """The requests of a remote store as coroutines; None for a folder."""
         return None
 
     def where(self, key: str) -> str:

@@ -332,7 +332,7 @@ class ArchiveCheck:
             )
 
     def _check_form(self, storage: ZipStorage) -> None:
-        deflated = sum(entry.deflated for entry in storage.directory.entries.values())
+        deflated = sum(entry.is_deflated for entry in storage.directory.entries.values())
         if deflated:
             self._report("LM-17", f"{counted(deflated, 'entry', 'entries')} compressed", _PACK_AGAIN)
         if not storage.directory.is_zip64:
@@ -340,7 +340,7 @@ class ArchiveCheck:
 
     def _check_order(self, storage: ZipStorage) -> None:
         names = list(storage.directory.entries)
-        in_file = sorted(names, key=lambda name: storage.directory.entries[name].header)
+        in_file = sorted(names, key=lambda name: storage.directory.entries[name].header_offset)
         for order, where in ((in_file, "file"), (names, "directory")):
             documents = [name for name in order if name.rpartition("/")[2] == V3.group]
             depths = [name.count("/") for name in documents]

@@ -187,20 +187,20 @@ MAX_FOLDERS = 200_000
 
 
 class PathGuard:
-    """The boundary of a store in a folder; with `unchecked`, all links are followed and all names accepted."""
+    """The boundary of a store in a folder; with `accepts_all`, all links are followed and all names accepted."""
 
-    def __init__(self, root: str, unchecked: bool) -> None:
+    def __init__(self, root: str, accepts_all: bool) -> None:
         self.root = root
-        self.unchecked = unchecked
+        self.accepts_all = accepts_all
         self.base = root.rstrip(os.sep) + "/"
         self._real_root: str | None = None
         self._ignores_case: bool | None = None
         #: Folders that were checked to lie in the store.
-        self.checked = {""}
+        self.checked_folders = {""}
 
     def forget(self) -> None:
         """Check every folder again: one was moved or removed."""
-        self.checked = {""}
+        self.checked_folders = {""}
 
     def check_folder(self, path: str) -> bool:
         """Check a folder once; return False where it does not exist.
@@ -208,10 +208,10 @@ class PathGuard:
         Raises `InvalidNameError` where a symbolic link leads out of the store, and `NodeNotFoundError` where the folder
         exists only under another spelling.
         """
-        if self.unchecked or path in self.checked:
+        if self.accepts_all or path in self.checked_folders:
             return True
         above = path.rpartition("/")[0]
-        if above not in self.checked and not self.check_folder(above):
+        if above not in self.checked_folders and not self.check_folder(above):
             return False
         try:
             os.readlink(self.base + path)
@@ -227,9 +227,9 @@ class PathGuard:
 
     def remember(self, paths: Iterable[str]) -> None:
         """Remember that folders lie in the store."""
-        if len(self.checked) > MAX_FOLDERS:
+        if len(self.checked_folders) > MAX_FOLDERS:
             self.forget()
-        self.checked.update(paths)
+        self.checked_folders.update(paths)
 
     def check_file(self, key: str) -> None:
         """Check a file that a library will open, if it exists.
@@ -237,11 +237,11 @@ class PathGuard:
         Raises `InvalidNameError` where a link leads out of the store, and `MisplacedError` where it is not a file.
         """
         folder = key.rpartition("/")[0]
-        if folder not in self.checked:
+        if folder not in self.checked_folders:
             self.check_folder(folder)
         path = self.base + key
         try:
-            mode = os.stat(path).st_mode if self.unchecked else os.lstat(path).st_mode
+            mode = os.stat(path).st_mode if self.accepts_all else os.lstat(path).st_mode
             if S_ISLNK(mode):
                 self.check_links(key)
                 mode = os.stat(path).st_mode
@@ -254,7 +254,7 @@ class PathGuard:
 
     def check_links(self, path: str) -> None:
         """Raise where symbolic links lead a path out of the store."""
-        if self.unchecked:
+        if self.accepts_all:
             return
         if self._real_root is None:
             self._real_root = os.path.realpath(self.root)
@@ -269,7 +269,7 @@ class PathGuard:
     def is_alias(self, path: str) -> bool:
         """Whether the entry at a path has another spelling, which the file system equates."""
         above, _, name = path.rpartition("/")
-        if not name or self.unchecked or name in DOCUMENTS or (name.isascii() and name.isdigit()):
+        if not name or self.accepts_all or name in DOCUMENTS or (name.isascii() and name.isdigit()):
             return False
         if name.isascii() and self.ignores_case() is False:
             return False

@@ -167,9 +167,9 @@ class LocalStorage(Storage):
         """Return the path of a key; FileNotFoundError where the folder is not in the store."""
         folder, _, name = key.rpartition("/")
         # Documents are read often: their names need no check in a folder that was checked.
-        if name not in DOCUMENTS or folder not in self._guard.checked:
+        if name not in DOCUMENTS or folder not in self._guard.checked_folders:
             check_key(key)
-            if folder not in self._guard.checked and not self._guard.check_folder(folder):
+            if folder not in self._guard.checked_folders and not self._guard.check_folder(folder):
                 raise FileNotFoundError(errno.ENOENT, "No such file or directory", key)
         return self._base + key
 

@@ -43,28 +43,28 @@ _Refuse: TypeAlias = "Callable[[str], MetadataError]"
 class Entry(NamedTuple):
     """One file in an archive."""
 
-    header: int
+    header_offset: int
     """Offset of its local header; the bytes of the file follow the header."""
     name_length: int
     """Bytes of its name in the local header."""
-    stored: int
+    stored_size: int
     size: int
-    """``stored`` and ``size``: bytes in the archive, and uncompressed."""
+    """``stored_size`` and ``size``: bytes in the archive, and uncompressed."""
     crc: int
     """CRC-32 of the uncompressed file."""
-    deflated: bool
+    is_deflated: bool
     """Whether it is deflated, rather than stored."""
     room: int
     """Bytes from the local header to the next entry."""
-    described: bool
+    has_descriptor: bool
     """Whether a data descriptor follows its bytes."""
 
     @property
     def start(self) -> int:
         """Probable offset of its bytes; only the local header states it for certain."""
-        after_name = self.header + LOCAL.size + self.name_length
-        guess = self.header + self.room - self.stored
-        return after_name if self.described or guess > after_name + _MAX_16_BITS else guess
+        after_name = self.header_offset + LOCAL.size + self.name_length
+        guess = self.header_offset + self.room - self.stored_size
+        return after_name if self.has_descriptor or guess > after_name + _MAX_16_BITS else guess
 
 
 @dataclass(frozen=True)
@@ -174,58 +174,46 @@ def _parse_entries(data: bytes, end: _End, refuse: _Refuse) -> Iterator[tuple[st
         if data[position : position + 4] != b"PK\1\2" or position + CENTRAL.size > len(data):
             raise refuse("its directory is damaged. Copy it again")
         fields = CENTRAL.unpack_from(data, position)
-        (
-            _,
-            _,
-            system,
-            _,
-            flags,
-            method,
-            _,
-            _,
-            crc,
-            stored,
-            size,
-            name_length,
-            extra_length,
-            comment_length,
-            disk,
-            _,
-            attributes,
-            header,
-        ) = fields
+        _, _, system, _, flags, method, _, _ = fields[:8]
+        crc, stored_size, size, name_length, extra_length, comment_length = fields[8:14]
+        disk, _, attributes, header_offset = fields[14:]
         name_start = position + CENTRAL.size
-        name_bytes = data[name_start : name_start + name_length]
-        if _MAX_32_BITS in (stored, size, header):
-            size, stored, header = _zip64_fields(
-                data[name_start + name_length : name_start + name_length + extra_length],
-                size,
-                stored,
-                header,
-                refuse,
-            )
+        extra_start = name_start + name_length
+        name_bytes, extra = data[name_start:extra_start], data[extra_start : extra_start + extra_length]
+        if _MAX_32_BITS in (stored_size, size, header_offset):
+            size, stored_size, header_offset = _zip64_fields(extra, size, stored_size, header_offset, refuse)
         name = _parse_name(name_bytes, flags, refuse)
-        if flags & _ENCRYPTED:
-            raise refuse(f"{short_repr(name)} in it is encrypted. Unpack it, and pack the folder again")
-        if method not in (_STORED, _DEFLATED):
-            raise refuse(
-                f"{short_repr(name)} in it is compressed by method {method}, and only stored and deflated entries are "
-                "read. Unpack it, and pack the folder with lamella pack"
-            )
-        if disk not in (0, _MAX_16_BITS):
-            raise refuse("it is one part of an archive in several, which are not read. Join them")
+        _check_kind(name, flags, method, disk, refuse)
         if system == _UNIX and stat.S_ISLNK(attributes >> 16):
             raise refuse(f"{short_repr(name)} in it is a symbolic link. Unpack it, and pack the folder again")
         is_deflated = method == _DEFLATED
-        if (stored != size) if not is_deflated else size > _MAX_DEFLATE_RATIO * stored + _MAX_16_BITS:
+        largest = _MAX_DEFLATE_RATIO * stored_size + _MAX_16_BITS
+        if (size > largest) if is_deflated else (size != stored_size):
             raise refuse(
-                f"{short_repr(name)} in it has {stored} bytes, and its directory states {size} after decompression. "
-                "Copy it again"
+                f"{short_repr(name)} in it has {stored_size} bytes, and its directory states {size} after "
+                "decompression. Copy it again"
             )
-        yield name, Entry(header, name_length, stored, size, crc, is_deflated, 0, bool(flags & _DESCRIPTOR))
-        position = name_start + name_length + extra_length + comment_length
+        has_descriptor = bool(flags & _DESCRIPTOR)
+        yield (
+            name,
+            Entry(header_offset, name_length, stored_size, size, crc, is_deflated, 0, has_descriptor),
+        )
+        position = extra_start + extra_length + comment_length
     if position != len(data):
         raise refuse("its directory has more entries than its end says. Copy it again")
+
+
+def _check_kind(name: str, flags: int, method: int, disk: int, refuse: _Refuse) -> None:
+    """Refuse an entry that is encrypted, compressed by an unknown method, or on another disk."""
+    if flags & _ENCRYPTED:
+        raise refuse(f"{short_repr(name)} in it is encrypted. Unpack it, and pack the folder again")
+    if method not in (_STORED, _DEFLATED):
+        raise refuse(
+            f"{short_repr(name)} in it is compressed by method {method}, and only stored and deflated entries are "
+            "read. Unpack it, and pack the folder with lamella pack"
+        )
+    if disk not in (0, _MAX_16_BITS):
+        raise refuse("it is one part of an archive in several, which are not read. Join them")
 
 
 def _parse_name(name_bytes: bytes, flags: int, refuse: _Refuse) -> str:
@@ -242,38 +230,41 @@ def _parse_name(name_bytes: bytes, flags: int, refuse: _Refuse) -> str:
     return name
 
 
-def _zip64_fields(extra: bytes, size: int, stored: int, header: int, refuse: _Refuse) -> tuple[int, int, int]:
+def _zip64_fields(
+    extra: bytes, size: int, stored_size: int, header_offset: int, refuse: _Refuse
+) -> tuple[int, int, int]:
     """Return size, stored size and header offset; those that need more than 32 bits are in the extra field of ZIP64."""
     position = 0
     while position + 4 <= len(extra):
         field_id, length = struct.unpack_from("<2H", extra, position)
         if field_id == 1:
-            needed = sum(value == _MAX_32_BITS for value in (size, stored, header))
+            needed = sum(value == _MAX_32_BITS for value in (size, stored_size, header_offset))
             if length < 8 * needed or position + 4 + 8 * needed > len(extra):
                 break
             values = iter(struct.unpack_from(f"<{needed}Q", extra, position + 4))
-            size, stored, header = (
-                next(values) if value == _MAX_32_BITS else value for value in (size, stored, header)
+            size, stored_size, header_offset = (
+                next(values) if value == _MAX_32_BITS else value
+                for value in (size, stored_size, header_offset)
             )
-            return size, stored, header
+            return size, stored_size, header_offset
         position += 4 + length
     raise refuse("its directory is damaged: an entry lacks its sizes. Copy it again")
 
 
 def _add_rooms(entries: list[tuple[str, Entry]], end: int, refuse: _Refuse) -> Iterator[tuple[str, Entry]]:
     """Yield the entries with the bytes up to the next one as their `room`; refuse those that overlap."""
-    order = sorted((entry for _, entry in entries), key=attrgetter("header"))
+    order = sorted((entry for _, entry in entries), key=attrgetter("header_offset"))
     rooms: dict[int, int] = {}
-    ends = [*(entry.header for entry in order), end][1:]
+    ends = [*(entry.header_offset for entry in order), end][1:]
     for entry, following in zip(order, ends, strict=True):
-        room = following - entry.header
-        if room < LOCAL.size + entry.name_length + entry.stored:
+        room = following - entry.header_offset
+        if room < LOCAL.size + entry.name_length + entry.stored_size:
             name = next(name for name, other_entry in entries if other_entry == entry)
             raise refuse(
                 f"{short_repr(name)} in it overlaps what comes after it: it is damaged, or made to harm. Copy it again"
             )
-        rooms[entry.header] = room
-    return ((name, entry._replace(room=rooms[entry.header])) for name, entry in entries)
+        rooms[entry.header_offset] = room
+    return ((name, entry._replace(room=rooms[entry.header_offset])) for name, entry in entries)
 
 
 def _add_folder(

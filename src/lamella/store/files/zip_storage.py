@@ -173,12 +173,15 @@ class ZipStorage(Storage):
 
     def _contents(self, entries: Sequence[tuple[str, Entry]]) -> list[bytes]:
         """Return files, each read with its local header and the gap between in one range."""
-        cached = {key: self._cached(key) for key, entry in entries if entry.deflated}
+        cached = {key: self._cached(key) for key, entry in entries if entry.is_deflated}
         missing = [(key, entry) for key, entry in entries if cached.get(key) is None]
         for key, entry in missing:
             self._check_size(key, entry)
         ranges = [
-            (entry.header, min(entry.room, LOCAL.size + entry.name_length + 0xFFFF + entry.stored))
+            (
+                entry.header_offset,
+                min(entry.room, LOCAL.size + entry.name_length + 0xFFFF + entry.stored_size),
+            )
             for _, entry in missing
         ]
         contents: dict[str, bytes] = {}
@@ -193,16 +196,16 @@ class ZipStorage(Storage):
 
     def _content(self, key: str, entry: Entry, data: bytes) -> bytes:
         """Return a file from bytes that begin with its local header; cache an inflated one."""
-        start = self._data_start(key, entry, data[: LOCAL.size]) - entry.header
-        content = data[start : start + entry.stored]
-        if entry.deflated:
+        start = self._data_start(key, entry, data[: LOCAL.size]) - entry.header_offset
+        content = data[start : start + entry.stored_size]
+        if entry.is_deflated:
             inflater = zlib.decompressobj(-zlib.MAX_WBITS)
             try:  # at most one byte more than the directory states
                 content = inflater.decompress(content, entry.size + 1)
             except zlib.error as error:
                 self._damaged(key, f"it cannot be inflated: {error}")
         self._check_content(key, entry, content)
-        if entry.deflated and entry.size <= _INFLATED_BYTES:
+        if entry.is_deflated and entry.size <= _INFLATED_BYTES:
             with self._lock:
                 self._inflated[key] = content
                 while sum(map(len, self._inflated.values())) > _INFLATED_BYTES:
@@ -223,14 +226,14 @@ class ZipStorage(Storage):
             clipped_ranges = [_clip_range(start, length, entry.size) for start, length in request_ranges]
             is_certain = key in self._starts
             start_guess = self._starts[key] if is_certain else entry.start
-            if not entry.deflated:
-                ranges += [] if is_certain else [(entry.header, LOCAL.size)]
+            if not entry.is_deflated:
+                ranges += [] if is_certain else [(entry.header_offset, LOCAL.size)]
                 ranges += [(start_guess + start, length) for start, length in clipped_ranges]
             plans.append((key, entry, clipped_ranges, start_guess, is_certain))
         answers = iter(self.file.read(ranges) if ranges else [])
         results: list[list[bytes]] = []
         for key, entry, clipped_ranges, start_guess, is_certain in plans:
-            if entry.deflated:
+            if entry.is_deflated:
                 content = self._contents([(key, entry)])[0]
                 results.append([content[start : start + length] for start, length in clipped_ranges])
                 continue
@@ -249,8 +252,8 @@ class ZipStorage(Storage):
         if len(header) < LOCAL.size or header[:4] != b"PK\3\4":
             self._damaged(key, "its header is not where the directory of the archive says")
         *_, name_length, extra = LOCAL.unpack(header)
-        start: int = entry.header + LOCAL.size + name_length + extra
-        if name_length != entry.name_length or start + entry.stored > entry.header + entry.room:
+        start: int = entry.header_offset + LOCAL.size + name_length + extra
+        if name_length != entry.name_length or start + entry.stored_size > entry.header_offset + entry.room:
             self._damaged(key, "its header and the directory of the archive differ")
         return start
 
@@ -292,7 +295,7 @@ class ZipStorage(Storage):
         entry = self._entry(key)
         if entry is None:
             return None
-        return "zip", *(self.file.stamp() or ()), entry.header, entry.size, entry.crc
+        return "zip", *(self.file.stamp() or ()), entry.header_offset, entry.size, entry.crc
 
     # ---- writing: refused -----------------------------------------------------------------------
 

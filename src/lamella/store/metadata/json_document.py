@@ -221,20 +221,20 @@ def stored_group(data: bytes, zarr_format: int, parse: Callable[[], JSONObject])
     """Return the cached group of a document's bytes, parsed where they are new."""
     if len(data) > _MAX_CACHED_BYTES:
         return StoredGroup(data, parse())
-    return cached(_groups, (zarr_format, data), lambda: StoredGroup(data, parse()))
+    return get_or_make(_groups, (zarr_format, data), lambda: StoredGroup(data, parse()))
 
 
 def parsed_array(data: bytes, attributes_data: bytes | None, parse: Callable[[], ArrayMeta]) -> ArrayMeta:
     """Return the parsed document of an array; ``attributes_data`` is its separate attributes document (Zarr v2)."""
     if len(data) + len(attributes_data or b"") > _MAX_CACHED_BYTES:
         return parse()
-    return cached(_parsed, (data, attributes_data), parse)
+    return get_or_make(_parsed, (data, attributes_data), parse)
 
 
 def new_description(key: Hashable, make: Callable[[], ArrayMeta]) -> ArrayMeta:
     """Return the description of a new array; ``key`` contains all arguments that it depends on."""
     try:
-        return cached(_described, key, make)
+        return get_or_make(_described, key, make)
     except TypeError:  # a compressor that is a dict cannot be a key
         return make()
 
@@ -242,10 +242,10 @@ def new_description(key: Hashable, make: Callable[[], ArrayMeta]) -> ArrayMeta:
 def encoded_array(meta: ArrayMeta, encode: Callable[[], bytes]) -> bytes:
     """Return the encoded document of a description."""
     # The cached tuple keeps the description alive, so that no other object can get the same id.
-    return cached(_encoded, id(meta), lambda: (meta, encode()))[1]
+    return get_or_make(_encoded, id(meta), lambda: (meta, encode()))[1]
 
 
-def cached(cache: dict[Any, T], key: Hashable, make: Callable[[], T]) -> T:
+def get_or_make(cache: dict[Any, T], key: Hashable, make: Callable[[], T]) -> T:
     """Return the value of a key, computed by ``make`` on first use; a full cache is emptied."""
     cached_value = cache.get(key)
     if cached_value is None:

@@ -105,7 +105,7 @@ class StaticCredentials(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Resolved:
+class ResolvedUrl:
     """How one URL is opened."""
 
     kind: str
@@ -140,7 +140,7 @@ def resolve(
     url: str,
     storage_options: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
-) -> Resolved:
+) -> ResolvedUrl:
     """Return how to open a URL: its credentials, endpoint, headers, timeouts and retries.
 
     ``storage_options`` are in the spelling of fsspec; text such as "true" or "30" is converted. ``environment`` is that
@@ -155,7 +155,7 @@ def resolve(
     if scheme == "memory":
         refuse_options(passed_options, url)
     if not kind:
-        return Resolved("", url, options=passed_options)
+        return ResolvedUrl("", url, options=passed_options)
     environment = os.environ if environment is None else environment
     options = _check_options(url, kind, passed_options)
     if kind == "http":
@@ -166,7 +166,7 @@ def resolve(
         access = _google_access(url, options, environment)
     else:
         url, access = _azure_access(url, options, environment)
-    return Resolved(
+    return ResolvedUrl(
         kind,
         url,
         access.origin,

@@ -36,7 +36,7 @@ _changes = [0]
 """Number of writes of this process to any object store."""
 
 
-class Recent(Generic[T]):
+class RecentDocuments(Generic[T]):
     """Documents by key that are younger than some seconds, None for missing ones; safe for threads."""
 
     def __init__(self, seconds: float) -> None:
@@ -83,12 +83,12 @@ class ReadUnderLocks(threading.local, Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._locks: list[tuple[str, Recent[T]]] = []
+        self._locks: list[tuple[str, RecentDocuments[T]]] = []
 
     @contextmanager
     def under(self, folder: str) -> Iterator[None]:
         """Read documents below a folder again, as long as its lock is held."""
-        self._locks.append((f"{folder}/" if folder else "", Recent(SECONDS)))
+        self._locks.append((f"{folder}/" if folder else "", RecentDocuments(SECONDS)))
         try:
             yield
         finally:
@@ -134,9 +134,9 @@ class DocumentMemory:
     """
 
     def __init__(self, seconds_trusted: float) -> None:
-        self._ahead: Recent[GetResult] = Recent(SECONDS_EXPECTED)
+        self._ahead: RecentDocuments[GetResult] = RecentDocuments(SECONDS_EXPECTED)
         self._locked: ReadUnderLocks[GetResult] = ReadUnderLocks()
-        self._recent: Recent[GetResult] = Recent(seconds_trusted)
+        self._recent: RecentDocuments[GetResult] = RecentDocuments(seconds_trusted)
         self._created: tuple[float, dict[str, GetResult | None]] | None = None
         self._stamps: dict[str, tuple[float, Stamp | None]] = {}
         self._seconds_trusted = seconds_trusted

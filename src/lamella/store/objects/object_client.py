@@ -21,7 +21,7 @@ from lamella.store.objects.request_threads import end_requests, max_requests
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from lamella.store.objects.credentials import Resolved
+    from lamella.store.objects.credentials import ResolvedUrl
 
 RETRIES = 6
 """Limit of repetitions of a request."""
@@ -82,7 +82,7 @@ def _end() -> None:
 class ObjectClient:
     """The connection to one store; `address` is its URL for messages."""
 
-    def __init__(self, access: Resolved) -> None:
+    def __init__(self, access: ResolvedUrl) -> None:
         self.access = access
         self.address = clean_url(access.url)
         self._stores: dict[bool, Any] = {}

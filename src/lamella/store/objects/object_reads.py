@@ -62,7 +62,7 @@ class GetResult(NamedTuple):
     attributes: dict[str, str]
 
 
-class _Get(NamedTuple):
+class _GetRequest(NamedTuple):
     """A request for a key or a part of it; with ``stamp``, of this version only."""
 
     key: str
@@ -188,10 +188,10 @@ class ObjectReads:
         Raises `ChangedError` where its stamp differs from `stamp`, and `StorageError` where the request failed or the
         answer is incomplete.
         """
-        (outcome,) = await self._fetch_each([_Get(key, span, stamp)])
+        (outcome,) = await self._fetch_each([_GetRequest(key, span, stamp)])
         return _result(outcome)
 
-    async def _fetch_each(self, gets: Sequence[_Get]) -> list[GetResult | BaseException | None]:
+    async def _fetch_each(self, gets: Sequence[_GetRequest]) -> list[GetResult | BaseException | None]:
         """Get several keys or parts of keys at once; return the errors of those that failed."""
         outcomes = await self._outcomes(self._fetch, gets)
         failed = {number: error for number, error in enumerate(outcomes) if isinstance(error, Exception)}
@@ -202,7 +202,7 @@ class ObjectReads:
             outcomes[number] = outcome
         return outcomes
 
-    def _fetch(self, get: _Get) -> GetResult | None:
+    def _fetch(self, get: _GetRequest) -> GetResult | None:
         """Get a key or a part of it, in a thread; None where it is missing."""
         key, span, stamp = get
         options: dict[str, Any] = {}
@@ -265,14 +265,14 @@ class ObjectReads:
     async def get_many(self, keys: Iterable[str]) -> dict[str, GetResult | None]:
         """Get several keys at once."""
         unique = list(dict.fromkeys(keys))
-        outcomes = await self._fetch_each([_Get(key) for key in unique])
+        outcomes = await self._fetch_each([_GetRequest(key) for key in unique])
         return dict(zip(unique, map(_result, outcomes), strict=True))
 
     async def get_chunks(self, keys: Sequence[str]) -> list[GetResult | None]:
         """Get objects with chunks at once; those that are cached in a folder only if they changed."""
         if self._blocks is None:
-            return [*map(_result, await self._fetch_each([_Get(key) for key in keys]))]
-        return await all_of(map(self._fetch_cached, keys))
+            return [*map(_result, await self._fetch_each([_GetRequest(key) for key in keys]))]
+        return await await_all(map(self._fetch_cached, keys))
 
     async def _fetch_cached(self, key: str) -> GetResult | None:
         blocks, name = self._blocks, self._block(key)
@@ -354,7 +354,7 @@ class ObjectReads:
     ) -> list[RangesRead | BaseException | None]:
         """Get ranges of several keys; return the errors of those that failed."""
         planned = [(request, spans_of(request.ranges)) for request in requests]
-        gets = [_Get(request.key, span, request.stamp) for request, spans in planned for span in spans]
+        gets = [_GetRequest(request.key, span, request.stamp) for request, spans in planned for span in spans]
         checks = asyncio.gather(
             *(self._check_stamp(request) for request, spans in planned if not spans), return_exceptions=True
         )
@@ -447,7 +447,7 @@ def _result(outcome: T | BaseException) -> T:
     return outcome
 
 
-async def all_of(awaitables: Iterable[Awaitable[T]]) -> list[T]:
+async def await_all(awaitables: Iterable[Awaitable[T]]) -> list[T]:
     """Await all; raise the first error after all have ended."""
     outcomes = await asyncio.gather(*awaitables, return_exceptions=True)
     return [_result(outcome) for outcome in outcomes]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lamella.store.keys import PRIVATE_PREFIX
 from lamella.store.objects.object_client import waits
-from lamella.store.objects.object_reads import GetResult, ObjectReads, all_of, is_missing_key
+from lamella.store.objects.object_reads import GetResult, ObjectReads, await_all, is_missing_key
 from lamella.store.objects.range_plan import Span
 from lamella.store.objects.service_errors import (
     already_exists,
@@ -81,7 +81,7 @@ class ObjectRequests(ObjectReads):
         paths_by_child: dict[str, set[str]] = {}
         for path in paths - listed:
             paths_by_child.setdefault(prefix + path.removeprefix(prefix).partition("/")[0], set()).add(path)
-        existing_below = await all_of(
+        existing_below = await await_all(
             self._existing(paths_below, child)
             for child, paths_below in paths_by_child.items()
             if child in listed
@@ -93,7 +93,7 @@ class ObjectRequests(ObjectReads):
         requested = list(paths)
         return {
             path
-            for path, head in zip(requested, await all_of(map(self.head, requested)), strict=True)
+            for path, head in zip(requested, await await_all(map(self.head, requested)), strict=True)
             if head
         }
 
@@ -131,7 +131,7 @@ class ObjectRequests(ObjectReads):
 
     async def put_many(self, values: dict[str, bytes]) -> list[Stamp | None]:
         """Write several keys at once; return their stamps."""
-        return await all_of(self.put(key, data) for key, data in values.items())
+        return await await_all(self.put(key, data) for key, data in values.items())
 
     async def put_if(self, key: str, data: bytes, expected: Stamp | None) -> Stamp | None:
         """Write a key only if it has a stamp, or with None only if it is missing; raise `ChangedError` otherwise.
@@ -206,7 +206,7 @@ class ObjectRequests(ObjectReads):
                 written[key] = await self.put_if(key, data, expected)
 
         await self.supports_conditions()
-        await all_of(put(*item) for item in items)
+        await await_all(put(*item) for item in items)
         return written
 
     async def _put_once(self, key: str, data: bytes, expected: Stamp | None, write_id: str) -> Stamp | None:
@@ -260,7 +260,7 @@ class ObjectRequests(ObjectReads):
 
     async def copy(self, sizes: dict[str, int], targets: dict[str, str]) -> None:
         """Copy each key of `sizes` to `targets[key]`; objects beyond the service's limit are read and written."""
-        await all_of(self._copy_one(key, targets[key], size) for key, size in sizes.items())
+        await await_all(self._copy_one(key, targets[key], size) for key, size in sizes.items())
 
     async def _copy_one(self, key: str, target: str, size: int) -> None:
         async with self._slots():
@@ -277,14 +277,14 @@ class ObjectRequests(ObjectReads):
         keys_per_request = DELETED_PER_REQUEST.get(self.client.access.kind, 1)
         with self._explained("delete", ordered[0] if ordered else ""):
             if keys_per_request == 1:
-                await all_of(map(self._delete_one, ordered))
+                await await_all(map(self._delete_one, ordered))
                 return
             for first in range(0, len(ordered), keys_per_request):
                 batch = ordered[first : first + keys_per_request]
                 try:
                     await self.client.store.delete_async(batch)
                 except FileNotFoundError:  # Azure names the first missing key, which hides other errors
-                    await all_of(map(self._delete_one, batch))
+                    await await_all(map(self._delete_one, batch))
 
     async def _delete_one(self, key: str) -> None:
         with suppress(FileNotFoundError):

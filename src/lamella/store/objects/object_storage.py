@@ -19,7 +19,7 @@ from lamella.store.objects.addresses import identity_of, lock_name, title_in
 from lamella.store.objects.document_memory import SECONDS, DocumentMemory
 from lamella.store.objects.event_loop import run
 from lamella.store.objects.object_client import PATIENCE, ObjectClient, check_process, waits
-from lamella.store.objects.object_reads import MAX_REQUESTS, GetResult, all_of
+from lamella.store.objects.object_reads import MAX_REQUESTS, GetResult, await_all
 from lamella.store.objects.object_requests import DELETED_PER_REQUEST, ObjectRequests
 from lamella.store.objects.range_plan import Span
 from lamella.store.objects.service_errors import may_exist_error
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from zarr.abc.store import Store
 
-    from lamella.store.objects.credentials import Resolved
+    from lamella.store.objects.credentials import ResolvedUrl
     from lamella.store.storage import Fingerprint, Names, RangeRequest, RangesRead, Replacement, Stamp
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class ObjectStorage(FlatStorage):
     creates_exclusively = True
     survives_fork = False
 
-    def __init__(self, access: Resolved, read_only: bool = False) -> None:
+    def __init__(self, access: ResolvedUrl, read_only: bool = False) -> None:
         is_web = access.kind == "http"
         self.access = access
         self.read_only = read_only or is_web
@@ -216,14 +216,14 @@ class ObjectStorage(FlatStorage):
     def members_of_each(self, folders: Sequence[str]) -> Sequence[dict[str, bool]]:
         if not self.can_list:
             return super().members_of_each(folders)
-        listings = self._run(all_of(self._requests.members_of(check_key(folder)) for folder in folders))
+        listings = self._run(await_all(self._requests.members_of(check_key(folder)) for folder in folders))
         return [
             {name: names[name] for name in sorted(names, key=natural_order) if not is_private(name)}
             for names in listings
         ]
 
     def keys_below_each(self, folders: Sequence[str]) -> Sequence[Names]:
-        listings = self._run(all_of(self._requests.entries_below(check_key(folder)) for folder in folders))
+        listings = self._run(await_all(self._requests.entries_below(check_key(folder)) for folder in folders))
         return [list(entries) for entries in listings]
 
     def sizes_below(self, folder: str) -> dict[str, int]:
@@ -234,10 +234,10 @@ class ObjectStorage(FlatStorage):
 
     def _sizes_of_each(self, paths: Sequence[str]) -> Sequence[dict[str, int]]:
         async def look_at(path: str) -> dict[str, int]:
-            own, below = await _both(self._requests.head(path), self._requests.entries_below(path))
+            own, below = await _await_both(self._requests.head(path), self._requests.entries_below(path))
             return _sizes(below) | ({} if own is None else {path: own.size})
 
-        return self._run(all_of(map(look_at, paths)))
+        return self._run(await_all(map(look_at, paths)))
 
     def existing_of_move(self, old: str, new: str, *, documents: Iterable[str] = ()) -> set[str]:
         """List both folders with sizes, for a `move` that follows, unless they were listed in the last 5 seconds."""
@@ -246,7 +246,7 @@ class ObjectStorage(FlatStorage):
         if not self.can_list:
             return super().existing_of_move(old, new, documents=missing)
         requests = [self._requests.entries_below(check_key(path)) for path in (old, new) if sizes is None]
-        listings, fetched = self._run(_both(all_of(requests), self._requests.get_many(missing)))
+        listings, fetched = self._run(_await_both(await_all(requests), self._requests.get_many(missing)))
         self._remember(fetched, since, ahead=True)
         if sizes is None:
             sizes = [_sizes(entries) for entries in listings]
@@ -266,7 +266,7 @@ class ObjectStorage(FlatStorage):
     def _sizes_again(self, paths: Sequence[str], moved: Mapping[str, int]) -> Sequence[dict[str, int]]:
         if len(moved) == 1:  # one key may be a file and not a folder
             return self._sizes_of_each(paths)
-        return [_sizes(entries) for entries in self._run(all_of(map(self._requests.entries_below, paths)))]
+        return [_sizes(entries) for entries in self._run(await_all(map(self._requests.entries_below, paths)))]
 
     def exists(self, prefix: str) -> bool:
         check_key(prefix)
@@ -274,7 +274,7 @@ class ObjectStorage(FlatStorage):
             return self.size(prefix) is not None
         if not prefix or self._is_new():
             return bool(self._names_in(prefix))
-        own, names = self._run(_both(self._requests.head(prefix), self._requests.names_in(prefix)))
+        own, names = self._run(_await_both(self._requests.head(prefix), self._requests.names_in(prefix)))
         return own is not None or bool(names)
 
     def existing(self, prefixes: Collection[str], *, documents: Iterable[str] = ()) -> set[str]:
@@ -283,11 +283,11 @@ class ObjectStorage(FlatStorage):
         if self._is_new() and not missing:
             return set()
         if self.can_list:
-            search: Coroutine[Any, Any, set[str]] = self._requests.existing(prefixes)
+            lookup: Coroutine[Any, Any, set[str]] = self._requests.existing(prefixes)
         else:
-            search = self._requests.readable(prefixes)
+            lookup = self._requests.readable(prefixes)
         existing: set[str]
-        existing, fetched = self._run(_both(search, self._requests.get_many(missing)))
+        existing, fetched = self._run(_await_both(lookup, self._requests.get_many(missing)))
         self._remember(fetched, since, ahead=True)
         return existing
 
@@ -343,7 +343,7 @@ class ObjectStorage(FlatStorage):
         return [head and head.stamp for head in self._heads(keys)]
 
     def _heads(self, keys: Iterable[str]) -> list[GetResult | None]:
-        return self._run(all_of(self._requests.head(check_key(key)) for key in keys))
+        return self._run(await_all(self._requests.head(check_key(key)) for key in keys))
 
     def stamps_below(self, folder: str) -> dict[str, Stamp | None]:
         """Return all keys below a folder with their stamps."""
@@ -481,7 +481,7 @@ class ObjectStorage(FlatStorage):
     def _read_to_change(self, key: str) -> GetResult | None:
         """Get a key, and meanwhile test whether the service supports conditional writes."""
         result: GetResult | None
-        result, _ = self._run(_both(self._requests.fetch(key), self._requests.supports_conditions()))
+        result, _ = self._run(_await_both(self._requests.fetch(key), self._requests.supports_conditions()))
         return result
 
     def reading_once(self, folder: str) -> AbstractContextManager[None]:
@@ -519,7 +519,7 @@ class ObjectStorage(FlatStorage):
     def _copy_and_put(
         self, sizes: dict[str, int], new_names: dict[str, str], files: dict[str, bytes]
     ) -> None:
-        both = _both(self._requests.copy(sizes, new_names), self._requests.put_many(files))
+        both = _await_both(self._requests.copy(sizes, new_names), self._requests.put_many(files))
         self._run_write([*new_names.values(), *files], both)
 
     def zarr_store(self) -> Store:
@@ -537,6 +537,6 @@ def _strong(stamp: Stamp | None) -> Fingerprint | None:
     return None if stamp is None or str(stamp[0]).startswith(("W/", "time ")) else list(stamp)
 
 
-async def _both(first: Coroutine[Any, Any, Any], second: Coroutine[Any, Any, Any]) -> tuple[Any, Any]:
-    outcomes = await all_of((first, second))
+async def _await_both(first: Coroutine[Any, Any, Any], second: Coroutine[Any, Any, Any]) -> tuple[Any, Any]:
+    outcomes = await await_all((first, second))
     return outcomes[0], outcomes[1]

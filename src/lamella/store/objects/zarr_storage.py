@@ -38,7 +38,7 @@ from lamella.store.objects.addresses import (
     title_in,
 )
 from lamella.store.objects.credentials import option_names, resolve
-from lamella.store.objects.document_memory import SECONDS_EXPECTED, Recent
+from lamella.store.objects.document_memory import SECONDS_EXPECTED, RecentDocuments
 from lamella.store.objects.object_client import check_process
 from lamella.store.objects.object_storage import ObjectStorage
 from lamella.store.objects.service import MAX_REQUESTS, Service, is_cached
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
     from zarr.storage import FsspecStore
 
-    from lamella.store.objects.credentials import Resolved
+    from lamella.store.objects.credentials import ResolvedUrl
     from lamella.store.storage import (
         Fingerprint,
         Names,
@@ -223,7 +223,7 @@ class ZarrStorage(FlatStorage):
         self.lock_root = lock_root(store)
         self.survives_fork = survives_fork(store)
         self.can_delete = store.supports_deletes
-        self._ahead: Recent[bytes] = Recent(SECONDS_EXPECTED)
+        self._ahead: RecentDocuments[bytes] = RecentDocuments(SECONDS_EXPECTED)
         #: Whether small files may decompress to large ones.
         self._inflates = isinstance(store, ZipStore)
         #: Whether a key that reads as missing is certainly missing, so that it is not requested again.
@@ -502,7 +502,7 @@ def chain_options(url: str, storage_options: Mapping[str, Any] | None) -> dict[s
     return options
 
 
-def _s3_options(resolved: Resolved) -> dict[str, Any]:
+def _s3_options(resolved: ResolvedUrl) -> dict[str, Any]:
     config = resolved.config
     if "default_headers" in resolved.client_options:
         raise InvalidArgumentError(

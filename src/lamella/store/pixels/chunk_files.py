@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lamella.store.files.local import LocalStorage
-    from lamella.store.pixels.chunk_source import Encoded, FileChange, Task
+    from lamella.store.pixels.chunk_source import EncodedChunks, FileChange, Task
     from lamella.store.pixels.coding import Coding, DecodedChunk
     from lamella.store.storage import Stamp
     from lamella.types import Shape
@@ -80,7 +80,9 @@ class FolderSource:
         del use_cache
         decode(tasks)
 
-    def write(self, files: Iterator[FileChange], encoded: Callable[[Iterable[FileChange]], Encoded]) -> None:
+    def write(
+        self, files: Iterator[FileChange], encode: Callable[[Iterable[FileChange]], EncodedChunks]
+    ) -> None:
         """Write each file as its chunks arrive, while the chunks of the next one are encoded."""
         unwritten: deque[FileChange] = deque()
 
@@ -90,7 +92,7 @@ class FolderSource:
                 unwritten.append(file)
                 yield file
 
-        chunks_encoded = encoded(opened())
+        chunks_encoded = encode(opened())
         try:
             for file, chunks in groupby(chunks_encoded, itemgetter(0)):
                 self._write_file(file, chunks)

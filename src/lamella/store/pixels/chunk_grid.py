@@ -68,8 +68,8 @@ def _files_of_points(meta: ArrayMeta, selection: Selection) -> Indices:
     """Return the file indexes of all points: one row per axis, one column per point."""
     return np.stack(
         [
-            np.asarray(axis) // file_length
-            for axis, file_length in zip(selection.axes, meta.files, strict=True)
+            np.asarray(indices) // file_length
+            for indices, file_length in zip(selection.axes, meta.files, strict=True)
         ]
     )
 
@@ -83,27 +83,36 @@ def split_axes(axes: Sequence[slice | Indices], lengths: Sequence[int]) -> list[
 
     A slice 3:9 and cells of 4 return the cells 0 (3:4, in the block 0:1), 1 (4:8, 1:5) and 2 (8:9, 5:6).
     """
-    axis_cells = []
-    for axis_selection, cell_length in zip(axes, lengths, strict=True):
-        cells: list[_Cell] = []
-        if isinstance(axis_selection, slice):
-            for number in range(axis_selection.start // cell_length, -(-axis_selection.stop // cell_length)):
-                first = max(0, -(-(number * cell_length - axis_selection.start) // axis_selection.step))
-                end = -(
-                    -(min((number + 1) * cell_length, axis_selection.stop) - axis_selection.start)
-                    // axis_selection.step
-                )
-                if first < end:
-                    start = axis_selection.start + first * axis_selection.step
-                    stop = start + (end - 1 - first) * axis_selection.step + 1
-                    cells.append((number, slice(start, stop, axis_selection.step), slice(first, end)))
-        else:
-            cell_numbers = axis_selection // cell_length
-            for number in np.unique(cell_numbers).tolist():
-                in_block = np.flatnonzero(cell_numbers == number)
-                cells.append((number, axis_selection[in_block], in_block))
-        axis_cells.append(cells)
-    return axis_cells
+    return [
+        _split_slice(axis_selection, cell_length)
+        if isinstance(axis_selection, slice)
+        else _split_indices(axis_selection, cell_length)
+        for axis_selection, cell_length in zip(axes, lengths, strict=True)
+    ]
+
+
+def _split_slice(along_axis: slice, length: int) -> list[_Cell]:
+    """Split a slice at the multiples of a length."""
+    cells: list[_Cell] = []
+    start, stop, step = along_axis.start, along_axis.stop, along_axis.step
+    for number in range(start // length, -(-stop // length)):
+        # The first selected index in the cell, and the first one after it, counted in the block.
+        first = max(0, -(-(number * length - start) // step))
+        end = -(-(min((number + 1) * length, stop) - start) // step)
+        if first < end:
+            in_array = slice(start + first * step, start + (end - 1) * step + 1, step)
+            cells.append((number, in_array, slice(first, end)))
+    return cells
+
+
+def _split_indices(indices: Indices, length: int) -> list[_Cell]:
+    """Split an index array at the multiples of a length."""
+    numbers = indices // length
+    cells: list[_Cell] = []
+    for number in np.unique(numbers).tolist():
+        in_block = np.flatnonzero(numbers == number)
+        cells.append((number, indices[in_block], in_block))
+    return cells
 
 
 def unfilled_files(meta: ArrayMeta, selection: Selection, limit: int) -> list[Shape] | None:
@@ -254,21 +263,23 @@ def _chunks_of_points(
     selection: Selection, chunk_shape: Shape, grid: Shape, strides: list[int]
 ) -> Iterator[tuple[Shape, list[ChunkPart]]]:
     """Yield the same as `chunks_by_file` for a selection of points, which are sorted by file and chunk."""
-    points = [np.asarray(axis) for axis in selection.axes]
-    chunk_indexes = [axis // chunk_length for axis, chunk_length in zip(points, chunk_shape, strict=True)]
+    points = [np.asarray(indices) for indices in selection.axes]
+    chunk_indexes = [
+        indices // chunk_length for indices, chunk_length in zip(points, chunk_shape, strict=True)
+    ]
     if not points or not points[0].size:
         return
     sort_keys = [
-        axis // chunks_per_file for axis, chunks_per_file in zip(chunk_indexes, grid, strict=True)
+        indices // chunks_per_file for indices, chunks_per_file in zip(chunk_indexes, grid, strict=True)
     ] + chunk_indexes
     order = np.lexsort(sort_keys[::-1])
     is_new_chunk = np.zeros(len(order), bool)
-    for axis in chunk_indexes:
-        is_new_chunk[1:] |= np.diff(axis[order]) != 0
+    for indices in chunk_indexes:
+        is_new_chunk[1:] |= np.diff(indices[order]) != 0
     parts: list[ChunkPart] = []
     current_file: Shape | None = None
     for in_chunk_points in np.split(order, np.flatnonzero(is_new_chunk)):
-        chunk_index = [int(axis[in_chunk_points[0]]) for axis in chunk_indexes]
+        chunk_index = [int(indices[in_chunk_points[0]]) for indices in chunk_indexes]
         file_index = tuple(
             chunk_number // chunks_per_file
             for chunk_number, chunks_per_file in zip(chunk_index, grid, strict=True)
@@ -282,8 +293,8 @@ def _chunks_of_points(
             for chunk_number, chunks_per_file, stride in zip(chunk_index, grid, strides, strict=True)
         )
         in_chunk = tuple(
-            axis[in_chunk_points] - chunk_number * chunk_length
-            for axis, chunk_number, chunk_length in zip(points, chunk_index, chunk_shape, strict=True)
+            indices[in_chunk_points] - chunk_number * chunk_length
+            for indices, chunk_number, chunk_length in zip(points, chunk_index, chunk_shape, strict=True)
         )
         parts.append(ChunkPart(number, in_chunk, (in_chunk_points,), False))
     if current_file is not None:

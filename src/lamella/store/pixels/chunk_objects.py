@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.pixels.chunk_files import IndexEntries
-    from lamella.store.pixels.chunk_source import ArrayFile, Encoded, FileChange
+    from lamella.store.pixels.chunk_source import ArrayFile, EncodedChunks, FileChange
     from lamella.store.pixels.coding import Coding, DecodedChunk
     from lamella.store.storage import RangesRead, Stamp, Storage
     from lamella.types import Shape
@@ -199,19 +199,21 @@ class ObjectSource:
 
     # ---- writing --------------------------------------------------------------------------------
 
-    def write(self, files: Iterator[FileChange], encoded: Callable[[Iterable[FileChange]], Encoded]) -> None:
+    def write(
+        self, files: Iterator[FileChange], encode: Callable[[Iterable[FileChange]], EncodedChunks]
+    ) -> None:
         """Write objects, many at once; the next ones are encoded meanwhile."""
         batches = self._batches(files)
         first_batches = list(islice(batches, 2))
         if len(first_batches) == 1:
-            self._write_batch(first_batches[0], encoded)
+            self._write_batch(first_batches[0], encode)
             return
         with ThreadPoolExecutor(2, "lamella-write") as writers:
             running_writes: deque[Future[None]] = deque()
             for batch in chain(first_batches, batches):
                 if len(running_writes) == 2:
                     running_writes.popleft().result()
-                running_writes.append(writers.submit(self._write_batch, batch, encoded))
+                running_writes.append(writers.submit(self._write_batch, batch, encode))
             for batch_write in running_writes:
                 batch_write.result()
 
@@ -229,7 +231,7 @@ class ObjectSource:
         yield batch
 
     def _write_batch(
-        self, files: list[FileChange], encoded: Callable[[Iterable[FileChange]], Encoded]
+        self, files: list[FileChange], encode: Callable[[Iterable[FileChange]], EncodedChunks]
     ) -> None:
         """Write some objects; those that another program changed meanwhile are read, changed and written again."""
         for _ in self._attempts():
@@ -237,7 +239,7 @@ class ObjectSource:
                 self._read_old_objects([file for file in files if not file.is_covered])
                 changes = [
                     (file, self._encoded_object(file, chunks))
-                    for file, chunks in groupby(encoded(files), itemgetter(0))
+                    for file, chunks in groupby(encode(files), itemgetter(0))
                 ]
             except ChangedError:
                 changed = files

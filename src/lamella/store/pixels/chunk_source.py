@@ -94,7 +94,7 @@ class FileChange:
 
 
 #: A file, the number of one of its chunks, and the encoded chunk; the chunks of a file are consecutive.
-Encoded: TypeAlias = "Generator[tuple[FileChange, int, bytes], None, None]"
+EncodedChunks: TypeAlias = "Generator[tuple[FileChange, int, bytes], None, None]"
 
 
 class DamagedFileError(ValueError):
@@ -120,5 +120,7 @@ class ChunkSource(Protocol):
         Consecutive tasks share a file. With ``use_cache``, chunks are read from the cache and added to it.
         """
 
-    def write(self, files: Iterator[FileChange], encoded: Callable[[Iterable[FileChange]], Encoded]) -> None:
-        """Write each file in one step; `encoded` returns the encoded chunks of files whose `old` is set."""
+    def write(
+        self, files: Iterator[FileChange], encode: Callable[[Iterable[FileChange]], EncodedChunks]
+    ) -> None:
+        """Write each file in one step; `encode` yields the encoded chunks of files whose `old` is set."""

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from lamella.store.metadata.json_document import cached
+from lamella.store.metadata.json_document import get_or_make
 from lamella.store.pixels.shard_file import IndexLayout, crc32c, named_codec
 from lamella.store.process_limits import codec_threads
 
@@ -229,7 +229,9 @@ _codings: dict[int, tuple[ArrayMeta, Coding | None]] = {}
 def coding_of(meta: ArrayMeta) -> Coding | None:
     """Return how the chunks of an array are encoded; None where a codec or a setting is unsupported."""
     # The cached tuple keeps the description alive, so that no other object can get the same id.
-    return cached(_codings, id(meta), lambda: (meta, (_of_v2 if meta.zarr_format == 2 else _of_v3)(meta)))[1]
+    return get_or_make(
+        _codings, id(meta), lambda: (meta, (_of_v2 if meta.zarr_format == 2 else _of_v3)(meta))
+    )[1]
 
 
 # ---- parsing documents ----------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def open_engine(
 
 
 def source_of(storage: Storage, path: str, meta: ArrayMeta, coding: Coding) -> ChunkSource:
-    """Return the encoded chunks of an array."""
+    """Return the source of the encoded chunks of an array."""
     from lamella.store.files.local import LocalStorage
 
     if isinstance(storage, LocalStorage):
@@ -117,7 +117,7 @@ def source_of(storage: Storage, path: str, meta: ArrayMeta, coding: Coding) -> C
 
 
 class MissingChunks:
-    """Checks for chunks under other keys when the first chunk of an array is missing, once per engine."""
+    """Checks for chunks under other keys, once per engine: when the first missing chunk of an array is reported."""
 
     def __init__(self, storage: Storage, path: str, meta: ArrayMeta) -> None:
         self._array = storage, path, meta
@@ -133,7 +133,7 @@ class MissingChunks:
 
 
 class FilesEngine:
-    """An array whose chunks `Coding` supports."""
+    """lamella's own engine, for arrays whose chunks `Coding` can encode and decode."""
 
     name: EngineName = "files"
     errors: tuple[type[Exception], ...] = (DamagedFileError, OSError)
@@ -186,6 +186,7 @@ class FilesEngine:
         self, paths: Sequence[str], files: Sequence[tuple[Shape, list[ChunkPart]]], out: Array
     ) -> None:
         """Read the same parts of the arrays at some paths below this one, each into one item of ``out``."""
+        # Callers read an array by itself where all of its values are the fill value, and that checks for other keys.
         self._missing.is_checked = True
         keys = [(file_index, self._meta.chunk_key(file_index), parts) for file_index, parts in files]
         self._read_tasks(
@@ -209,7 +210,7 @@ class FilesEngine:
         ]
 
     def _view(self, destinations: list[Destination]) -> Array | None:
-        """Return the part of the block that a chunk can be decoded into; None where a copy is needed."""
+        """Return the memory in a block that a chunk can be decoded into; None where a copy is needed."""
         block, part = destinations[0]
         if len(destinations) > 1 or not all(isinstance(item, slice) for item in part.in_chunk):
             return None
@@ -248,7 +249,7 @@ class FilesEngine:
             wait([future for future in running if not future.cancel()])
 
     def _run_tasks(self, pending: deque[Task], use_cache: bool) -> None:
-        """Run tasks until none is left, reusing memory for chunks that are not cached."""
+        """Run pending tasks until none is left, with one scratch memory for all chunks that are not cached."""
         scratch = None
         while True:
             try:

@@ -79,9 +79,9 @@ def _publishing(array: StoredArray, old_shape: Shape, new_shape: Shape) -> Itera
 
 
 def clear_beyond(array: StoredArray, meta: ArrayMeta, new_shape: Shape) -> None:
-    """Clear the pixels of a growth, which the shape `new` contains and the shape of `meta` does not.
+    """Clear the pixels of a growth: those in `new_shape` that are not in the shape of `meta`.
 
-    `array` is a handle with the shape `new`.
+    `array` is a handle with the new shape.
     """
     grown = meta.with_shape(new_shape)
     for region in _delete_outside(array, grown, list(_stored_beyond(array, meta, grown)), meta.shape):
@@ -89,7 +89,7 @@ def clear_beyond(array: StoredArray, meta: ArrayMeta, new_shape: Shape) -> None:
 
 
 def clear_cropped(array: StoredArray, meta: ArrayMeta, new_shape: Shape) -> None:
-    """Clear the pixels that are cropped when an array shrinks to the shape `new`; the caller then publishes it."""
+    """Clear the pixels that are cropped when an array shrinks to `new_shape`; the caller then publishes the shape."""
     lookup = ChunkLookup(array)
     files = iter_stored_files(array.documents.storage, array.path, meta)
     for region in _delete_outside(array, meta, files, new_shape):
@@ -196,7 +196,7 @@ def _split_at_chunks(span: slice, length: int) -> Iterator[slice]:
 
 
 def _edge_files(meta: ArrayMeta, new: Shape) -> list[Shape] | None:
-    """Return the indexes of files with voxels both in the old shape and in the growth; None if more than 32."""
+    """Return the indexes of files with voxels in the old shape and in the growth; None for more than 32."""
     index_ranges = [
         [
             (length // file_length,) if other_axis == axis else range(file_count)

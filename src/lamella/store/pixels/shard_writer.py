@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.pixels.arrays import StoredArray
-    from lamella.store.pixels.chunk_source import Encoded
+    from lamella.store.pixels.chunk_source import EncodedChunks
     from lamella.store.pixels.shard_file import IndexLayout
     from lamella.store.storage import Storage
     from lamella.types import Array, Shape
@@ -330,14 +330,14 @@ class _EncodedFile:
         self._chunks[number] = self._coding.encode(block)
 
     def commit(self, meta: ArrayMeta, missing: frozenset[int]) -> None:
-        def encoded(files: Iterable[FileChange]) -> Encoded:
+        def encode(files: Iterable[FileChange]) -> EncodedChunks:
             for file in files:
                 for number, data in self._chunks.items():
                     yield file, number, data
 
         change = FileChange(self._key, [], missing, is_covered=not missing)
         try:
-            source_of(self._storage, self._path, meta, self._coding).write(iter([change]), encoded)
+            source_of(self._storage, self._path, meta, self._coding).write(iter([change]), encode)
         except DamagedFileError as error:
             raise DamagedDataError(
                 f"Cannot write a part of {self._storage.where(join(self._path, self._key))}: {clause(error)}."

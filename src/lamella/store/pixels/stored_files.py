@@ -63,7 +63,7 @@ def inspect_stored_file(storage: Storage, path: str, meta: ArrayMeta, file_index
     size = storage.size(join(path, key))
     if size is None:
         return _describe_no_file(meta, file_index, key) if storage.exists(join(path, key)) else None
-    span = _checked_span(meta, size)
+    span = _span_to_check(meta, size)
     data = b"" if span is None else storage.read_range(join(path, key), *span)
     return None if data is None else _describe_file(meta, file_index, key, size, data)
 
@@ -73,7 +73,9 @@ def inspect_stored_files(storage: Storage, path: str, meta: ArrayMeta) -> Iterat
     inside = (
         (file_index, size)
         for file_index, size in stored_sizes(storage, path, meta)
-        if all(map(lt, file_index, meta.grid))  # a killed call leaves others, which are never read
+        if all(
+            map(lt, file_index, meta.grid)
+        )  # files beyond the grid are left by a killed call, and never read
     )
     if storage.locks_processes:
         files = (inspect_stored_file(storage, path, meta, file_index) for file_index, _ in inside)
@@ -91,7 +93,7 @@ def _inspect_many(
     sizes.update(
         zip(unknown, storage.sizes([join(path, keys[file_index]) for file_index in unknown]), strict=True)
     )
-    spans = {file_index: _checked_span(meta, size) for file_index, size in sizes.items() if size is not None}
+    spans = {file_index: _span_to_check(meta, size) for file_index, size in sizes.items() if size is not None}
     requested = {file_index: span for file_index, span in spans.items() if span is not None}
     ranges_read = storage.read_ranges(
         [RangeRequest(join(path, keys[file_index]), (span,)) for file_index, span in requested.items()]
@@ -105,12 +107,12 @@ def _inspect_many(
         if data is None or size is None:
             continue
         file = _describe_file(meta, file_index, keys[file_index], size, data)
-        if file.reason:  # its size or its bytes may have been damaged on their way
+        if file.reason:  # the answers may have been damaged on their way: request them again
             file = inspect_stored_file(storage, path, meta, file_index) or file
         yield file
 
 
-def _checked_span(meta: ArrayMeta, size: int) -> tuple[int, int] | None:
+def _span_to_check(meta: ArrayMeta, size: int) -> tuple[int, int] | None:
     """Return offset and length of the index or header that shows whether a file is complete; None without one."""
     if meta.shards is not None:
         layout = IndexLayout.of(meta)
@@ -119,7 +121,7 @@ def _checked_span(meta: ArrayMeta, size: int) -> tuple[int, int] | None:
 
 
 def _describe_file(meta: ArrayMeta, file_index: Shape, key: str, size: int, data: bytes) -> StoredFile:
-    """Describe a file by its size and the bytes `data` of its `_checked_span`."""
+    """Describe a file by its size and the bytes `data` of its `_span_to_check`."""
     if meta.shards is not None:
         return _describe_shard(meta, file_index, key, size, data)
     reason = _chunk_problem(meta, size, data)
@@ -132,7 +134,7 @@ def shows_whole(meta: ArrayMeta, data: bytes) -> bool:
     has_length = meta.shards is not None or _has_blosc_header(meta) or _uncompressed_size(meta) is not None
     if not has_length or (meta.shards is not None and IndexLayout.of(meta) is None):
         return False
-    start, length = _checked_span(meta, len(data)) or (0, 0)
+    start, length = _span_to_check(meta, len(data)) or (0, 0)
     return not _describe_file(meta, (), "", len(data), data[start:][:length]).reason
 
 
