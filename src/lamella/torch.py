@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 import numpy as np
 
+from lamella.arguments import whole_number
 from lamella.errors import InvalidArgumentError, check_options, importing
 from lamella.ops.sampling.crops import CropSource
 
@@ -84,11 +85,7 @@ class _Crops:
         self.source = CropSource(
             images, size, level=level, channels=channels, labels=labels, foreground=foreground, seed=seed
         )
-        if length < 1:
-            raise InvalidArgumentError(
-                f"The argument length is the number of crops of an epoch, from 1 on, not {length}."
-            )
-        self.length = int(length)
+        self.length = whole_number(length, "The argument length, the number of crops of an epoch,", 1)
         self.dtype = np.dtype(dtype)
         self.transform = transform
         # In shared memory: workers that serve several epochs see the epoch that the main process sets.
@@ -104,7 +101,7 @@ class _Crops:
 
     def set_epoch(self, epoch: int) -> None:
         """Draw other crops; call it before each epoch, as for a ``DistributedSampler``."""
-        self._epoch.fill_(int(epoch))
+        self._epoch.fill_(whole_number(epoch, "The argument epoch", 0))
 
     def _read(self, crops: Sequence[Crop]) -> list[Any]:
         return [self._tensors(sample) for sample in self.source.read(crops)]
@@ -170,31 +167,36 @@ class CropDataset(_Crops, Dataset[Any]):  # type: ignore[misc]
 class CropStream(_Crops, IterableDataset[Any]):  # type: ignore[misc]
     """The same crops in the order of files: `window` of them are read in one call and returned in random order.
 
-    Each worker, and with `rank` and `world_size` each process of a training, returns its own part of the epoch. The
-    other parameters are those of `CropDataset`.
+    With `rank` and `world_size`, each process of a training returns its own crops of the epoch, and ``len`` is their
+    number; they are divided among the workers of its loader. The other parameters are those of `CropDataset`.
     """
 
     def __init__(
         self, *arguments: Any, window: int = 64, rank: int = 0, world_size: int = 1, **options: Any
     ) -> None:
         super().__init__(*arguments, **options)
-        if window < 1 or not 0 <= rank < world_size:
+        self.window = whole_number(window, "The argument window", 1)
+        self.rank = whole_number(rank, "The argument rank", 0)
+        self.world_size = whole_number(world_size, "The argument world_size", 1)
+        if self.rank >= self.world_size:
             raise InvalidArgumentError(
-                f"window={window}, rank={rank} and world_size={world_size} do not fit: the window is at least 1, and "
-                "the rank from 0 to world_size - 1."
+                f"rank={rank} does not fit world_size={world_size}: the rank is from 0 to world_size - 1."
             )
-        self.window = window
-        self.rank = rank
-        self.world_size = world_size
+
+    def __len__(self) -> int:
+        return len(self._numbers())
+
+    def _numbers(self, worker: int = 0, workers: int = 1) -> range:
+        """Return the numbers of the crops of one of the workers of this process."""
+        return range(self.rank + worker * self.world_size, self.length, self.world_size * workers)
 
     def __iter__(self) -> Iterator[Any]:
         worker = get_worker_info()
-        parts = self.world_size * (1 if worker is None else worker.num_workers)
-        part = self.rank * (parts // self.world_size) + (0 if worker is None else worker.id)
+        numbers = self._numbers() if worker is None else self._numbers(worker.id, worker.num_workers)
         epoch = self.epoch
-        numbers = range(part, self.length, parts)
         for start in range(0, len(numbers), self.window):
-            yield from self._read([self.source.draw(epoch, n) for n in numbers[start : start + self.window]])
+            window = numbers[start : start + self.window]
+            yield from self._read([self.source.draw(epoch, number) for number in window])
 
 
 def loader(dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:

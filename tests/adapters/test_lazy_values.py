@@ -6,6 +6,7 @@ import dask.array
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 import lamella
 from lamella.errors import LamellaError
@@ -81,9 +82,22 @@ def test_a_lazy_block_is_named_and_the_array_is_unfinished_until_it_is_written(i
         lambda a: a.numpy(),
         lambda a: a.read_many([(0,)]),
         lambda a: a.dask_array(),
+        np.asarray,
+        lambda a: a.oindex[0],
+        lambda a: a.vindex[[0], [0], [0], [0], [0]],
+        lambda a: a.blocks[0],
+        lambda a: a.get_basic_selection(0),
+        lambda a: a.get_orthogonal_selection(0),
+        lambda a: a.get_coordinate_selection((0, 0, 0, 0, 0)),
+        lambda a: a.get_mask_selection(np.ones(SHAPE, bool)),
+        lambda a: a.get_block_selection(0),
+        lambda a: a.get_basic_selection(0, prototype=zarr.core.buffer.default_buffer_prototype()),
     ):
-        with pytest.warns(UserWarning, match="was not written completely: .*Write the region again"):
+        with pytest.warns(
+            UserWarning, match=r"a.zarr/0 was not written completely: .*Write the region again"
+        ) as found:
             read(lamella.open_ome_zarr(path).data)
+        assert [warning.filename for warning in found] == [__file__]
     image.data[0] = 3  # a part of it
     assert lamella.status(path).counts["partly"] == 1
     image.write_xarray(labelled(dtype, bad=False, lazy=True))

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 import lamella
 from lamella.cli import main
+from lamella.errors import AccessError
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_the_command_serves_at_the_port_and_names_that_were_asked_for_until_it_i
         assert process.wait(60) == 0
 
 
-def test_what_cannot_be_viewed_ends_with_one_line(image, tmp_path):
+def test_what_cannot_be_viewed_ends_with_one_line(image, tmp_path, monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -80,3 +81,10 @@ def test_what_cannot_be_viewed_ends_with_one_line(image, tmp_path):
         assert run.exit_code != 0
         assert reason in run.stderr
         assert "Traceback" not in run.output
+
+    def refuse(*_, **__):
+        raise AccessError("No permission to read the pixels.")
+
+    monkeypatch.setattr("lamella.adapters.viewer.server.Viewer", refuse)
+    run = CliRunner().invoke(main, ["view", str(image), "--no-browser"])
+    assert run.stderr == "lamella: error: No permission to read the pixels.\n"

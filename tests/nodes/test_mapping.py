@@ -96,6 +96,35 @@ def test_membership_is_exact_in_case(plate_path):
     assert "a" not in plate
 
 
+def test_membership_agrees_with_opening(plate_path):
+    plate = open_ome_zarr(plate_path, mode="r+")
+    plate["A/1/0"].labels["cells"] = np.ones((3, 8, 10), "uint8")
+    positions = {
+        "A/",
+        "/A",
+        "A/1/",
+        "A01",
+        "A1/0",
+        "A/1/0/",
+        "A/1/0/0/",
+        "A/01",
+        "A09",
+        "A/1/9",
+        "B/",
+        "/",
+        "",
+    }
+    for node, keys in (
+        (plate, positions),
+        (plate["A"], {"1/", "1/0/", "9/"}),
+        (plate["A/1"], {"0/", "0/0", "9/"}),
+        (plate["A/1/0"], {"0/", "labels/cells/0", "labels/", "labels/no", "1/"}),
+        (plate["A/1/0"].labels, {"cells/", "cells/0", "cells/9", "no/0"}),
+    ):
+        for key in keys:
+            assert (key in node) == (node.get(key) is not None), (node, key)
+
+
 def test_roots_and_leaves(plate_path):
     plate = open_ome_zarr(plate_path)
     position = plate["A/1/0"]

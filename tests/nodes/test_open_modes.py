@@ -357,8 +357,9 @@ def test_what_is_written_into_a_store_that_a_failed_call_left_is_not_replaced_by
     with pytest.warns(UserWarning, match="Write nothing into it: the same call replaces all of it"):
         open_ome_zarr(url, mode="r+")  # the call may still be running
     abandon(token)
-    with pytest.warns(UserWarning, match="Write nothing into it: the same call replaces all of it"):
-        open_ome_zarr(url)
+    with pytest.warns(UserWarning, match="Write nothing into it: the same call replaces all of it") as found:
+        lamella.open(url)
+    assert [warning.filename for warning in found] == [__file__]
     with pytest.warns(UserWarning, match="is kept as it is: to create it again, delete it first"):
         open_ome_zarr(url, mode="r+").labels.create("cells", pixels)
     with pytest.raises(StoreExistsError):

@@ -122,6 +122,16 @@ def test_an_index_that_contradicts_the_plate_is_warned_of_and_not_written(plate,
     assert ome(path, version)["plate"]["wells"][1] == {"path": "A/2", "rowIndex": 0, "columnIndex": 1}
 
 
+def test_an_index_that_contradicts_the_other_positions_of_its_well_is_warned_of(plate, path, version):
+    with pytest.warns(UserWarning, match=r"row_index=0 of the well D/1 contradicts .* number 3"):
+        plate.create_positions([("D", "1", "0", 3, 0), ("D", "1", "1", 0, 0), ("D", "1", "2")])
+    with pytest.warns(UserWarning, match=r"col_index=2 of the well D/1 contradicts .* number 0"):
+        plate.create_position("D", "1", "3", 3, 2)
+    with pytest.warns(UserWarning, match=r"col_index=2 of the well D/1 contradicts .* number 0"):
+        plate.create_position("D", "1", "3", 3, 2, exist_ok=True)
+    assert ome(path, version)["plate"]["wells"] == [{"path": "D/1", "rowIndex": 3, "columnIndex": 0}]
+
+
 def test_positions_of_an_old_plate_have_the_channels_of_the_first_as_it_is_now(plate, path):
     first = plate.create_position("A", "1", "0")
     first["0"] = np.zeros((1, 2, 1, 4, 4), "u1")

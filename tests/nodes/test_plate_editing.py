@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+import zarr
 from zarr.storage import MemoryStore
 
 import lamella
@@ -139,6 +140,38 @@ def test_a_level_and_a_label_leave_their_lists(plate, plate_path, version):
     assert list(plate["A/1/0"].labels) == []
     assert not (plate_path / "A/1/0/labels").exists()  # a list of labels is never empty
     check_valid(plate_path, version)
+
+
+def test_a_level_and_a_label_leave_their_lists_below_any_group(tmp_path, version):
+    path = tmp_path / "scan.zarr"
+    zarr_format = 2 if version == "0.4" else 3
+    zarr.create_group(path, zarr_format=zarr_format)
+    for name in ("0", "1"):
+        with open_ome_zarr(path / name, "fov", "w", ["DAPI"], version=version) as position:
+            position["0"] = pixels("tczyx")[:, :1]
+            position.compute_pyramid(2, dims=["x"])
+            position.labels["cells"] = pixels("tzyx")
+    layout = {"bioformats2raw.layout": 3}
+    for attributes in ({}, layout if version == "0.4" else {"ome": {"version": version, **layout}}):
+        zarr.open_group(path).attrs.update(attributes)
+        group = (
+            lamella.nodes.node.NGFFNode(zarr.open_group(path)) if not attributes else lamella.open(path, "r+")
+        )
+        name = "1" if attributes else "0"
+        del group[f"{name}/1"]
+        del group[f"{name}/labels/cells"]
+        assert lamella.open(path / name).dataset_paths == ["0"]
+        assert list(lamella.open(path / name).labels) == []
+        for missing in (f"{name}/7", "7/0", f"{name}/0/c"):
+            with pytest.raises(KeyError):
+                del group[missing]
+
+
+def test_a_table_of_a_plate_leaves_its_list(plate):
+    plate.tables["layout"] = plate.tables["doses"] = {"well": ["A/1"]}
+    del plate["tables/layout"]
+    assert plate.tables.stored_names() == ["doses"]
+    assert list(plate["A/1/0"].tables) == []
 
 
 @pytest.mark.parametrize("key", ["Z", "A/9", "A/1/9", "Z/1/0", "A/1/0/9", "A/1/0/labels/no"])

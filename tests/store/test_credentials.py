@@ -275,6 +275,9 @@ def test_every_function_and_command_with_a_path_reaches_a_private_bucket(
     refused = CliRunner().invoke(main, ["info", url, "--storage", "anonymous=true"])
     assert "Known for this kind of URL are anon" in refused.output
     assert CliRunner().invoke(main, ["info", url, "--storage", SECRET]).exit_code == 2
+    for key in ("anon", "headers.Accept"):
+        refused = CliRunner().invoke(main, ["info", url, "--storage", f"{key}=1", "--storage", f"{key}=2"])
+        assert (refused.exit_code, f"'{key}' is set twice" in refused.stderr) == (2, True)
 
 
 def test_another_region_and_expired_credentials_are_named(service):

@@ -114,7 +114,19 @@ def test_a_stream_gives_each_crop_of_the_dataset_once(plate, workers, world):
         stream = CropStream(plate, (8, 8), length=23, window=5, rank=rank, world_size=world)
         options = {"multiprocessing_context": "fork"} if workers else {}
         found += [flat(DataLoader(stream, batch_size=4, num_workers=workers, **options))]
+        assert len(stream) == len(found[-1])
     assert sorted(map(hash_of, torch.cat(found))) == sorted(map(hash_of, wanted))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"length": 0}, {"length": 1.5}, {"window": 1.5}, {"rank": 2}, {"rank": -1}, {"world_size": 0}],
+)
+def test_wrong_numbers_are_refused_at_once(plate, options):
+    with pytest.raises(InvalidArgumentError):
+        CropStream(plate, (8, 8), **{"length": 4, "world_size": 2, **options})
+    with pytest.raises(InvalidArgumentError):
+        CropDataset(plate, (8, 8), length=4).set_epoch(0.5)
 
 
 def test_a_transform_makes_the_sample(plate):

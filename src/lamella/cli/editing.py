@@ -20,6 +20,8 @@ def _parse_pairs(
         name, equals, text = value.partition("=")
         if not name or not equals or not text:
             raise click.BadParameter(f"{value!r} is not NAME=VALUE.", context, parameter)
+        if name in pairs:
+            raise click.BadParameter(f"{value!r} sets {name!r} twice.", context, parameter)
         pairs[name] = text
     return pairs
 

@@ -171,7 +171,11 @@ def _parse_storage(
             mapping = options.setdefault(outer, {})
             if not isinstance(mapping, dict) or not inner:
                 raise click.BadParameter(f"{outer!r} is set twice.", context, parameter)
+            if inner in mapping:
+                raise click.BadParameter(f"{key!r} is set twice.", context, parameter)
             mapping[inner] = text
+        elif key in options:
+            raise click.BadParameter(f"{key!r} is set twice.", context, parameter)
         else:
             options[key] = _plain_value(text)
     return options

@@ -55,12 +55,14 @@ def view(
     needs an extra (pip install "lamella[neuroglancer]").
     """
     from lamella.adapters.viewer.server import Viewer
-    from lamella.errors import StorageError
+    from lamella.errors import LamellaError, StorageError
 
     settings = {"mode": "r+" if edit else "r", "storage_options": options["storage_options"]}
     with open_node(path, options, **settings) as node:
         try:
             server = Viewer(node, port=port, allow_hosts=hosts, edit=edit, viewer=viewer)
+        except LamellaError:  # some are an OSError too
+            raise
         except OSError as error:
             raise StorageError(f"Port {port} cannot be used: {error.strerror}. Leave out --port.") from error
         with server:

@@ -379,7 +379,9 @@ class Labels(RenamesMembers):
         return self._all_names()
 
     def __contains__(self, key: object) -> bool:
-        return (text_of_name(key) or "").strip("/") in self._all_names()
+        name = (text_of_name(key) or "").strip("/")
+        image, _, below = name.partition("/")
+        return image in self._all_names() and (not below or super().__contains__(name))
 
     def __getitem__(self, key: int | str) -> LabelImage:
         """Return a label image, or the node at a path below one.

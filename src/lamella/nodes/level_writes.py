@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from lamella.errors import LamellaError, NodeNotFoundError, clause
+from lamella.nodes.reporting import callers_level
 from lamella.spec.stale_levels import (
     StaleLevels,
     Unfinished,
@@ -272,8 +273,8 @@ def warn_of_unfinished(array: ImageArray) -> None:
     """Warn if a region of an array is marked as unfinished."""
     for region in read_unfinished(array.stored.meta.attributes):
         warnings.warn(
-            f"The region {region} Array: {array.node_path}. Write the region again; until then it may have old voxels "
-            "beside new ones.",
+            f"The region {region.spans} of {array.node_path} was not written completely: {region.reason}. Write the "
+            "region again; until then it may have old voxels beside new ones.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=callers_level(),
         )

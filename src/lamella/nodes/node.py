@@ -248,8 +248,8 @@ class NGFFNode(Mapping[str, Any]):
         return len(self._member_names())
 
     def __contains__(self, key: object) -> bool:
-        name = text_of_name(key)
-        if name is None or not name.strip("/"):
+        name = (text_of_name(key) or "").strip("/")
+        if not name:
             return False
         try:
             return self.documents.kind(join(self.path, name)) is not None
@@ -266,16 +266,20 @@ class NGFFNode(Mapping[str, Any]):
         return open_member(self, self._checked_key(key))
 
     def __delitem__(self, key: int | str) -> None:
-        """Delete a member with all below it, and remove it from lists in the node's metadata.
+        """Delete a member, or a node below one, with all below it, and remove it from the metadata that list it.
 
         Raises NodeNotFoundError (a KeyError) if it does not exist.
         """
         name = self._key_to_delete(key)
         self.require_writable(f"delete {name!r}")
-        member = self.node_path.child(name)
-        if self.documents.kind(member.path) is None:
+        node_path = self.node_path.child(name)
+        if self.documents.kind(node_path.path) is None:
             raise self.missing_error(name)
-        self.documents.delete(member.path)
+        first, _, below = name.partition("/")
+        if below:
+            del self[first][below]  # the member updates its own metadata
+        else:
+            self.documents.delete(node_path.path)
 
     def _checked_key(self, key: int | str) -> str:
         name = text_of_name(key)

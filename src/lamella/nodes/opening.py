@@ -29,7 +29,7 @@ from lamella.nodes.node import NGFFNode
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position, is_pending
-from lamella.nodes.reporting import check_formats
+from lamella.nodes.reporting import callers_level, check_formats
 from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.nodes.tiled import TiledPosition
 from lamella.nodes.well import Row
@@ -456,7 +456,9 @@ def _warn_incomplete(
             "the call that creates it is running, or it failed or was killed. Write nothing into it: the same call "
             "replaces all of it."
         )
-    warnings.warn(f"{documents.storage.name} is incomplete: {message}", UserWarning, stacklevel=5)
+    warnings.warn(
+        f"{documents.storage.name} is incomplete: {message}", UserWarning, stacklevel=callers_level()
+    )
     return stored, stamp
 
 

@@ -221,6 +221,13 @@ class Plate(
         classes: tuple[type[Row | Well | Position], ...] = (Row, Well, Position)
         return self._open(classes[len(names) - 1], name)
 
+    def __contains__(self, key: object) -> bool:
+        """Whether a row, well, position or node below one exists; "A01" also names the well "A/1"."""
+        if super().__contains__(key):
+            return True
+        path = (text_of_name(key) or "").strip("/")
+        return super().__contains__(self._exact_path(path))
+
     def _ipython_key_completions_(self) -> list[str]:
         return [*self._member_names(), *self.well_paths()]
 
@@ -468,7 +475,13 @@ class Plate(
         """
         from lamella.ops.plates.members import delete_member
 
-        delete_member(self, self._exact_path(self._key_to_delete(key)))
+        name = self._exact_path(self._key_to_delete(key))
+        folder, _, table = name.partition("/")
+        if folder == "tables" and table in self.tables.stored_names():
+            self.require_writable(f"delete {name!r}")
+            del self.tables[table]  # also updates the list of tables
+        else:
+            delete_member(self, name)
 
     @classmethod
     def from_positions(

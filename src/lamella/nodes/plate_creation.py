@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import operator
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lamella.arguments import checked_name, items_of
 from lamella.errors import (
@@ -30,6 +30,7 @@ from lamella.nodes.store_handle import NodePath, errors_naming
 from lamella.nodes.well import Well, path_in_plate, plate_above
 from lamella.spec import edits, plate_edits
 from lamella.spec.plate import WellGroupMeta
+from lamella.spec.plate_names import name_indexes
 from lamella.store.files.temporary_files import temporary_name
 from lamella.store.keys import join_names
 
@@ -51,6 +52,9 @@ PositionSpec: TypeAlias = (
 
 Plans: TypeAlias = dict[str, NewPosition]
 """The nodes of new positions, by position name; see the module."""
+
+IndicesByWell: TypeAlias = dict[str, list[tuple[Any, Any]]]
+"""Row and column index that each new position requests for its well, None for no request, by well path."""
 
 FieldsByWell: TypeAlias = dict[str, list[tuple[str, int]]]
 """Name and acquisition id of the positions to create, by well path; see the module."""
@@ -116,6 +120,17 @@ def _case_notes(plate: Plate, meta: PlateMeta, new_meta: PlateMeta) -> list[str]
     return notes
 
 
+def _index_notes(meta: PlateMeta, indices: IndicesByWell) -> list[str]:
+    """Return notes of requested row and column indices that differ from those of the plate."""
+    rows, columns = name_indexes(meta)
+    for well, requested in indices.items():
+        row, column = _row_and_column(well)
+        for row_index, column_index in requested:
+            rows.index_of(row, row_index, well)
+            columns.index_of(column, column_index, well)
+    return [*rows.notes, *columns.notes]
+
+
 def _check_field_names(
     plate: Plate, fields: FieldsByWell, fields_after: Mapping[str, list[tuple[str, int | None]]]
 ) -> None:
@@ -176,7 +191,9 @@ def create_positions(
         plans = plan_positions(plate, node_paths, position_attributes(plate), requests, unlisted or {}, notes)
         _refuse_duplicates(plate, fields, wells, plans)
         listed_names = {path: _listed_names(well) for path, well in wells.items()}
-        new_wells = [(*_row_and_column(path), *indices[path]) for path in fields if path not in listed]
+        new_wells = [
+            (*_row_and_column(path), *_first_indices(indices[path])) for path in fields if path not in listed
+        ]
         fields_after = _fields_after(wells, fields)
 
         def list_wells(meta: PlateMeta) -> PlateMeta:
@@ -188,6 +205,7 @@ def create_positions(
         _check_field_names(plate, fields, fields_after)
         with errors_naming(plate.node_path):
             new_meta = list_wells(meta)  # raises for invalid indices before anything is written
+            notes += _index_notes(new_meta, indices)
         notes += _case_notes(plate, meta, new_meta)
         occupied, replaced = _clear_paths(plate, fields, wells, plans, existing)
         _write(plate, fields, wells, plans, occupied, replaced)
@@ -196,10 +214,7 @@ def create_positions(
         # Existing wells last: positions that are stored but not listed show the next call that this one was killed.
         for path, well in wells.items():
             _list_images(well, fields[path], replaceable=listed_names[path])
-    for position in stored_positions.values():
-        for name, request in requests.items():
-            if name not in position.dataset_paths:
-                create_empty_array(position, name, request)
+    _create_missing_arrays(stored_positions.values(), requests)
     warn_of(notes)
     created = dict(zip(new_paths, _adopt_new(plate, node_paths, plans), strict=True))
     return [created[path] if path in created else stored_positions[path] for path in paths]
@@ -236,6 +251,13 @@ def _check_arrays(position: Position, requests: Requests) -> None:
                 f"{array.node_path} exists with shape {array.shape} and data type {array.dtype}; asked for "
                 f"{settings.shape} and {settings.dtype}. Delete it first, or choose another name."
             )
+
+
+def _create_missing_arrays(positions: Iterable[Position], requests: Requests) -> None:
+    for position in positions:
+        for name, request in requests.items():
+            if name not in position.dataset_paths:
+                create_empty_array(position, name, request)
 
 
 def _adopt_new(parent: Plate | Well, node_paths: Sequence[NodePath], plans: Plans) -> list[Position]:
@@ -290,9 +312,9 @@ def _raise_counts_above(well: Well) -> None:
 
 def _group_by_well(
     specs: Sequence[PositionSpec],
-) -> tuple[dict[str, tuple[int | None, int | None]], FieldsByWell, list[str]]:
-    """Check the specifications; return row and column index by well, the fields by well, and all paths in order."""
-    indices: dict[str, tuple[int | None, int | None]] = {}
+) -> tuple[IndicesByWell, FieldsByWell, list[str]]:
+    """Check the specifications; return indices and fields by well, and all paths in order."""
+    indices: IndicesByWell = {}
     fields: FieldsByWell = {}
     paths: dict[str, None] = {}
     checked_names: set[str] = set()
@@ -311,17 +333,18 @@ def _group_by_well(
         if path in paths:
             raise InvalidArgumentError(f"The position {path!r} is listed twice.")
         paths[path] = None
-        spec_indices = (*spec[3:5], None, None)[:2]
-        known_indices = indices.get(well, (None, None))
-        indices[well] = tuple(
-            [
-                known if index is None else index
-                for index, known in zip(spec_indices, known_indices, strict=True)
-            ]
-        )  # type: ignore[assignment]
+        row_index, column_index = (*spec[3:5], None, None)[:2]
+        indices.setdefault(well, []).append((row_index, column_index))
         acquisition = _acquisition(spec[5] if len(spec) == 6 else None)
         fields.setdefault(well, []).append((name, acquisition))
     return indices, fields, list(paths)
+
+
+def _first_indices(requested: Sequence[tuple[Any, Any]]) -> list[Any]:
+    """Return the first row index and the first column index that are requested for a well; None for none."""
+    return [
+        next((index for index in axis if index is not None), None) for axis in zip(*requested, strict=True)
+    ]
 
 
 def _acquisition(number: object) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -46,6 +47,10 @@ class ZarrSurface:
     @abstractmethod
     def _write(self, select: Select, write: Callable[[Any, Any], None], index: Any, value: Any) -> None:
         """Write pixels, after all checks; ``select`` parses the index."""
+
+    @abstractmethod
+    def warn_unfinished(self) -> None:
+        """Warn if a region of the array was not written completely."""
 
     @abstractmethod
     def require_writable(self, action: str) -> None:
@@ -254,16 +259,23 @@ class ZarrSurface:
     def oindex(self) -> Selector:
         """Orthogonal indexing: one list, mask or slice for each axis, ``array.oindex[[0, 2], :, mask]``."""
         return Selector(
-            self.stored.read_orthogonal, self._write_with(orthogonal, self.stored.write_orthogonal)
+            partial(self._read, self.stored.read_orthogonal),
+            partial(self._write, orthogonal, self.stored.write_orthogonal),
         )
 
     @property
     def vindex(self) -> Selector:
         """Pointwise indexing: integer arrays that pair up to points, ``array.vindex[[0, 1], [5, 7]]``."""
-        return Selector(self.stored.read_points, self._write_with(points, self.stored.write_points))
+        return Selector(
+            partial(self._read, self.stored.read_points),
+            partial(self._write, points, self.stored.write_points),
+        )
 
-    def _write_with(self, select: Select, write: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-        return lambda index, value: self._write(select, write, index, value)
+    def _read(self, read: Callable[[Any], Any], index: Any) -> Any:
+        """Read pixels with a function, and warn of unfinished regions."""
+        pixels = read(index)
+        self.warn_unfinished()
+        return pixels
 
     def get_basic_selection(self, selection: Any = ..., **options: Any) -> Any:
         """Read integers and slices; options as those of zarr-python (``out``, ``prototype``, ``fields``).
@@ -274,8 +286,9 @@ class ZarrSurface:
         array([510, 511], dtype=uint16)
         """
         if _has_options(options):
+            self.warn_unfinished()
             return self.zarr().get_basic_selection(selection, **options)
-        return _scalar_or_array(self.stored.read(basic_index(selection)))
+        return _scalar_or_array(self._read(self.stored.read, basic_index(selection)))
 
     def set_basic_selection(self, selection: Any, value: Any, **options: Any) -> None:
         """Write to integers and slices.
@@ -299,8 +312,9 @@ class ZarrSurface:
                [57, 58]], dtype=uint16)
         """
         if _has_options(options):
+            self.warn_unfinished()
             return self.zarr().get_orthogonal_selection(selection, **options)
-        return _scalar_or_array(self.stored.read_orthogonal(selection))
+        return _scalar_or_array(self._read(self.stored.read_orthogonal, selection))
 
     def set_orthogonal_selection(self, selection: Any, value: Any, **options: Any) -> None:
         """Write to one integer, slice, list or mask per axis, each along its own axis.
@@ -323,8 +337,9 @@ class ZarrSurface:
         array([ 1, 58], dtype=uint16)
         """
         if _has_options(options):
+            self.warn_unfinished()
             return self.zarr().get_coordinate_selection(selection, **options)
-        return self.stored.read_points(coordinates_index(selection))
+        return self._read(self.stored.read_points, coordinates_index(selection))
 
     def set_coordinate_selection(self, selection: Any, value: Any, **options: Any) -> None:
         """Write to points: one integer or array of integers per axis, which pair up.
@@ -352,8 +367,9 @@ class ZarrSurface:
         array([510, 511], dtype=uint16)
         """
         if _has_options(options):
+            self.warn_unfinished()
             return self.zarr().get_mask_selection(mask, **options)
-        return self.stored.read_points(mask_index(mask, self.shape))
+        return self._read(self.stored.read_points, mask_index(mask, self.shape))
 
     def set_mask_selection(self, mask: Any, value: Any, **options: Any) -> None:
         """Write to the voxels where a mask of the array's shape is true.
@@ -376,8 +392,9 @@ class ZarrSurface:
         (1, 1, 4, 8, 8)
         """
         if _has_options(options):
+            self.warn_unfinished()
             return self.zarr().get_block_selection(selection, **options)
-        return self.stored.read(self._blocks(selection))
+        return self._read(self.stored.read, self._blocks(selection))
 
     def set_block_selection(self, selection: Any, value: Any, **options: Any) -> None:
         """Write to whole blocks (shards, or chunks of an array without shards) by their block index.

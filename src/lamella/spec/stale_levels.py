@@ -353,9 +353,13 @@ class Unfinished:
     region: Bounds
     reason: str
 
+    @property
+    def spans(self) -> str:
+        """The region as text: "[0:4, 8:16]"."""
+        return f"[{', '.join(f'{start}:{stop}' for start, stop in zip(*self.region, strict=True))}]"
+
     def __str__(self) -> str:
-        spans = ", ".join(f"{start}:{stop}" for start, stop in zip(*self.region, strict=True))
-        return f"[{spans}] was not written completely: {self.reason}"
+        return f"{self.spans} was not written completely: {self.reason}"
 
     def to_json(self) -> JSONObject:
         """Return the entry of the record."""
