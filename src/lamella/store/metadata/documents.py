@@ -161,15 +161,19 @@ class Documents(StoredDocuments):
 
     def _created_by_others(self, files: Mapping[str, bytes], keys: Collection[str]) -> dict[str, bool]:
         """Return the nodes whose `keys` others created, and whether their documents equal `files`."""
-        stored = self.storage.read_many(list(keys)) if keys else {}
-        deleted = [key for key, content in stored.items() if content is None]  # by their creator, meanwhile
+        stored_files = self.storage.read_many(list(keys)) if keys else {}
+        deleted = [
+            key for key, content in stored_files.items() if content is None
+        ]  # by their creator, meanwhile
         if deleted:
             created_again = self.storage.write_new([(key, files[key]) for key in deleted])
-            stored = {
-                key: content for key, content in stored.items() if content is not None or key in created_again
+            stored_files = {
+                key: content
+                for key, content in stored_files.items()
+                if content is not None or key in created_again
             }
         are_equal: dict[str, bool] = {}
-        for key, content in stored.items():
+        for key, content in stored_files.items():
             path, _, name = key.rpartition("/")
             if name == V2.group:  # equal in every group; only the attributes show whose it is
                 continue

@@ -58,11 +58,11 @@ def is_chained(url: str) -> bool:
 
 
 def _clean_part(url: str) -> str:
-    scheme, slashes, rest = url.partition("://")
+    scheme, slashes, after_scheme = url.partition("://")
     kind = scheme.lower().rpartition("+")[2]  # of icechunk+https
     if slashes and kind in _WITH_QUERY:
-        rest = re.split(r"[?#]", rest, maxsplit=1)[0]
-    host, slash, path = rest.partition("/")
+        after_scheme = re.split(r"[?#]", after_scheme, maxsplit=1)[0]
+    host, slash, path = after_scheme.partition("/")
     user, at, name = host.rpartition("@")
     if at and (":" in user or kind in ("http", "https")):  # abfs has a container before the @
         host = name
@@ -136,14 +136,14 @@ def identity_of(url: str, endpoint: str = "", account: str = "") -> str:
 
     ``endpoint`` is the address of a service other than that of Amazon, Google and Azure, ``account`` one of Azure.
     """
-    scheme, slashes, rest = clean_url(url).partition("://")
+    scheme, slashes, after_scheme = clean_url(url).partition("://")
     kind = KINDS.get(scheme.lower())
     if not slashes or is_chained(url) or kind is None:
         return clean_url(url)
     if kind == "http":
-        host, _, path = rest.partition("/")
+        host, _, path = after_scheme.partition("/")
         return _web_identity(host, unquote(path))
-    azure_host = rest.partition("/")[0].partition("@")[2]  # of abfss
+    azure_host = after_scheme.partition("/")[0].partition("@")[2]  # of abfss
     hosts = {
         "s3": "s3.amazonaws.com",
         "gs": "storage.googleapis.com",
@@ -179,10 +179,10 @@ def endpoint_of(store: Any) -> tuple[str, str]:
 
 def title_in(address: str) -> str:
     """Return the last name of a URL without endings such as ``.zarr``; "" where the URL has no name."""
-    scheme, separator, rest = split_chain(address)[-1].partition("://")
-    if not separator or (scheme == "memory" and rest.isdecimal()) or scheme == "object_store":
+    scheme, separator, after_scheme = split_chain(address)[-1].partition("://")
+    if not separator or (scheme == "memory" and after_scheme.isdecimal()) or scheme == "object_store":
         return ""
-    name = rest.rstrip("/").rpartition("/")[2]
+    name = after_scheme.rstrip("/").rpartition("/")[2]
     if scheme in ("http", "https"):
         name = unquote(name)
     for suffix in _SUFFIXES:

@@ -153,5 +153,5 @@ def _parse_file(data: bytes, key: str) -> tuple[Stamp, bytes] | None:
     if not data.startswith(_MAGIC) or crc32(body).to_bytes(4, "little") != data[len(_MAGIC) : start]:
         return None
     length = int.from_bytes(body[:4], "little")
-    stored, stamp = json.loads(bytes(body[4 : 4 + length]))
-    return (tuple(stamp), bytes(body[4 + length :])) if stored == key else None
+    stored_key, stamp = json.loads(bytes(body[4 : 4 + length]))
+    return (tuple(stamp), bytes(body[4 + length :])) if stored_key == key else None

@@ -96,14 +96,21 @@ class _MergingWriter:
             raise self._deleted(path, file)  # before a lock file would create its folder again
 
         def merge(data: bytes | None) -> JSONObject | None:
-            stored = None if data is None else parse_object(data, self.documents.storage.where(path), file)
-            return self._result(path, file, versions, stored, new)
+            stored_document = (
+                None if data is None else parse_object(data, self.documents.storage.where(path), file)
+            )
+            return self._result(path, file, versions, stored_document, new)
 
         self.documents.edit_document(path, file, merge)
         self.remember(key, data)
 
     def _result(
-        self, path: str, file: str, versions: list[bytes | None], stored: JSONObject | None, new: JSONObject
+        self,
+        path: str,
+        file: str,
+        versions: list[bytes | None],
+        stored_document: JSONObject | None,
+        new: JSONObject,
     ) -> JSONObject | None:
         """Return the document to store; None where it is stored already."""
         versions_read = [
@@ -113,7 +120,7 @@ class _MergingWriter:
         ]
         latest = versions[-1] if versions else b""
         where = self.documents.location(path)
-        if stored is None:
+        if stored_document is None:
             may_lack_attributes = file == V2.attributes and self.documents.kind(path) is not None
             if versions_read and latest is not None and not may_lack_attributes:
                 raise self._deleted(path, file)
@@ -124,16 +131,16 @@ class _MergingWriter:
             return new  # zarr-python has not read it
         base_version = nearest_version([_as_written(version, file) for version in versions_read], new)
         if file == V2.attributes:
-            merged_document = merged(base_version, stored, new)
+            merged_document = merged(base_version, stored_document, new)
         elif new.get("node_type") == "group":
-            merged_document = self._of_group(base_version, stored, new, where)
+            merged_document = self._of_group(base_version, stored_document, new, where)
         else:
-            changed = merged_array(base_version, _as_written(stored, file), new, where)
+            changed = merged_array(base_version, _as_written(stored_document, file), new, where)
             removed = base_version.keys() - new.keys() - {"attributes"}
             merged_document = {
-                key: value for key, value in {**stored, **changed}.items() if key not in removed
+                key: value for key, value in {**stored_document, **changed}.items() if key not in removed
             }
-        return None if is_same_json(merged_document, stored) else merged_document
+        return None if is_same_json(merged_document, stored_document) else merged_document
 
     def _deleted(self, path: str, file: str) -> NodeNotFoundError:
         where = self.documents.location(path)
@@ -142,13 +149,13 @@ class _MergingWriter:
         )
 
     def _of_group(
-        self, base_version: JSONObject, stored: JSONObject, new: JSONObject, where: str
+        self, base_version: JSONObject, stored_document: JSONObject, new: JSONObject, where: str
     ) -> JSONObject:
-        if stored.get("node_type") != "group":
+        if stored_document.get("node_type") != "group":
             raise MetadataError(
                 f"Cannot write the group at {where}: it was replaced by an array since it was opened."
             )
-        merged_document = merged(base_version, stored, new)
+        merged_document = merged(base_version, stored_document, new)
         if "consolidated_metadata" in new:
             merged_document["consolidated_metadata"] = new["consolidated_metadata"]
         else:
@@ -308,9 +315,11 @@ def count_changes(base: JSONObject, new: JSONObject) -> int:
     return count
 
 
-def merged(base: JSONObject, stored: JSONObject, new: JSONObject) -> JSONObject:
+def merged(base: JSONObject, stored_document: JSONObject, new: JSONObject) -> JSONObject:
     """Apply the changes from `base` to `new` to `stored`; where both changed a member, `new` wins."""
-    merged_document = {key: new_value for key, new_value in stored.items() if key in new or key not in base}
+    merged_document = {
+        key: new_value for key, new_value in stored_document.items() if key in new or key not in base
+    }
     for key, new_value in new.items():
         base_value, stored_value = base.get(key), merged_document.get(key)
         if isinstance(new_value, dict) and isinstance(stored_value, dict):
@@ -334,21 +343,21 @@ def nearest_version(versions: Sequence[JSONObject], new: JSONObject) -> JSONObje
     return versions[counts.index(fewest)]
 
 
-def merged_array(base: JSONObject, stored: JSONObject, new: JSONObject, where: str) -> JSONObject:
+def merged_array(base: JSONObject, stored_document: JSONObject, new: JSONObject, where: str) -> JSONObject:
     """Return the members of `stored`, an array's document, that the changes from `base` to `new` replace.
 
     Raises `MetadataError` where another writer changed the same member. `where` is the array, for messages.
     """
     changed_members: JSONObject = {}
-    attributes = [document.get("attributes") or {} for document in (base, stored, new)]
+    attributes = [document.get("attributes") or {} for document in (base, stored_document, new)]
     if not is_same_json(attributes[0], attributes[2]):
         changed_members["attributes"] = merged(*attributes)
     for key in sorted({*base, *new} - {"attributes"}):
         if key in base and key in new and is_same_json(base[key], new[key]):
             continue
         if key == "shape":
-            changed_members[key] = _merged_shape(base, stored, new, where)
-        elif key in base and not is_same_json(base[key], stored.get(key)):
+            changed_members[key] = _merged_shape(base, stored_document, new, where)
+        elif key in base and not is_same_json(base[key], stored_document.get(key)):
             raise MetadataError(
                 f"Cannot change {key} of the array at {where}: another writer changed it since it was opened. Open "
                 "the array again."
@@ -358,12 +367,12 @@ def merged_array(base: JSONObject, stored: JSONObject, new: JSONObject, where: s
     return changed_members
 
 
-def _merged_shape(base: JSONObject, stored: JSONObject, new: JSONObject, where: str) -> list[int]:
+def _merged_shape(base: JSONObject, stored_document: JSONObject, new: JSONObject, where: str) -> list[int]:
     """Return the shape with the axes that the writer changed; raise where another writer changed the same axes."""
-    old_shape, stored_shape, new_shape = base["shape"], stored["shape"], new["shape"]
+    old_shape, stored_shape, new_shape = base["shape"], stored_document["shape"], new["shape"]
     fields = [
         {key: value for key, value in document.items() if key not in ("attributes", "shape")}
-        for document in (base, stored)
+        for document in (base, stored_document)
     ]
     if is_same_json(*fields) and len(old_shape) == len(stored_shape) == len(new_shape):
         axes = list(zip(old_shape, stored_shape, new_shape, strict=True))

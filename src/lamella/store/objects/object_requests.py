@@ -151,18 +151,18 @@ class ObjectRequests(ObjectReads):
             except Exception as error:
                 failure = error
             if already_exists(failure) and not is_conflict(failure):
-                stored = await self._find_own(key, write_id) if is_lost else None
-                if stored is None:
+                own_object = await self._find_own(key, write_id) if is_lost else None
+                if own_object is None:
                     raise ChangedError(key) from failure
-                return stored.stamp
+                return own_object.stamp
             if not is_temporary(failure):
                 raise self._failed("write", key, failure) from failure
             is_lost = is_lost or not is_conflict(failure)
             await asyncio.sleep(wait if repetitions else 0)
-        stored = await self._find_own(key, write_id)
-        if stored is None:
+        own_object = await self._find_own(key, write_id)
+        if own_object is None:
             raise self._failed("write", key, failure) from failure
-        return stored.stamp
+        return own_object.stamp
 
     async def put_file(self, key: str, path: str, *, replaces: bool) -> Stamp | None:
         """Write a local file; unless it ``replaces`` the key, raise `ChangedError` where the key exists.
@@ -221,8 +221,8 @@ class ObjectRequests(ObjectReads):
 
     async def _find_own(self, key: str, write_id: str) -> GetResult | None:
         """Return the stored object if it has the id of a write whose answer was lost."""
-        stored = await self.head(key)
-        return stored if stored is not None and stored.attributes.get(_ID) == write_id else None
+        head = await self.head(key)
+        return head if head is not None and head.attributes.get(_ID) == write_id else None
 
     async def supports_conditions(self) -> bool:
         """Whether the service supports conditional writes; tested once per bucket, for unknown services."""

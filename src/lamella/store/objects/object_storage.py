@@ -234,8 +234,8 @@ class ObjectStorage(FlatStorage):
 
     def _sizes_of_each(self, paths: Sequence[str]) -> Sequence[dict[str, int]]:
         async def look_at(path: str) -> dict[str, int]:
-            own, below = await _await_both(self._requests.head(path), self._requests.entries_below(path))
-            return _sizes(below) | ({} if own is None else {path: own.size})
+            head, below = await _await_both(self._requests.head(path), self._requests.entries_below(path))
+            return _sizes(below) | ({} if head is None else {path: head.size})
 
         return self._run(await_all(map(look_at, paths)))
 
@@ -274,8 +274,8 @@ class ObjectStorage(FlatStorage):
             return self.size(prefix) is not None
         if not prefix or self._is_new():
             return bool(self._names_in(prefix))
-        own, names = self._run(_await_both(self._requests.head(prefix), self._requests.names_in(prefix)))
-        return own is not None or bool(names)
+        head, names = self._run(_await_both(self._requests.head(prefix), self._requests.names_in(prefix)))
+        return head is not None or bool(names)
 
     def existing(self, prefixes: Collection[str], *, documents: Iterable[str] = ()) -> set[str]:
         """Return those of some keys and folders that exist: one list for each folder above, all of a depth at once."""

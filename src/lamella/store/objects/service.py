@@ -185,10 +185,10 @@ class Service:
         if self._fs is None:
             return int(await self.store.getsize(key))
         self._forget_listings()
-        info = await self._fs._info(self._path(key))
-        if info.get("type") == "directory":
+        description = await self._fs._info(self._path(key))
+        if description.get("type") == "directory":
             raise FileNotFoundError(key)
-        size = info.get("size")
+        size = description.get("size")
         return None if size is None else int(size)
 
     async def infos(self, keys: Sequence[str]) -> list[dict[str, Any] | None] | None:
@@ -212,9 +212,9 @@ class Service:
         root = self._path("").strip("/") + "/"
         infos = await self._fs._find(self._path(prefix), detail=True, withdirs=False)
         return {
-            path.lstrip("/").removeprefix(root): info
-            for path, info in infos.items()
-            if info.get("type") != "directory"
+            path.lstrip("/").removeprefix(root): description
+            for path, description in infos.items()
+            if description.get("type") != "directory"
         }
 
     async def exists(self, prefix: str) -> bool:
@@ -257,7 +257,11 @@ class Service:
     async def _sizes_below(self, prefix: str) -> dict[str, int]:
         infos = await self.infos_below(prefix)
         if infos is not None:
-            return {key: int(info["size"]) for key, info in infos.items() if info.get("size") is not None}
+            return {
+                key: int(description["size"])
+                for key, description in infos.items()
+                if description.get("size") is not None
+            }
         inner: Any = getattr(self.store, "store", None)
         if type(inner).__module__.startswith("obstore"):
             metas = await inner.list(prefix=prefix).collect_async()

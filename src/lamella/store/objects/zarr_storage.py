@@ -370,15 +370,19 @@ class ZarrStorage(FlatStorage):
     def fingerprints(self, keys: Iterable[str]) -> list[Fingerprint | None] | None:
         """Return the strong ETags and sizes of objects of fsspec."""
         infos = self._run("look at", "", self._service.infos([*keys]))
-        tags = [_tag(info) for info in infos or ()]
-        has_none = any(info and not tag for info, tag in zip(infos or (), tags, strict=True))
+        tags = [_tag(description) for description in infos or ()]
+        has_none = any(description and not tag for description, tag in zip(infos or (), tags, strict=True))
         return None if infos is None or has_none else tags
 
     def fingerprints_below(self, folder: str) -> dict[str, Fingerprint] | None:
         """Return the strong ETags and sizes of all objects of fsspec below a folder, from one listing."""
         infos = self._run("list", folder, self._service.infos_below(folder))
-        infos = infos and {key: info for key, info in infos.items() if not has_private_name(key)}
-        tags = {key: tag for key, info in (infos or {}).items() if (tag := _tag(info)) is not None}
+        infos = infos and {
+            key: description for key, description in infos.items() if not has_private_name(key)
+        }
+        tags = {
+            key: tag for key, description in (infos or {}).items() if (tag := _tag(description)) is not None
+        }
         return None if infos is None or len(tags) < len(infos) else tags
 
     # ---- writing --------------------------------------------------------------------------------
@@ -473,13 +477,13 @@ class ZarrStorage(FlatStorage):
             raise request_error(verb, key, self.name, error) from error
 
 
-def _tag(info: Mapping[str, Any] | None) -> Fingerprint | None:
+def _tag(description: Mapping[str, Any] | None) -> Fingerprint | None:
     """Return the strong ETag and the size of an object of fsspec; None where it has none."""
-    tags = (info[name] for name in ("ETag", "etag", "e_tag") if info and info.get(name))
+    tags = (description[name] for name in ("ETag", "etag", "e_tag") if description and description.get(name))
     tag = next(tags, None)
-    if info is None or not isinstance(tag, str) or tag.startswith("W/"):
+    if description is None or not isinstance(tag, str) or tag.startswith("W/"):
         return None
-    return [tag, int(info.get("size") or 0)]
+    return [tag, int(description.get("size") or 0)]
 
 
 def chain_options(url: str, storage_options: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -490,10 +494,10 @@ def chain_options(url: str, storage_options: Mapping[str, Any] | None) -> dict[s
         for name, value in (storage_options or {}).items()
     }
     *chain, last = split_chain(url)
-    protocol, _, rest = last.partition("://")
+    protocol, _, path = last.partition("://")
     if protocol in ("s3", "s3a"):
         # The bucket alone, as its file system also reads paths that obstore refuses.
-        bucket = f"{protocol}://{rest.partition('/')[0]}"
+        bucket = f"{protocol}://{path.partition('/')[0]}"
         unnamed = {name: options.pop(name) for name in options.keys() & option_names("s3")}
         options[protocol] = _s3_options(resolve(bucket, {**unnamed, **options.get(protocol, {})}))
         # fsspec shares a file system among equal options: one that archives use belongs to another event loop.

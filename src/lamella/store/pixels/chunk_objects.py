@@ -415,8 +415,8 @@ class ChunkObject:
         """Accept the bytes of some chunks."""
         self._needs_check = False
         self._remember_version()
-        stored = [number for number in numbers if self._span(number) is not None]
-        self._chunk_bytes.update(zip(stored, ranges_read.parts, strict=True))
+        stored_numbers = [number for number in numbers if self._span(number) is not None]
+        self._chunk_bytes.update(zip(stored_numbers, ranges_read.parts, strict=True))
 
     def has(self, number: int, use_cache: bool) -> bool:
         """Whether a chunk needs no request: its bytes arrived, it is cached, or it was never written."""

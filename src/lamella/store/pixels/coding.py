@@ -211,8 +211,8 @@ class Coding:
         """Whether the axes are stored in the order of the array."""
         return self.order == tuple(range(len(self.shape)))
 
-    def _in_axis_order(self, stored: Array) -> Array:
-        return stored.transpose(np.argsort(self.order))
+    def _in_axis_order(self, values: Array) -> Array:
+        return values.transpose(np.argsort(self.order))
 
     def _to_array(self, data: Bytes) -> Array:
         if len(data) != self.nbytes:
@@ -404,9 +404,9 @@ def _decode_blosc_span(
     ):  # c-blosc counts values
         decompress(data, into)
         return 0, nbytes
-    stored = np.frombuffer(data, np.uint8)
+    encoded = np.frombuffer(data, np.uint8)
     first, count = start // typesize, (stop - start) // typesize
-    length = getitem(stored.ctypes.data, first, count, into.ctypes.data + start)
+    length = getitem(encoded.ctypes.data, first, count, into.ctypes.data + start)
     if length != stop - start:
         raise RuntimeError(
             f"c-blosc ended with {length} for {stop - start} bytes of a block of {nbytes} bytes"
@@ -453,9 +453,9 @@ BLOSC_HEADER = 16
 
 def check_blosc_length(data: Bytes) -> None:
     """Raise ValueError where a chunk is not as long as its header states: c-blosc would read the memory behind it."""
-    stored = int.from_bytes(data[12:BLOSC_HEADER], "little")
-    if len(data) < BLOSC_HEADER or stored != len(data):
-        raise ValueError(f"a blosc chunk of {len(data)} bytes has a header for {stored}")
+    stated_length = int.from_bytes(data[12:BLOSC_HEADER], "little")
+    if len(data) < BLOSC_HEADER or stated_length != len(data):
+        raise ValueError(f"a blosc chunk of {len(data)} bytes has a header for {stated_length}")
 
 
 def blosc_compressor(
@@ -498,8 +498,8 @@ def blosc_decompressor() -> Callable[[Bytes, Array], None] | None:
         return None
 
     def decompress(data: Bytes, into: Array) -> None:
-        stored = np.frombuffer(data, np.uint8)
-        length = library.blosc_decompress_ctx(stored.ctypes.data, into.ctypes.data, into.nbytes, 1)
+        encoded = np.frombuffer(data, np.uint8)
+        length = library.blosc_decompress_ctx(encoded.ctypes.data, into.ctypes.data, into.nbytes, 1)
         if length != into.nbytes:
             raise RuntimeError(f"c-blosc ended with {length} for a block of {into.nbytes} bytes")
 

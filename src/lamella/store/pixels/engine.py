@@ -370,11 +370,11 @@ class FilesEngine:
         if part.is_whole:
             return self._coding.encode(values)
         chunk = self._coding.scratch()
-        stored = self._decode_chunk(change.old, part.number, change.key, chunk)
-        if stored is None:
+        old_chunk = self._decode_chunk(change.old, part.number, change.key, chunk)
+        if old_chunk is None:
             chunk[...] = self._meta.fill_value
-        elif stored.values is not chunk:
-            chunk[...] = stored.values
+        elif old_chunk.values is not chunk:
+            chunk[...] = old_chunk.values
         chunk[part.in_chunk] = values
         return self._coding.encode(chunk)
 
