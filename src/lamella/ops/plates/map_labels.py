@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.position import Position
     from lamella.ops.plates.map_blocks import BlockPlan
-    from lamella.ops.plates.map_units import Task
+    from lamella.ops.plates.map_units import MappedFunction
     from lamella.ops.regions import Region
     from lamella.store.storage import Storage
     from lamella.types import Shape
@@ -126,7 +126,7 @@ class LabelUnit(BlockUnit):
 class StitchUnit:
     """A position whose blocks are all labelled."""
 
-    task: Task
+    function: MappedFunction
     path: str
     target: Position
     files: BlockFiles
@@ -134,7 +134,7 @@ class StitchUnit:
 
     def do(self) -> Outcome:
         """Join the labels, write the label image, and delete the files of the blocks."""
-        name = self.task.names[0]
+        name = self.function.names[0]
 
         def write_labels() -> None:
             image = StitchedLabels(self.files)
@@ -144,7 +144,7 @@ class StitchUnit:
             self.record.finish()
             self.files.storage.delete(self.files.folder)
 
-        return Outcome(self.path, failure=self.task.call(write_labels)[1])
+        return Outcome(self.path, failure=self.function.call(write_labels)[1])
 
 
 def numbered(with_borders: Array, of_block: Array) -> Array:

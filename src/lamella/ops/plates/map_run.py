@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from lamella.ops.execution import Count, Workers
     from lamella.ops.jobs.journal import JournalFile
     from lamella.ops.plates.map_request import MappedPlate, MapRequest
-    from lamella.ops.plates.map_units import BlockUnit, Outcome, Task
+    from lamella.ops.plates.map_units import BlockUnit, MappedFunction, Outcome
     from lamella.ops.plates.mapping import MapReport
     from lamella.ops.regions import Region
     from lamella.types import Shape
@@ -51,11 +51,16 @@ class MapRun:
     """One run of a map, which adds the outcome of each unit to its report."""
 
     def __init__(
-        self, request: MapRequest, target: MappedPlate, task: Task, workers: Workers, report: MapReport
+        self,
+        request: MapRequest,
+        target: MappedPlate,
+        function: MappedFunction,
+        workers: Workers,
+        report: MapReport,
     ) -> None:
         self._request = request
         self._target = target
-        self._task = task
+        self._function = function
         self._workers = workers
         self._report = report
         self._journals: dict[
@@ -101,7 +106,7 @@ class MapRun:
             self._report.skipped += 1
         else:
             self._report.done += 1
-            if not self._task.names:
+            if not self._function.names:
                 self._report.values[outcome.unit] = outcome.value
         if outcome.region is not None and outcome.states:
             before, after = outcome.states
@@ -117,13 +122,13 @@ class MapRun:
         for path, position in self._request.positions.items():
             is_same_store = position.documents.storage == self._target.documents.storage
             target = position if is_same_store else position_of(self._target, path)
-            yield PositionUnit(self._task, path, position, target)
+            yield PositionUnit(self._function, path, position, target)
 
     def _plan_regions(self) -> tuple[int, Iterator[PositionUnit | BlockUnit]]:
         """Create the arrays of the results; return the number of blocks of all arrays, and their units."""
-        task, request = self._task, self._request
+        function, request = self._function, self._request
         arrays = [
-            (path, position[task.level], self._result_arrays(position, position_of(self._target, path)))
+            (path, position[function.level], self._result_arrays(position, position_of(self._target, path)))
             for path, position in request.positions.items()
         ]
 
@@ -131,11 +136,11 @@ class MapRun:
             for path, source, targets in arrays:
                 plan = request.block_plan(request.positions[path])
                 first = targets[0]
-                settings = f"{task.digest} {task.level} {source.dtype} {first.dtype}{plan.settings()}"
+                settings = f"{function.digest} {function.level} {source.dtype} {first.dtype}{plan.settings()}"
                 file = stored_journal(first.stored.documents.storage, join(first.path, REGIONS_FILE))
                 blocks = regions(first.shape, first.write_unit)
                 for region, line in self._with_lines(blocks, path, file, settings):
-                    yield RegionUnit(task, path, source, plan, region, line, targets)
+                    yield RegionUnit(function, path, source, plan, region, line, targets)
 
         first_targets = [targets[0] for _, _, targets in arrays]
         total = sum(prod(downsampled_shape(target.shape, target.write_unit)) for target in first_targets)
@@ -143,30 +148,32 @@ class MapRun:
 
     def _plan_labels(self) -> tuple[int, Iterator[PositionUnit | BlockUnit]]:
         """List the label images to compute; return the number of their blocks, and their units."""
-        task, request = self._task, self._request
-        name = task.names[0]
+        function, request = self._function, self._request
+        name = function.names[0]
         total = 0
         for path, position in request.positions.items():
             plan = request.block_plan(position)
             target = position_of(self._target, path)
-            files = BlockFiles.of(target, name, position[task.level], plan)
-            record = PositionRecord(position, target, name, task.digest and f"{task.digest}{plan.settings()}")
+            files = BlockFiles.of(target, name, position[function.level], plan)
+            record = PositionRecord(
+                position, target, name, function.digest and f"{function.digest}{plan.settings()}"
+            )
             record.read_source()
-            if task.resume and record.is_done():
+            if function.resume and record.is_done():
                 files.storage.delete(files.folder)  # remains if a run was killed after its last step
                 continue
-            if not task.resume:
+            if not function.resume:
                 files.storage.delete(files.folder)
-            self._label_images.append(StitchUnit(task, path, target, files, record))
+            self._label_images.append(StitchUnit(function, path, target, files, record))
             total += sum(1 for _ in files.regions())
 
         def units() -> Iterator[PositionUnit | BlockUnit]:
             for unit in self._label_images:
-                source, files = request.positions[unit.path][task.level], unit.files
-                settings = f"{task.digest} {source.dtype}{files.plan.settings()}"
+                source, files = request.positions[unit.path][function.level], unit.files
+                settings = f"{function.digest} {source.dtype}{files.plan.settings()}"
                 file = stored_journal(files.storage, f"{files.folder}/journal")
                 for region, line in self._with_lines(files.regions(), unit.path, file, settings):
-                    yield LabelUnit(task, unit.path, source, files.plan, region, line, files)
+                    yield LabelUnit(function, unit.path, source, files.plan, region, line, files)
 
         return total, units()
 
@@ -174,28 +181,33 @@ class MapRun:
         self, blocks: Iterable[Region], path: str, file: JournalFile, settings: str
     ) -> Iterator[tuple[Region, list[Any] | None]]:
         """Yield the blocks of an array with their lines in its journal, which exists if the function has a digest."""
-        task = self._task
+        function = self._function
         journal = None
-        if task.digest:
-            journal = self._journals[f"{path}/{task.level}"] = Journal(file, {"job": "map", "work": settings})
+        if function.digest:
+            journal = self._journals[f"{path}/{function.level}"] = Journal(
+                file, {"job": "map", "work": settings}
+            )
         for region in blocks:
-            yield region, journal.get(region_name(region)) if journal is not None and task.resume else None
+            yield (
+                region,
+                journal.get(region_name(region)) if journal is not None and function.resume else None,
+            )
         if journal is not None:
             journal.end_reading()
 
     def _result_arrays(self, source_position: Position, position: Position) -> tuple[ImageArray, ...]:
         """Return the arrays to write; missing ones are created like the source but for data type and dropped axes."""
-        source = source_position[self._task.level]
+        source = source_position[self._function.level]
         shape = self._request.block_plan(source_position).result_shape
         targets: list[ImageArray] = []
-        for name in self._task.names:
+        for name in self._function.names:
             if array_exists(position, name):
                 targets.append(position[name])
                 if not is_recorded(position, name):
                     begin_result(position, name)
                 continue
             begin_result(position, name)
-            transform = transform_of(source_position, self._task.level, position)
+            transform = transform_of(source_position, self._function.level, position)
             dtype = self._request.dtype(source)
             targets.append(_create_like(position, name, source, shape, dtype, transform))
         return tuple(targets)

@@ -49,8 +49,12 @@ class Outcome(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Task:
-    """The settings of all units: the function, its digest, and the names of the results, if they are stored."""
+class MappedFunction:
+    """The function of the user, with the level it reads, its retries, and the names of its results.
+
+    ``names`` is empty if results are returned, not stored; ``digest`` is None if the function has none, so that no
+    result is skipped.
+    """
 
     function: Callable[..., Any]
     digest: str | None
@@ -114,35 +118,36 @@ def wants_where(function: Callable[..., Any]) -> bool:
 class PositionUnit:
     """A position; the function computes values or images from it."""
 
-    task: Task
+    function: MappedFunction
     path: str
     source: Position
     target: Position
 
     def do(self) -> Outcome:
         """Call the function, and store its results."""
-        where = Where(self.path, self.task.level)
-        if not self.task.names:
-            value, failure = self.task.call(lambda: self.task.apply(self.source, where))
+        where = Where(self.path, self.function.level)
+        if not self.function.names:
+            value, failure = self.function.call(lambda: self.function.apply(self.source, where))
             return Outcome(self.path, value, failure=failure)
         records = [
-            PositionRecord(self.source, self.target, name, self.task.digest) for name in self.task.names
+            PositionRecord(self.source, self.target, name, self.function.digest)
+            for name in self.function.names
         ]
         for record in records:
             record.read_source()
-        if self.task.resume and all(record.is_done() for record in records):
+        if self.function.resume and all(record.is_done() for record in records):
             return Outcome(self.path, skipped=True)
 
         def compute_and_store() -> None:
             for record in records:
                 record.read_source()
-            results = self.task.results(self.task.apply(self.source, where))
-            for name, result in zip(self.task.names, results, strict=True):
+            results = self.function.results(self.function.apply(self.source, where))
+            for name, result in zip(self.function.names, results, strict=True):
                 self._store(name, result)
             for record in records:
                 record.finish()
 
-        return Outcome(self.path, failure=self.task.call(compute_and_store)[1])
+        return Outcome(self.path, failure=self.function.call(compute_and_store)[1])
 
     def _store(self, name: str, result: Any) -> None:
         if not hasattr(result, "shape"):
@@ -155,13 +160,13 @@ class PositionUnit:
             self.target.labels.create(name.removeprefix(LABELS), result)
             return
         options: dict[str, Any] = {"chunks": "auto"}
-        if self.task.level in self.source.dataset_paths:
-            finest = self.source[self.task.level]
+        if self.function.level in self.source.dataset_paths:
+            finest = self.source[self.function.level]
             options = map_output.layout_like(
                 finest.meta, result.shape, self.target.store_handle.version.zarr_format
             )
             if finest.shape[-2:] == tuple(result.shape)[-2:] and finest.ndim == len(result.shape):
-                options["transform"] = transform_of(self.source, self.task.level, self.target)
+                options["transform"] = transform_of(self.source, self.function.level, self.target)
         self.target.create_from(name, result, {"transform": None, **options}, is_result=True)
 
 
@@ -169,7 +174,7 @@ class PositionUnit:
 class BlockUnit(ABC):
     """A block of an array, from which the function computes a block of a result."""
 
-    task: Task
+    function: MappedFunction
     path: str
     source: ImageArray
     plan: BlockPlan
@@ -179,21 +184,21 @@ class BlockUnit(ABC):
 
     def do(self) -> Outcome:
         """Read the block, call the function, and write its result; skip a finished block."""
-        array = f"{self.path}/{self.task.level}"
+        array = f"{self.path}/{self.function.level}"
         unit = f"{array} {[[span.start, span.stop] for span in self.region]}"
         if self.line is not None and is_done(self.line, self._source_state(), self._result_state()):
             return Outcome(unit, skipped=True)
         states: list[str | None] = []
         region_read = self.plan.region_to_read(self.region)
-        where = Where(self.path, self.task.level, self.plan.region_without_halo(self.region), region_read)
+        where = Where(self.path, self.function.level, self.plan.region_without_halo(self.region), region_read)
 
         def compute_and_write() -> None:
             # The source is looked at first: if it changes while it is read, the line in the journal is not valid.
-            source_state = self._source_state() if self.task.digest else None
-            self._write(self.task.apply(self.source[region_read], where), region_read)
-            states[:] = source_state, self._result_state() if self.task.digest else None
+            source_state = self._source_state() if self.function.digest else None
+            self._write(self.function.apply(self.source[region_read], where), region_read)
+            states[:] = source_state, self._result_state() if self.function.digest else None
 
-        failure = self.task.call(compute_and_write)[1]
+        failure = self.function.call(compute_and_write)[1]
         known_states = None if None in states else states
         return Outcome(unit, failure=failure, region=self.region, states=known_states, array=array)
 
@@ -216,7 +221,7 @@ class RegionUnit(BlockUnit):
     targets: tuple[ImageArray, ...]
 
     def _write(self, result: Any, region_read: Region) -> None:
-        blocks = [self.plan.without_halo(block, self.region) for block in self.task.results(result)]
+        blocks = [self.plan.without_halo(block, self.region) for block in self.function.results(result)]
         for target, block in zip(self.targets, blocks, strict=True):
             target[self.region] = block
 

@@ -20,7 +20,7 @@ from lamella.ops.plates.function_digest import NoDigestError, function_digest
 from lamella.ops.plates.map_records import array_exists, exists, is_recorded, refuse_results_of_others
 from lamella.ops.plates.map_request import OneImage, checked_request, position_of
 from lamella.ops.plates.map_run import MapRun
-from lamella.ops.plates.map_units import Task, wants_where
+from lamella.ops.plates.map_units import MappedFunction, wants_where
 
 if TYPE_CHECKING:
     import pandas
@@ -120,7 +120,7 @@ def map_nodes(node: Plate | Position, call: MapCall) -> MapReport:
     call = request.call
     target = _target(plate, request, workers)
     report = MapReport(target if isinstance(target, Plate) else node)
-    map_run = MapRun(request, target, _task(request, target), workers, report)
+    map_run = MapRun(request, target, _mapped_function(request, target), workers, report)
     total = map_run.begin()
     with (
         logged("Apply %r over %s of %s", call.function, call.over, node.node_path),
@@ -188,7 +188,7 @@ def _refuse_others(target: MappedPlate, request: MapRequest) -> None:
                     )
 
 
-def _task(request: MapRequest, target: MappedPlate) -> Task:
+def _mapped_function(request: MapRequest, target: MappedPlate) -> MappedFunction:
     """Return the settings of all units; warn if results cannot be skipped because the function has no digest."""
     digest = None
     if request.names:
@@ -204,7 +204,7 @@ def _task(request: MapRequest, target: MappedPlate) -> Task:
                     UserWarning,
                     stacklevel=4,
                 )
-    return Task(
+    return MappedFunction(
         request.call.function,
         digest,
         request.names,
