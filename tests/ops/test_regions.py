@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lamella.ops.regions import enlarge, nested, piece_shape, region_shape, regions, shrink
+from lamella.ops.regions import bounded_shape, enlarge, region_shape, regions, shrink, split_region
 
 boxes = st.integers(1, 4).flatmap(
     lambda n: st.tuples(
@@ -36,7 +36,7 @@ def test_nested_boxes_cover_a_region_once_and_finish_each_outer_box_before_the_n
     outer = tuple(u * f for u, f in zip(unit, factors, strict=True))
     ends = [sorted(data.draw(st.tuples(st.integers(0, n), st.integers(0, n)))) for n in shape]
     seen, left, now = np.zeros(shape, int), set(), None
-    for box in nested(tuple(slice(*end) for end in ends), [outer, unit]):
+    for box in split_region(tuple(slice(*end) for end in ends), [outer, unit]):
         assert all(
             s.start // u == (s.stop - 1) // u for s, u in zip(box, unit, strict=True)
         )  # inside one cell of the grid
@@ -73,7 +73,7 @@ def test_enlarged_regions_of_a_level_cover_the_finer_one_once(case):
 def test_pieces_are_grains_or_whole_and_no_larger_than_asked_unless_one_grain_is(case, most):
     shape, grain, _ = case
     shape = tuple(max(1, n) for n in shape)
-    piece = piece_shape(shape, grain, 2, most)
+    piece = bounded_shape(shape, grain, 2, most)
     assert all(p == n or p % g == 0 for p, n, g in zip(piece, shape, grain, strict=True))
     assert prod(piece) * 2 <= most or all(
         p <= max(g, 1) or p == min(g, n) for p, g, n in zip(piece, grain, shape, strict=True)

@@ -13,7 +13,7 @@ from lamella.adapters.xarray_attributes import as_json
 from lamella.adapters.xarray_export import STEP_ENCODING
 from lamella.adapters.xarray_grid import NOISE, TOLERANCE, Placement, TimeGrid, checked_values, regular_step
 from lamella.errors import InvalidArgumentError, clause
-from lamella.ops.regions import nested
+from lamella.ops.regions import split_region
 from lamella.spec.axes import SPACE_UNITS, TIME_UNITS, axis_kind, channel_axis, time_axis
 from lamella.spec.frame_times import real_times, written_times
 from lamella.spec.units import unit_name
@@ -388,7 +388,7 @@ def is_empty(array: ImageArray, region: Region) -> bool:
     stored, is_float = array.stored, array.dtype.kind in "fc"
     return all(
         np.array_equal(block := stored.read(inner), np.broadcast_to(fill, block.shape), equal_nan=is_float)
-        for inner in nested(region, [block_shape(array)])
+        for inner in split_region(region, [block_shape(array)])
     )
 
 

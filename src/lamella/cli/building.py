@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lamella.cli.messages import echo_result, seconds_of
+from lamella.cli.messages import echo_result, elapsed_seconds
 from lamella.cli.options import Lengths, NumberOr, operation_options, overwrite_option, split_option
 from lamella.errors import counted
 
@@ -48,7 +48,9 @@ def finish_build(context: click.Context, as_json: bool, new_node: NGFFNode, dest
     count = counted(len(images), "image")
     summary = {"destination": destination, "layout": "hcs" if is_plate else "fov", "images": images}
     subject = f"a plate of {count}" if is_plate else count
-    echo_result(context, as_json, summary, f"Wrote {destination}: {subject}, in {seconds_of(context):.1f} s.")
+    echo_result(
+        context, as_json, summary, f"Wrote {destination}: {subject}, in {elapsed_seconds(context):.1f} s."
+    )
 
 
 @click.command(epilog="Example: lamella merge monday.zarr tuesday.zarr week.zarr --renumber")

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from lamella.cli.messages import QUIET, echo_json, echo_lines, echo_notes, echo_result, megabytes, seconds_of
+from lamella.cli.messages import (
+    QUIET,
+    echo_json,
+    echo_lines,
+    echo_notes,
+    echo_result,
+    elapsed_seconds,
+    megabytes,
+)
 from lamella.cli.options import (
     Lengths,
     NumberOr,
@@ -171,7 +179,7 @@ def convert(
     elif report.dry_run:
         echo_lines(_plan_lines(report))
     elif not context.meta.get(QUIET):
-        echo_lines(_closing_lines(report, seconds_of(context)))
+        echo_lines(_closing_lines(report, elapsed_seconds(context)))
 
 
 def _watch(

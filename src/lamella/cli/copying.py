@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 import click
 
-from lamella.cli.messages import FAILED, echo_message, echo_result, megabytes, seconds_of
+from lamella.cli.messages import FAILED, echo_message, echo_result, elapsed_seconds, megabytes
 from lamella.cli.options import fields_option, levels_option, operation_options, overwrite_option
 from lamella.errors import counted
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def finish_copy(context: click.Context, as_json: bool, report: CopyReport) -> None:
     """Print the result of a copy; exit with FAILED if files may be missing."""
-    seconds = seconds_of(context)
+    seconds = elapsed_seconds(context)
     skipped = f" ({report.resumed} copied before)" if report.resumed else ""
     line = (
         f"Wrote {report.destination}: {counted(report.documents, 'document')}, "

@@ -72,13 +72,13 @@ def _parse_values(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, Any]:
     """Parse NAME=VALUE; a value that is valid JSON is read as JSON, any other as text."""
-    changes: dict[str, Any] = {}
+    parsed: dict[str, Any] = {}
     for name, text in _parse_pairs(context, parameter, values).items():
         try:
-            changes[name] = json.loads(text)
+            parsed[name] = json.loads(text)
         except ValueError:
-            changes[name] = text
-    return changes
+            parsed[name] = text
+    return parsed
 
 
 @click.command(epilog="Example: lamella edit plate.zarr --pixel-size 1,0.65,0.65 --color DAPI=blue --dry-run")
@@ -94,7 +94,7 @@ def _parse_values(
 )
 @click.option(
     "--rename-channel",
-    "renamed",
+    "new_names",
     metavar="OLD=NEW",
     multiple=True,
     callback=_parse_pairs,
@@ -112,7 +112,13 @@ def _parse_values(
     "--window", "windows", metavar="NAME=A,B", multiple=True, callback=_parse_windows, help="Contrast limits."
 )
 @click.option("--contrast", is_flag=True, help="Compute contrast limits from the pixels.")
-@click.option("--delete-channel", "delete", metavar="NAME", multiple=True, help="Delete it with its pixels.")
+@click.option(
+    "--delete-channel",
+    "channels_to_delete",
+    metavar="NAME",
+    multiple=True,
+    help="Delete a channel with its pixels.",
+)
 @click.option("--name", metavar="NAME", help="Name of the image or plate.")
 @click.option(
     "--attribute", "attributes", metavar="KEY=VALUE", multiple=True, callback=_parse_values,
@@ -125,13 +131,13 @@ def edit(
     path: str,
     pixel_size: dict[str, float],
     units: str | dict[str, str],
-    renamed: dict[str, str],
+    new_names: dict[str, str],
     colors: dict[str, str],
     windows: dict[str, tuple[float, float]],
     dry_run: bool,
     as_json: bool,
     options: dict[str, Any],
-    **settings: Any,
+    **other_changes: Any,
 ) -> None:
     """Change names, colours, sizes, units and channels.
 
@@ -147,11 +153,11 @@ def edit(
     for key, settings_by_channel in (("color", colors), ("window", windows)):
         for channel, setting in settings_by_channel.items():
             channels.setdefault(channel, {})[key] = setting
-    edits = ImageEdits(renamed, channels, pixel_size, units)
-    if edits == ImageEdits() and not any(settings.values()):
+    edits = ImageEdits(new_names, channels, pixel_size, units)
+    if edits == ImageEdits() and not any(other_changes.values()):
         raise click.UsageError("Give at least one change, such as --pixel-size or --color.")
     context.meta[RESUMES] = not dry_run
-    report = edit_store(path, edits, dry_run=dry_run, **settings, **options)
+    report = edit_store(path, edits, dry_run=dry_run, **other_changes, **options)
     echo_report(context, as_json, report)
 
 

@@ -1,4 +1,4 @@
-"""Print results, and with one prefix each errors, warnings, notes and the log."""
+"""Print results, and print errors, warnings, notes and log records as lines such as "lamella: warning: ..."."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def sentence(text: str) -> str:
     return line if line.endswith((".", "!", "?")) else f"{line}."
 
 
-def seconds_of(context: click.Context) -> float:
+def elapsed_seconds(context: click.Context) -> float:
     """Return the seconds since the command began."""
     return time.monotonic() - float(context.meta[START_TIME])
 

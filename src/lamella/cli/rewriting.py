@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lamella.cli.messages import echo_notes, echo_result, megabytes, seconds_of
+from lamella.cli.messages import echo_notes, echo_result, elapsed_seconds, megabytes
 from lamella.cli.options import Lengths, ParamType, in_place_option, operation_options, overwrite_option
 from lamella.errors import counted
 
@@ -31,7 +31,7 @@ def finish_rewrite(context: click.Context, as_json: bool, report: RewriteReport)
     line = (
         f"Wrote {report.destination}: {counted(report.groups, 'group')}, {counted(report.arrays, 'array')} "
         f"({report.carried} copied without re-encoding), {megabytes(report.nbytes)}, "
-        f"in {seconds_of(context):.1f} s."
+        f"in {elapsed_seconds(context):.1f} s."
     )
     echo_result(context, as_json, report.to_dict(), line)
 

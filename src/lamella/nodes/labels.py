@@ -47,10 +47,10 @@ class LabelArray(ImageArray):
 
     def region_written(self, bounds: Bounds) -> None:
         """Add the ids of a written region to a stored colour table."""
-        from lamella.ops.regions import nested
+        from lamella.ops.regions import split_region
 
         if LabelImage(self.node_path.parent).colors:
-            for region in nested(tuple(map(slice, *bounds)), [self.write_unit]):
+            for region in split_region(tuple(map(slice, *bounds)), [self.write_unit]):
                 self._block_written(self.stored.read(region))
 
 

@@ -28,7 +28,7 @@ from lamella.nodes.reporting import callers_level
 from lamella.nodes.store_handle import errors_naming
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_index, channel_axis
-from lamella.spec.channels import SAMPLES, with_channel_facts
+from lamella.spec.channels import COLOR_SAMPLES, with_acquisition_settings
 from lamella.spec.own_key import (
     Appending,
     is_unfinished,
@@ -115,7 +115,7 @@ class PositionMetadata(NGFFNode):
         numbers = [*range(len(names)), None]
         self.document.edit(
             lambda meta: append(with_channel_names(meta, names, window)),
-            edit_attributes=lambda attributes: with_channel_facts(attributes, len(names), numbers),
+            edit_attributes=lambda attributes: with_acquisition_settings(attributes, len(names), numbers),
         )
         self._has_name_without_voxels = not resize_arrays
 
@@ -646,7 +646,7 @@ def with_channel_names(meta: ImagesMeta, names: list[str], window: WindowDict | 
 
 def is_rgb(position: Position) -> bool:
     """Return whether an image was converted from a colour image."""
-    return bool(own_record(position.documents.group(position.path), SAMPLES) == "rgb")
+    return bool(own_record(position.documents.group(position.path), COLOR_SAMPLES) == "rgb")
 
 
 def dtype_window(dtype: np.dtype[Any]) -> WindowDict:

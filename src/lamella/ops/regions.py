@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 Region: TypeAlias = tuple[slice, ...]
 """One slice with start and stop per axis."""
 
-PIECE_BYTES = 4 * 2**20
+REGION_BYTES = 4 * 2**20
 """Raw size that a worker reads at a time. A pyramid of 1.6 GB of random uint16 in chunks of 1 MiB took two workers
 340 MB and 2.0 s with 4 MiB, 430 MB and 3.2 s with 8 MiB, 530 MB and 4.1 s with 32 MiB."""
 
-ROUNDING = 1e-6
+INDEX_TOLERANCE = 1e-6
 """Part of a voxel that counts as zero: products of floats are not exact."""
 
 
@@ -55,10 +55,10 @@ def _corners(steps: Sequence[range]) -> Iterator[tuple[int, ...]]:
             yield start, *other_starts
 
 
-def nested(region: Region, units: Sequence[Sequence[int]]) -> Iterator[Region]:
+def split_region(region: Region, units: Sequence[Sequence[int]]) -> Iterator[Region]:
     """Cut a region along grids within grids: all regions in a cell of the outer grid before those of the next cell.
 
-    >>> [tuple((s.start, s.stop) for s in part) for part in nested((slice(1, 8),), [(4,), (2,)])]
+    >>> [tuple((s.start, s.stop) for s in part) for part in split_region((slice(1, 8),), [(4,), (2,)])]
     [((1, 2),), ((2, 4),), ((4, 6),), ((6, 8),)]
     """
     for number, unit in enumerate(units, 1):
@@ -72,15 +72,15 @@ def nested(region: Region, units: Sequence[Sequence[int]]) -> Iterator[Region]:
                 slice(max(span.start, index * step), min(span.stop, (index + 1) * step))
                 for span, index, step in zip(region, cell, unit, strict=True)
             )
-            yield from nested(part, units[number:])
+            yield from split_region(part, units[number:])
         return
     yield region
 
 
-def cells(region: Region, unit: Sequence[int]) -> Iterator[tuple[Shape, Region, Region]]:
+def split_by_cell(region: Region, unit: Sequence[int]) -> Iterator[tuple[Shape, Region, Region]]:
     """Cut a region along a grid; yield each cell's index, its part of the region, and that part's indices in it.
 
-    >>> for index, part, within in cells((slice(3, 6),), (4,)):
+    >>> for index, part, within in split_by_cell((slice(3, 6),), (4,)):
     ...     print(index, part, within)
     (0,) (slice(3, 4, None),) (slice(0, 1, None),)
     (1,) (slice(4, 6, None),) (slice(1, 3, None),)
@@ -166,14 +166,14 @@ def enlarge(region: Region, factors: Sequence[int], shape: Sequence[int]) -> Reg
     )
 
 
-def piece_shape(
-    whole: Sequence[int], grain: Sequence[int], itemsize: int, max_bytes: int = PIECE_BYTES
+def bounded_shape(
+    whole: Sequence[int], grain: Sequence[int], itemsize: int, max_bytes: int = REGION_BYTES
 ) -> Shape:
     """Return the shape of regions of at most ``max_bytes``, cut along the first axes first, but not below ``grain``.
 
-    >>> piece_shape((64, 1024, 1024), (8, 256, 256), 2, 2**24)
+    >>> bounded_shape((64, 1024, 1024), (8, 256, 256), 2, 2**24)
     (8, 1024, 1024)
-    >>> piece_shape((1, 100, 100), (1, 100, 100), 2, 10)
+    >>> bounded_shape((1, 100, 100), (1, 100, 100), 2, 10)
     (1, 100, 100)
     """
     piece = list(whole)
@@ -202,13 +202,13 @@ def physical_slice(start: float, stop: float, size: float, length: int) -> slice
     >>> physical_slice(1.0, 2.5, 0.5, 10), physical_slice(0.1 * 3, 0.6, 0.1, 10), physical_slice(0.6, 0.7, 0.5, 10)
     (slice(2, 5, None), slice(3, 6, None), slice(1, 2, None))
     """
-    first = math.floor(start / size + ROUNDING)
-    last = math.ceil(stop / size - ROUNDING)
+    first = math.floor(start / size + INDEX_TOLERANCE)
+    last = math.ceil(stop / size - INDEX_TOLERANCE)
     first = min(max(first, 0), length)
     return slice(first, max(first, min(last, length)))
 
 
-def inside(part: Region, surrounding: Region) -> Region:
+def relative_region(part: Region, surrounding: Region) -> Region:
     """Return the indices of a region within a surrounding region: (5:6) within (4:8) is (1:2)."""
     return tuple(
         slice(span.start - outer_span.start, span.stop - outer_span.start)

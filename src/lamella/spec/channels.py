@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from lamella.types import JSON, JSONObject
 
-CHANNEL_FACTS = "channels"
+ACQUISITION_SETTINGS = "channels"
 """Name of lamella's record of the wavelengths and exposure of each channel, which `convert` stores."""
-SAMPLES = "samples"
-"""Name of the record of an image whose three channels are red, green and blue of colour pixels; its value is "rgb"."""
+COLOR_SAMPLES = "samples"
+"""Name of the record which states that the channels are red, green and blue of colour pixels; its value is "rgb"."""
 
 WHITE = "FFFFFF"
 _BLUE, _CYAN, _GREEN, _YELLOW = "0000FF", "00FFFF", "00FF00", "FFFF00"
@@ -46,7 +46,7 @@ _NAME_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 
 _WAVELENGTH = re.compile(
-    r"""(?: ^ | (?<=[\s_-])           # the number opens a word, or follows what names a line or a dye
+    r"""(?: ^ | (?<=[\s_-])           # the number starts a word, or follows the name of a laser or a dye
           | (?<![a-z0-9])
             (?: (alexa|janelia)([ _-]?fluor)? | af | atto | cf | dylight | jf | laser | ex | em | w | c )
             [ _-]? )
@@ -68,15 +68,14 @@ _EXCITATION_COLORS: tuple[tuple[int, str], ...] = (
 
 
 STANDARD_COLORS = ("00FFFF", "FF00FF", "FFFF00", "FF4040", "40FF40", "6080FF", WHITE)
-"""Colours of channels without known names: a single one is white, two are green and magenta; further channels get
-colours of the label palette."""
+"""Colours of three or more channels without known names, in this order; `standard_colors` chooses for one and two."""
 
 ALPHA = "alpha"
 """Name, in upper or lower case, of a channel that is the opacity of a colour image."""
 
 
 def standard_colors(count: int) -> list[str]:
-    """Choose distinguishable colours for channels without known names."""
+    """Choose distinguishable colours for channels without known names; beyond seven, colours of the label palette."""
     if count <= 2:
         return [[WHITE], [_GREEN, _MAGENTA]][count - 1] if count else []
     return list(islice(_palette(), count))
@@ -108,13 +107,13 @@ def channel_color(name: str) -> str:
     return named_color(name) or WHITE
 
 
-_NO_NAME = re.compile(r"(channel_\d+)?", re.IGNORECASE)
+_PLACEHOLDER_NAME = re.compile(r"(channel_\d+)?", re.IGNORECASE)
 
 
 def new_colors(names: Sequence[str]) -> list[str]:
     """Choose the colours of new channels: by name, and distinguishable colours for ``channel_N``."""
     return distinct_colors(
-        names, [None if _NO_NAME.fullmatch(name) else channel_color(name) for name in names]
+        names, [None if _PLACEHOLDER_NAME.fullmatch(name) else channel_color(name) for name in names]
     )
 
 
@@ -133,9 +132,9 @@ def named_color(name: str) -> str | None:
 def channel_meta(
     name: str, index: int, window: WindowDict | None = None, color: str | None = None
 ) -> ChannelMeta:
-    """Return the omero entry of a new channel. All channels are visible at first, except an opacity.
+    """Return the omero entry of a new channel. It is visible, unless it is an opacity that is not channel 0.
 
-    ``color`` defaults to the colour of the name; ``window`` is needed once there are pixels (OM-03).
+    ``color`` defaults to the colour of the name; an image with pixels needs a ``window`` (rule OM-03).
     """
     return ChannelMeta(
         active=index == 0 or name.lower() != ALPHA,
@@ -148,7 +147,7 @@ def channel_meta(
     )
 
 
-def plain_name(name: str) -> str:
+def name_for_file(name: str) -> str:
     """Return a channel name for use in a file name: all characters but letters, digits and "." become "-"."""
     return re.sub(r"[^\w.-]|_", "-", name).strip(".") or "channel"
 
@@ -164,22 +163,24 @@ def displayed_range(channel: ChannelMeta) -> tuple[float, float] | None:
     return bounds if bounds is not None and all(map(math.isfinite, bounds)) else None
 
 
-def channel_facts(attributes: JSONObject, count: int, indices: Iterable[int | None]) -> list[JSON]:
+def acquisition_settings(attributes: JSONObject, count: int, indices: Iterable[int | None]) -> list[JSON]:
     """Return the stored wavelengths and exposure of channels of an image by index; {} for a channel without any.
 
     The image has ``count`` channels: a stored list of another length belongs to other channels, and is ignored. The
     index of a new channel is None.
 
     >>> stored = {"lamella": {"channels": [{"emission": 450}, {"emission": 520}]}}
-    >>> channel_facts(stored, 2, [1, None]), channel_facts(stored, 3, [1])
+    >>> acquisition_settings(stored, 2, [1, None]), acquisition_settings(stored, 3, [1])
     ([{'emission': 520}, {}], [{}])
     """
-    record = own_record(attributes, CHANNEL_FACTS)
-    facts = record if isinstance(record, list) and len(record) == count else []
-    return [facts[index] if index is not None and index < len(facts) else {} for index in indices]
+    record = own_record(attributes, ACQUISITION_SETTINGS)
+    settings = record if isinstance(record, list) and len(record) == count else []
+    return [settings[index] if index is not None and index < len(settings) else {} for index in indices]
 
 
-def with_channel_facts(attributes: JSONObject, count: int, indices: Iterable[int | None]) -> JSONObject:
-    """Return attributes with the facts of only these channels, in this order; see `channel_facts`."""
-    facts = channel_facts(attributes, count, indices)
-    return with_own_record(attributes, CHANNEL_FACTS, facts if any(facts) else None)
+def with_acquisition_settings(
+    attributes: JSONObject, count: int, indices: Iterable[int | None]
+) -> JSONObject:
+    """Return attributes with the `acquisition_settings` of only these channels, in this order."""
+    settings = acquisition_settings(attributes, count, indices)
+    return with_own_record(attributes, ACQUISITION_SETTINGS, settings if any(settings) else None)

@@ -37,7 +37,7 @@ WELL_COLUMNS = ("well", "well_id", "wellid", "well_name", "wellname")
 ROI_COLUMNS = tuple(f"{prefix}{axis}_micrometer" for prefix in ("", "len_") for axis in "xyz")
 """Columns that a table of regions has: the corner nearest the origin, and the lengths."""
 
-ROI_TIMES = ("t_second", "len_t_second")
+ROI_TIME_COLUMNS = ("t_second", "len_t_second")
 """Columns that a table of regions may have: the first time, and the duration."""
 
 _INDEX_KEYS = {FEATURE: "label", MASKING: "label", ROI: "FieldIndex"}
@@ -97,34 +97,34 @@ def with_label(attributes: JSONObject, label: str) -> JSONObject:
     {'type': 'feature_table', 'region': {'path': '../labels/b'}}
     """
     region = attributes.get("region")
-    others = region if isinstance(region, dict) else {}
-    return {**attributes, "region": {**others, "path": f"../labels/{label}"}}
+    old_region = region if isinstance(region, dict) else {}
+    return {**attributes, "region": {**old_region, "path": f"../labels/{label}"}}
 
 
-def default_index(kind: str) -> tuple[str | None, str | None]:
-    """Return the name and the type of the index of a type of tables.
+def default_index(table_type: str) -> tuple[str | None, str | None]:
+    """Return the name and the type of the index column that tables of a type have; None for a type without one.
 
     >>> default_index("roi_table"), default_index("generic_table")
     (('FieldIndex', 'str'), (None, None))
     """
-    return _INDEX_KEYS.get(kind), _INDEX_TYPES.get(kind)
+    return _INDEX_KEYS.get(table_type), _INDEX_TYPES.get(table_type)
 
 
 def table_info(attributes: JSONObject) -> TableInfo:
-    """Read the attributes of a table; an older table, without backend and index, gets those of its time.
+    """Read the attributes of a table. An older one without backend and index is AnnData, with `default_index`.
 
     >>> table_info({"type": "masking_roi_table", "region": {"path": "../labels/nuclei"}, "instance_key": "label"})
     TableInfo(type='masking_roi_table', backend='anndata', index_key='label', index_type='int', label='nuclei', ...
     """
-    kind = _text(attributes, "type") or GENERIC
-    key, index_type = default_index(kind)
+    table_type = _text(attributes, "type") or GENERIC
+    index_key, index_type = default_index(table_type)
     region = attributes.get("region")
     path = _text(region, "path") if isinstance(region, dict) else None
     backend = _text(attributes, "backend") or "anndata"
     return TableInfo(
-        kind,
+        table_type,
         backend.removeprefix("experimental_").removesuffix("_v1"),
-        _text(attributes, "index_key") or _text(attributes, "instance_key") or key,
+        _text(attributes, "index_key") or _text(attributes, "instance_key") or index_key,
         _text(attributes, "index_type") or index_type,
         path.rstrip("/").rpartition("/")[2] if path else None,
         _text(attributes, "table_version") or _text(attributes, "fractal_table_version") or VERSION,
@@ -152,7 +152,7 @@ def table_names(attributes: JSONObject) -> list[str]:
     return list(dict.fromkeys(name for name in listed if isinstance(name, str) and name.strip("/")))
 
 
-_REPLACING = "replacing_table"
+_REPLACING_TABLE = "replacing_table"
 
 _ANNDATA = ("X", "obs", "var", "layers", "obsm", "obsp", "uns", "varm", "varp")
 _MEMBERS_OF_ENCODING = {
@@ -195,11 +195,11 @@ def read_replacing_table(attributes: JSONObject) -> tuple[str, str] | None:
     >>> read_replacing_table({"tables": [], "lamella": {"replacing_table": {"name": "nuclei", "by": ".x"}}})
     ('nuclei', '.x')
     """
-    record = own_record(attributes, _REPLACING)
+    record = own_record(attributes, _REPLACING_TABLE)
     if not isinstance(record, dict):
         return None
-    name, by = _text(record, "name"), _text(record, "by")
-    return None if name is None or by is None else (name, by)
+    name, temporary_name = _text(record, "name"), _text(record, "by")
+    return None if name is None or temporary_name is None else (name, temporary_name)
 
 
 def with_replacing_table(attributes: JSONObject, record: tuple[str, str] | None) -> JSONObject:
@@ -209,7 +209,7 @@ def with_replacing_table(attributes: JSONObject, record: tuple[str, str] | None)
     {'tables': ['a']}
     """
     replacing = None if record is None else {"name": record[0], "by": record[1]}
-    return with_own_record(attributes, _REPLACING, replacing)
+    return with_own_record(attributes, _REPLACING_TABLE, replacing)
 
 
 def _text(values: JSON, key: str) -> str | None:

@@ -31,7 +31,7 @@ from lamella.ops.jobs.journal import Journal, LocalFile, parse_line
 from lamella.ops.jobs.units import digest, do_task, tasks
 from lamella.ops.regions import region_of_label
 from lamella.ops.rewriting.endpoints import make_folder
-from lamella.spec.channels import plain_name
+from lamella.spec.channels import name_for_file
 from lamella.store.files.local import LocalStorage
 from lamella.store.files.temporary_files import sweep_folder
 from lamella.store.keys import LONGEST_PART, PRIVATE_PREFIX, private_name
@@ -301,12 +301,12 @@ def _tiffs_of(
         in_color = selection.color_name is not None if format == "ome-tiff" else is_imagej_rgb(selection)
         if not name and not in_color:
             selections = [
-                (f"{stem}_{plain_name(channel)}{ending}", replace(selection, channels=(number,)))
+                (f"{stem}_{name_for_file(channel)}{ending}", replace(selection, channels=(number,)))
                 for number, channel in zip(selection.channels, selection.names(), strict=True)
             ]
         for label in _label_names(position, labels):
             of_label = replace(_selection_of_label(position.labels[label], selection), plate=origin)
-            selections.append((f"{stem}_{plain_name(label)}_labels{ending}", of_label))
+            selections.append((f"{stem}_{name_for_file(label)}_labels{ending}", of_label))
         for file_name, file_selection in selections:
             check(file_selection)
             yield ExportedFile(file_selection, folder, file_name, format)

@@ -15,7 +15,7 @@ from uuid import NAMESPACE_OID, uuid5
 from xml.etree import ElementTree
 
 from lamella._version import __version__
-from lamella.spec.channels import channel_facts
+from lamella.spec.channels import acquisition_settings
 from lamella.spec.own_key import own_object, own_record
 from lamella.spec.units import unit_symbol
 
@@ -111,7 +111,7 @@ def _add_pixels(image: Element, selection: Selection, image_attributes: JSONObje
     pixels = _add(
         image, "Pixels", ID="Pixels:0", DimensionOrder=order, Type=_TYPES.get(dtype, dtype), **attributes
     )
-    channels = _channel_facts(selection, image_attributes)
+    channels = _channel_attributes(selection, image_attributes)
     if color_name is not None:
         channels = [{key: value for key, value in channels[0].items() if key not in ("Name", "Color")}]
         channels[0] |= {"Name": color_name} if color_name else {}
@@ -144,10 +144,10 @@ def _is_size(number: float) -> bool:
     return number > 0 and math.isfinite(number)
 
 
-def _channel_facts(selection: Selection, attributes: JSONObject) -> list[dict[str, object]]:
+def _channel_attributes(selection: Selection, attributes: JSONObject) -> list[dict[str, object]]:
     """Return name, colour, wavelengths and exposure of each channel, by the names of OME-XML."""
     is_named = bool(selection.position.channel_names)
-    records = channel_facts(attributes, len(selection.position.channel_names), selection.channels)
+    records = acquisition_settings(attributes, len(selection.position.channel_names), selection.channels)
     objects: list[dict[str, object]] = []
     for record, name, color in zip(records, selection.names(), selection.colors(), strict=True):
         facts: dict[str, object] = {}

@@ -15,7 +15,7 @@ from lamella.ops.conversion.contrast import type_limits
 from lamella.ops.conversion.source import SAMPLE_COLORS
 from lamella.ops.display.planes import PlaneAxes, read_plane
 from lamella.ops.images.points import checked_level
-from lamella.ops.regions import ROUNDING, pixel_region
+from lamella.ops.regions import INDEX_TOLERANCE, pixel_region
 from lamella.spec.frame_times import real_times
 from lamella.spec.geometry import voxel_steps
 
@@ -134,8 +134,8 @@ class Selection:
             start, stop = self.region.get(self.position.axis_names[number], (0, finest_length))
             fine, coarse = (size[number] for size in sizes)
             (step,) = voxel_steps((finest_length,), (length,), (coarse / fine if fine else 0.0,))
-            first = min(math.floor(start / step + ROUNDING), length - 1)
-            end = length if stop == finest_length else min(length, math.ceil(stop / step - ROUNDING))
+            first = min(math.floor(start / step + INDEX_TOLERANCE), length - 1)
+            end = length if stop == finest_length else min(length, math.ceil(stop / step - INDEX_TOLERANCE))
             spans[name] = first, max(first + 1, end)
         return spans
 

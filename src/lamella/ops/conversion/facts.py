@@ -14,7 +14,7 @@ import numpy as np
 from lamella.errors import counted, first_of
 from lamella.ops.conversion.originals import MAX_ORIGINALS
 from lamella.ops.conversion.reader import MAX_ORIGINAL_BYTES
-from lamella.spec.channels import CHANNEL_FACTS, SAMPLES
+from lamella.spec.channels import ACQUISITION_SETTINGS, COLOR_SAMPLES
 from lamella.spec.frame_times import with_real_times
 from lamella.spec.geometry import scale_and_translation
 from lamella.spec.own_key import STAGE
@@ -100,8 +100,8 @@ def _facts_of(description: ImageDescription) -> JSONObject:
         STAGE: {axis: float(position) for axis, position in description.stage.items()},
         "acquired": description.acquired,
         "objective": objective,
-        CHANNEL_FACTS: channels if any(channels) else [],
-        SAMPLES: "rgb" if description.is_rgb else "",
+        ACQUISITION_SETTINGS: channels if any(channels) else [],
+        COLOR_SAMPLES: "rgb" if description.is_rgb else "",
     }
     return {key: fact for key, fact in facts.items() if fact}
 

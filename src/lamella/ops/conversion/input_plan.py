@@ -23,7 +23,7 @@ from lamella.ops.conversion.placement import (
     place_by_regex,
 )
 from lamella.ops.conversion.source import LEGAL_ORDER, SourceChannel
-from lamella.spec.channels import plain_name
+from lamella.spec.channels import name_for_file
 from lamella.store.keys import natural_order
 from lamella.store.paths import local_path
 
@@ -465,7 +465,7 @@ def _placed_channels(members: Sequence[Member], names: Sequence[str]) -> list[So
         index = member.index["c"]
         if len(file_channels) == 1 and channels[index].color is None:
             name_in_file = file_channels[0].label
-            is_same = name_in_file and plain_name(name_in_file) == names[index]
+            is_same = name_in_file and name_for_file(name_in_file) == names[index]
             label = name_in_file if is_same else names[index]
             channels[index] = replace(file_channels[0], label=label)
     return channels

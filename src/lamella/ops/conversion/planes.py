@@ -15,7 +15,7 @@ from lamella.ops.conversion.contrast import ContrastSampler
 from lamella.ops.conversion.layout import choose_block
 from lamella.ops.conversion.source import read_into, read_planes
 from lamella.ops.pyramids.level_assembler import unit_shape
-from lamella.ops.regions import nested
+from lamella.ops.regions import split_region
 from lamella.store.metadata.array_meta import ArrayMeta
 from lamella.store.process_limits import codec_threads
 
@@ -85,7 +85,7 @@ class PlanesArray:
     def sample(self, region: Region) -> None:
         """Read only the contrast sample of a region: its pixels are written already."""
         together, axes = self.source.description.channels_together, self.source.description.axes
-        for block_region in nested(region, [self._meta.chunks]):
+        for block_region in split_region(region, [self._meta.chunks]):
             for indices, _, rows in _plane_groups(axes, block_region, together):
                 sampled_indices = [index for index in indices if self.sampler.needs(index)]
                 planes = read_planes(self.source, sampled_indices, rows) if sampled_indices else ()

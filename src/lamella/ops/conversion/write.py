@@ -14,7 +14,7 @@ from lamella.ops.conversion.planes import PlanesArray
 from lamella.ops.execution import run
 from lamella.ops.jobs.units import Files, do_task, files_of_region, tasks
 from lamella.ops.pyramids.passes import UNIT_BYTES, PassUnit, compute_unit, passes
-from lamella.ops.regions import nested, region_shape, shrink, whole_region
+from lamella.ops.regions import region_shape, shrink, split_region, whole_region
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -194,7 +194,7 @@ class ImageWriter:
             self.tally.add(result.planes)
             sampler.merge(result.sample)
 
-        regions = nested(image.whole, [_unit_shape(first, _LARGE_UNIT_BYTES)])
+        regions = split_region(image.whole, [_unit_shape(first, _LARGE_UNIT_BYTES)])
         units = (
             ImageUnit(number, _key_of_region(number, region), PassUnit(first, region, 1))
             for region in regions
@@ -204,7 +204,7 @@ class ImageWriter:
         for read_pass in later:
             units_of_pass = (
                 PassUnit(read_pass, region, 1)
-                for region in nested(whole_region(read_pass.meta.shape), [read_pass.unit])
+                for region in split_region(whole_region(read_pass.meta.shape), [read_pass.unit])
             )
             run(compute_unit, units_of_pass, self.workers)
         return sampler.sample
@@ -239,7 +239,7 @@ def _whole_unit(number: int, image: ImageWrite, tally: Count | None, jobs: int |
 def _split_unit(unit: ImageUnit) -> Iterator[ImageUnit]:
     """Split a unit at file boundaries of its first pass; all units share one contrast sampler."""
     source_unit = unit.source_unit
-    regions = list(nested(source_unit.region, [_unit_shape(source_unit.read_pass, UNIT_BYTES)]))
+    regions = list(split_region(source_unit.region, [_unit_shape(source_unit.read_pass, UNIT_BYTES)]))
     if len(regions) == 1:
         yield unit
         return

@@ -10,7 +10,7 @@ import numpy as np
 
 from lamella.errors import InvalidArgumentError, LamellaError, MetadataError, OutOfBoundsError, StorageError
 from lamella.ops.display.render import block_mean
-from lamella.ops.regions import ROUNDING
+from lamella.ops.regions import INDEX_TOLERANCE
 from lamella.spec.axes import axis_kind, channel_axis, space_axes, time_axis
 from lamella.spec.geometry import voxel_steps
 from lamella.spec.stale_levels import read_stale
@@ -44,7 +44,10 @@ class PlaneAxes:
 
     @classmethod
     def of(cls, axes: Sequence[AxisMeta], ndim: int, where: object = "the image") -> PlaneAxes:
-        """Find the axes of an array, whose last dimension is the last axis; raise MetadataError without a plane."""
+        """Find the axes of an array, whose last dimension is the last of ``axes``.
+
+        Raise MetadataError if the axes have no plane.
+        """
         array_axes = list(axes)[max(0, len(axes) - ndim) :]
         offset = ndim - len(array_axes)
         space = space_axes(array_axes)
@@ -79,13 +82,13 @@ class PlaneAxes:
         """Return the length of the X axis."""
         return shape[self.x]
 
-    def side(self, shape: Shape) -> int:
+    def longer_side(self, shape: Shape) -> int:
         """Return the larger of the lengths of Y and X."""
         return max(shape[self.y], shape[self.x])
 
 
 def current_levels(position: Position) -> list[str]:
-    """Return the paths of the levels that show the pixels of the finest one, finest first; empty without arrays."""
+    """Return the paths of all levels, finest first; only the finest if the others are stale. Empty without arrays."""
     paths = position.dataset_paths  # reads the document
     return paths[:1] if shows_old_pixels(position) else paths
 
@@ -103,7 +106,10 @@ def coarsest_sufficient_level(position: Position, min_side: float) -> tuple[str,
     for path in reversed(current_levels(position)[1:]):
         try:
             array = position.open_level(path)
-            if PlaneAxes.of(position.axes, array.ndim, position.node_path).side(array.shape) >= min_side:
+            if (
+                PlaneAxes.of(position.axes, array.ndim, position.node_path).longer_side(array.shape)
+                >= min_side
+            ):
                 return path, array
         except StorageError:
             raise
@@ -113,31 +119,36 @@ def coarsest_sufficient_level(position: Position, min_side: float) -> tuple[str,
 
 
 def plane_index(
-    axes: PlaneAxes, finest: Shape, shape: Shape, z: int | None, t: int | None, where: object = "the image"
+    axes: PlaneAxes,
+    finest_shape: Shape,
+    shape: Shape,
+    z: int | None,
+    t: int | None,
+    where: object = "the image",
 ) -> dict[int, int]:
     """Choose the index along every dimension except Y and X; 0 for the channel.
 
-    ``finest`` and ``shape`` are the shapes of level 0 and of the level to read; ``z`` and ``t`` are indices in level 0,
-    by default the middle of Z and the first time.
+    ``finest_shape`` and ``shape`` are the shapes of level 0 and of the level to read; ``z`` and ``t`` are indices in
+    level 0, by default the middle of Z and the first time.
 
     >>> axes = PlaneAxes(y=1, x=2, z=0)
     >>> [plane_index(axes, (9, 64, 64), (3, 16, 16), z, None)[0] for z in range(9)]
     [0, 0, 0, 0, 1, 1, 1, 1, 2]
     """
-    middle = None if axes.z is None else finest[axes.z] // 2
+    middle = None if axes.z is None else finest_shape[axes.z] // 2
     requests = ((axes.z, "z", middle if z is None else z), (axes.time, "t", t))
     indices = {axis: 0 for axis in range(len(shape)) if axis not in (axes.y, axes.x)}
     for axis, name, index in requests:
         if index is None:
             continue
-        length = 1 if axis is None else finest[axis]
+        length = 1 if axis is None else finest_shape[axis]
         if not 0 <= index < length:
             raise OutOfBoundsError(
                 f"There is no {name}={index}: {where} has {length} along {name}, counted from 0."
             )
         if axis is not None:
             (step,) = voxel_steps((length,), (shape[axis],))
-            indices[axis] = min(math.floor(index / step + ROUNDING), shape[axis] - 1)
+            indices[axis] = min(math.floor(index / step + INDEX_TOLERANCE), shape[axis] - 1)
     return indices
 
 
@@ -162,12 +173,12 @@ def read_plane(
     if not height or not width:
         raise InvalidArgumentError(f"{array!r} has no pixels to show.")
     factor = max(1, max(height, width) // size)
-    step = height if factor == 1 else _band_height(array.chunks[axes.y], width, factor)
+    band_height = height if factor == 1 else _band_height(array.chunks[axes.y], width, factor)
     bands = []
-    for start in range(rows.start, rows.stop, step):
+    for start in range(rows.start, rows.stop, band_height):
         index: dict[int, int | slice] = {
             **indices,
-            axes.y: slice(start, min(start + step, rows.stop)),
+            axes.y: slice(start, min(start + band_height, rows.stop)),
             axes.x: columns,
         }
         band = (

@@ -23,7 +23,7 @@ from lamella.ops.execution import THREADS, Workers
 from lamella.ops.images.edit import store_of
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
-from lamella.spec.channels import SAMPLES, with_channel_facts
+from lamella.spec.channels import COLOR_SAMPLES, with_acquisition_settings
 from lamella.spec.images import DatasetMeta
 from lamella.spec.own_key import Deleting, read_deleting, with_deleting, without_own_records
 from lamella.spec.stale_levels import read_stale, with_stale
@@ -210,8 +210,8 @@ def _replace_level(
         if is_finest:
             count = old_meta.shape[axis]  # `old_array.meta` may be that of the new array by now
             others = (number for number in range(count) if number != deleting.number)
-            attributes = with_channel_facts(attributes, count, others)
-            attributes = without_own_records(attributes, (SAMPLES,))  # of a colour image
+            attributes = with_acquisition_settings(attributes, count, others)
+            attributes = without_own_records(attributes, (COLOR_SAMPLES,))  # of a colour image
         unlisted = tuple(level for level in stale.unlisted if level != path)
         return with_stale(attributes, replace(stale, unlisted=unlisted))
 

@@ -81,7 +81,7 @@ def edit_store(
     *,
     name: str | None = None,
     attributes: Mapping[str, JSON] | None = None,
-    delete: Sequence[str] = (),
+    channels_to_delete: Sequence[str] = (),
     contrast: bool = False,
     dry_run: bool = False,
     jobs: int | None = None,
@@ -109,8 +109,8 @@ def edit_store(
             "the plate."
         )
     with logged("Edit %s", node.node_path):
-        edits.check_new_names(delete)
-        edits_by_path = planned_edits(images, edits, is_first_step=bool(delete) or contrast)
+        edits.check_new_names(channels_to_delete)
+        edits_by_path = planned_edits(images, edits, is_first_step=bool(channels_to_delete) or contrast)
         skipped = tuple(already_renamed(images, edits).items())
         changes: dict[tuple[str, ...], list[str]] = {}
         for image, image_edits in edits_by_path.items():
@@ -119,7 +119,7 @@ def edit_store(
         node_changes = _changes_of_node(node, name, attributes or {})
         if node_changes:
             changes.setdefault(node_changes, []).append(node.path or node.store_handle.name)
-        to_delete = _channels_to_delete(images, edits, delete)
+        to_delete = _channels_to_delete(images, edits, channels_to_delete)
         if not dry_run:
             edit_images(images, edits_by_path)
             if isinstance(node, Plate) and name is not None:
@@ -140,11 +140,11 @@ def edit_store(
 
 
 def _channels_to_delete(
-    images: Mapping[str, Position], edits: ImageEdits, delete: Sequence[str]
+    images: Mapping[str, Position], edits: ImageEdits, channels_to_delete: Sequence[str]
 ) -> list[tuple[str, tuple[str, ...]]]:
     """Return the channels to delete, each with the images that have it after renaming."""
     to_delete = []
-    for name in delete:
+    for name in channels_to_delete:
         paths = tuple(
             path
             for path, position in images.items()

@@ -33,7 +33,7 @@ from lamella.ops.integrity.checksum import (
 )
 from lamella.ops.known_members import listable
 from lamella.ops.raw_nodes import StoreReader, storage_of
-from lamella.ops.regions import piece_shape, region_shape, regions
+from lamella.ops.regions import bounded_shape, region_shape, regions
 from lamella.ops.scratch import scratch
 from lamella.store.keys import is_key, join
 from lamella.store.metadata.documents import Documents
@@ -67,7 +67,8 @@ class VerifyReport:
     name
         Path or URL of the verified store or node.
     documents, arrays, files
-        Number of groups and arrays whose documents were parsed, of decoded arrays, and of decoded or compared files.
+        Three counts: groups and arrays whose documents were parsed; arrays that were decoded; files that were decoded
+        or compared.
     nbytes
         Total size of the files.
     damage
@@ -137,8 +138,8 @@ class VerifyReport:
         if self.unread:
             verdicts.append(f"{len(self.unread)} could not be read")
         if not verdicts:
-            all_whole = "whole where it was decoded" if self.undecoded else "all whole"
-            verdicts.append(all_whole if self.files or self.undecoded else "no pixels")
+            undamaged = "all decoded files whole" if self.undecoded else "all whole"
+            verdicts.append(undamaged if self.files or self.undecoded else "no pixels")
         if self.undecoded:
             verdicts.append(f"{counted(len(self.undecoded), 'array')} not decoded")
         nodes = f" in {counted(self.arrays, 'array')}, {counted(self.documents, 'document')}"
@@ -197,7 +198,7 @@ def verify(
     record : path, optional
         Path of a journal, outside of the store. The same call resumes an interrupted one: it reads files that were
         not read, were damaged, or have changed. The journal is deleted at the end, so that the next verification reads
-        all files: bits that rot change no date.
+        all files: a disk that damages bits does not change the date of the file.
     jobs, executor, follow_links, storage_options
         As for `lamella.status`.
     progress : bool or callable, optional
@@ -231,9 +232,9 @@ def verify(
         logged("Verify %s", name),
         reporting(progress, "bytes") as report_progress,
     ):
-        done = Count(report_progress, "bytes")
+        byte_count = Count(report_progress, "bytes")
         if expected is not None:
-            comparison = compare(storage, path, expected, workers, done, journal)
+            comparison = compare(storage, path, expected, workers, byte_count, journal)
             report = VerifyReport(name, 0, 0, *comparison)
             if not report.files and not report.damage:
                 raise InvalidArgumentError(
@@ -241,7 +242,7 @@ def verify(
                     "manifest of this store."
                 )
         else:
-            verification = _Verification(StoreReader(storage), done, journal)
+            verification = _Verification(StoreReader(storage), byte_count, journal)
             report = _decode_all(verification, path, name, workers)
         if journal is not None:
             journal.remove()
@@ -275,7 +276,7 @@ def _decode_all(verification: _Verification, path: str, name: str, workers: Work
 
 
 class _Verification:
-    """A walk through a store, and the counts and findings of its results."""
+    """Lists the files of a store to decode, and collects counts and findings from the decoded ones."""
 
     def __init__(self, reader: StoreReader, progress: Count, journal: Journal[LocalFile] | None) -> None:
         self.reader = reader
@@ -293,7 +294,7 @@ class _Verification:
         )
         self.documents += bool(node.documents)
         if node.kind == "array":
-            yield from self._array(path, 3 if node.zarr_format == 3 else 2)
+            yield from self._files_of_array(path, 3 if node.zarr_format == 3 else 2)
             return
         for name in node.members:
             child = join(path, name)
@@ -313,41 +314,41 @@ class _Verification:
         if decoded.damage:
             self.damage.append(FileFinding(decoded.key, decoded.damage, decoded.unread))
         elif self.journal is not None and decoded.fingerprint is not None:
-            size, document = decoded.size, decoded.document
-            self.journal.add(decoded.key, decoded.fingerprint, [size, document], size)
+            size, document_digest = decoded.size, decoded.document_digest
+            self.journal.add(decoded.key, decoded.fingerprint, [size, document_digest], size)
         self.progress.add(decoded.size)
 
-    def _array(self, path: str, zarr_format: int) -> Iterator[FileToDecode]:
+    def _files_of_array(self, path: str, zarr_format: int) -> Iterator[FileToDecode]:
         array = StoredArray(Documents(self.reader.storage, 3 if zarr_format == 3 else 2), path)
         self.arrays += 1
         try:
             array.engine  # noqa: B018 (raises if no engine can decode the chunks)
             files = files_to_decode(array)
-            yield from files if self.journal is None else self._not_recorded(files, self.journal)
+            yield from files if self.journal is None else self._files_not_in_journal(files, self.journal)
         except NotDecodedError as error:
             self.undecoded.append(FileFinding(path, clause(error)))
         except LamellaError as error:
             self.damage.append(FileFinding(path, clause(error), isinstance(error, StorageError)))
 
-    def _not_recorded(
+    def _files_not_in_journal(
         self, files: Iterator[FileToDecode], journal: Journal[LocalFile]
     ) -> Iterator[FileToDecode]:
         """Skip and count the files that the journal lists as undamaged under the array's current document."""
-        document = ""
+        document_digest = ""
         for file in files:
-            if not document:
+            if not document_digest:
                 text = json.dumps(file.array.meta.document, sort_keys=True)
-                document = hashlib.sha256(text.encode()).hexdigest()[:16]
+                document_digest = hashlib.sha256(text.encode()).hexdigest()[:16]
             recorded = journaled_digest(journal, self.reader.storage, file.key)
-            if recorded is not None and recorded.digest == document:
+            if recorded is not None and recorded.digest == document_digest:
                 self.known += 1
                 self.count(Decoded(file.key, recorded.size, ""))
             else:
-                yield file._replace(document=document)
+                yield file._replace(document_digest=document_digest)
 
 
-_PIECE_BYTES = 2**20
-"""Raw size of a region that is decoded at once, or one chunk if it is larger, on the worker's thread."""
+_REGION_BYTES = 2**20
+"""Raw size of the regions that a worker decodes one after another; a chunk that is larger is decoded whole."""
 
 
 class FileToDecode(NamedTuple):
@@ -355,7 +356,7 @@ class FileToDecode(NamedTuple):
 
     array: StoredArray
     file_index: Shape
-    document: str = ""
+    document_digest: str = ""
     """Digest of the array's document, if the result is added to a journal."""
 
     @property
@@ -372,8 +373,8 @@ class Decoded(NamedTuple):
     damage: str
     """Empty for an undamaged file."""
     fingerprint: Fingerprint | None = None
-    """Fingerprint before decoding, for a journal."""
-    document: str = ""
+    """Fingerprint of the file before it was decoded, for a journal."""
+    document_digest: str = ""
     """Digest of the array's document."""
     unread: bool = False
     """Whether a service or the system refused to read the file."""
@@ -391,19 +392,19 @@ def files_to_decode(array: StoredArray) -> Iterator[FileToDecode]:
 
 def decode(file: FileToDecode) -> Decoded:
     """Decode a file region by region, so that memory is bounded by a small region or one chunk."""
-    array, file_index, document = file
+    array, file_index, document_digest = file
     meta, key = array.meta, file.key
-    before = fingerprint(array.documents.storage, key) if document else None
+    fingerprint_before = fingerprint(array.documents.storage, key) if document_digest else None
     file_region = meta.file_region(file_index)
     shape = region_shape(file_region)
-    unit = piece_shape(shape, meta.chunks, meta.dtype.itemsize, _PIECE_BYTES)
+    decoded_shape = bounded_shape(shape, meta.chunks, meta.dtype.itemsize, _REGION_BYTES)
     size = 0
     try:
         stored_size = array.documents.storage.size(key)
         if stored_size is None and array.documents.storage.exists(key):
             return Decoded(key, 0, NO_FILE)
         size = stored_size or 0
-        for region_in_file in regions(shape, unit):
+        for region_in_file in regions(shape, decoded_shape):
             region = tuple(
                 slice(inner.start + outer.start, inner.stop + outer.start)
                 for inner, outer in zip(region_in_file, file_region, strict=True)
@@ -411,4 +412,4 @@ def decode(file: FileToDecode) -> Decoded:
             array.read_many([region], out=scratch(region_shape(region), meta.dtype)[None])
     except (LamellaError, MemoryError) as error:
         return Decoded(key, size, clause(error), unread=isinstance(error, StorageError))
-    return Decoded(key, size, "", before, document)
+    return Decoded(key, size, "", fingerprint_before, document_digest)

@@ -15,7 +15,7 @@ from lamella.nodes.reporting import callers_level
 from lamella.ops.execution import Workers
 from lamella.ops.jobs.units import Files, files_of
 from lamella.ops.mosaics.layout import layout_of
-from lamella.ops.regions import expand_index, inside, region_shape
+from lamella.ops.regions import expand_index, region_shape, relative_region
 from lamella.spec.axes import space_axes
 
 if TYPE_CHECKING:
@@ -136,14 +136,14 @@ class MosaicArray:
         out = np.full(region_shape(region), self.fill_value, self.dtype)
         read = self._blend if self.blend == "linear" else self._select
         for part in self.layout.split_at_ends(region):
-            read(part, out[inside(part, region)])
+            read(part, out[relative_region(part, region)])
         return out
 
     def _select(self, region: Region, out: np.ndarray[Any, Any]) -> None:
         """Write the pixels of the field whose centre is nearest."""
         for number, part, mask in self.layout.owners(region):
             pixels = self._stored[number].read(self.layout.in_field(number, part))
-            target = out[inside(part, region)]
+            target = out[relative_region(part, region)]
             np.copyto(target, pixels, where=np.broadcast_to(mask, target.shape))
 
     def _blend(self, region: Region, out: np.ndarray[Any, Any]) -> None:
@@ -151,7 +151,7 @@ class MosaicArray:
         parts_by_field = list(self.layout.fields_in(region))
         if len(parts_by_field) == 1:
             number, part = parts_by_field[0]
-            out[inside(part, region)] = self._stored[number].read(self.layout.in_field(number, part))
+            out[relative_region(part, region)] = self._stored[number].read(self.layout.in_field(number, part))
             return
         weights = np.zeros(
             [length if axis in self.layout.space else 1 for axis, length in enumerate(out.shape)]
@@ -162,7 +162,7 @@ class MosaicArray:
         shared = np.zeros(weights.shape, bool)
         total = np.zeros(out.shape, np.result_type(self.dtype, np.float64))
         for (number, part), in_space in zip(parts_by_field, parts_in_space, strict=True):
-            weight, target = self.layout.weights(number, part), inside(part, region)
+            weight, target = self.layout.weights(number, part), relative_region(part, region)
             pixels = self._stored[number].read(self.layout.in_field(number, part))
             out[target] = pixels  # without rounding; replaced below where fields overlap
             total[target] += weight * pixels

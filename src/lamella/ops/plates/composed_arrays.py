@@ -20,10 +20,10 @@ from lamella.nodes.tables import Tables
 from lamella.ops.jobs.units import Files, TargetUnit, files_of_region
 from lamella.ops.plates.map_records import without_records
 from lamella.ops.pyramids.level_assembler import write_by_chunks
-from lamella.ops.regions import grid_index, inside, overlap, region_shape, regions
+from lamella.ops.regions import grid_index, overlap, region_shape, regions, relative_region
 from lamella.ops.rewriting.arrays import UNIT_BYTES, has_same_encoding, rewritten_shape
 from lamella.ops.scratch import scratch
-from lamella.spec.channels import CHANNEL_FACTS, SAMPLES
+from lamella.spec.channels import ACQUISITION_SETTINGS, COLOR_SAMPLES
 from lamella.spec.frame_times import WRITTEN_TIMES, with_cut_times
 from lamella.spec.labels import LabelsMeta
 from lamella.spec.own_key import STAGE, own_record, with_own_record, without_own_records
@@ -141,7 +141,7 @@ class ComposedUnit(TargetUnit):
         block = scratch(region_shape(self.region), meta.dtype)
         self._read(self.region, block)
         for region in file_regions:
-            self.target.write(region, block[inside(region, self.region)])
+            self.target.write(region, block[relative_region(region, self.region)])
 
     def _copy(self, region: Region, key: str) -> bool:
         """Copy the file of a region, or skip a file without pixels; return False if the region must be encoded."""
@@ -165,7 +165,7 @@ class ComposedUnit(TargetUnit):
         for piece in self.pieces:
             common = piece.overlap(region)
             if common is not None:
-                piece.source.read(piece.in_source(common), out=block[inside(common, region)])
+                piece.source.read(piece.in_source(common), out=block[relative_region(common, region)])
 
 
 def composed_units(
@@ -201,7 +201,7 @@ class ImagePlan:
     """Paths of the image and label images whose lower levels are computed again, with the method."""
     labels: dict[str, LabelImage] = field(default_factory=dict)
     """Label images of other sources than the first, by name."""
-    channel_facts: list[JSON] = field(default_factory=list)
+    acquisition_settings: list[JSON] = field(default_factory=list)
     """Wavelengths and exposure of each channel, as `convert` stores them; empty if none are known."""
     channels_change: bool = False
     """Whether the channels are not all those of the source: a colour image then becomes one of separate channels."""
@@ -249,9 +249,9 @@ class ImagePlan:
         attributes = without_records(attributes)
         if not is_image:
             return attributes
-        attributes = with_own_record(attributes, CHANNEL_FACTS, self.channel_facts or None)
+        attributes = with_own_record(attributes, ACQUISITION_SETTINGS, self.acquisition_settings or None)
         attributes = self._with_stage(attributes)
-        return without_own_records(attributes, (SAMPLES,)) if self.channels_change else attributes
+        return without_own_records(attributes, (COLOR_SAMPLES,)) if self.channels_change else attributes
 
     def _with_stage(self, attributes: JSONObject) -> JSONObject:
         """Add the offset of the new image to the position of its first voxel on the stage, which `convert` stores."""

@@ -17,7 +17,7 @@ from lamella.ops.pyramids.plan import method_of_image
 from lamella.ops.regions import region_of_label
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
-from lamella.spec.channels import channel_facts
+from lamella.spec.channels import acquisition_settings
 from lamella.spec.geometry import level_factors, level_transforms, scale_and_translation, stored_transform
 from lamella.spec.own_key import without_own_records
 from lamella.store.keys import join
@@ -63,11 +63,11 @@ class Composition:
     def plan(self, zarr_format: ZarrFormat) -> ImagePlan:
         """Plan a new image with its label images; raise if the parts do not fit together."""
         first = self.parts[0].position
-        facts = [fact for part in self.parts for fact in _stored_facts(part)]
+        settings = [record for part in self.parts for record in _stored_acquisition_settings(part)]
         _check_parts(self)
         sizes = dict(zip(first.axis_names, first.get_effective_scale(first.dataset_paths[0]), strict=True))
         plan = ImagePlan(
-            channel_facts=facts if any(facts) else [],
+            acquisition_settings=settings if any(settings) else [],
             channels_change=len(self.parts) > 1 or self.parts[0].channels is not None,
             region=self.region,
             offset={axis: start * sizes[axis] for axis, (start, _) in self.region.items()},
@@ -376,9 +376,9 @@ def _with_channels(meta: ImagesMeta, composition: Composition) -> ImagesMeta:
     return edited
 
 
-def _stored_facts(part: Part) -> list[JSON]:
+def _stored_acquisition_settings(part: Part) -> list[JSON]:
     """Return the stored wavelengths and exposure of the selected channels, an empty object where none are known."""
     position = part.position
     count = len(position.channel_names)
     attributes = position.documents.group(position.path)
-    return channel_facts(attributes, count, range(count) if part.channels is None else part.channels)
+    return acquisition_settings(attributes, count, range(count) if part.channels is None else part.channels)

@@ -79,7 +79,7 @@ class BlockPlan:
 
     def without_halo(self, returned: Any, region: Region) -> Array:
         """Return the array that a function returned without the halo; raise for an array of another shape."""
-        return self.with_all_axes(returned, region)[self.inside(region, self.region_to_read(region))]
+        return self.with_all_axes(returned, region)[self.relative_region(region, self.region_to_read(region))]
 
     def with_all_axes(self, returned: Any, region: Region) -> Array:
         """Return the array that a function returned with length 1 along axes that it lacks; raise for another shape."""
@@ -94,7 +94,7 @@ class BlockPlan:
             )
         return array.reshape(with_dropped)
 
-    def inside(self, region: Region, outer: Region) -> Region:
+    def relative_region(self, region: Region, outer: Region) -> Region:
         """Return a region relative to the start of a surrounding region."""
         return tuple(
             slice(0, 1)

@@ -20,7 +20,7 @@ from lamella.errors import InvalidArgumentError, MetadataError
 from lamella.ops.jobs.units import Files, state_of
 from lamella.ops.plates.map_records import LABELS, PositionRecord, begin_result
 from lamella.ops.plates.map_units import BlockUnit, Outcome, discard
-from lamella.ops.regions import expand_index, grid_index, inside, overlap, region_shape, regions
+from lamella.ops.regions import expand_index, grid_index, overlap, region_shape, regions, relative_region
 from lamella.store.keys import join, private_name
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ class LabelUnit(BlockUnit):
             raise InvalidArgumentError(
                 f"The function returned an array of {labels.dtype}, not one of label ids, which are integers."
             )
-        with_borders = labels[self.plan.inside(self.files.stored_region(self.region), region_read)]
-        of_block = labels[self.plan.inside(self.region, region_read)]
+        with_borders = labels[self.plan.relative_region(self.files.stored_region(self.region), region_read)]
+        of_block = labels[self.plan.relative_region(self.region, region_read)]
         self.files.write(self.files.index(self.region), numbered(with_borders, of_block))
 
     def _result_state(self) -> str | None:
@@ -181,9 +181,9 @@ class StitchedLabels:
             block_region = self._files.region(block)
             common = overlap(region, block_region)
             stored_region = self._files.stored_region(block_region)
-            labels = self._files.read(block)[inside(common, stored_region)]
+            labels = self._files.read(block)[relative_region(common, stored_region)]
             indices = self._offsets[block] + labels.astype(np.int64)
-            out[inside(common, region)] = np.where(labels > 0, self._ids[indices], 0)
+            out[relative_region(common, region)] = np.where(labels > 0, self._ids[indices], 0)
         return out.reshape(tuple(out.shape[axis] for axis in self._axes))
 
     def _region(self, index: Any) -> Region:
@@ -231,7 +231,7 @@ def _joined_ids(files: BlockFiles) -> tuple[dict[BlockIndex, int], np.ndarray[An
                 continue
             stored_region = files.stored_region(region)
             shared = overlap(stored_region, files.stored_region(files.region(neighbour)))
-            shared_labels = labels[inside(shared, stored_region)]
+            shared_labels = labels[relative_region(shared, stored_region)]
             if neighbour > block:
                 labels_of_first[block, neighbour] = shared_labels.copy()
                 continue

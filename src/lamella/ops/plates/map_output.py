@@ -13,7 +13,7 @@ from lamella.nodes.position import pending_attributes
 from lamella.nodes.well import Well
 from lamella.ops.plates.origins import copy_attributes, custom_attributes
 from lamella.spec.axes import channel_axis
-from lamella.spec.channels import with_channel_facts
+from lamella.spec.channels import with_acquisition_settings
 from lamella.spec.edits import new_images
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.store.metadata.array_creation import array_like
@@ -144,7 +144,7 @@ def _copy_metadata(source: Position, target: Any, channel_names: Sequence[str] |
     if channel_names is not None:
         old = source.channel_names
         numbers = [old.index(name) if name in old else None for name in channel_names]
-        attributes = with_channel_facts(attributes, len(old), numbers)
+        attributes = with_acquisition_settings(attributes, len(old), numbers)
     if meta.multiscales:  # the position stores the names of the image until its first array exists
         image = meta.multiscales[0]
         image_names = {"name": image.name, **(image.__pydantic_extra__ or {})}

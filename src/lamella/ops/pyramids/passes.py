@@ -18,8 +18,8 @@ import numpy as np
 
 from lamella.ops.execution import Count, Workers, run
 from lamella.ops.pyramids.downsample import downsample
-from lamella.ops.pyramids.level_assembler import LevelAssembler, unit_shape, waits_for_requests
-from lamella.ops.regions import aligned, nested, piece_shape, region_shape, shrink, whole_region
+from lamella.ops.pyramids.level_assembler import LevelAssembler, unit_shape, writes_by_requests
+from lamella.ops.regions import aligned, bounded_shape, region_shape, shrink, split_region, whole_region
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -225,11 +225,11 @@ def reading_order(read_pass: ReadPass) -> Order:
         )
         buffer_shapes = [read_pass.targets[0].unit]
     one_by_one = _pending_bytes(read_pass, smallest, buffer_shapes) > PENDING_BYTES
-    max_bytes = REQUESTED_BYTES if waits_for_requests(read_pass.targets[0].array) else BLOCK_BYTES
+    max_bytes = REQUESTED_BYTES if writes_by_requests(read_pass.targets[0].array) else BLOCK_BYTES
     in_cache = [] if one_by_one else [shape for shape in buffer_shapes if _nbytes(shape, source) <= max_bytes]
     beyond_cache = buffer_shapes[len(in_cache) :]
     extent = beyond_cache[0] if beyond_cache else source.shape
-    block = piece_shape(extent, in_cache[-1] if in_cache else smallest, source.dtype.itemsize, max_bytes)
+    block = bounded_shape(extent, in_cache[-1] if in_cache else smallest, source.dtype.itemsize, max_bytes)
     files = [buffer_shapes[-1]]  # whole files one after the other: few are open at a time
     for target in read_pass.targets:
         files.append(_least_common_shape(files[-1], target.file, source.shape))
@@ -320,7 +320,9 @@ def _compute_region(
 
     if workers.executor is None:
         recorded = (
-            [source_region] if progress is None else nested(source_region, [recorded_source_shape(read_pass)])
+            [source_region]
+            if progress is None
+            else split_region(source_region, [recorded_source_shape(read_pass)])
         )
         for region in recorded:
             record(compute_unit(PassUnit(read_pass, region, workers.jobs, count)))
@@ -330,7 +332,7 @@ def _compute_region(
             record(region)
             count.add(_voxels(region))
 
-        units = (PassUnit(read_pass, region, 1) for region in nested(source_region, [read_pass.unit]))
+        units = (PassUnit(read_pass, region, 1) for region in split_region(source_region, [read_pass.unit]))
         run(compute_unit, units, workers, on_result=record_and_count)
 
 
@@ -347,7 +349,7 @@ def compute_unit(unit: PassUnit) -> Region:
     if any(max(target.step, default=1) > 1 for target in read_pass.targets):
         # Load the kernel here, so that not every thread does.
         downsample(np.zeros((2, 2), dtype), (2, 2), read_pass.method)
-    sends_together = len(read_pass.targets) > 1 and waits_for_requests(read_pass.targets[0].array)
+    sends_together = len(read_pass.targets) > 1 and writes_by_requests(read_pass.targets[0].array)
 
     def add_to_targets(target_region: Region, block: Array) -> None:
         additions: list[tuple[LevelAssembler, Region, Array]] = []
@@ -371,8 +373,8 @@ def compute_unit(unit: PassUnit) -> Region:
         add_to_targets(region_part, block)
 
     try:
-        for region_part in nested(region, order.shapes[:1]) if order.one_by_one else [region]:
-            run(compute, nested(region_part, order.shapes), threads)
+        for region_part in split_region(region, order.shapes[:1]) if order.one_by_one else [region]:
+            run(compute, split_region(region_part, order.shapes), threads)
     except BaseException:
         for assembler in assemblers:
             assembler.abort()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from lamella.ops.jobs.units import Files, TargetUnit, files_of
 from lamella.ops.pyramids.level_assembler import LevelAssembler
-from lamella.ops.regions import PIECE_BYTES, inside, piece_shape, region_shape, regions
+from lamella.ops.regions import REGION_BYTES, bounded_shape, region_shape, regions, relative_region
 from lamella.ops.rewriting.inventory import files_of_array, relative_key
 from lamella.ops.scratch import scratch
 from lamella.store.keys import METADATA_FILES, join
@@ -188,9 +188,9 @@ class RewriteUnit(TargetUnit):
             return
         block = scratch(region_shape(self.region), old_meta.dtype)
         for part in _split_at_grid(self.region, old_meta.chunks, old_meta):
-            self.source.read(part, out=block[inside(part, self.region)])
+            self.source.read(part, out=block[relative_region(part, self.region)])
         for written_region in written_regions:
-            self.target.write(written_region, block[inside(written_region, self.region)])
+            self.target.write(written_region, block[relative_region(written_region, self.region)])
 
     def _stream(self, old_meta: ArrayMeta, new_meta: ArrayMeta, region: Region) -> None:
         """Write a large file chunk by chunk, if its format allows it, so that memory is bounded by a few chunks."""
@@ -232,7 +232,7 @@ def _split_at_grid(region: Region, grain: Shape, meta: ArrayMeta) -> Iterator[Re
     """
     starts = [span.start // length * length for span, length in zip(region, grain, strict=True)]
     lengths = [span.stop - start for span, start in zip(region, starts, strict=True)]
-    for part in regions(lengths, piece_shape(lengths, grain, meta.dtype.itemsize, _DECODED_BYTES)):
+    for part in regions(lengths, bounded_shape(lengths, grain, meta.dtype.itemsize, _DECODED_BYTES)):
         yield tuple(
             slice(max(start + part_of_lengths.start, span.start), start + part_of_lengths.stop)
             for start, part_of_lengths, span in zip(starts, part, region, strict=True)
@@ -243,7 +243,7 @@ def rewritten_shape(source: ArrayMeta, target: ArrayMeta, max_bytes: int = UNIT_
     """Return the shape of the regions in which an array is rewritten.
 
     It starts with a file of the new array. Up to ``max_bytes`` it grows to whole chunks of the old array, so that no
-    chunk is decoded twice; then, up to `PIECE_BYTES`, to as many files as fit.
+    chunk is decoded twice; then, up to `REGION_BYTES`, to as many files as fit.
     """
     file_shape, itemsize = target.files, target.dtype.itemsize
     whole_shape = [max(1, length) for length in target.shape]
@@ -254,7 +254,7 @@ def rewritten_shape(source: ArrayMeta, target: ArrayMeta, max_bytes: int = UNIT_
     shape = [min(length, file_length) for length, file_length in zip(whole_shape, file_shape, strict=True)]
     for max_shape, size_limit in (
         (chunk_aligned_shape, max_bytes),
-        (whole_shape, min(max_bytes, PIECE_BYTES)),
+        (whole_shape, min(max_bytes, REGION_BYTES)),
     ):
         for axis in reversed(range(target.ndim)):
             bytes_per_index = max(1, prod(shape) // shape[axis] * itemsize)

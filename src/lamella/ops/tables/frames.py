@@ -13,7 +13,7 @@ from lamella.spec.tables import (
     LABEL_TYPES,
     ROI,
     ROI_COLUMNS,
-    ROI_TIMES,
+    ROI_TIME_COLUMNS,
     ROI_TYPES,
     TABLE_TYPES,
     default_index,
@@ -107,7 +107,7 @@ def region_problem(frame: pd.DataFrame) -> str | None:
     if missing:
         return f"has no columns {', '.join(missing)}"
     types = pandas().api.types
-    for column in (*ROI_COLUMNS, *(name for name in ROI_TIMES if name in frame.columns)):
+    for column in (*ROI_COLUMNS, *(name for name in ROI_TIME_COLUMNS if name in frame.columns)):
         dtype = frame[column].dtype
         if not types.is_numeric_dtype(dtype) or types.is_bool_dtype(dtype) or types.is_complex_dtype(dtype):
             return f"has a column {column} of {dtype}, and regions are numbers"

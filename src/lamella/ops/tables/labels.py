@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.ops.execution import THREADS, Workers, run
-from lamella.ops.regions import piece_shape, region_shape, regions, whole_region
+from lamella.ops.regions import bounded_shape, region_shape, regions, whole_region
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +44,7 @@ def bounding_boxes(
     array = image.data if level is None else image[level]
     within = whole_region(array.shape) if within is None else within
     shape = region_shape(within)
-    unit = piece_shape(shape, array.shards or array.chunks, array.dtype.itemsize, _UNIT_BYTES)
+    unit = bounded_shape(shape, array.shards or array.chunks, array.dtype.itemsize, _UNIT_BYTES)
     boxes_of_units: list[Boxes] = []
 
     def collect(boxes: Boxes) -> None:

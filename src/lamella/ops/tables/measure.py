@@ -23,7 +23,7 @@ from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.position import Position
 from lamella.nodes.walk import images_of
 from lamella.ops.execution import Count, Workers, check_progress, reporting, run
-from lamella.ops.regions import piece_shape
+from lamella.ops.regions import bounded_shape
 from lamella.ops.tables.frames import DESCRIPTION, as_ids, pandas
 from lamella.ops.tables.labels import bounding_boxes
 from lamella.spec.axes import channel_axis, space_axes
@@ -45,8 +45,16 @@ if TYPE_CHECKING:
 
 
 _UNIT_BYTES = 32 << 20
-_ARRAYS = ("coords", "coords_scaled", "image", "image_convex", "image_filled", "image_intensity", "slice")
-_POSITIONS = ("centroid", "centroid_weighted")
+_ARRAY_PROPERTIES = (
+    "coords",
+    "coords_scaled",
+    "image",
+    "image_convex",
+    "image_filled",
+    "image_intensity",
+    "slice",
+)
+_POSITION_PROPERTIES = ("centroid", "centroid_weighted")
 
 
 @dataclass(frozen=True)
@@ -134,11 +142,11 @@ def measure(
     with logged("Measure %s", labels.node_path), reporting(progress, "labels") as report_progress:
         count = Count(report_progress, "labels", total)
 
-        def done(table: dict[str, Any]) -> None:
+        def collect(table: dict[str, Any]) -> None:
             tables.append(table)
             count.add(len(table["label"]))
 
-        run(partial(_measure_unit, request, regionprops), units, workers, on_result=done)
+        run(partial(_measure_unit, request, regionprops), units, workers, on_result=collect)
     return _frame(labels, request, tables or [_empty_table(request, regionprops)])
 
 
@@ -163,7 +171,7 @@ def _request(
 
     pixel = np.ones((1, 1), "uint8")
     available = sorted(
-        {*regionprops(pixel, pixel)[0], "intensity_median", "num_pixels"} - {*_ARRAYS, "label"}
+        {*regionprops(pixel, pixel)[0], "intensity_median", "num_pixels"} - {*_ARRAY_PROPERTIES, "label"}
     )
     names = (
         (properties,)
@@ -173,7 +181,7 @@ def _request(
     for name in names:
         if name not in (*available, "label"):
             raise InvalidArgumentError(
-                f"{name!r} is not a property that is one number or some for each label."
+                f"{name!r} is not a property with one or more numbers for each label."
                 f"{did_you_mean(str(name), available)} They are: {', '.join(available)}."
             )
     position = Position(labels.node_path.parent.parent)
@@ -191,8 +199,8 @@ def _request(
     lengths = dict(zip(axes, labels[label_level].shape, strict=True))
     if (channels_of_labels := lengths.pop("c", 1)) != 1:
         raise InvalidArgumentError(
-            f"The labels {labels.node_path} have {channels_of_labels} channels, and labels have "
-            "none, so they cannot be measured. Write each of them as a label image."
+            f"The labels {labels.node_path} have {channels_of_labels} channels, and only labels with "
+            "one or none can be measured. Write each channel as a label image of its own."
         )
     _check_same_shape(labels, position, lengths, image_axes, image)
     while len(space) > 2 and lengths[space[0]] == 1:
@@ -229,12 +237,13 @@ def _check_same_shape(
 ) -> None:
     if image is None:
         return
-    other = dict(zip(image_axes, image.shape, strict=True))
-    differing = [name for name, length in lengths.items() if other.get(name) != length]
+    image_lengths = dict(zip(image_axes, image.shape, strict=True))
+    differing = [name for name, length in lengths.items() if image_lengths.get(name) != length]
     if differing:
         raise InvalidArgumentError(
-            f"The labels {labels.node_path} have {lengths[differing[0]]} voxels along {differing[0]!r} and the image "
-            f"{position.node_path} has {other.get(differing[0], 'no such axis')}: intensities cannot be measured."
+            f"The labels {labels.node_path} have {lengths[differing[0]]} voxels along {differing[0]!r} and the "
+            f"image {position.node_path} has {image_lengths.get(differing[0], 'no such axis')}: intensities "
+            "cannot be measured."
         )
 
 
@@ -267,12 +276,12 @@ def _units(
     whole_box = {name: slice(0, lengths[name]) for name in request.space}
     region_of_boxes: Region | None = None
     boxes: Boxes | None = None
-    for numbers in product(*(range(lengths[name]) for name in separate_axes)):
-        index = dict(zip(separate_axes, numbers, strict=True))
+    for indices in product(*(range(lengths[name]) for name in separate_axes)):
+        index = dict(zip(separate_axes, indices, strict=True))
         region = request.label_region(index, whole_box)
         if region != region_of_boxes or boxes is None:
             region_of_boxes, level = region, request.labels.path.rpartition("/")[2]
-            # By threads of this process: they only read.
+            # Threads of this process suffice, because they only read: no executor is passed.
             boxes = bounding_boxes(labels, level, within=region, workers=Workers(workers.jobs))
         yield from ((index, *batch) for batch in _batches(request, boxes))
 
@@ -284,20 +293,21 @@ def _batches(request: _Request, boxes: Boxes) -> Iterator[tuple[NDArray[Any], di
     axes = [request.axes.index(name) for name in request.space]
     start, stop = boxes.start[:, axes], boxes.stop[:, axes]
     shape = [request.labels.shape[axis] for axis in axes]
-    voxel_bytes = request.labels.dtype.itemsize + 24  # with the indices by which labels are renumbered
+    # Each voxel also needs 24 bytes for the intermediate arrays of `_measure_unit`.
+    voxel_bytes = request.labels.dtype.itemsize + 24
     if request.image is not None:
         voxel_bytes += 2 * request.image.dtype.itemsize * max(1, len(request.channels))
     chunk = [min(length, request.labels.chunks[axis]) for length, axis in zip(shape, axes, strict=True)]
-    tile = piece_shape(shape, chunk, voxel_bytes, _UNIT_BYTES)
+    tile = bounded_shape(shape, chunk, voxel_bytes, _UNIT_BYTES)
     is_large = (stop - start).prod(axis=1) > prod(tile)
     _, group = np.unique(start // np.asarray(tile), axis=0, return_inverse=True)
     group = np.where(is_large, -1 - np.arange(len(boxes)), group.reshape(-1))
     order = np.argsort(group, kind="stable")
     for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
-        first, last = start[members].min(axis=0), stop[members].max(axis=0)
+        box_start, box_stop = start[members].min(axis=0), stop[members].max(axis=0)
         box = {
-            name: slice(int(begin), int(end))
-            for name, begin, end in zip(request.space, first, last, strict=True)
+            name: slice(int(first), int(end))
+            for name, first, end in zip(request.space, box_start, box_stop, strict=True)
         }
         yield boxes.ids[members], box
 
@@ -309,7 +319,7 @@ def _measure_unit(
     index, ids, box = unit
     ids = np.sort(ids)
     block = request.read_labels(index, box)
-    # Renumber the labels of this unit from 1, and remove others, so that scikit-image has no table of all ids.
+    # Renumber the labels of this unit from 1, and remove others: scikit-image allocates memory up to the largest label.
     row = np.minimum(np.searchsorted(ids, block), len(ids) - 1)
     renumbered = np.where(ids[row] == block, row + 1, 0).astype(np.int32)
     try:
@@ -322,12 +332,12 @@ def _measure_unit(
     except (NotImplementedError, ValueError) as error:
         raise InvalidArgumentError(
             f"{request.labels.node_path} cannot be measured: {clause(error)}. Some properties need two space axes, "
-            "or voxels of one size (physical=False)."
+            "or voxels of equal size along all axes (physical=False)."
         ) from error
     columns: dict[str, Any] = {**index, "label": ids[measured.pop("label") - 1]}
     starts = [box[name].start for name in request.space]
     for name, values in measured.items():
-        columns[_column(request, name)] = _in_image(request, name, values, starts)
+        columns[_column(request, name)] = _relative_to_image(request, name, values, starts)
     return columns
 
 
@@ -340,7 +350,8 @@ def _empty_table(request: _Request, regionprops: Any) -> dict[str, Any]:
             [*labels.shape, *([len(request.channels)] if request.channels else [])], request.image.dtype
         )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # scikit-image measures one voxel for the names
+        # regionprops is called for its column names only, and may warn about an image without labels.
+        warnings.simplefilter("ignore")
         measured = regionprops(
             labels, image, properties=("label", *request.properties), spacing=request.spacing
         )
@@ -353,7 +364,7 @@ def _column(request: _Request, name: str) -> str:
     property_name, *numbers = name.split("-")
     if request.channels and _needs_intensity(property_name):
         numbers[-1] = request.channels[int(numbers[-1])][1]
-    if property_name in _POSITIONS:
+    if property_name in _POSITION_PROPERTIES:
         numbers[0] = request.space[int(numbers[0])]
     if property_name == "bbox":
         is_stop, axis = divmod(int(numbers[0]), len(request.space))
@@ -361,10 +372,10 @@ def _column(request: _Request, name: str) -> str:
     return "-".join([property_name, *numbers])
 
 
-def _in_image(request: _Request, name: str, values: Any, starts: Sequence[int]) -> Any:
+def _relative_to_image(request: _Request, name: str, values: Any, starts: Sequence[int]) -> Any:
     """Convert positions in the region to positions in the image; return other values unchanged."""
     property_name, *numbers = name.split("-")
-    if property_name in _POSITIONS:
+    if property_name in _POSITION_PROPERTIES:
         axis = int(numbers[0])
         return values + starts[axis] * request.spacing[axis] + request.origin[axis]
     if property_name == "bbox":

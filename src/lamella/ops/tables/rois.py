@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import InvalidArgumentError, NodeNotFoundError, WrongTypeError, did_you_mean, first_of
-from lamella.ops.regions import ROUNDING, physical_slice
+from lamella.ops.regions import INDEX_TOLERANCE, physical_slice
 from lamella.ops.tables.frames import as_ids, pandas, region_problem
 from lamella.spec.tables import ROI_COLUMNS, ROI_TYPES
 from lamella.spec.units import unit_ratio
@@ -204,7 +204,7 @@ def cut_rois(position: Position, frame: pd.DataFrame, region: Mapping[str, tuple
         start = cut[start_column].astype("float64") - begin * size
         stop = (start + cut[length_column].astype("float64")).clip(upper=(end - begin) * size)
         start = start.clip(lower=0)
-        inside &= ~((stop - start) <= ROUNDING * size).to_numpy()
+        inside &= ~((stop - start) <= INDEX_TOLERANCE * size).to_numpy()
         cut[start_column], cut[length_column] = start, stop - start
     return cut[inside]
 

@@ -16,7 +16,7 @@ from lamella.ops.execution import run
 from lamella.ops.integrity.verify import decode, files_to_decode
 from lamella.ops.pyramids.downsample import downsample
 from lamella.ops.pyramids.plan import recorded_method
-from lamella.ops.regions import PIECE_BYTES, enlarge, piece_shape, regions
+from lamella.ops.regions import REGION_BYTES, bounded_shape, enlarge, regions
 from lamella.spec.edits import levels_from_removed
 from lamella.spec.geometry import level_factors
 from lamella.spec.rules import VERSION_TRAITS
@@ -195,7 +195,7 @@ def _compared_regions(
     smallest = tuple(
         lcm(chunk, factor) // factor for chunk, factor in zip(fine.meta.chunks, factors, strict=True)
     )
-    unit = piece_shape(meta.shape, smallest, prod(factors) * meta.dtype.itemsize, PIECE_BYTES)
+    unit = bounded_shape(meta.shape, smallest, prod(factors) * meta.dtype.itemsize, REGION_BYTES)
     for region in regions(meta.shape, tuple(max(1, length) for length in unit)):
         yield ComparedRegion(fine, coarse, factors, method, region)
 
