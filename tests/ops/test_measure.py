@@ -183,7 +183,7 @@ def test_lower_levels_are_measured_where_they_lie(image):
     ("arguments", "message"),
     [
         (["aera"], "Did you mean 'area'"),
-        (["coords"], "is not a property that is one number"),
+        (["coords"], "is not a property with one or more numbers"),
         (["area", {"level": "1"}], "is not a level"),
         (["perimeter", {"physical": True}], "physical=False"),
         (["intensity_mean", {"channels": ["GFP"]}], "GFP"),
