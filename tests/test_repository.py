@@ -222,6 +222,16 @@ def test_a_message_is_a_sentence():
     assert [item for item in found if not item[1].rstrip().endswith((".", "?", "{}"))] == []
 
 
+def test_a_warning_names_the_line_of_the_user():
+    texts = {relative(path): path.read_text() for path in SOURCES}
+    assert sum(text.count("warnings.warn(") for text in texts.values()) > 20
+    assert [
+        path
+        for path, text in texts.items()
+        if text.count("warnings.warn(") > text.count("stacklevel=callers_level()")
+    ] == []
+
+
 def test_changelog_begins_with_unreleased_and_knows_the_version():
     headings = re.findall(
         r"^## \[([^\]]+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE

@@ -36,8 +36,10 @@ Imports nothing of the package.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
-from contextlib import contextmanager
+import sys
 from difflib import get_close_matches
 from reprlib import Repr
 from typing import TYPE_CHECKING
@@ -147,7 +149,22 @@ def check_options(call: str, options: Iterable[str], accepted: Iterable[str]) ->
             raise UnknownOptionError(f"{call} has no option {option!r}.{hint} It knows {', '.join(names)}.")
 
 
-@contextmanager
+PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+"""Folder of lamella's modules."""
+
+_NO_CALLERS = PACKAGE, contextlib.__file__
+"""Paths of modules that call lamella's functions for a user; contextlib runs the end of a ``with`` block."""
+
+
+def callers_level() -> int:
+    """Return the stack level of the first caller outside of lamella, so that a warning names the line of the user."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_NO_CALLERS):
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+@contextlib.contextmanager
 def importing(message: str) -> Iterator[None]:
     """Raise MissingDependencyError if an import fails; ``{library}`` in the message becomes the missing library.
 

@@ -289,8 +289,9 @@ def test_tables_of_whole_plates_and_of_positions_go_along_also_in_another_zarr_f
             plate.tables.write(f"{backend}{number}", frame, backend=backend)
             next(plate.positions())[1].tables.write(f"of_position_{backend}", frame, backend=backend)
         plate.tables["conditions"] = {"drug": [f"drug {number}"]}
-    with pytest.warns(UserWarning, match="both have a table 'conditions'"):
+    with pytest.warns(UserWarning, match="both have a table 'conditions'") as caught:
         merged = lamella.merge(plates, tmp_path / "both.zarr")
+    assert [warning.filename for warning in caught] == [__file__]
     assert merged.tables["conditions"]["drug"].tolist() == ["drug 0"]
     assert len(merged.tables.stored_names()) == 9
     for number, plate in enumerate(plates):

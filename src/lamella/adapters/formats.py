@@ -9,7 +9,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, clause, short_repr
+from lamella.errors import InvalidArgumentError, callers_level, clause, short_repr
 from lamella.ops.conversion.reader import Formats, Reader
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _reader(name: str) -> Reader | None:
                 f"The reader {point.name!r} of the package {package} is left out, because it cannot be loaded: "
                 f"{clause(error)}.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=callers_level(),
             )
         else:
             return reader

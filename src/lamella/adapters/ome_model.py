@@ -7,8 +7,7 @@ import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from lamella.errors import MetadataWarning, MissingDependencyError, counted, importing
-from lamella.nodes.reporting import callers_level
+from lamella.errors import MetadataWarning, MissingDependencyError, callers_level, counted, importing
 from lamella.spec.ome_xml import damaged, parse_ome_xml
 
 if TYPE_CHECKING:

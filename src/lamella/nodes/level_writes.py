@@ -15,8 +15,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from lamella.errors import LamellaError, NodeNotFoundError, clause
-from lamella.nodes.reporting import callers_level
+from lamella.errors import LamellaError, NodeNotFoundError, callers_level, clause
 from lamella.spec.stale_levels import (
     StaleLevels,
     Unfinished,

@@ -15,6 +15,7 @@ from lamella.errors import (
     LamellaError,
     MetadataError,
     NodeNotFoundError,
+    callers_level,
     check_options,
     clause,
     did_you_mean,
@@ -435,7 +436,7 @@ class NGFFNode(Mapping[str, Any]):
                 f"{self.store_handle.name} was closed with changes that were not committed; they are lost. Call "
                 "commit('message') before close(), or at the end of the with statement.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=callers_level(),
             )
 
     def commit(self, message: str, *, rebase: bool = False) -> str:

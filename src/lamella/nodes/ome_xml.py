@@ -16,11 +16,11 @@ from lamella.errors import (
     MetadataError,
     MetadataWarning,
     NodeNotFoundError,
+    callers_level,
     clause,
 )
 from lamella.nodes.metadata_document import read_part
 from lamella.nodes.node import NGFFNode
-from lamella.nodes.reporting import callers_level
 from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.spec.ome_xml import describe_images, fill_missing_sizes, parse_ome_xml, unsized_axes
 from lamella.spec.plate import Bioformats2RawMeta

@@ -20,6 +20,7 @@ from lamella.errors import (
     ReadOnlyError,
     StoreExistsError,
     StoreNotFoundError,
+    callers_level,
     check_options,
     did_you_mean,
 )
@@ -29,7 +30,7 @@ from lamella.nodes.node import NGFFNode
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position, is_pending
-from lamella.nodes.reporting import callers_level, check_formats
+from lamella.nodes.reporting import check_formats
 from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.nodes.tiled import TiledPosition
 from lamella.nodes.well import Row

@@ -6,8 +6,8 @@ import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 from lamella.arguments import items_of
+from lamella.errors import callers_level
 from lamella.nodes.node import NGFFNode
-from lamella.nodes.reporting import callers_level
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -18,13 +18,13 @@ from lamella.errors import (
     MetadataWarning,
     NodeNotFoundError,
     WrongTypeError,
+    callers_level,
     name_where,
 )
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.metadata_document import unreadable
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.replacing import finish_replacing
-from lamella.nodes.reporting import callers_level
 from lamella.nodes.store_handle import errors_naming
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_index, channel_axis

@@ -6,14 +6,12 @@ findings.
 
 from __future__ import annotations
 
-import os
-import sys
 import warnings
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from lamella.errors import MetadataError, MetadataWarning
+from lamella.errors import MetadataError, MetadataWarning, callers_level
 from lamella.spec.rules import ArrayFacts, location_text
 from lamella.spec.rules.catalogue import own_finding
 from lamella.spec.rules.check import (
@@ -37,8 +35,6 @@ if TYPE_CHECKING:
 
 CheckedDocument: TypeAlias = "tuple[tuple[Finding, ...], DocumentForm | None]"
 """The findings of a document, and for an image the form of its document, which caches the findings of its arrays."""
-
-PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 def check_document(node_path: NodePath, stored: StoredGroup, kinds: tuple[Kind, ...]) -> None:
@@ -171,11 +167,3 @@ def warn_of(notes: Iterable[str]) -> None:
     """Warn of each note once. An operation calls this at its end: if it fails, its error is the only message."""
     for note in dict.fromkeys(notes):
         warnings.warn(note, UserWarning, stacklevel=callers_level())
-
-
-def callers_level() -> int:
-    """Return the stack level of the first caller outside of lamella."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
-        level, frame = level + 1, frame.f_back
-    return level

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamella.errors import callers_level
 from lamella.ops.execution import run
 from lamella.ops.regions import regions
 from lamella.spec.colors import label_color
@@ -103,5 +104,5 @@ def _drop_table(image: LabelImage) -> None:
         f"The label image {image.node_path} has more than {MAX_COLORS} labels, and no table of colours is stored for "
         "so many: viewers show labels without a table in colours of their own. set_colors({...}) stores chosen ones.",
         UserWarning,
-        stacklevel=4,
+        stacklevel=callers_level(),
     )

@@ -23,6 +23,7 @@ from lamella.errors import (
     NodeExistsError,
     NodeNotFoundError,
     StorageError,
+    callers_level,
     clause,
     counted,
 )
@@ -319,7 +320,7 @@ def match_levels(position: Position, workers: Workers = THREADS) -> None:
                 f"The label image {name!r} of {position.node_path} did not get the levels of its image: "
                 f"{clause(error)}.",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=callers_level(),
             )
 
 

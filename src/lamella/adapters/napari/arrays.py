@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import clause, one_line
+from lamella.errors import callers_level, clause, one_line
 from lamella.ops.last_used import LastUsed
 from lamella.ops.view.level_arrays import LazyArray
 from lamella.ops.view.tiles import SIDE, Tile, View
@@ -99,7 +99,9 @@ class CanvasArray(LazyArray):
             if number not in self._reported:
                 self._reported.add(number)
                 path = self._scene.store if number < 0 else self._scene.fields[number].path
-                warnings.warn(f"{path} could not be read: {clause(reason)}.", UserWarning, stacklevel=2)
+                warnings.warn(
+                    f"{path} could not be read: {clause(reason)}.", UserWarning, stacklevel=callers_level()
+                )
 
 
 _MAX_TILES = 256

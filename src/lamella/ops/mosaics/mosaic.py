@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lamella.arguments import is_whole_number
-from lamella.errors import InvalidArgumentError, OutOfBoundsError, counted
-from lamella.nodes.reporting import callers_level
+from lamella.errors import InvalidArgumentError, OutOfBoundsError, callers_level, counted
 from lamella.ops.execution import Workers
 from lamella.ops.jobs.units import Files, files_of
 from lamella.ops.mosaics.layout import layout_of

@@ -9,7 +9,7 @@ import warnings
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, cast
 
-from lamella.errors import NodeNotFoundError, NotDecodedError, clause
+from lamella.errors import NodeNotFoundError, NotDecodedError, callers_level, clause
 from lamella.nodes.replacing import check_replaced
 from lamella.nodes.reporting import warn_of
 from lamella.nodes.store_handle import NodePath, StoreHandle
@@ -266,7 +266,7 @@ def _listable(node_path: NodePath) -> NodePath:
     storage = listable(documents.storage, node_path.path)
     if storage is documents.storage:
         return node_path
-    warnings.warn(f"{node_path}: {unseen(storage)}.", UserWarning, stacklevel=2)
+    warnings.warn(f"{node_path}: {unseen(storage)}.", UserWarning, stacklevel=callers_level())
     documents = Documents(storage, documents.format)
     documents.always_read_twice()
     return NodePath(StoreHandle(documents, node_path.store_handle.version), node_path.path)
@@ -431,7 +431,7 @@ def plate_tables(
                     f"{owners[name].node_path} and {plate.node_path} both have a table {name!r}: the first one is "
                     f"copied to {target.node_path}.",
                     UserWarning,
-                    stacklevel=2,
+                    stacklevel=callers_level(),
                 )
             owners.setdefault(name, plate)
     if not owners:

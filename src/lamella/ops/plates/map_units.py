@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError
-from lamella.nodes.reporting import PACKAGE
+from lamella.errors import PACKAGE, InvalidArgumentError
 from lamella.ops.jobs.units import is_done
 from lamella.ops.plates import map_output
 from lamella.ops.plates.map_blocks import Where

@@ -10,7 +10,7 @@ import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError, UnitsFailedError, clause
+from lamella.errors import InvalidArgumentError, UnitsFailedError, callers_level, clause
 from lamella.log import logged
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
@@ -202,7 +202,7 @@ def _mapped_function(request: MapRequest, target: MappedPlate) -> MappedFunction
                     f"Nothing is skipped: whether {request.call.function!r} is the function of the last run cannot be "
                     f"known: {clause(error)}.",
                     UserWarning,
-                    stacklevel=4,
+                    stacklevel=callers_level(),
                 )
     return MappedFunction(
         request.call.function,

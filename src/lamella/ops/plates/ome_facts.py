@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
+from lamella.errors import callers_level
 from lamella.nodes.metadata_document import read_part
 from lamella.nodes.ome_xml import file_beside, names_from_xml
 from lamella.spec import edits
@@ -50,5 +51,5 @@ def warn_of_files(sources: Iterable[Position]) -> None:
             f"{xml_file} was not copied: it describes the images of its own store, in their order. Channel names and "
             "sizes that images have from it were written into the metadata of their copies.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=callers_level(),
         )

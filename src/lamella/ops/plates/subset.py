@@ -12,10 +12,9 @@ import warnings
 from typing import TYPE_CHECKING, Any, cast
 
 from lamella.arguments import items_of
-from lamella.errors import InvalidArgumentError, NodeNotFoundError, counted, did_you_mean
+from lamella.errors import InvalidArgumentError, NodeNotFoundError, callers_level, counted, did_you_mean
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
-from lamella.nodes.reporting import callers_level
 from lamella.ops.plates.composition import Composition, Part
 from lamella.ops.plates.from_positions import NewStore, create_store
 from lamella.ops.plates.origins import acquisitions_of

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from math import isclose
 from typing import TYPE_CHECKING
 
-from lamella.errors import LamellaError, MetadataError, counted
+from lamella.errors import LamellaError, MetadataError, callers_level, counted
 from lamella.nodes.labels import LabelImage
-from lamella.nodes.reporting import callers_level
 from lamella.nodes.tables import Tables, stored_table_names
 from lamella.spec.tables import ROI_TYPES
 from lamella.spec.units import unit_ratio

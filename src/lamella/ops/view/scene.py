@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from lamella.errors import LamellaError, MetadataError, StorageError, clause, one_line
+from lamella.errors import LamellaError, MetadataError, StorageError, callers_level, clause, one_line
 from lamella.nodes.labels import LabelImage, Labels
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.position_metadata import dtype_window
-from lamella.nodes.reporting import callers_level
 from lamella.nodes.walk import CONTAINERS, walk
 from lamella.ops.display.planes import PlaneAxes, aspect_of, shows_old_pixels
 from lamella.ops.display.preview import PreviewOptions

@@ -12,7 +12,14 @@ import threading
 import warnings
 from typing import TYPE_CHECKING, TypeVar
 
-from lamella.errors import InvalidArgumentError, LamellaError, NodeExistsError, NodeNotFoundError, clause
+from lamella.errors import (
+    InvalidArgumentError,
+    LamellaError,
+    NodeExistsError,
+    NodeNotFoundError,
+    callers_level,
+    clause,
+)
 from lamella.store.files.local import LocalStorage, folders_above
 from lamella.store.keys import DOCUMENTS, V2, V3, ancestors, check_key, join
 from lamella.store.metadata import format_v2, format_v3
@@ -507,7 +514,7 @@ class ConsolidatedCopies:
                     f"The consolidated metadata in {path} cannot be removed: {clause(error)}. Readers of them see "
                     f"{self._storage.name} as it was before this change.",
                     UserWarning,
-                    stacklevel=2,
+                    stacklevel=callers_level(),
                 )
 
     def _drop_at(self, node: str) -> None:

@@ -11,6 +11,7 @@ import secrets
 import warnings
 from typing import TYPE_CHECKING
 
+from lamella.errors import callers_level
 from lamella.store.keys import DOCUMENTS, PRIVATE_PREFIX
 from lamella.store.objects.event_loop import PerLoop
 from lamella.store.objects.service_errors import is_absent, is_forbidden, request_error
@@ -66,7 +67,7 @@ class Denials:
                 "is read as absent from here on. A chunk that may not be read looks like one never written; the "
                 "permission to list (s3:ListBucket) tells them apart.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=callers_level(),
             )
 
     async def _is_denied(self, key: str) -> bool:

@@ -10,6 +10,7 @@ import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lamella.errors import callers_level
 from lamella.store.keys import PRIVATE_PREFIX
 from lamella.store.objects.object_client import waits
 from lamella.store.objects.object_reads import GetResult, ObjectReads, await_all, is_missing_key
@@ -254,7 +255,7 @@ class ObjectRequests(ObjectReads):
             f"The service of {self.address} does not honour conditions of writes (If-Match): two programs that change "
             "this store at once can lose changes of each other. Let only one writer change it at a time.",
             UserWarning,
-            stacklevel=2,
+            stacklevel=callers_level(),
         )
         return False
 
