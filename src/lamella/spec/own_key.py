@@ -43,8 +43,8 @@ def with_own_record(attributes: JSONObject, name: str, record: JSON) -> JSONObje
         return without_own_records(attributes, (name,))
     own = attributes.get(OWN_KEY)
     records = {key: value for key, value in own.items() if key != name} if isinstance(own, dict) else {}
-    others = {key: value for key, value in attributes.items() if key != OWN_KEY}
-    return {**others, OWN_KEY: {**records, name: record}}
+    other_attributes = {key: value for key, value in attributes.items() if key != OWN_KEY}
+    return {**other_attributes, OWN_KEY: {**records, name: record}}
 
 
 def without_own_records(attributes: JSONObject, names: Collection[str]) -> JSONObject:
@@ -53,8 +53,8 @@ def without_own_records(attributes: JSONObject, names: Collection[str]) -> JSONO
     if not isinstance(own, dict) or own.keys().isdisjoint(names):
         return attributes
     records = {key: value for key, value in own.items() if key not in names}
-    others = {key: value for key, value in attributes.items() if key != OWN_KEY}
-    return {**others, OWN_KEY: records} if records else others
+    other_attributes = {key: value for key, value in attributes.items() if key != OWN_KEY}
+    return {**other_attributes, OWN_KEY: records} if records else other_attributes
 
 
 _RENAMING = "renaming"

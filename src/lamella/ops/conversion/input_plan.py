@@ -269,17 +269,17 @@ def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
         raise SourceError("There is nothing to convert: name a file or a folder.")
     first = inputs.files[0]
     images = inputs.images_of(first)
-    own_files = {os.path.abspath(file) for image in images for file in image.description.files} | {
+    first_files = {os.path.abspath(file) for image in images for file in image.description.files} | {
         os.path.abspath(first)
     }
-    others = [file for file in inputs.files if os.path.abspath(file) not in own_files]
-    if others and len(inputs.names) > 1:
+    later_files = [file for file in inputs.files if os.path.abspath(file) not in first_files]
+    if later_files and len(inputs.names) > 1:
         raise SourceError(
             f"{len(inputs.names)} sources are {len(inputs.names)} images ({os.path.abspath(first)}, "
-            f"{os.path.abspath(others[0])}{', ...' if len(others) > 1 else ''}): {_PLACE_HINT}, or convert them one by "
-            "one."
+            f"{os.path.abspath(later_files[0])}{', ...' if len(later_files) > 1 else ''}): {_PLACE_HINT}, "
+            "or convert them one by one."
         )
-    if others:
+    if later_files:
         return [_plan_stack(inputs, notes)]
     if inputs.series == "all":
         return [

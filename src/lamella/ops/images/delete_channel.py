@@ -209,8 +209,8 @@ def _replace_level(
         stale = stale.without_channel(axis, deleting.number, None if is_finest else path)
         if is_finest:
             count = old_meta.shape[axis]  # `old_array.meta` may be that of the new array by now
-            others = (number for number in range(count) if number != deleting.number)
-            attributes = with_acquisition_settings(attributes, count, others)
+            remaining_channels = (number for number in range(count) if number != deleting.number)
+            attributes = with_acquisition_settings(attributes, count, remaining_channels)
             attributes = without_own_records(attributes, (COLOR_SAMPLES,))  # of a colour image
         unlisted = tuple(level for level in stale.unlisted if level != path)
         return with_stale(attributes, replace(stale, unlisted=unlisted))

@@ -230,9 +230,9 @@ class ArrayStatus:
         chunks_per_file = file.present.shape
         first = [index * count for index, count in zip(file.file_index, chunks_per_file, strict=True)]
         inside = tuple(slice(0, count - start) for count, start in zip(self._grid, first, strict=True))
-        others = tuple(axis for axis in range(len(self.shape)) if axis not in (self.time, self.channel))
+        other_axes = tuple(axis for axis in range(len(self.shape)) if axis not in (self.time, self.channel))
         for counter, chunks in ((self._present, file.present), (self._damaged, file.damaged)):
-            counts = chunks[inside].sum(axis=others, keepdims=True)
+            counts = chunks[inside].sum(axis=other_axes, keepdims=True)
             for index in zip(*np.nonzero(counts), strict=True):
                 time, channel = (
                     0 if axis is None else first[axis] + int(index[axis])

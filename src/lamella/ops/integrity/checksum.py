@@ -188,9 +188,9 @@ def checksum(
     check_progress(progress)
     workers.check_reach(storage)
     with logged("Compute checksums of %s", name), reporting(progress, "bytes") as report_progress:
-        done = Count(report_progress, "bytes")
+        byte_count = Count(report_progress, "bytes")
         if output is None:
-            return ChecksumReport(name, _digests_of_all_files(storage, path, workers, done))
+            return ChecksumReport(name, _digests_of_all_files(storage, path, workers, byte_count))
         manifest = local_path(output, "the manifest")
         check_replaceable(manifest, "the manifest")
         refuse_in_store(manifest, storage)
@@ -198,21 +198,25 @@ def checksum(
         folder, last = os.path.split(manifest)
         record = os.path.join(folder, shortened(last, LONGEST_PART - len(".record")) + ".record")
         with open_journal(record, CHECKSUMS, storage, path) as journal:
-            digests = _digests_of_all_files(storage, path, workers, done, journal)
+            digests = _digests_of_all_files(storage, path, workers, byte_count, journal)
             write_manifest(digests, manifest)
             journal.remove()
     return ChecksumReport(name, digests)
 
 
 def _digests_of_all_files(
-    storage: Storage, path: str, workers: Workers, done: Count, journal: Journal[LocalFile] | None = None
+    storage: Storage,
+    path: str,
+    workers: Workers,
+    byte_count: Count,
+    journal: Journal[LocalFile] | None = None,
 ) -> dict[str, str]:
     """Return the digest of every file, sorted by key."""
     digests: dict[str, str] = {}
 
     def collect(result: _FileDigest) -> None:
         digests[result.key] = result.digest
-        done.add(result.size)
+        byte_count.add(result.size)
 
     _compute_digests(storage, path, _files(storage, path), collect, workers, journal)
     return dict(sorted(digests.items()))
@@ -243,13 +247,13 @@ def _compute_digests(
             else:
                 yield _File(storage, path, key, journal is not None)
 
-    def done(result: _FileDigest) -> None:
+    def collect_and_journal(result: _FileDigest) -> None:
         collect(result)
         if journal is not None and not result.damage and result.fingerprint is not None:
             journal.add(join(path, result.key), result.fingerprint, [result.size, result.digest], result.size)
 
     compute = _compute_digest if expected is None else _compute_digest_or_damage
-    run(compute, files_to_read(), workers, on_result=done)
+    run(compute, files_to_read(), workers, on_result=collect_and_journal)
     return count
 
 

@@ -115,8 +115,8 @@ class Layout:
         smallest_region = list(part)
         region_in_mask: list[slice] = []
         for axis, span in enumerate(part):
-            others = tuple(other for other in range(mask.ndim) if other != axis)
-            owned = np.flatnonzero(mask.any(axis=others))
+            other_axes = tuple(other for other in range(mask.ndim) if other != axis)
+            owned = np.flatnonzero(mask.any(axis=other_axes))
             first, stop = int(owned[0]), int(owned[-1]) + 1
             region_in_mask.append(slice(first, stop))
             if axis in self.space:

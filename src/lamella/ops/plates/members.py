@@ -376,10 +376,10 @@ def _rename_in_tables(plate: Plate, renaming: Renaming) -> None:
 
         paths = {renaming.old: [renaming.new]}
         is_well = renaming.old.count("/") == 1
-        known = {well.path for well in plate.document.shared_model.wells}
+        well_names = {well.path for well in plate.document.shared_model.wells}
         if is_well:  # the plate may list the new path already
-            known = known - {renaming.new} | {renaming.old}
-        rename_in_tables(plate, NewNames(sorted(known), *((paths, {}) if is_well else ({}, paths))))
+            well_names = well_names - {renaming.new} | {renaming.old}
+        rename_in_tables(plate, NewNames(sorted(well_names), *((paths, {}) if is_well else ({}, paths))))
 
 
 def _rename_in_series(plate: Plate, old: str, new: str) -> None:

@@ -187,11 +187,13 @@ def _no_well(name: str, wells: set[str], plate: Plate) -> NodeNotFoundError:
 
 def _refuse_other_swaps(plate: Plate, wells: set[str], cycles: list[_Cycle]) -> None:
     """Raise if wells have temporary names of another interrupted call."""
-    others = {path for path in wells if is_temporary_well(path)} - {cycle.temporary for cycle in cycles}
-    if others:
+    temporary_wells = {path for path in wells if is_temporary_well(path)} - {
+        cycle.temporary for cycle in cycles
+    }
+    if temporary_wells:
         raise InvalidArgumentError(
-            f"The well {min(others)!r} of {plate.node_path} has a temporary name, because a call that swaps names of "
-            "wells was interrupted. Run that call again with the same table first."
+            f"The well {min(temporary_wells)!r} of {plate.node_path} has a temporary name, because a call that "
+            "swaps names of wells was interrupted. Run that call again with the same table first."
         )
 
 

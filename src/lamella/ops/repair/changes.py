@@ -170,8 +170,10 @@ class Drafts:
             self.put(path, V2.consolidated, None, rules)
         document = node.documents.get(V3.group, {})
         if "consolidated_metadata" in document:
-            others = {key: value for key, value in document.items() if key != "consolidated_metadata"}
-            self.put(path, V3.group, others, rules)
+            without_consolidated = {
+                key: value for key, value in document.items() if key != "consolidated_metadata"
+            }
+            self.put(path, V3.group, without_consolidated, rules)
 
     def changes(self, broken: Collection[str]) -> tuple[Change, ...]:
         """Return the changes in the order of writing, members before groups, with the broken rules that they fix."""

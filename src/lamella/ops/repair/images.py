@@ -150,8 +150,8 @@ def list_labels(ome: JSONObject, facts: Facts) -> None:
     listed = stored if isinstance(stored, list) else []
     existing = [path for path in listed if isinstance(path, str) and path not in facts.lost]
     # In 0.4 the writer decides which label images are listed.
-    others = facts.unlisted if not isinstance(stored, list) or facts.traits.wrapper else ()
-    ome["labels"] = list(dict.fromkeys([*existing, *others]))
+    unlisted = facts.unlisted if not isinstance(stored, list) or facts.traits.wrapper else ()
+    ome["labels"] = list(dict.fromkeys([*existing, *unlisted]))
 
 
 @fixes("LB-10", kinds=("label",))

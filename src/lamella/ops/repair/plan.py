@@ -221,9 +221,13 @@ def _move_ome(attributes: JSONObject, traits: VersionTraits) -> tuple[JSONObject
     wrapped: JSON = attributes.get("ome")
     unwrapped = attributes.keys() & set(_OME_KEYS)
     if traits.wrapper and wrapped is None and unwrapped:
-        others = {key: value for key, value in attributes.items() if key not in unwrapped}
-        return others | {"ome": {key: attributes[key] for key in attributes if key in unwrapped}}, ("ST-03",)
+        other_attributes = {key: value for key, value in attributes.items() if key not in unwrapped}
+        return other_attributes | {"ome": {key: attributes[key] for key in attributes if key in unwrapped}}, (
+            "ST-03",
+        )
     if not traits.wrapper and isinstance(wrapped, dict) and not unwrapped and wrapped.keys() & set(_OME_KEYS):
-        others = {key: value for key, value in attributes.items() if key != "ome"}
-        return others | {key: value for key, value in wrapped.items() if key != "version"}, ("ST-01",)
+        other_attributes = {key: value for key, value in attributes.items() if key != "ome"}
+        return other_attributes | {key: value for key, value in wrapped.items() if key != "version"}, (
+            "ST-01",
+        )
     return attributes, ()

@@ -76,11 +76,11 @@ def _voxel_sizes(position: Position) -> dict[str, float]:
 def _roi_tables(position: Position) -> list[str]:
     """Return the full paths of the tables of regions of an image."""
     tables = Tables(position.node_path.child("tables"), False)
-    found = []
+    tables_with_regions = []
     for name in stored_table_names(position):
         try:
             if tables.info(name).type in ROI_TYPES:
-                found.append(str(tables.node_path.child(name)))
+                tables_with_regions.append(str(tables.node_path.child(name)))
         except (MetadataError, LamellaError):
             continue
-    return found
+    return tables_with_regions

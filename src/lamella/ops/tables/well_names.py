@@ -131,17 +131,17 @@ def _name_of(path: str, digits: int) -> str:
 
 def names_of_copies(plate: Plate, copies: Mapping[str, Sequence[str]]) -> NewNames:
     """Return the new names for tables of a plate whose positions were copied: its other positions have no new name."""
-    known = plate.well_paths()
+    well_paths = plate.well_paths()
     try:
         positions = dict.fromkeys(plate.position_paths(), ()) | dict(copies)
     except LamellaError:  # positions of a damaged plate can be copied
         positions = dict(copies)
-    wells: dict[str, dict[str, None]] = {well: {} for well in known}
+    wells: dict[str, dict[str, None]] = {well: {} for well in well_paths}
     for old, new in copies.items():
         wells.setdefault(old.rpartition("/")[0], {}).update(
             dict.fromkeys(path.rpartition("/")[0] for path in new)
         )
-    return NewNames(known, {well: list(new) for well, new in wells.items()}, positions)
+    return NewNames(well_paths, {well: list(new) for well, new in wells.items()}, positions)
 
 
 def rename_in_tables(plate: Plate, names: NewNames, only: Iterable[str] | None = None) -> None:

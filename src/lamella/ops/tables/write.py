@@ -134,8 +134,8 @@ def write_locked_table(
     _check_label(tables, name, info)
     columns, info = stored_form(frame, info, name)
     content = encode_table(columns, info.backend, info.index_key, documents.format, name)
-    others = {} if old is None else _without_missing_columns(other_attributes(old), columns)
-    content = content._replace(attributes={**others, **content.attributes, **info.to_attributes()})
+    old_attributes = {} if old is None else _without_missing_columns(other_attributes(old), columns)
+    content = content._replace(attributes={**old_attributes, **content.attributes, **info.to_attributes()})
     documents.put_missing_group(tables.path, {"tables": []})
     if old is None:
         _create(tables, name, content)

@@ -115,17 +115,17 @@ def _check_counts(axes: Value) -> Findings:
 
 def _check_slots(axes: Value, slots: list[str]) -> Findings:
     times = [index for index, slot in enumerate(slots) if slot == "time"]
-    others = [index for index, slot in enumerate(slots) if slot == _OTHER_SLOT]
+    other_axes = [index for index, slot in enumerate(slots) if slot == _OTHER_SLOT]
     if len(times) > 1:
         remedy = "keep one, give the others another type"
         yield axes.finding("AX-08", f"there are {len(times)} time axes", remedy, times[1])
-    if len(others) > 1:
-        found = f"{len(others)} axes are channel, custom or untyped"
+    if len(other_axes) > 1:
+        found = f"{len(other_axes)} axes are channel, custom or untyped"
         remedy = "keep one of them: the version has one place for all three"
-        yield axes.finding("AX-09", found, remedy, others[1])
-    if "vector" in slots and others:
+        yield axes.finding("AX-09", found, remedy, other_axes[1])
+    if "vector" in slots and other_axes:
         found = "a channel or custom axis stands beside a vector axis"
-        yield axes.finding("CT-35", found, "remove one", others[0])
+        yield axes.finding("CT-35", found, "remove one", other_axes[0])
 
 
 def _check_order(axes: Value, slots: list[str]) -> Findings:

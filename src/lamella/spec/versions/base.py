@@ -52,8 +52,8 @@ class PartLocation:
     def replace(self, ome: JSONObject, part: JSONObject) -> JSONObject:
         """Return the OME part with this part replaced; every other key stays, in its order."""
         part = {self.keys[0]: part} if self.is_object else part
-        others = {key: value for key, value in ome.items() if key not in self.keys or key in part}
-        return others | part
+        other_keys = {key: value for key, value in ome.items() if key not in self.keys or key in part}
+        return other_keys | part
 
 
 PARTS: dict[type[MetaModel], PartLocation] = {
@@ -145,8 +145,10 @@ class SpecVersion(ABC):
         if not (self._prefix and target._prefix):
             # In 0.4 a user's key with the name of a part would be read as that part.
             other_attributes = {key: value for key, value in other_attributes.items() if key not in part_keys}
-        others = {key: value for key, value in ome.items() if key not in part_keys} if self._prefix else {}
-        document = target.with_ome(other_attributes, others | target.ome(other_attributes))
+        other_keys = (
+            {key: value for key, value in ome.items() if key not in part_keys} if self._prefix else {}
+        )
+        document = target.with_ome(other_attributes, other_keys | target.ome(other_attributes))
         for meta in models:
             unsupported = target.unsupported(meta)
             if unsupported and not lossy:
