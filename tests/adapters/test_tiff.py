@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -458,6 +459,29 @@ def test_small_files_are_parsed_once_and_again_after_a_change(
     tifffile.imwrite(paths[1], planes[0] + 1, description="longer than before, so that pixels lie elsewhere")
     assert_array_equal(pixels_of(sources[1]), planes[0] + 1)
     assert len(parsed) == 3
+
+
+def test_a_file_that_is_rewritten_in_place_with_the_same_size_and_time_is_parsed_again(
+    tmp_path: Path,
+) -> None:
+    path, planes = tmp_path / "a.tif", random_pixels((2, 20, 30))
+    tifffile.imwrite(
+        tmp_path / "other.tif", planes[1], description="longer, so that the pixels lie elsewhere"
+    )
+    other = (tmp_path / "other.tif").read_bytes()
+    tifffile.imwrite(path, planes[0], description="short")
+    path.write_bytes(path.read_bytes().ljust(len(other), b"\0"))
+    source, before = one(path), path.stat()
+    while path.stat().st_ctime_ns == before.st_ctime_ns:  # clocks of file systems have coarse ticks
+        path.write_bytes(other)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = path.stat()
+    assert (after.st_size, after.st_mtime_ns, after.st_ino) == (
+        before.st_size,
+        before.st_mtime_ns,
+        before.st_ino,
+    )
+    assert_array_equal(pixels_of(source), planes[1])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import lamella
+from lamella.adapters.viewer.answers import Answers
+from lamella.errors import StorageError
 from pictures import look_at, screen
 
 SIDE = 64
@@ -100,6 +102,28 @@ def test_labels_have_their_stored_colours_or_safe_ones_and_show_their_properties
     opened.run("document.getElementById('label-palette').dispatchEvent(new Event('change'))")
     opened.drawn()
     assert pixel_at(opened, left + 16.5, top + 16.5).tolist() == [0xF0, 0xE4, 0x42]
+
+
+def test_properties_of_a_label_that_failed_to_load_are_requested_again(browser, store, monkeypatch):
+    browser.leave()
+    answer, failures = Answers._label, ["The bucket lab is busy."]
+
+    def fail_once(*arguments):
+        if failures:
+            raise StorageError(failures.pop())
+        return answer(*arguments)
+
+    monkeypatch.setattr(Answers, "_label", fail_once)
+    with lamella.view(store, browser=False) as viewer:
+        browser.open(viewer.url)
+        browser.run("lamella.state.label = 'cells'")
+        left, top = field(browser, "A/1/0")
+        look_at(browser, left + 16, top + 16, 8)
+        browser.mouse("mouseMoved", 504, 360)
+        browser.wait("document.getElementById('problems').textContent.includes('The bucket lab is busy.')")
+        browser.mouse("mouseMoved", 505, 360)
+        browser.wait("document.getElementById('cursor').textContent.includes('class mitotic')")
+    browser.leave()
 
 
 def test_channels_can_have_colours_that_colour_blind_people_tell_apart(opened):

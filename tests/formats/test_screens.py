@@ -247,3 +247,15 @@ def test_an_imagexpress_without_its_description_keeps_what_its_images_state(tmp_
     assert len(texts) == len(channels)
     assert all(text.startswith("<MetaData>") for text in texts)
     assert any("original metadata" in fact for fact in report.kept)
+
+
+def test_fields_and_columns_of_an_imagexpress_are_ordered_by_number(tmp_path: Path) -> None:
+    folder = write_imagexpress(tmp_path / "screen", [("A/01", field, 1, 1, 1) for field in (10, 2, 1)])
+    (folder / "p.HTD").unlink()
+    for file in folder.rglob("*_s10_*.tif"):
+        shutil.copy(file, file.with_name("p_A10_s1_w1.tif"))
+        shutil.copy(file, file.with_name("p_A2_s1_w1.tif"))
+    report = lamella.convert(folder, tmp_path / "plate.zarr", dry_run=True)
+    assert [image.path for image in report.positions] == ["A/01/1", "A/01/2", "A/01/10", "A/2/1", "A/10/1"]
+    lamella.convert(folder, tmp_path / "third.zarr", series=2)
+    assert_array_equal(np.squeeze(lamella.open(tmp_path / "third.zarr").data), pixels("A/01", 10, 1, 1, 1))

@@ -6,18 +6,20 @@ import errno
 import os
 import shutil
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import tifffile
 from click.testing import CliRunner
+from tests.formats.small_screens import write_imagexpress
 
 import lamella
 from lamella.cli import main
 from lamella.errors import InvalidArgumentError, SourceError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -116,6 +118,43 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(
     monkeypatch.setattr(tifffile.TiffFile, "__init__", lambda _, path, **rest: refuse(path))
     with pytest.raises(SourceError, match=r"mine\.tif cannot be read: Permission denied"):
         lamella.convert("mine.tif", "out.zarr")
+
+
+def test_a_folder_that_may_not_be_listed_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def protect(name: str) -> None:
+        def refused(function: Callable[..., Any]) -> Callable[..., Any]:
+            def call(path: str | int) -> Any:
+                if isinstance(path, str) and os.path.basename(path) == name:
+                    raise PermissionError(errno.EACCES, "Permission denied", path)
+                return function(path)
+
+            return call
+
+        for function in ("listdir", "scandir"):
+            monkeypatch.setattr(os, function, refused(originals[function]))
+
+    originals = {"listdir": os.listdir, "scandir": os.scandir}
+    write_imagexpress(folder / "screen" / "plate")
+    (folder / "screen" / "lost+found").mkdir()
+    (folder / "below" / "run 1").mkdir(parents=True)
+    (folder / "below" / "run 2").mkdir()
+    shutil.copy("good.tif", "below/run 1")
+    for source, name in (
+        ("screen", "screen"),
+        ("below", "below"),
+        ("below", "run 2"),
+        ("screen/plate", "ZStep_2"),
+        ("screen/plate", "TimePoint_1"),
+        ("screen", "plate"),
+    ):
+        protect(name)
+        with pytest.raises(SourceError, match=rf"{name} cannot be listed: Permission denied\. Change"):
+            lamella.convert(source, "out.zarr")
+        assert not (folder / "out.zarr").exists()
+    protect("lost+found")
+    report = lamella.convert("screen", "out.zarr")
+    assert report.images == 4
+    assert any("lost+found cannot be listed: Permission denied" in note for note in report.notes)
 
 
 def test_files_that_no_name_of_a_layout_fits_are_refused_with_an_example(folder: Path) -> None:

@@ -16,7 +16,7 @@ from lamella.adapters.descriptions import describe_image, missing_note
 from lamella.adapters.hdf5 import HDF5File
 from lamella.errors import MetadataError, SourceError, clause
 from lamella.ops.conversion.handles import HandleReader
-from lamella.ops.conversion.reader import OriginalMetadata
+from lamella.ops.conversion.reader import OriginalMetadata, list_names
 from lamella.ops.conversion.source import SourceChannel
 from lamella.spec.ome_xml import parse_xml
 from lamella.spec.units import unit_name
@@ -51,8 +51,11 @@ class BdvReader(HandleReader):
         index = _index_of(path)
         if index is None or not os.path.isfile(index):
             return False
-        with open(index, "rb") as file:
-            return self.index_root in file.read(1024)
+        try:
+            with open(index, "rb") as file:
+                return self.index_root in file.read(1024)
+        except OSError as error:
+            raise SourceError(f"{index} cannot be read: {error.strerror or error}.") from error
 
     def open_handle(self, path: str) -> Any:
         return _File(_index_of(path) or path)
@@ -75,7 +78,7 @@ class BdvReader(HandleReader):
 def _index_of(path: str) -> str | None:
     """Return the path of the XML for itself, for the HDF5 file beside it, or for their folder."""
     if os.path.isdir(path):
-        names = [name for name in os.listdir(path) if name.lower().endswith(".xml")]
+        names = [name for name in list_names(path) if name.lower().endswith(".xml")]
         return os.path.join(path, names[0]) if len(names) == 1 else None
     stem, ending = os.path.splitext(path)
     if ending.lower() == ".xml":

@@ -15,6 +15,7 @@ from lamella.adapters.descriptions import describe_image, sample_channels
 from lamella.adapters.formats import ENDINGS
 from lamella.errors import SourceError
 from lamella.ops.conversion.handles import SampleReader
+from lamella.ops.conversion.reader import list_names
 from lamella.ops.conversion.source import SourceChannel
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class DicomReader(SampleReader):
         """Return whether a path is a file with the ending of DICOM, or a folder with such a file."""
         if not os.path.isdir(path):
             return super().claims(path)
-        return any(name.lower().endswith(self.endings) for name in os.listdir(path))
+        return any(name.lower().endswith(self.endings) for name in list_names(path))
 
     def recognises(self, head: bytes) -> bool:
         return head[128:132] == b"DICM"

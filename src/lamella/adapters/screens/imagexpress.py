@@ -26,8 +26,10 @@ from lamella.adapters.metaseries import (
 from lamella.adapters.screens.index_files import read_keys
 from lamella.adapters.screens.screen import Screen, ScreenPlane, join_first, plane_shape, seconds_between
 from lamella.errors import SourceError, counted
+from lamella.ops.conversion.reader import list_names
 from lamella.ops.conversion.source import COPY_AGAIN, SourceChannel
 from lamella.spec.plate_names import standard_row
+from lamella.store.keys import natural_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -97,7 +99,9 @@ def parse_imagexpress(folder: str, read_description: ReadDescription) -> Screen:
         raise SourceError(
             f"{folder} contains no image of an ImageXpress: none is named like plate_B03_s1_w1.tif."
         )
-    planes.sort(key=lambda plane: (len(plane.row), plane.path, plane.t, plane.channel, plane.z))
+    planes.sort(
+        key=lambda plane: (len(plane.row), natural_order(plane.path), plane.t, plane.channel, plane.z)
+    )
 
     def read_properties(plane: ScreenPlane) -> Properties:
         return parse_metaseries(read_description(plane.file))
@@ -141,7 +145,7 @@ def contains_steps(folder: str) -> bool:
 
 
 def _find_htd(folder: str) -> _Htd | None:
-    names = sorted(name for name in os.listdir(folder) if name.lower().endswith(INDEX_ENDING))
+    names = sorted(name for name in list_names(folder) if name.lower().endswith(INDEX_ENDING))
     if not names:
         return None
     if len(names) > 1:
@@ -161,7 +165,7 @@ def _list_planes(folder: str) -> Iterable[ScreenPlane]:
     """List the images in a folder, its time points and its z steps; z is 0 outside of z steps."""
     for time_folder, t in _subfolders(folder, _TIME_FOLDER, 1):
         for z_folder, z in _subfolders(time_folder, _Z_FOLDER, 0):
-            for name in os.listdir(z_folder):
+            for name in list_names(z_folder):
                 match = _FILE.fullmatch(name)
                 if match and not name.startswith("."):
                     yield ScreenPlane(
@@ -179,7 +183,7 @@ def _subfolders(folder: str, pattern: re.Pattern[str], own_number: int) -> list[
     """List a folder with the number ``own_number``, then its subfolders TimePoint_N or ZStep_N with N, sorted by N."""
     inner = [
         (path, int(match[1]))
-        for name in os.listdir(folder)
+        for name in list_names(folder)
         if (match := pattern.fullmatch(name)) and os.path.isdir(path := os.path.join(folder, name))
     ]
     return [(folder, own_number), *sorted(inner, key=lambda subfolder: subfolder[1])]

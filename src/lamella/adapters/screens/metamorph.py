@@ -18,7 +18,7 @@ from lamella.adapters.screens.screen import seconds_between
 from lamella.adapters.screens.source import FieldSource
 from lamella.adapters.tiff.reader import open_tiff
 from lamella.errors import SourceError, counted
-from lamella.ops.conversion.reader import Container, OriginalMetadata, Reader
+from lamella.ops.conversion.reader import Container, OriginalMetadata, Reader, list_names
 from lamella.ops.conversion.source import COPY_AGAIN, ImageDescription, SourceChannel
 from lamella.spec.units import is_size
 
@@ -209,7 +209,7 @@ def _find_files(index: _Index) -> Files:
     expected = set(index.expected())
     folder = os.path.dirname(os.path.abspath(index.path))
     files: Files = {}
-    for name in sorted(os.listdir(folder)):
+    for name in sorted(list_names(folder)):
         match = pattern.fullmatch(name)
         if match is None:
             continue

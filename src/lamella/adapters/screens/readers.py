@@ -20,8 +20,15 @@ from lamella.adapters.screens.opera import INDEX_NAMES, parse_opera
 from lamella.adapters.screens.screen import arrange, join_first
 from lamella.adapters.screens.source import FieldSource, existing_files, open_plane
 from lamella.adapters.tiff.file import open_file
-from lamella.errors import SourceError, counted
-from lamella.ops.conversion.reader import MAX_ORIGINAL_BYTES, Container, OriginalMetadata, Reader
+from lamella.errors import SourceError, clause, counted
+from lamella.ops.conversion.reader import (
+    MAX_ORIGINAL_BYTES,
+    Container,
+    OriginalMetadata,
+    Reader,
+    list_names,
+    scan_folder,
+)
 from lamella.ops.conversion.source import ImageDescription
 
 if TYPE_CHECKING:
@@ -52,29 +59,39 @@ class ScreenReader(Reader):
 
     def indexes_of(self, folder: str) -> list[str]:
         """List the indexes in a folder itself."""
-        return sorted(os.path.join(folder, name) for name in os.listdir(folder) if self.may_claim_file(name))
+        return sorted(os.path.join(folder, name) for name in list_names(folder) if self.may_claim_file(name))
 
-    def find_indexes(self, path: str) -> list[str]:
-        """List the index at a path, or those in a folder and below; folders below an index are not searched."""
+    def find_indexes(self, path: str, notes: list[str]) -> list[str]:
+        """List the index at a path, or those in a folder and below; folders below an index are not searched.
+
+        Folders below it that cannot be listed are skipped with a note.
+        """
         if not os.path.isdir(path):
             return [path] if self.may_claim_file(path) and os.path.isfile(path) else []
         folders, all_indexes = [path], list[str]()
         for _ in range(_DEPTH + 1):
             inner: list[str] = []
             for folder in folders:
-                indexes = self.indexes_of(folder)
+                try:
+                    indexes = self.indexes_of(folder)
+                    inner += [] if indexes else _inner_folders(folder)
+                except SourceError as error:
+                    if folder == path:
+                        raise
+                    notes.append(f"{clause(error)}, so it was not searched for plates")
+                    continue
                 all_indexes += indexes
-                inner += [] if indexes else _inner_folders(folder)
             folders = inner
         return all_indexes
 
     def claims(self, path: str) -> bool:
-        return bool(self.find_indexes(path))
+        return bool(self.find_indexes(path, []))
 
     def open(self, path: str) -> Container:
         """Return the fields of a screen: see `Reader.open`. Only the first image is opened."""
         self.require()
-        indexes = self.find_indexes(path)
+        notes: list[str] = []
+        indexes = self.find_indexes(path, notes)
         if not indexes:
             raise SourceError(f"{path} has no index of {self.title}.")
         if len(indexes) > 1:
@@ -84,7 +101,9 @@ class ScreenReader(Reader):
         screen = self.parse(indexes[0])
         sources, originals = list(_fields(screen, arrange(screen))), list(_originals(screen))
         left_out = len(screen.index_files) + len(screen.originals) - len(originals)
-        return Container(sources, originals, originals_left_out=left_out)
+        container = Container(sources, originals, originals_left_out=left_out)
+        container.notes = tuple(notes)
+        return container
 
 
 class OperaReader(ScreenReader):
@@ -121,8 +140,8 @@ class ImageXpressReader(ScreenReader):
         """Return the folder itself in a list if it is that of a plate."""
         return [folder] if super().indexes_of(folder) or contains_steps(folder) else []
 
-    def find_indexes(self, path: str) -> list[str]:
-        indexes = super().find_indexes(path)
+    def find_indexes(self, path: str, notes: list[str]) -> list[str]:
+        indexes = super().find_indexes(path, notes)
         return indexes if os.path.isdir(path) else [os.path.dirname(index) for index in indexes]
 
     def parse(self, index: str) -> Screen:
@@ -136,8 +155,7 @@ def _tiff_description(file: str) -> str:
 
 def _inner_folders(folder: str) -> list[str]:
     """List the folders in a folder; none if the folder itself contains images."""
-    with os.scandir(folder) as entries:
-        visible = [entry for entry in entries if not entry.name.startswith(".")]
+    visible = [entry for entry in scan_folder(folder) if not entry.name.startswith(".")]
     if any(entry.name.lower().endswith(_IMAGE_ENDINGS) for entry in visible):
         return []
     return sorted(entry.path for entry in visible if entry.is_dir())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lamella.adapters.tiff.reader import open_tiff
 from lamella.errors import SourceError
+from lamella.ops.conversion.reader import list_names
 from lamella.ops.last_used import LastUsed
 
 if TYPE_CHECKING:
@@ -99,6 +100,5 @@ def existing_files(files: Iterable[str]) -> set[str]:
     for folder, names in folders.items():
         if not os.path.isdir(folder):
             continue
-        with os.scandir(folder) as entries:
-            paths |= {os.path.join(folder, entry.name) for entry in entries if entry.name in names}
+        paths |= {os.path.join(folder, name) for name in list_names(folder) if name in names}
     return paths

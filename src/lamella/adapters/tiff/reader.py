@@ -48,7 +48,7 @@ from lamella.adapters.tiff.templates import (
 )
 from lamella.adapters.tiff.vendors import read_imagej, read_vendor, vendor_json
 from lamella.errors import SourceError, counted
-from lamella.ops.conversion.reader import Container, OriginalMetadata, Reader
+from lamella.ops.conversion.reader import Container, OriginalMetadata, Reader, list_names
 from lamella.ops.conversion.source import COPY_AGAIN, ImageDescription, SourceChannel
 from lamella.store.keys import natural_order
 from lamella.store.paths import local_path
@@ -100,7 +100,7 @@ def open_tiff(path: StrPath, *, is_read_next: bool = False, is_partial: bool = F
             for image, own_metadata in zip(images, metadata, strict=True)
         ]
         if len(images) > 1:
-            PAGES.put(file_key(local), _with_decoders(pages))
+            PAGES.put(key, _with_decoders(pages))
         elif is_read_next:
             _with_decoders(pages)
         original, own_file = _original_metadata(file), str(file.filehandle.path)
@@ -185,7 +185,7 @@ def _first_ndtiff(folder: str) -> str | None:
         return None
     for inner in (folder, os.path.join(folder, "Full resolution")):
         if os.path.isfile(os.path.join(inner, _NDTIFF_INDEX)):
-            names = [name for name in os.listdir(inner) if name.lower().endswith(TiffReader.endings)]
+            names = [name for name in list_names(inner) if name.lower().endswith(TiffReader.endings)]
             if names:
                 return os.path.join(inner, min(names, key=natural_order))
     return None

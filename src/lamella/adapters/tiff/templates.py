@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lamella.ops.last_used import LastUsed
+from lamella.store.files.file_system import stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from lamella.adapters.tiff.pages import PageBytes
     from lamella.ops.conversion.reader import OriginalMetadata
     from lamella.ops.conversion.source import ImageDescription
+    from lamella.store.storage import Stamp
 
 
 _MAX_TEMPLATES = 8
@@ -43,8 +45,8 @@ _KINDS = {"uniform", "shaped", "imagej"}
 
 Pages = list["PageBytes | None"]
 
-FileKey = tuple[str, int, int, int]
-"""Path, size, time and inode of a file: another key means that it has changed."""
+FileKey = tuple[str, "Stamp | None"]
+"""Path and stamp of a file: another key means that it has changed; the stamp of a missing file is None."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def find_template(path: str) -> tuple[Template, FileKey] | None:
         return None  # parsing raises the error
     try:
         status = os.fstat(file)
-        key = path, status.st_size, status.st_mtime_ns, status.st_ino
+        key = path, stamp_of(status)
         for template in reversed(templates):
             if template.size == status.st_size and _has_bytes_of(file, template):
                 return TEMPLATES.put(template.key, template), key
@@ -104,13 +106,14 @@ def put_template(key: FileKey, file: Any, description: Any, layout: Any, pages: 
     span = _pixels_of(file, description, pages)
     if span is None:
         return
-    path, size, *_ = key
+    path, _ = key
     start, end = span
     with open(path, "rb") as stream:
         head = stream.read(start)
         stream.seek(end)
         tail = stream.read()
-    if file_key(path) == key and len(head) + (end - start) + len(tail) == size:
+    size = len(head) + (end - start) + len(tail)
+    if file_key(path) == key and file.filehandle.size == size:
         template = Template(size, start, end, head, tail, description, layout, pages, tuple(original))
         TEMPLATES.put(template.key, template)
 
@@ -167,7 +170,6 @@ def shared_frame(frame: Any) -> Any | None:
 def file_key(path: str) -> FileKey:
     """Return the key of a file; one that no file has if it does not exist."""
     try:
-        stat = os.stat(path)
+        return path, stamp_of(os.stat(path))
     except OSError:
-        return path, -1, -1, -1  # the caller opens the file, which raises the error
-    return path, stat.st_size, stat.st_mtime_ns, stat.st_ino
+        return path, None  # the caller opens the file, which raises the error

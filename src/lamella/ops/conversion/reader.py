@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from itertools import chain
-from typing import TYPE_CHECKING, ClassVar, overload
+from typing import TYPE_CHECKING, ClassVar, NoReturn, overload
 
 from lamella.errors import MissingDependencyError, SourceError, first_of
 from lamella.ops.conversion.source import LEGAL_ORDER, is_legal_order
@@ -316,15 +316,37 @@ def _first_bytes(path: str) -> bytes:
     return b""
 
 
+def scan_folder(folder: str) -> list[os.DirEntry[str]]:
+    """List the entries of a folder; raise SourceError if it cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        _raise_unlisted(error)
+
+
+def list_names(folder: str) -> list[str]:
+    """List the names in a folder; raise SourceError if it cannot be listed."""
+    return [entry.name for entry in scan_folder(folder)]
+
+
+def _raise_unlisted(error: OSError) -> NoReturn:
+    raise SourceError(
+        f"The folder {error.filename} cannot be listed: {error.strerror or error}. Change its permissions, or name "
+        "the files and folders to convert one by one."
+    ) from error
+
+
 def _names_in(folder: str) -> Iterator[str]:
     """Yield the names of the visible files in a folder."""
-    with os.scandir(folder) as entries:
-        yield from (entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file())
+    yield from (
+        entry.name for entry in scan_folder(folder) if not entry.name.startswith(".") and entry.is_file()
+    )
 
 
 def _names_below(folder: str) -> Iterator[str]:
     """Yield the paths, relative to a folder, of the visible files in it and below."""
-    for root, folders, names in os.walk(folder):
+    for root, folders, names in os.walk(folder, onerror=_raise_unlisted):
         folders[:] = [name for name in folders if not name.startswith(".") and not name.endswith(".zarr")]
         inner = os.path.relpath(root, folder)
         yield from (

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from lamella.store.metadata.array_creation import GridChoice
     from lamella.types import JSONObject, StrPath, VersionName
 
-FileStamps = dict[str, tuple[int, int]]
-"""Size and time of the last change, in nanoseconds, of each file of a position."""
+FileStamps = dict[str, tuple[int, int, int]]
+"""mtime, ctime and size of each file of a position; programs can set back mtime, but not ctime."""
 
 
 @dataclass(frozen=True)
@@ -252,9 +252,9 @@ class _Listing:
             return len(files) >= expected
         if self.may_grow:
             return False
-        newest = max(mtime for _, mtime in files.values())
+        newest = max(mtime for mtime, *_ in files.values())
         return any(
-            max(mtime for _, mtime in other.values()) > newest
+            max(mtime for mtime, *_ in other.values()) > newest
             for name, other in self.files.items()
             if name != path
         )
@@ -422,7 +422,7 @@ class _Watcher:
 
 def _stamps(files: Iterable[str]) -> FileStamps:
     stats = {file: os.stat(file) for file in files}
-    return {file: (stat.st_size, stat.st_mtime_ns) for file, stat in stats.items()}
+    return {file: (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for file, stat in stats.items()}
 
 
 def _sources_of(attributes: Any) -> list[str]:

@@ -400,7 +400,10 @@ export class View {
         );
         this.hover();
       },
-      (error) => this.problem(error.message),
+      (error) => {
+        this.properties.delete(request); // the next movement of the pointer requests them again
+        this.problem(error.message);
+      },
     );
     return "";
   }
