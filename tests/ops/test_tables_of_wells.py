@@ -70,6 +70,35 @@ def test_a_table_with_rows_of_the_new_name_stays_with_a_warning(tmp_path):
     assert plate.well_paths() == ["B/2", "C/3"]
 
 
+def test_tables_whose_columns_are_no_names_stay_with_a_warning(tmp_path):
+    plate = make(tmp_path / "p.zarr")
+    plate.tables.write("layout", layout("A/1"), backend="parquet")
+    (file,) = (tmp_path / "p.zarr/tables/layout").glob("*.parquet")
+    pd.DataFrame({"well": [["A/1"], ["B/2"]]}).to_parquet(file)  # by another program
+    plate = lamella.open(tmp_path / "p.zarr", "r+")
+    with pytest.warns(UserWarning, match=r"p\.zarr/tables/layout names wells as before.* are no names"):
+        plate.rename_well("A/1", "C/3")
+    assert plate.well_paths() == ["B/2", "C/3"]
+    with pytest.warns(UserWarning, match=r"tables/layout names wells as before"):
+        assert plate.subset(tmp_path / "part.zarr", wells=["C/3"]).well_paths() == ["C/3"]
+
+
+def test_a_killed_rename_of_a_position_is_finished_in_tables_too(tmp_path, monkeypatch):
+    plate = make(tmp_path / "p.zarr")
+    plate.tables["fields"] = {"well": ["A1", "A1", "B2"], "field": [0.0, 1.0, None], "n": [1, 2, 3]}
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lamella.ops.renaming.settle_renaming", killed)
+        with pytest.raises(KeyboardInterrupt):
+            plate.rename_position("A/1/0", "7")
+    plate = lamella.open(tmp_path / "p.zarr", "r+")
+    plate.rename_position("A/1/0", "7")
+    assert plate.tables["fields"]["field"].tolist()[:2] == [7.0, 1.0]
+
+
 def test_copied_plates_have_the_rows_of_their_wells_and_fields(tmp_path):
     plate = make(tmp_path / "p.zarr")
     plate.tables["layout"] = layout("A/1", "B/2", "C/3")  # C/3 has no images

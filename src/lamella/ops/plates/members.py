@@ -326,27 +326,29 @@ def rename_position(well: Well, old: str, new: str) -> None:
     """Rename a position; the same call finishes a killed one. See :meth:`Plate.rename_position`."""
     well.store_handle.require_writable(f"rename the position {old!r}", well.path)
     plate_edits.check_name(new)
-    documents = well.documents
-    target = well.node_path.child(new).path
-    with documents.lock(well.path):
-        if finish_locked_rename(well, (old, new)) == (old, new):
-            return
-        listed = [image.path for image in well.document.refresh().images]
-        if old not in listed:
-            raise NodeNotFoundError(
-                f"There is no position {old!r} in the well {well.node_path} to rename. Its positions are: "
-                f"{', '.join(listed[:20]) or 'none'}.{did_you_mean(old, listed)}"
-            )
-        if old == new:
-            return
-        if new in listed or documents.storage.exists(target):
-            raise NodeExistsError(f"Cannot rename {old!r} to {new!r}: {well.node_path} has {new!r} already.")
-        move_member(well, Renaming(old, new))
-    plate = plate_above(well.node_path, 2)
+    with well.documents.lock(well.path):
+        if finish_locked_rename(well, (old, new)) != (old, new):
+            _rename_locked_position(well, old, new)
+    plate = None if old == new else plate_above(well.node_path, 2)
     if plate is not None and stored_table_names(plate):
         with plate.documents.lock(plate.path):
             paths = (join_names(path_in_plate(well.node_path), name) for name in (old, new))
             _rename_in_tables(plate, Renaming(*paths))
+
+
+def _rename_locked_position(well: Well, old: str, new: str) -> None:
+    """Rename a position of a well; the caller has locked the document of the well."""
+    listed = [image.path for image in well.document.refresh().images]
+    if old not in listed:
+        raise NodeNotFoundError(
+            f"There is no position {old!r} in the well {well.node_path} to rename. Its positions are: "
+            f"{', '.join(listed[:20]) or 'none'}.{did_you_mean(old, listed)}"
+        )
+    if old == new:
+        return
+    if new in listed or well.documents.storage.exists(well.node_path.child(new).path):
+        raise NodeExistsError(f"Cannot rename {old!r} to {new!r}: {well.node_path} has {new!r} already.")
+    move_member(well, Renaming(old, new))
 
 
 def settle_position(well: Well, renaming: Renaming) -> None:

@@ -100,14 +100,14 @@ class _Columns:
         if isinstance(path, str) and path.count("/") == 2:
             well, _, name = path.rpartition("/")
             return well, name, digits
-        return well, None if self.field is None else str(row[self.field]), digits
+        return well, None if self.field is None else _text(row[self.field]), digits
 
     def _written(self, row: dict[str, Any], well: str, name: str | None, digits: int) -> dict[str, Any]:
         """Return the values of the columns for a well and a field, written as the old ones."""
         values: dict[str, Any] = {}
         if self.well is not None and isinstance(row[self.well], str):
             values[self.well] = _name_of(well, digits)
-        if self.field is not None and name is not None and name != str(row[self.field]):
+        if self.field is not None and name is not None and name != _text(row[self.field]):
             old = row[self.field]
             values[self.field] = name if isinstance(old, str) or not name.isdecimal() else type(old)(name)
         if self.path is not None and name is not None and isinstance(row[self.path], str):
@@ -127,6 +127,15 @@ def _name_of(path: str, digits: int) -> str:
         return f"{path}#{digits}"
     row, _, column = path.partition("/")
     return f"{row}{column.zfill(digits)}" if column.isdecimal() else path
+
+
+def _text(field: Any) -> str:
+    """Return the name of a field; numbers of a column with missing values are floats.
+
+    >>> _text("a"), _text(1), _text(1.0)
+    ('a', '1', '1')
+    """
+    return str(int(field)) if isinstance(field, float) and field.is_integer() else str(field)
 
 
 def names_of_copies(plate: Plate, copies: Mapping[str, Sequence[str]]) -> NewNames:
@@ -157,6 +166,8 @@ def rename_in_tables(plate: Plate, names: NewNames, only: Iterable[str] | None =
             problem = _rename_in_table(tables, table, names)
         except LamellaError as error:
             problem = clause(error)
+        except (TypeError, ValueError) as error:  # other programs write lists, or two columns of one name
+            problem = f"it has values that are no names: {clause(error)}"
         if problem:
             notes.append(
                 f"The table {tables.node_path.child(table)} names wells as before, although the plate has other names "
