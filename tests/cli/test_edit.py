@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import numpy as np
@@ -61,15 +62,25 @@ def test_a_name_for_a_well_is_refused_and_not_ignored(plate):
     assert "is a well, which has no name of its own: name the image or the plate" in result.stderr
 
 
-def test_edit_deletes_channels_and_computes_contrast(plate):
+def test_edit_deletes_channels_and_computes_contrast(plate, files):
     assert run("edit", plate, "--delete-channel", "w1", "-n").stdout.startswith(
         "Would delete the channel 'w1' of A/1/0"
     )
     assert run("edit", plate / "A/1/0", "--unit", "z=nm", "--name", "one", "-q").stdout == ""
-    result = run("edit", plate, "--delete-channel", "w1", "--contrast")
+    words = ("edit", plate, "--delete-channel", "w1", "--rename-channel", "w2=GFP", "--contrast")
+    before = files(plate)
+    dry = run(*words, "--dry-run")
+    assert (dry.exit_code, files(plate)) == (0, before)
+    assert "Would set the contrast limits of 'GFP' to " in dry.stdout
+    result = run(*words)
     assert result.exit_code == 0, result.stderr
+    verbs = {"Would delete": "Deleted", "Would set": "Set", "Would change": "Changed"}
+    assert result.stdout == functools.reduce(
+        lambda text, verb: text.replace(verb, verbs[verb]), verbs, dry.stdout
+    )
+    assert result.stdout.endswith("Changed the metadata of 3 nodes.\n")
     first = lamella.open(plate)["A/1/0"]
-    assert (first.data.shape, first.channel_names) == ((1, 4, 300, 300), ["w2"])
+    assert (first.data.shape, first.channel_names) == ((1, 4, 300, 300), ["GFP"])
     assert 800 < first.metadata.omero.channels[0].window["end"] < 900
     assert (first.axes[1].unit, first.metadata.multiscales[0].name) == ("nanometer", "one")
 

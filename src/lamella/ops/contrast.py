@@ -64,10 +64,12 @@ def compute_contrast(
     jobs: int | None = None,
     executor: Executor | None = None,
     progress: Progress | bool | None = None,
+    dry_run: bool = False,
 ) -> dict[str, WindowDict]:
     """Choose one contrast window per channel for some fields, write it to all of them, and return the windows.
 
-    Fields without an array are skipped. Raises InvalidArgumentError if no field has an array and a named channel.
+    With ``dry_run`` nothing is written. Fields without an array are skipped. Raises InvalidArgumentError if no field
+    has an array and a named channel.
     """
     workers = Workers(jobs, executor)
     check_progress(progress)
@@ -84,7 +86,7 @@ def compute_contrast(
     for position in fields:
         if is_rgb(position):  # separate windows would change the hues of a colour image
             windows = _stored_windows(position) | windows
-        else:
+        elif not dry_run:
             _write(position, windows)
     if not windows:
         where = f" in {fields[0].documents.storage.name}" if fields else ""

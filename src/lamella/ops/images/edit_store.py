@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from lamella.ops.execution import Progress
     from lamella.types import JSON, JSONObject, StrPath
 
+#: Name of a channel, its start and end, and the paths of the images that had other limits before.
+_Window = tuple[str, tuple[float, float], tuple[str, ...]]
+
 
 @dataclass(frozen=True)
 class EditReport:
@@ -48,6 +51,8 @@ class EditReport:
     """Whether nothing was written."""
     skipped_renames: tuple[tuple[str, str], ...] = ()
     """Old and new names of renames that seem to be done already: no image has the old name, and one has the new."""
+    contrast: tuple[_Window, ...] = ()
+    """Contrast limits that were computed from the pixels."""
 
     def lines(self) -> list[str]:
         """Return the report as text."""
@@ -59,7 +64,13 @@ class EditReport:
             lines += [f"{first_of(paths)}:", *(f"  {line}" for line in difference)]
         verb = "Would delete" if self.dry_run else "Deleted"
         lines += [f"{verb} the channel {name!r} of {first_of(paths)}." for name, paths in self.deleted]
-        count = len({path for paths, _ in self.changes for path in paths})
+        verb = "Would set" if self.dry_run else "Set"
+        lines += [
+            f"{verb} the contrast limits of {name!r} to {start:g} and {end:g} in {first_of(paths)}."
+            for name, (start, end), paths in self.contrast
+        ]
+        all_paths = [paths for paths, _ in self.changes] + [paths for _, _, paths in self.contrast]
+        count = len({path for paths in all_paths for path in paths})
         verb = "Would change" if self.dry_run else "Changed"
         return [*lines, f"{verb} the metadata of {counted(count, 'node')}."]
 
@@ -70,6 +81,10 @@ class EditReport:
                 {"paths": list(paths), "difference": list(difference)} for paths, difference in self.changes
             ],
             "deleted": [{"channel": name, "paths": list(paths)} for name, paths in self.deleted],
+            "contrast": [
+                {"channel": name, "start": start, "end": end, "paths": list(paths)}
+                for name, (start, end), paths in self.contrast
+            ],
             "skipped_renames": [{"old": old, "new": new} for old, new in self.skipped_renames],
             "dry_run": self.dry_run,
         }
@@ -128,15 +143,51 @@ def edit_store(
                 edit_attributes(node, attributes)
             for channel, _ in to_delete:
                 delete_from_fields(images, channel, jobs=jobs)
-            if contrast:
-                compute_contrast(list(images.values()), jobs=jobs, progress=progress)
+        windows = _compute_windows(images, jobs=jobs, progress=progress, dry_run=dry_run) if contrast else ()
+        if dry_run:
+            windows = _after_edits(windows, edits, delete)
+        else:
             node.documents.storage.commit_own("Edit the metadata")
     return EditReport(
         tuple((tuple(paths), difference) for difference, paths in changes.items()),
         tuple(to_delete),
         dry_run,
         skipped,
+        windows,
     )
+
+
+def _compute_windows(
+    images: Mapping[str, Position], *, jobs: int | None, progress: Progress | bool | None, dry_run: bool
+) -> tuple[_Window, ...]:
+    """Compute the contrast limits of all channels, and return those that differ from the limits of an image."""
+    before = {position.path or position.store_handle.name: _limits(position) for position in images.values()}
+    windows = compute_contrast(list(images.values()), jobs=jobs, progress=progress, dry_run=dry_run)
+    computed = {name: (window["start"], window["end"]) for name, window in windows.items()}
+    return tuple(
+        (name, limits, paths)
+        for name, limits in computed.items()
+        if (paths := tuple(path for path, old in before.items() if old.get(name, limits) != limits))
+    )
+
+
+def _after_edits(
+    windows: tuple[_Window, ...], edits: ImageEdits, delete: Sequence[str]
+) -> tuple[_Window, ...]:
+    """Return windows under the new names of the channels, without channels that are to be deleted."""
+    renamed = [(edits.renamed.get(name, name), limits, paths) for name, limits, paths in windows]
+    return tuple(window for window in renamed if window[0] not in delete)
+
+
+def _limits(position: Position) -> dict[str, tuple[float | None, float | None]]:
+    """Return the contrast limits of the channels of an image that has pixels, None for those without limits."""
+    omero = position.document.shared_model.omero
+    windows = [channel.window or {} for channel in omero.channels] if omero is not None else []
+    names = position.channel_names if position.dataset_paths else []
+    windows += [{} for _ in names[len(windows) :]]
+    return {
+        name: (window.get("start"), window.get("end")) for name, window in zip(names, windows, strict=False)
+    }
 
 
 def _channels_to_delete(
