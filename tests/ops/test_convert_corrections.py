@@ -52,6 +52,14 @@ def test_every_correction_reaches_the_store(tmp_path: Path) -> None:
         assert position.scale == [0.5, 1, 1, 1, 9]
 
 
+def test_axes_of_the_user_are_not_reported_as_a_guess(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "film.tif", PIXELS[0], photometric="minisblack", metadata=None)
+    (guess,) = lamella.convert(tmp_path / "film.tif", tmp_path / "guessed.zarr").notes
+    assert "was read as z" in guess
+    assert lamella.convert(tmp_path / "film.tif", tmp_path / "film.zarr", axes="tyx").notes == ()
+    assert lamella.open(tmp_path / "film.zarr").axes[0].name == "t"
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [

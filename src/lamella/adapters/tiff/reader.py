@@ -386,7 +386,8 @@ def _describe(
     check_sizes(pages)
     facts = vars(metadata) | {
         "channels": _channels(metadata.channels, series, _axis_length(plan, "c")),
-        "notes": (*metadata.notes, *plan.notes, *_missing_notes(pages), *display_notes(series.keyframe)),
+        "notes": (*metadata.notes, *_missing_notes(pages), *display_notes(series.keyframe)),
+        "axis_notes": plan.notes,
         "title": metadata.title or (series.name if series.kind == "ome" else ""),
     }
     description = ImageDescription(

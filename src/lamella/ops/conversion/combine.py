@@ -130,7 +130,8 @@ class CombinedSource:
             if isinstance(source, CombinedSource):
                 yield from source.notes_by_file
             else:
-                yield from ((description.where, note) for note in description.notes)
+                notes = (*description.axis_notes, *description.notes)
+                yield from ((description.where, note) for note in notes)
 
     def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
         """Read one plane, or some rows of it: see `PlaneSource.read_plane`."""

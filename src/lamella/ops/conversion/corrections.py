@@ -169,6 +169,7 @@ class CorrectedSource:
             units=_only_axes(original.units, unchanged_axes),
             channels=original.channels if "c" in unchanged_axes or "c" not in original.axes + axes else (),
             times=original.times if "t" in unchanged_axes else (),
+            axis_notes=original.axis_notes if corrections.axes is None else (),
             channels_together=original.channels_together if "c" in unchanged_axes else 1,
         )
 

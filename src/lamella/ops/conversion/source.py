@@ -126,6 +126,8 @@ class ImageDescription:
     is_rgb : bool
         Whether the channels are the red, green and blue of a colour image. Without windows, one is chosen for all
         of them.
+    axis_notes : tuple of str
+        Notes on axes whose meaning was guessed. They are not shown if the user names the axes.
     """
 
     name: str
@@ -150,6 +152,7 @@ class ImageDescription:
     band_rows: int = 1
     channels_together: int = 1
     is_rgb: bool = False
+    axis_notes: tuple[str, ...] = ()
 
     def length(self, axis: str) -> int:
         """Return the length of an axis, 1 if the image does not have it."""
