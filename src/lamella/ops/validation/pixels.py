@@ -165,14 +165,14 @@ def _compare_levels(
 
     def collect(difference: str) -> None:
         if difference:
-            differences.append(difference)
+            differences.append(f"{difference} from level {levels[0][1]!r} downsampled by {method}")
 
     try:
         run(_compare, _compared_regions(fine, coarse, factors, method), workers, on_result=collect)
     except DamagedDataError as error:
         differences.append(clause(error))
     if differences:
-        inspection.report("LM-10", paths[1], f"{differences[0]} of {levels[0][1]!r}, {method}", _COMPUTE)
+        inspection.report("LM-10", paths[1], differences[0], _COMPUTE)
 
 
 def _factors(
