@@ -145,7 +145,7 @@ def edit_store(
                 delete_from_fields(images, channel, jobs=jobs)
         windows = _compute_windows(images, jobs=jobs, progress=progress, dry_run=dry_run) if contrast else ()
         if dry_run:
-            windows = _after_edits(windows, edits, delete)
+            windows = _after_edits(windows, edits, channels_to_delete)
         else:
             node.documents.storage.commit_own("Edit the metadata")
     return EditReport(
@@ -172,11 +172,11 @@ def _compute_windows(
 
 
 def _after_edits(
-    windows: tuple[_Window, ...], edits: ImageEdits, delete: Sequence[str]
+    windows: tuple[_Window, ...], edits: ImageEdits, channels_to_delete: Sequence[str]
 ) -> tuple[_Window, ...]:
     """Return windows under the new names of the channels, without channels that are to be deleted."""
     renamed = [(edits.renamed.get(name, name), limits, paths) for name, limits, paths in windows]
-    return tuple(window for window in renamed if window[0] not in delete)
+    return tuple(window for window in renamed if window[0] not in channels_to_delete)
 
 
 def _limits(position: Position) -> dict[str, tuple[float | None, float | None]]:
