@@ -239,6 +239,18 @@ def test_ids_that_the_schema_does_not_allow_are_one_warning_with_the_path(path, 
     assert len(said) == 1
 
 
+def test_ids_of_filters_leaders_and_annotations_cause_no_warning(path):
+    pytest.importorskip("ome_types")
+    others = """<Experimenter ID="Experimenter:0"/>
+    <ExperimenterGroup ID="ExperimenterGroup:0"><Leader ID="Experimenter:0"/></ExperimenterGroup>
+    <Instrument ID="Instrument:9"><FilterSet ID="FilterSet:0"><ExcitationFilterRef ID="Filter:0"/>
+    <EmissionFilterRef ID="Filter:0"/></FilterSet><Filter ID="Filter:0"/></Instrument>
+    <StructuredAnnotations><XMLAnnotation ID="Annotation:0"><Value><Note xmlns="urn:mine" ID="a b"/></Value>
+    </XMLAnnotation></StructuredAnnotations></OME>"""
+    collection = open_ome_zarr(scan(path, FULL.replace("</OME>", others)))
+    assert len(collection.ome_metadata().images) == 2
+
+
 def test_xml_beyond_all_sense_is_not_read(path, monkeypatch):
     monkeypatch.setattr(ome_xml, "MAX_XML_BYTES", 100)
     collection = open_ome_zarr(scan(path, FULL, omero=True, unit="micrometer"))

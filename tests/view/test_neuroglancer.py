@@ -76,7 +76,11 @@ def test_layers_have_different_names(tmp_path):
         image.labels.create("nuclei", np.zeros((2, 8, 8), "uint8"))
         with lamella.view(image, browser=False, viewer="neuroglancer") as viewer:
             names = [layer["name"] for layer in viewer.answers.state()["layers"]]
+            del image.labels["nuclei"]
+        with lamella.view(image, browser=False, viewer="neuroglancer") as viewer:
+            without_labels = [layer["name"] for layer in viewer.answers.state()["layers"]]
     assert names == [*channels, "nuclei 3", "nuclei 3 in 3-D"]
+    assert without_labels == channels
 
 
 def test_every_level_of_every_channel_and_label_image_has_the_pixels_of_the_store(ask, image):

@@ -245,7 +245,7 @@ def _channels(split: _SplitImage, count: int) -> tuple[SourceChannel, ...]:
 
 
 def _times(stamps: Any, frames: int, dims: Sequence[str]) -> tuple[float, ...]:
-    """Return the time of element frame in seconds after the first, from the time stamps of its planes."""
+    """Return the time of each frame in seconds after the first, from the time stamps of its planes."""
     if stamps is None or not len(stamps) or len(stamps) % frames or (frames > 1 and dims[0] != "T"):
         return ()
     first_of_frames = stamps[:: len(stamps) // frames]

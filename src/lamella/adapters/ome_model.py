@@ -69,16 +69,25 @@ _ID = re.compile(r"(?:urn:lsid:(?:[\w.-]+\.[\w.-]+)+:)?(\w+):\S+")
 _OTHER_ID_NAMES = frozenset({"Annotation", "LightSource", "Shape"})
 """Names in ids that elements of other names share, such as Laser."""
 
+_ID_NAMES = {"EmissionFilterRef": "Filter", "ExcitationFilterRef": "Filter", "Leader": "Experimenter"}
+"""Names in the ids of references whose own names differ."""
+
 
 def _invalid_ids(root: Element) -> list[str]:
     """Return the ids that do not state their kind of element, as in "Image:0", each once; ome-types replaces them."""
     ids = []
-    for element in root.iter():
+    elements = [root]
+    for element in elements:
         text, name = element.get("ID"), element.tag.rpartition("}")[2]
         match = None if text is None else _ID.fullmatch(text)
-        names = {name, name.removesuffix("Ref"), name.removesuffix("Settings"), *_OTHER_ID_NAMES}
+        names = {
+            *(name, name.removesuffix("Ref"), name.removesuffix("Settings"), _ID_NAMES.get(name)),
+            *_OTHER_ID_NAMES,
+        }
         if text is not None and (match is None or match[1] not in names):
             ids.append(text)
+        if name != "Value":  # an annotation may contain any XML
+            elements += element
     return list(dict.fromkeys(ids))
 
 
