@@ -452,3 +452,12 @@ def test_an_answer_without_a_header_that_is_needed_is_named_with_what_to_do(stor
         lamella.open_ome_zarr("gs://bucket/image.zarr", storage_options=options)
     assert "gs://bucket/image.zarr" in str(caught.value)
     assert np.array_equal(lamella.open_ome_zarr(reach(stored, "http"))["0"][:2], pixels())
+
+
+@pytest.mark.parametrize("stored", ["0.4", "0.5"], indirect=True)
+def test_a_write_to_a_service_without_etags_names_them_and_changes_nothing(stored):
+    stored.lacks = ("ETag",)
+    before = dict(stored.objects)
+    with pytest.raises(StorageError, match=r"Cannot write s3://bucket/image.zarr/.*lacks the header ETag"):
+        lamella.open_ome_zarr("s3://bucket/image.zarr", mode="r+").set_name("new")
+    assert stored.objects == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -374,6 +375,17 @@ def test_the_bits_of_a_float_are_a_fill_value(local, files):
             documents.array("0")
 
 
+def test_an_error_of_a_node_in_a_new_folder_names_its_whole_path(local, zarr_format):
+    documents = Documents.create(local, zarr_format)
+    folders = {"tables/j": {"": {}, "table": {"wrong": object()}}}
+    with pytest.raises(InvalidArgumentError, match=re.escape(f"{local.root}/tables/j/table")):
+        documents.put_new(folders)
+    array = new_array((1,), "u1", zarr_format=zarr_format, attributes={"wrong": object()})
+    with pytest.raises(InvalidArgumentError, match=re.escape(f"{local.root}/A/1/0")):
+        documents.put_new({"A/1": {"": {}, "0": array}})
+    assert names(local) == []
+
+
 def test_a_v2_group_without_its_marker_is_read(local, files):
     files(".zattrs", '{"multiscales": []}')
     documents = Documents.open(local)
@@ -482,6 +494,22 @@ def test_dropping_copies_keeps_what_another_program_changes_meanwhile(tmp_path, 
         plate["A/1/0"].set_name("new")
     document = json.loads(service.objects[root])
     assert ("consolidated_metadata" in document, document["attributes"]["other"]) == (False, 1)
+
+
+def test_a_group_that_only_mentions_consolidated_metadata_costs_no_more_requests(service):
+    with lamella.open_ome_zarr("s3://bucket/p.zarr", "hcs", "w", ["a"], version="0.5") as plate:
+        plate.create_position("A", "1", "0").create_zeros("0", (1, 1, 1, 4, 4), "u1")
+    root, counts = "/bucket/p.zarr/zarr.json", set()
+    document = json.loads(service.objects[root])
+    listed = {**document, "attributes": {**document["attributes"], "missing": ["consolidated_metadata"]}}
+    for stored in (document, listed, {**document, "consolidated_metadata": None}):
+        service.objects[root] = json.dumps(stored).encode()
+        with lamella.open_ome_zarr("s3://bucket/p.zarr", mode="r+") as plate:
+            plate["A/1/0"].set_name("first")
+            service.requests.clear()
+            plate["A/1/0"].set_name("second")
+        counts.add(service.requests.count(("GET", root)))
+    assert counts == {1}
 
 
 def test_no_array_is_asked_for_consolidated_metadata(service):

@@ -19,7 +19,7 @@ import pytest
 import tensorstore as ts
 import zarr
 
-from lamella.errors import OutOfBoundsError, StorageError
+from lamella.errors import OutOfBoundsError, StorageError, TooLargeError
 from lamella.store import process_limits
 from lamella.store.files import locks
 from lamella.store.files.local import LocalStorage
@@ -344,3 +344,31 @@ def test_the_quota_of_a_container_is_read_from_its_control_groups(tmp_path, line
         (tmp_path / name).write_text(text + "\n")
     (tmp_path / "membership").write_text(lines + "\n")
     assert process_limits._quota(str(tmp_path), str(tmp_path / "membership")) == found
+
+
+@pytest.mark.parametrize(
+    ("lines", "files", "found"),
+    [
+        ("0::/a/b", {"a/b/memory.max": "max", "a/memory.max": str(2 << 30), "memory.max": str(4 << 30)}, 2 << 30),
+        ("0::/", {"memory.max": str(2 << 30)}, 2 << 30),
+        ("4:memory:/a\n0::/", {"memory/a/memory.limit_in_bytes": str(3 << 30)}, 3 << 30),
+        ("4:memory:/of-the-host", {"memory/memory.limit_in_bytes": str(3 << 30)}, 3 << 30),
+        ("4:memory:/", {"memory/memory.limit_in_bytes": "9223372036854771712"}, None),
+        ("4:cpuset:/", {"memory/memory.limit_in_bytes": "1", "cpuset/memory.limit_in_bytes": "1"}, None),
+        ("0::/", {"memory.max": "max"}, None),
+        ("0::/", {}, None),
+    ],
+)  # fmt: skip
+def test_an_array_must_fit_into_the_memory_of_the_container(tmp_path, monkeypatch, lines, files, found):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    (tmp_path / "membership").write_text(lines + "\n")
+    monkeypatch.setattr(process_limits, "_CGROUP_FOLDER", str(tmp_path))
+    monkeypatch.setattr(process_limits, "_MEMBERSHIP", str(tmp_path / "membership"))
+    monkeypatch.setattr(process_limits.os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096}.get(name, 1 << 27))
+    monkeypatch.setattr(process_limits, "memory_bytes", process_limits.memory_bytes.__wrapped__)
+    limit = found or 512 << 30
+    process_limits.check_memory((limit,), 1, lambda: "The array")
+    with pytest.raises(TooLargeError, match=rf"may use {limit >> 30} GiB"):
+        process_limits.check_memory((limit + 1,), 1, lambda: "The array")

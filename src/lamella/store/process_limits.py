@@ -28,6 +28,7 @@ _pool_lock = threading.Lock()
 _thread_state = threading.local()
 
 _CGROUP_FOLDER = "/sys/fs/cgroup"
+_MEMBERSHIP = "/proc/self/cgroup"
 
 
 def cpus() -> int:
@@ -36,24 +37,31 @@ def cpus() -> int:
     allowed = os.environ.get("SLURM_CPUS_PER_TASK", "")
     if allowed.isascii() and allowed.isdigit() and int(allowed):
         count = min(count, int(allowed))
-    return max(1, min(count, _quota(_CGROUP_FOLDER, "/proc/self/cgroup") or count))
+    return max(1, min(count, _quota(_CGROUP_FOLDER, _MEMBERSHIP) or count))
 
 
 @cache
 def _quota(cgroup_folder: str, membership: str) -> int | None:
     """Return the CPUs that the control groups of this process allow, rounded up; None without a limit."""
-    limits: list[float] = []
+    limits = [
+        limit for folder in _control_groups("cpu", cgroup_folder, membership) for limit in _cpu_limit(folder)
+    ]
+    return None if not limits else max(1, ceil(min(limits)))
+
+
+def _control_groups(controller: str, cgroup_folder: str, membership: str) -> list[str]:
+    """Return the folders of the control groups whose limits of one resource apply to this process."""
+    folders: list[str] = []
     with suppress(OSError):
-        with open(membership, encoding="utf-8") as file:
+        with open(membership, encoding="utf-8", errors="surrogateescape") as file:
             lines = [line.rstrip("\n").split(":", 2) for line in file]
         for _, controllers, path in (line for line in lines if len(line) == 3):
-            if controllers not in ("", "cpu", "cpu,cpuacct", "cpuacct,cpu"):
+            if controllers and controller not in controllers.split(","):
                 continue
             folder = cgroup_folder if not controllers else f"{cgroup_folder}/{controllers}"
             names = [name for name in path.split("/") if name not in ("", "..")]
-            for depth in range(len(names) + 1):
-                limits += _cpu_limit("/".join([folder, *names[:depth]]))
-    return None if not limits else max(1, ceil(min(limits)))
+            folders += ["/".join([folder, *names[:depth]]) for depth in range(len(names) + 1)]
+    return folders
 
 
 def _cpu_limit(folder: str) -> list[float]:
@@ -105,8 +113,8 @@ _UNLIMITED = 1 << 40
 
 @cache
 def memory_bytes() -> int:
-    """Return the memory of the machine, or the limit of this process, in bytes."""
-    limits = [_UNLIMITED]
+    """Return the memory of the machine, or the limit of this process or its container, in bytes."""
+    limits = [_UNLIMITED, *_container_limits()]
     if hasattr(os, "sysconf"):
         with suppress(ValueError, OSError):
             limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -115,6 +123,17 @@ def memory_bytes() -> int:
         address_limit = resource.getrlimit(resource.RLIMIT_AS)[0]
         limits.append(_UNLIMITED if address_limit == resource.RLIM_INFINITY else address_limit)
     return min(limit for limit in limits if limit > 0)
+
+
+def _container_limits() -> list[int]:
+    """Return the memory limits of control groups, of version 2 (``memory.max``) or 1."""
+    limits: list[int] = []
+    for folder in _control_groups("memory", _CGROUP_FOLDER, _MEMBERSHIP):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            with suppress(OSError), open(f"{folder}/{name}", encoding="ascii") as file:
+                text = file.read().strip()
+                limits += [int(text)] if text.isdigit() else []  # "max" without a limit
+    return limits
 
 
 def check_memory(shape: Shape, itemsize: int, subject: Callable[[], str]) -> None:

@@ -158,7 +158,7 @@ class Documents(StoredDocuments):
             check_key(folder)
             files = encoded.get(id(nodes))
             if files is None:
-                files = encoded[id(nodes)] = list(self._new_files(nodes))
+                files = encoded[id(nodes)] = list(self._new_files(folder, nodes))
             is_created = self.storage.write_new_folder(folder, files)
             if is_created is False:
                 raise NodeExistsError(f"Cannot create {self.location(folder)}: something is stored there.")
@@ -188,12 +188,18 @@ class Documents(StoredDocuments):
             are_equal[path] = are_equal.get(path, True) and is_equal
         return are_equal
 
-    def _new_files(self, nodes: Mapping[str, JSONObject | ArrayMeta]) -> Iterator[tuple[str, bytes]]:
+    def _new_files(
+        self, folder: str, nodes: Mapping[str, JSONObject | ArrayMeta]
+    ) -> Iterator[tuple[str, bytes]]:
+        """Yield the files of nodes in a new folder, named from there; errors name their whole paths."""
         for path, description in nodes.items():
+            node = join(folder, check_key(path))
             if isinstance(description, dict):
-                yield from self._group_files(check_key(path), description, True, {})
+                files = self._group_files(node, description, True, {})
             else:
-                yield from self._array_files(check_key(path), description, True)
+                files = self._array_files(node, description, True)
+            for key, data in files:
+                yield key.removeprefix(f"{folder}/"), data
 
     def edit_group(
         self, path: str, edit: Callable[[JSONObject], JSONObject]
@@ -406,7 +412,7 @@ class Documents(StoredDocuments):
     def _group_files(
         self, path: str, attributes: JSONObject, is_new: bool, encoded_documents: dict[int, bytes]
     ) -> Iterator[tuple[str, bytes]]:
-        """Yield the files of a group; ``encoded`` caches the documents of attributes that many groups share."""
+        """Yield the files of a group; ``encoded_documents`` caches those of attributes that many groups share."""
         old_document, has_zgroup = None, False
         try:
             if not is_new and self.format == 3:
@@ -534,7 +540,7 @@ class ConsolidatedCopies:
             return
         data = self._storage.read(key)
         if data is not None and b'"consolidated_metadata"' in data:
-            stamp = self._rewrite(node, key)
+            stamp = self._rewrite(node, key) or stamp  # nothing was written where only a text is equal
         self._absent[node] = stamp
 
     def _rewrite(self, node: str, key: str) -> Stamp | None:

@@ -21,6 +21,7 @@ from lamella.store.objects.service_errors import (
     is_denied,
     is_temporary,
     is_unsupported,
+    lacks_header_error,
     may_exist_error,
 )
 from lamella.store.storage import ChangedError
@@ -145,6 +146,8 @@ class ObjectRequests(ObjectReads):
             if (head and head.stamp) != expected:
                 raise ChangedError(key)
             return await self.put(key, data)
+        if expected is not None and not isinstance(expected[-1], str):  # a time and a size are no condition
+            raise lacks_header_error(f"Cannot write {self.address}/{key}", "ETag")
         write_id, is_lost = secrets.token_hex(16), False
         for repetitions, wait in zip(range(self.client.retries, -1, -1), waits(), strict=False):
             try:

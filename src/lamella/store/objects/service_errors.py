@@ -242,14 +242,17 @@ def _unusual_answer(
             errno.ENOENT,
         )
     header = _LACKS_HEADER.search(str(error))
-    if header:
-        return StorageError(
-            f"{prefix}: the answer of the service lacks the header {header[1]}, which every service of this kind "
-            "sends; a proxy or an emulator may leave it out. Nothing is known to be wrong with what is stored: open "
-            "the store without the proxy, or read it by its http(s) URL.",
-            errno.EIO,
-        )
-    return None
+    return lacks_header_error(prefix, header[1]) if header else None
+
+
+def lacks_header_error(prefix: str, header: str) -> StorageError:
+    """Return the error for an answer without a header that is needed."""
+    return StorageError(
+        f"{prefix}: the answer of the service lacks the header {header}, which every service of this kind sends; a "
+        "proxy or an emulator may leave it out. Nothing is known to be wrong with what is stored: open the store "
+        "without the proxy, or read it by its http(s) URL.",
+        errno.EIO,
+    )
 
 
 def _unsupported_error(prefix: str, verb: str, status: int, error: Exception) -> StorageError:
