@@ -297,6 +297,19 @@ BROKEN_V3 = [
         [{"name": "sharding_indexed", "configuration": {"chunk_shape": [3, 3], "codecs": ["bytes"]}}],
         "multip",
     ),
+    *(
+        (
+            "codecs",
+            [
+                {
+                    "name": "sharding_indexed",
+                    "configuration": {"chunk_shape": [1, 1], "codecs": ["bytes"], "index_location": location},
+                }
+            ],
+            f"index_location {location!r}, not 'start' or 'end'",
+        )
+        for location in ("middle", None)
+    ),
     ("fill_value", "zero", "fill_value 'zero'"),
     ("fill_value", 1.5, "fill_value 1.5"),
     ("fill_value", -1, "fill_value -1"),
@@ -371,6 +384,10 @@ def test_the_bits_of_a_float_are_a_fill_value(local, files):
     assert documents.array("0").fill_value == 1.5
     for wrong in ("0x", "0x3fc000003fc00000", [1.5], 1e39):
         files("0/zarr.json", json.dumps({**document, "fill_value": wrong}))
+        with pytest.raises(MetadataError, match="fill_value"):
+            documents.array("0")
+    for wrong in ([1e39, 0], [0, "0x3fc000003fc00000"]):
+        files("0/zarr.json", json.dumps({**document, "data_type": "complex64", "fill_value": wrong}))
         with pytest.raises(MetadataError, match="fill_value"):
             documents.array("0")
 

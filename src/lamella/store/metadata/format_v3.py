@@ -214,6 +214,9 @@ def _codecs(codecs_json: JSON, where: str) -> tuple[Shape | None, list[tuple[str
             chunks = lengths_from_json(
                 configuration.get("chunk_shape"), "inner chunk_shape", where, minimum=1
             )
+            location = configuration.get("index_location", "end")
+            if location not in ("start", "end"):
+                raise wrong_field(where, f"the index_location {short_repr(location)}, not 'start' or 'end'")
             return chunks, _codecs(configuration.get("codecs"), where)[1]
     return None, codecs
 
@@ -247,6 +250,8 @@ def fill_from_json(value: JSON, dtype: np.dtype[Any], where: str) -> FillValue:
         if dtype.kind == "c" and isinstance(value, list):
             part_dtype = np.dtype(f"f{dtype.itemsize // 2}")
             real, imaginary = (_real(component, part_dtype) for component in value)
+            with np.errstate(over="raise"):
+                np.asarray([real, imaginary], dtype=part_dtype)
             return complex(real, imaginary)
         if dtype.kind in "biu" and (isinstance(value, str) or value != dtype.type(value)):
             raise ValueError("not a value of the dtype")
