@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -99,6 +101,44 @@ def test_a_killed_rename_of_a_position_is_finished_in_tables_too(tmp_path, monke
     assert plate.tables["fields"]["field"].tolist()[:2] == [7.0, 1.0]
 
 
+def edit_attributes(group, change):
+    document = json.loads((group / "zarr.json").read_text())
+    change(document["attributes"])
+    (group / "zarr.json").write_text(json.dumps(document))
+
+
+def test_rows_of_other_programs_keep_their_names(tmp_path):
+    plate = make(tmp_path / "p.zarr")
+    plate.tables.write("cells", layout("A/1", "B/2").set_index(pd.Index(["a", "b"])), backend="anndata")
+    group = tmp_path / "p.zarr/tables/cells"
+    (group / "obs/index").rename(group / "obs/_index")  # as anndata stores them
+    edit_attributes(group / "obs", lambda attributes: attributes.update(_index="_index"))
+    edit_attributes(group, lambda attributes: attributes.pop("index_key"))
+    plate = lamella.open(tmp_path / "p.zarr", mode="r+")
+    plate.rename_well("A/1", "C/3")
+    found = plate.tables["cells"]
+    assert (found.index.tolist(), found["well"].tolist()) == (["a", "b"], ["C/3", "B/2"])
+
+
+def test_a_table_with_numbers_in_other_parts_stays_with_a_warning(tmp_path):
+    plate = make(tmp_path / "p.zarr")
+    plate.tables.write("cells", layout("A/1", "B/2").astype({"dose": "int64"}), backend="anndata")
+    dose = tmp_path / "p.zarr/tables/cells/obs/dose/zarr.json"
+    dose.write_text(dose.read_text().replace("int64", "float64"))
+    with pytest.warns(UserWarning, match=r"tables/cells names wells as before.* float numbers in obs"):
+        lamella.open(tmp_path / "p.zarr", mode="r+").rename_well("A/1", "C/3")
+    assert plate.tables["cells"]["well"].tolist() == ["A/1", "B/2"]
+
+
+def test_a_large_number_and_an_impossible_table_do_not_stop_a_rename(tmp_path):
+    plate = make(tmp_path / "p.zarr")
+    plate.tables.write("small", pd.DataFrame({"well": ["A1"], "field": np.zeros(1, "int8")}))
+    edit_attributes(tmp_path / "p.zarr/tables", lambda attributes: attributes["tables"].append("../x"))
+    plate = lamella.open(tmp_path / "p.zarr", mode="r+")
+    plate.rename_position("A/1/0", "1000")  # more than int8
+    assert plate.tables["small"]["field"].tolist() == ["1000"]
+
+
 def test_copied_plates_have_the_rows_of_their_wells_and_fields(tmp_path):
     plate = make(tmp_path / "p.zarr")
     plate.tables["layout"] = layout("A/1", "B/2", "C/3")  # C/3 has no images
@@ -119,7 +159,14 @@ def test_copied_plates_have_the_rows_of_their_wells_and_fields(tmp_path):
 def test_regions_that_mean_other_voxels_after_a_change_of_sizes_are_named(tmp_path):
     plate = make(tmp_path / "p.zarr")
     position = plate["A/1/0"]
-    position.set_scale({"y": 1, "x": 1})
+    edit_attributes(
+        tmp_path / "p.zarr/A/1/0",
+        lambda attributes: attributes["ome"]["multiscales"][0]["datasets"][0].update(
+            coordinateTransformations=[{"type": "scale", "scale": [1, 0, -1]}]
+        ),
+    )
+    position = lamella.open(tmp_path / "p.zarr", mode="r+")["A/1/0"]
+    position.set_scale({"y": 1, "x": 1})  # corrects sizes without a warning of them
     position.set_unit("micrometer")
     position.tables["notes"] = {"note": ["a"]}
     position.set_scale({"x": 2})  # without regions no warning

@@ -182,7 +182,7 @@ class _Reader:
             raise
         except Exception as error:  # codecs raise errors of any kind
             raise DamagedDataError(
-                f"{self.documents.storage.where(path)} cannot be decode: {clause(error)}. Restore the table from a "
+                f"{self.documents.storage.where(path)} cannot be decoded: {clause(error)}. Restore the table from a "
                 "copy."
             ) from error
         if values.dtype.kind in "TUS":

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from math import isclose
 from typing import TYPE_CHECKING
 
-from lamella.errors import LamellaError, MetadataError, callers_level, counted
+from lamella.errors import LamellaError, callers_level, counted
 from lamella.nodes.labels import LabelImage
 from lamella.nodes.tables import Tables, stored_table_names
+from lamella.spec.geometry import effective_scale
 from lamella.spec.tables import ROI_TYPES
 from lamella.spec.units import unit_ratio
 
@@ -62,11 +63,15 @@ def _warn(table: str, factors: dict[str, float], others: int) -> None:
 
 def _voxel_sizes(position: Position) -> dict[str, float]:
     """Return the size of a voxel along each axis that regions have, in the unit of their columns."""
+    if isinstance(position, LabelImage):
+        return {}
     try:
-        sizes = position.scale if position.dataset_paths and not isinstance(position, LabelImage) else []
+        meta, paths = position.document.shared_model, position.dataset_paths
+        # Not `position.scale`, which warns of a size of 0 or below: the caller may be correcting it.
+        sizes = effective_scale(meta, paths[0]) if paths else []
         return {
             axis.name.lower(): size * unit_ratio(axis.unit, _UNITS[axis.name.lower()])
-            for axis, size in zip(position.axes, sizes, strict=False)
+            for axis, size in zip(meta.multiscales[0].axes, sizes, strict=False)
             if axis.name.lower() in _UNITS and size > 0
         }
     except LamellaError:
@@ -81,6 +86,6 @@ def _roi_tables(position: Position) -> list[str]:
         try:
             if tables.info(name).type in ROI_TYPES:
                 tables_with_regions.append(str(tables.node_path.child(name)))
-        except (MetadataError, LamellaError):
+        except LamellaError:
             continue
     return tables_with_regions

@@ -11,7 +11,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import LamellaError, clause
+import numpy as np
+
+from lamella.errors import InvalidNameError, LamellaError, clause
 from lamella.nodes.reporting import warn_of
 from lamella.nodes.tables import Tables, stored_table_names
 from lamella.ops.tables.frames import pandas
@@ -164,6 +166,8 @@ def rename_in_tables(plate: Plate, names: NewNames, only: Iterable[str] | None =
     for table in stored_table_names(plate) if only is None else only:
         try:
             problem = _rename_in_table(tables, table, names)
+        except InvalidNameError:  # listed by another program, and no table
+            continue
         except LamellaError as error:
             problem = clause(error)
         except (TypeError, ValueError) as error:  # other programs write lists, or two columns of one name
@@ -189,14 +193,19 @@ def _rename_in_table(tables: Tables, table: str, names: NewNames) -> str:
     moved = {key for own, keys in new.items() if keys != [own] for key in keys}
     if taken := next((key for key, keys in new.items() if keys == [key] and key in moved), None):
         return f"it has rows of {' '.join(map(str, taken))} already"
-    if tables.info(table).backend == "anndata" and _has_other_parts(tables, table):
-        return "it has other parts than columns, such as layers, which lamella does not write"
-    renamed = frame.iloc[[number for number, key in enumerate(old) for _ in new[key]]].reset_index(drop=True)
+    if tables.info(table).backend == "anndata" and _has_other_parts(tables, table, stored):
+        return "it has parts that lamella does not write, such as layers, or float numbers in obs"
+    rows = [number for number, key in enumerate(old) for _ in new[key]]
+    renamed = frame.iloc[rows].reset_index(drop=True)
     keys = [key for own in old for key in new[own]]
     for number, column in enumerate(columns.names):
         renamed[column] = _like(frame[column], [key[number] for key in keys])
+    if index is not None:
+        renamed = renamed.set_index(index)
+    elif not isinstance(frame.index, pandas().RangeIndex):  # names of rows in a table of another program
+        renamed.index = frame.index[rows]
     renamed.attrs = stored.attrs
-    write_locked_table(tables, table, renamed if index is None else renamed.set_index(index))
+    write_locked_table(tables, table, renamed)
     return ""
 
 
@@ -207,13 +216,20 @@ def _like(column: pd.Series[Any], values: list[Any]) -> Any:
         return pd.Series(values, dtype="category")
     try:
         return pd.Series(values, dtype=column.dtype)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return pd.Series([str(value) for value in values], dtype="object")
 
 
-def _has_other_parts(tables: Tables, table: str) -> bool:
-    """Return whether a table of AnnData has layers, or anything else that is not read as a column."""
+def _has_other_parts(tables: Tables, table: str, frame: pd.DataFrame) -> bool:
+    """Return whether a table of AnnData has layers or other parts that are not columns, or columns elsewhere.
+
+    lamella writes columns of floats to X, and all others to obs.
+    """
     documents, path = tables.documents, content_path(tables, table)
+    in_obs = set(member_names(documents.group(join(path, "obs"))))
+    dtypes = {name: dtype for name, dtype in frame.dtypes.items() if isinstance(dtype, np.dtype)}
+    if any((dtype.kind == "f") == (name in in_obs) for name, dtype in dtypes.items()):
+        return True
     if member_names(documents.group(join(path, "var")))[1:]:
         return True
     parts = [part for part in _ANNDATA_PARTS if documents.kind(join(path, part)) == "group"]
