@@ -338,9 +338,9 @@ def test_a_store_is_never_made_where_a_link_is(tmp_path, mode, leads):
     if leads == "to a store" and mode == "a":
         assert lamella.open_ome_zarr(link, layout="fov", mode="a").channel_names == ["mine"]
         return
-    told = "it exists" if mode == "w-" else "Give the path that it names"
+    advice = "it exists" if mode == "w-" else "Give the path of that folder instead"
     for unchecked in (False, True):
-        with pytest.raises(LamellaError, match=told):
+        with pytest.raises(LamellaError, match=advice):
             lamella.open_ome_zarr(
                 link, layout="fov", mode=mode, channel_names=["a"], disable_path_checking=unchecked
             )
@@ -360,7 +360,7 @@ def test_what_is_written_into_a_store_that_a_failed_call_left_is_not_replaced_by
     with pytest.warns(UserWarning, match="Write nothing into it: the same call replaces all of it") as found:
         lamella.open(url)
     assert [warning.filename for warning in found] == [__file__]
-    with pytest.warns(UserWarning, match="is kept as it is: to create it again, delete it first"):
+    with pytest.warns(UserWarning, match="so no later call replaces it: to create it again, delete it first"):
         open_ome_zarr(url, mode="r+").labels.create("cells", pixels)
     with pytest.raises(StoreExistsError):
         lamella.write_image(url, pixels, "yx", version=version)

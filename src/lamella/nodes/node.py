@@ -262,7 +262,7 @@ class NGFFNode(Mapping[str, Any]):
         return self._member_names()
 
     def __getitem__(self, key: int | str) -> Any:
-        from lamella.nodes.opening import open_member
+        from lamella.nodes.node_classes import open_member
 
         return open_member(self, self._checked_key(key))
 

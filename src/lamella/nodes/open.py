@@ -162,10 +162,10 @@ def open_ome_zarr(
     ...     int(position["0"][0, 0].sum())
     256
     """
+    from lamella.nodes.open_request import OpenRequest
     from lamella.nodes.opening import open_store
 
-    return open_store(
-        store_path,
+    request = OpenRequest(
         layout,
         mode,
         channel_names,
@@ -179,6 +179,7 @@ def open_ome_zarr(
         storage_options,
         kwargs,
     )
+    return open_store(store_path, request)
 
 
 @overload

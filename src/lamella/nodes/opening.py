@@ -1,7 +1,6 @@
-"""Open and create stores, for :mod:`lamella.nodes.open`; all arguments and the path are checked before any change.
+"""Open stores, for :mod:`lamella.nodes.open`: existing ones here, new ones by :mod:`store_creation`.
 
-The document of a stored node decides its class, not its name: `node_class` returns `Plate` for attributes with the key
-"plate". A new store can have a token in its document until it is complete (`create_unfinished`).
+A new store can have a token in its document until it is complete (`create_unfinished`).
 """
 
 from __future__ import annotations
@@ -9,10 +8,9 @@ from __future__ import annotations
 import os
 import warnings
 from contextlib import suppress
-from inspect import signature
-from typing import TYPE_CHECKING, Any, get_args
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from lamella.arguments import items_of, whole_number
 from lamella.errors import (
     InvalidArgumentError,
     MetadataError,
@@ -21,23 +19,20 @@ from lamella.errors import (
     StoreExistsError,
     StoreNotFoundError,
     callers_level,
-    check_options,
     did_you_mean,
 )
-from lamella.nodes.image_array import ImageArray
-from lamella.nodes.metadata_document import stored_ome, unreadable
-from lamella.nodes.node import NGFFNode
-from lamella.nodes.open import open_ome_zarr
+from lamella.nodes.metadata_document import unreadable
+from lamella.nodes.node_classes import is_row_of_plate, node_class
+from lamella.nodes.open_request import OpenRequest
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position, is_pending
 from lamella.nodes.reporting import check_formats
+from lamella.nodes.store_creation import create_store
 from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.nodes.tiled import TiledPosition
 from lamella.nodes.well import Row
-from lamella.spec.axes import AxisMeta, axes_from, channel_axis, default_axes
-from lamella.spec.coordinate_systems import SceneMeta
 from lamella.spec.own_key import read_creating, with_creating
-from lamella.spec.versions import by_name, detect
+from lamella.spec.versions import detect
 from lamella.store.files.local import LocalStorage
 from lamella.store.files.temporary_files import is_abandoned
 from lamella.store.files.zip_storage import ZipStorage
@@ -51,80 +46,43 @@ from lamella.store.metadata.missing_document import (
 )
 from lamella.store.metadata.parents import group_above, path_below
 from lamella.store.storage import open_storage
-from lamella.types import Durability, Layout, Mode, Recheck
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from zarr.abc.store import Store
 
+    from lamella.nodes.node import NGFFNode
+    from lamella.spec.axes import AxisMeta
     from lamella.store.metadata.json_document import StoredGroup
     from lamella.store.storage import Stamp, Storage
-    from lamella.types import JSONObject, StrPath, VersionName
+    from lamella.types import Layout, Mode, StrPath, VersionName
 
 _LAYOUT_CLASSES: dict[str, type[NGFFNode]] = {"fov": Position, "hcs": Plate, "tiled": TiledPosition}
+"""Class of the root for each layout but "auto"."""
 
 
-def open_store(
-    store_path: StrPath | Store,
-    layout: Layout,
-    mode: Mode,
-    channel_names: Sequence[str] | None,
-    axes: Any,
-    version: VersionName,
-    disable_path_checking: bool,
-    durability: Durability,
-    strict: bool,
-    cache_bytes: int | None,
-    recheck: Recheck,
-    storage_options: Mapping[str, Any] | None,
-    kwargs: dict[str, Any],
-    creating: str | None = None,
-) -> NGFFNode:
-    """Open or create a store; see :func:`lamella.open_ome_zarr`. ``creating`` is the token of an unfinished store."""
-    _check_choices(layout, mode, durability, recheck)
-    if cache_bytes is not None:
-        cache_bytes = whole_number(cache_bytes, "The argument cache_bytes", 0)
-    channel_names, axes = _as_lists(channel_names, axes)
-    storage = _open_checked_storage(store_path, mode, durability, disable_path_checking, storage_options)
-    storage.cache_bytes = cache_bytes
-    storage.trusted = {} if recheck == "open" and mode == "r" else None
+def open_store(store_path: StrPath | Store, request: OpenRequest) -> NGFFNode:
+    """Open or create a store; see :func:`lamella.open_ome_zarr`."""
+    request = request.checked()
+    layout, mode = request.layout, request.mode
+    storage = _open_checked_storage(store_path, request)
+    storage.cache_bytes = request.cache_bytes
+    storage.trusted = {} if request.recheck == "open" and mode == "r" else None
     if mode in ("r", "r+", "a"):
         documents = Documents.open(storage)
         if documents is not None:
-            return _open(documents, layout, mode, channel_names, axes, strict, kwargs)
-        row_path = _row_path(storage, strict) if layout == "auto" else None
+            return _open_root(documents, request)
+        row_path = _row_path(storage, request.strict) if layout == "auto" else None
         if row_path is not None:
+            request.check_class_options(Row)
             # The folder of a row may have no document, so there is nothing to parse.
-            _check_options(Row, kwargs)
-            options = {"parse_meta": False, "channel_names": channel_names, "axes": axes, **kwargs}
-            return Row(row_path, **options)
+            return Row(row_path, **{"parse_meta": False, **request.node_options})
     if mode in ("r", "r+") or (mode == "a" and layout == "auto"):
         raise _not_found_error(storage, mode)
-    spec = by_name(version)
-    if layout in _LAYOUT_CLASSES:
-        _check_options(_LAYOUT_CLASSES[layout], kwargs)
-    _check_creation(layout, mode, channel_names, axes, storage)
-    has_content = _check_target(storage, mode, disable_path_checking)
-    # Create the node and its first document before any change, so that invalid arguments change nothing.
-    store_handle = StoreHandle(Documents.create(storage, spec.zarr_format), spec, strict=strict)
-    node_type = _LAYOUT_CLASSES[layout]
-    options = {**kwargs, "parse_meta": False, "channel_names": channel_names, "axes": axes}
-    node = node_type(NodePath(store_handle, ""), **options)
-    attributes = with_creating(node._first_attributes(), creating)
-    document = store_handle.documents.prepared("", attributes)
-    if mode == "w":
-        if has_content:
-            storage.delete("")
-        with storage.reading_once(""):
-            store_handle.documents.put_groups({"": attributes}, is_new=True)
-            storage.note_created()
-    elif not _create_root(store_handle.documents, attributes, mode):  # another process has created it
-        return open_store(
-            store_path, layout, mode, channel_names, axes, version, disable_path_checking, durability, strict,
-            cache_bytes, recheck, storage_options, kwargs, creating,
-        )  # fmt: skip
-    node._adopt_document(document, None)
+    node = create_store(storage, request, _LAYOUT_CLASSES)
+    if node is None:  # another process has created the store
+        return open_store(store_path, request)
     return node
 
 
@@ -143,19 +101,19 @@ def create_unfinished(
     The token is a temporary name (`temporary_files`), which shows whether its process still runs. It is None for a
     store that is moved to its path when it is complete.
     """
-    options: dict[str, Any] = {"channel_names": channel_names, "axes": axes, "version": version}
-    options |= {"disable_path_checking": False, "durability": "process", "strict": False, "cache_bytes": None}
-    options |= {"recheck": "call", "storage_options": None, "kwargs": {}, "creating": token}
+    request = OpenRequest(
+        layout, mode, channel_names=channel_names, axes=axes, version=version, creation_token=token
+    )
     try:
-        return open_store(store_path, layout, mode, **options)
+        return open_store(store_path, request)
     except StoreExistsError:
         if token is None or not _is_abandoned_creation(open_storage(store_path)):
             raise
-    return open_store(store_path, layout, "w", **options)
+    return open_store(store_path, replace(request, mode="w"))
 
 
 def _is_abandoned_creation(storage: Storage) -> bool:
-    """Whether a store has the token of a call that failed, or was killed on this machine."""
+    """Return whether a store has the token of a call that failed, or was killed on this machine."""
     for name in (V3.group, V2.attributes):
         encoded = storage.read(name)
         if encoded is not None:
@@ -166,53 +124,26 @@ def _is_abandoned_creation(storage: Storage) -> bool:
     return False
 
 
-def _open_checked_storage(
-    store_path: StrPath | Store,
-    mode: Mode,
-    durability: Durability,
-    follow_links: bool,
-    storage_options: Mapping[str, Any] | None,
-) -> Storage:
+def _open_checked_storage(store_path: StrPath | Store, request: OpenRequest) -> Storage:
+    mode, durability = request.mode, request.durability
     storage = open_storage(
         store_path,
         read_only=mode == "r",
         fsync=durability == "fsync",
-        follow_links=follow_links,
-        storage_options=storage_options,
+        follow_links=request.disable_path_checking,
+        storage_options=request.storage_options,
         must_exist=mode in ("r", "r+"),
     )
     _check_storage(storage, store_path, mode, durability)
     return storage
 
 
-def _create_root(documents: Documents, attributes: JSONObject, mode: str) -> bool:
-    """Write the first document of a new store; False if another process created it and mode "a" should open it."""
-    storage = documents.storage
-    with storage.lock(""):
-        if Documents.open(storage) is None and documents.put_root(attributes):
-            storage.note_created()
-            return True
-    if mode == "a":
-        return False
-    raise StoreExistsError(
-        f"Cannot create {storage.name}: another process created it meanwhile. Use mode='a' to open it, or another path."
-    )
-
-
-def _check_options(kind: type[NGFFNode], options: dict[str, Any]) -> None:
-    """Raise for an option that neither `open_ome_zarr` nor the class of the node has."""
-    if options:
-        parameters = {*signature(open_ome_zarr).parameters, *signature(kind).parameters} - {"group", "kwargs"}
-        check_options(f"open_ome_zarr() of a {kind.__name__}", options, parameters)
-
-
 def _check_storage(storage: Storage, store_path: object, mode: str, durability: str) -> None:
     """Raise for writing to a read-only storage, and for flushing a store that is not a folder."""
     if mode != "r" and isinstance(storage, ZipStorage):
         storage.check_writable("")
-    if (
-        mode != "r" and storage.read_only and isinstance(store_path, str)
-    ):  # a URL of a web server; a read-only store object raises later
+    # A URL of a web server. A read-only store object of zarr-python is opened, and raises when it is written to.
+    if mode != "r" and storage.read_only and isinstance(store_path, str):
         raise ReadOnlyError(
             f"Cannot open {storage.name} with mode {mode!r}: it can only be read. Use mode='r', or a copy."
         )
@@ -221,24 +152,6 @@ def _check_storage(storage: Storage, store_path: object, mode: str, durability: 
             f"Cannot open {storage.name} with durability='fsync': only folders can be flushed to the disk. Services "
             "such as S3 store a write before they answer; leave durability out."
         )
-
-
-def _check_choices(layout: str, mode: str, durability: str, recheck: str) -> None:
-    for name, choice, choices in (
-        ("mode", mode, get_args(Mode)),
-        ("layout", layout, get_args(Layout)),
-        ("durability", durability, get_args(Durability)),
-        ("recheck", recheck, get_args(Recheck)),
-    ):
-        if choice not in choices:
-            raise InvalidArgumentError(f"The argument {name} is one of {', '.join(choices)}, not {choice!r}.")
-
-
-def _as_lists(names: Any, axes: Any) -> tuple[Any, Any]:
-    """Return channel names and axes as lists; text stays text, and is checked later."""
-    if names is not None and not isinstance(names, str):
-        names = items_of(names, "The argument channel_names is a list of names")
-    return names, None if axes is None else axes_from(axes)
 
 
 def _not_found_error(storage: Storage, mode: str) -> Exception:
@@ -275,82 +188,6 @@ def _not_found_error(storage: Storage, mode: str) -> Exception:
     )
 
 
-def _check_creation(
-    layout: str,
-    mode: str,
-    channel_names: Sequence[str] | None,
-    axes: Sequence[AxisMeta] | None,
-    storage: Storage,
-) -> None:
-    action = f"create {storage.name} with mode {mode!r}"
-    if layout == "auto":
-        raise InvalidArgumentError(
-            f"Cannot {action}: layout='auto' is for existing stores. Give layout='fov' or 'hcs'."
-        )
-    if isinstance(channel_names, str):
-        raise InvalidArgumentError(
-            f"Cannot {action}: channel_names is a list of names, not the text {channel_names!r}."
-        )
-    if not all(isinstance(name, str) and name for name in channel_names or []):
-        raise InvalidArgumentError(
-            f"Cannot {action}: channel_names is a list of texts that are not empty, not {list(channel_names or [])!r}."
-        )
-    if axes is not None and not all(isinstance(axis, AxisMeta) for axis in axes):
-        raise InvalidArgumentError(
-            f"Cannot {action}: axes is text such as 'czyx', or a list of AxisMeta, not {axes!r}."
-        )
-    if axes is not None and not 2 <= len(axes) <= 5:
-        raise InvalidArgumentError(f"Cannot {action}: an image has 2 to 5 axes (AX-06), not {len(axes)}.")
-    if channel_names is None and channel_axis(axes or default_axes()) is not None:
-        raise InvalidArgumentError(f"Cannot {action}: a new store needs channel_names.")
-    if channel_names is not None and len(set(channel_names)) != len(list(channel_names)):
-        raise InvalidArgumentError(f"Cannot {action}: channel_names {list(channel_names)} has a name twice.")
-
-
-def _check_target(storage: Storage, mode: str, disable_path_checking: bool) -> bool:
-    """Raise if the path has content that the mode may not replace; return whether it has content. Changes nothing."""
-    if isinstance(storage, LocalStorage):
-        _check_folder(storage.root, mode)
-    if not storage.exists(""):
-        return False
-    if mode == "w-":
-        raise StoreExistsError(
-            f"Cannot create {storage.name}: it exists. Use mode='a' to open it, or another path."
-        )
-    if mode == "a":
-        check_unfinished_copy(storage)
-    if mode == "a" and storage.list(""):
-        raise MetadataError(
-            f"{storage.name} exists but is not a Zarr store, so mode 'a' neither opens nor replaces it. "
-            "Choose another path."
-        )
-    if mode == "w" and not disable_path_checking:
-        advice = "Give another path, or disable_path_checking=True if everything in it may be lost."
-        if isinstance(storage, LocalStorage) and ".zarr" not in storage.name:
-            raise InvalidArgumentError(
-                f"Will not overwrite {storage.name}: its path has no '.zarr' in it. {advice}"
-            )
-        if Documents.open(storage) is None and storage.list(""):
-            check_unfinished_copy(storage)
-            raise InvalidArgumentError(f"Will not overwrite {storage.name}: it is not a Zarr store. {advice}")
-    return True
-
-
-def _check_folder(root: str, mode: str) -> None:
-    """Raise for a file; in mode "w" also for a symbolic link, because its target is never deleted."""
-    if mode == "w-" and os.path.lexists(root):
-        raise StoreExistsError(f"Cannot create {root}: it exists. Use mode='a' to open it, or another path.")
-    if os.path.islink(root) and (mode == "w" or not os.path.exists(root)):
-        raise InvalidArgumentError(
-            f"Cannot create {root} with mode {mode!r}: it is a symbolic link to {os.path.realpath(root)}. "
-            "Give the path that it names."
-        )
-    if os.path.lexists(root) and not os.path.isdir(root):
-        raise InvalidArgumentError(
-            f"Cannot create {root} with mode {mode!r}: it is a file, and a store is a folder. Give another path."
-        )
-
-
 def _row_path(storage: Storage, strict: bool) -> NodePath | None:
     """Return the node path of a row in the plate above a folder; None if the folder is not a row.
 
@@ -379,65 +216,74 @@ def _no_group_error(documents: Documents) -> MetadataError:
     )
 
 
-def _open(
-    documents: Documents,
-    layout: str,
-    mode: str,
-    channel_names: Sequence[str] | None,
-    axes: Sequence[AxisMeta] | None,
-    strict: bool,
-    kwargs: dict[str, Any],
-) -> NGFFNode:
+def _open_root(documents: Documents, request: OpenRequest) -> NGFFNode:
+    """Open the node that the document of the root describes; with layout "auto" also a row of the plate above it."""
     name = documents.storage.name
-    try:
-        stored, stamp = documents.stored_group("")
-    except NodeNotFoundError:
-        raise _no_group_error(documents) from None
-    except MetadataError as error:
-        if older := _older_documents(documents):
-            raise MetadataError(f"{error}{older}") from error
-        raise
+    stored, stamp = _read_root(documents)
     if read_creating(stored.attributes) is not None:
-        stored, stamp = _warn_incomplete(documents, mode, stored, stamp)
+        stored, stamp = _warn_incomplete(documents, request.mode, stored, stamp)
     attributes = stored.attributes
     try:
-        spec = detect(documents.format, attributes)
+        version = detect(documents.format, attributes)
     except MetadataError as error:
         raise unreadable(name, error) from error
-    node_path = NodePath(StoreHandle(documents, spec, strict=strict), "")
-    stored_class = node_class(spec.ome(attributes), node_path) or (
-        Position if is_pending(attributes) else None
-    )
-    if (
-        stored_class is None
-        and layout == "auto"
-        and (row_path := _row_path(documents.storage, strict)) is not None
-    ):
-        node_path, stored_class = row_path, Row
-    layout_class = _LAYOUT_CLASSES.get(layout)
-    if layout_class is not None and stored_class is not None and issubclass(stored_class, layout_class):
-        layout_class = stored_class
-    if layout_class is not None and stored_class is not None and not issubclass(layout_class, stored_class):
-        raise InvalidArgumentError(
-            f"{name} is opened with layout={layout!r}, but its metadata say {stored_class.__name__}. Use layout='auto'."
-        )
-    node_type = (
-        stored_class if layout_class is None or (mode == "r" and stored_class is None) else layout_class
-    )
+    node_path = NodePath(StoreHandle(documents, version, strict=request.strict), "")
+    stored_class = node_class(version.ome(attributes), node_path)
+    if stored_class is None and is_pending(attributes):
+        stored_class = Position
+    if stored_class is None and request.layout == "auto":
+        row_path = _row_path(documents.storage, request.strict)
+        if row_path is not None:
+            node_path, stored_class = row_path, Row
+    node_type = _class_to_open(name, stored_class, request)
     if node_type is None:
         raise MetadataError(
             f"{name} is a Zarr group without OME-NGFF metadata: no multiscales, plate, well or collection. Its "
-            f"members are: {_first_members(documents)}.{_older_documents(documents)}{without_attributes(documents, '')}"
+            f"members are: {_first_members(documents)}.{_hint_of_older_documents(documents)}"
+            f"{without_attributes(documents, '')}"
         )
-    _check_options(node_type, kwargs)
+    request.check_class_options(node_type)
     if documents.format == 3:
         check_formats(node_path)
-    node = node_type(node_path, channel_names=channel_names, axes=axes, **{**kwargs, "parse_meta": False})
+    node = node_type(node_path, **{**request.node_options, "parse_meta": False})
     if node_type is not Row:  # a row has no document of its own
         node._adopt_document(stored, stamp)
-    if kwargs.get("parse_meta", True):
+    if request.class_options.get("parse_meta", True):
         node._parse_meta()
     return node
+
+
+def _read_root(documents: Documents) -> tuple[StoredGroup, Stamp | None]:
+    """Read the document of the root group; raise an error that explains what is stored instead."""
+    try:
+        return documents.stored_group("")
+    except NodeNotFoundError:
+        raise _no_group_error(documents) from None
+    except MetadataError as error:
+        if hint := _hint_of_older_documents(documents):
+            raise MetadataError(f"{error}{hint}") from error
+        raise
+
+
+def _class_to_open(
+    name: str, stored_class: type[NGFFNode] | None, request: OpenRequest
+) -> type[NGFFNode] | None:
+    """Return the more special one of the classes of the document and of the layout; None without any.
+
+    For example layout "fov" (`Position`) opens a label image as `LabelImage`, and layout "tiled" opens an image as
+    `TiledPosition`. A group without OME metadata has the class of the layout, unless it can only be read.
+    """
+    layout_class = _LAYOUT_CLASSES.get(request.layout)
+    if stored_class is None:
+        return None if request.mode == "r" else layout_class
+    if layout_class is None or issubclass(stored_class, layout_class):
+        return stored_class
+    if issubclass(layout_class, stored_class):
+        return layout_class
+    raise InvalidArgumentError(
+        f"{name} is opened with layout={request.layout!r}, but its metadata say {stored_class.__name__}. Use "
+        "layout='auto'."
+    )
 
 
 def _warn_incomplete(
@@ -449,8 +295,8 @@ def _warn_incomplete(
         documents.edit_group("", lambda attributes: with_creating(attributes, None))
         stored, stamp = documents.stored_group("")
         message = (
-            "the call that creates it failed or was killed. It was opened for writing, so it is kept as it is: to "
-            "create it again, delete it first."
+            "the call that created it failed or was killed. It was opened for writing, so no later call replaces it: "
+            "to create it again, delete it first."
         )
     else:
         message = (
@@ -463,8 +309,8 @@ def _warn_incomplete(
     return stored, stamp
 
 
-def _older_documents(documents: Documents) -> str:
-    """Return a sentence on Zarr v2 documents that the root's zarr.json hides; empty if there are none."""
+def _hint_of_older_documents(documents: Documents) -> str:
+    """Return a sentence on Zarr v2 documents that the root's zarr.json hides; "" if there are none."""
     if not documents.has_older_documents():
         return ""
     return (
@@ -479,76 +325,3 @@ def _first_members(documents: Documents) -> str:
     names = documents.storage.list("")
     shown = [name for name in names if name not in METADATA_FILES][:20]
     return ", ".join(shown) or "none"
-
-
-def node_class(ome: JSONObject, node_path: NodePath) -> type[NGFFNode] | None:
-    """Return the class of a node with these OME attributes; None if it is unknown.
-
-    A group without OME metadata directly below a plate may be one of its rows.
-    """
-    from lamella.nodes.collection import Collection
-    from lamella.nodes.labels import LabelImage, Labels
-    from lamella.nodes.plate import Plate
-    from lamella.nodes.position import Position
-    from lamella.nodes.scene import Scene
-    from lamella.nodes.well import Row, Well
-
-    # The order matters: a converted plate is a collection too, a label image is an image too, and iohub lists the
-    # label images in the document of their image.
-    classes: dict[str, type[NGFFNode]] = {
-        "plate": Plate,
-        "well": Well,
-        "image-label": LabelImage,
-        "multiscales": Position,
-        "labels": Labels,
-        "omero": Position,
-        "bioformats2raw.layout": Collection,
-    }
-    if SceneMeta in node_path.store_handle.version.parts:
-        classes["scene"] = Scene
-    for key, node_type in classes.items():
-        if key in ome:
-            return node_type
-    if node_path.path and is_row_of_plate(node_path):
-        return Row
-    return None
-
-
-def is_row_of_plate(node_path: NodePath) -> bool:
-    """Return whether the plate above a group lists it as a row; a row has no metadata of its own."""
-    if node_path.store_handle.documents.kind(node_path.parent.path) != "group":
-        return False
-    plate = stored_ome(node_path.parent).get("plate")
-    rows = plate.get("rows") if isinstance(plate, dict) else None
-    name = node_path.path.rpartition("/")[2]
-    return isinstance(rows, list) and any(
-        isinstance(row, dict) and str(row.get("name")) == name for row in rows
-    )
-
-
-def open_member(parent: NGFFNode, key: str) -> NGFFNode | ImageArray:
-    """Open the node or array at a path below a node; raise `NodeNotFoundError` if there is none."""
-    node_path = parent.node_path.child(key)
-    documents = node_path.store_handle.documents
-    kind = documents.kind(node_path.path)
-    if kind is None:
-        raise parent.missing_error(key)
-    if kind == "array":
-        return array_at(node_path)
-    return (node_class(stored_ome(node_path), node_path) or NGFFNode)(node_path)
-
-
-def array_at(node_path: NodePath) -> ImageArray:
-    """Return the array at a node path, with the axes of the image that lists it."""
-    from lamella.nodes.position import Position
-
-    documents = node_path.store_handle.documents
-    group, dataset = node_path.parent, node_path.path.rpartition("/")[2]
-    while True:
-        if documents.kind(group.path) == "group" and "multiscales" in stored_ome(group):
-            position = Position(group)
-            return ImageArray(node_path, position.axes if dataset in position.dataset_paths else None)
-        if not group.path:
-            return ImageArray(node_path)
-        dataset = f"{group.path.rpartition('/')[2]}/{dataset}"
-        group = group.parent

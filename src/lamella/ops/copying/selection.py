@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.arguments import items_of, whole_number
 from lamella.errors import InvalidArgumentError, LamellaError, NodeNotFoundError, first_of
-from lamella.nodes.opening import node_class
+from lamella.nodes.node_classes import node_class
 from lamella.nodes.plate import Plate
 from lamella.nodes.replacing import check_replaced_document
 from lamella.nodes.store_handle import NodePath, StoreHandle

@@ -398,7 +398,7 @@ def _stored_arrays(source: NodePath, target: NodePath) -> tuple[StoredArray, Sto
 
 def _axis_names(array: NodePath) -> list[str] | None:
     """Return the axis names of the image of a level (required by ST-05 in 0.5)."""
-    from lamella.nodes.opening import array_at
+    from lamella.nodes.node_classes import array_at
 
     axes = array_at(array).axes
     return None if axes is None else [axis.name for axis in axes]
