@@ -126,6 +126,36 @@ def test_properties_of_a_label_that_failed_to_load_are_requested_again(browser, 
     browser.leave()
 
 
+@pytest.mark.parametrize("mode", ["slices", "volume"])
+def test_slices_and_volumes_that_failed_to_load_are_requested_again(browser, store, monkeypatch, mode):
+    browser.leave()
+    name = mode.removesuffix("s")
+    answer, failures = getattr(Answers, f"_{name}"), ["The bucket lab is busy."] * 2
+
+    def fail_at_first(*arguments):
+        if failures:
+            raise StorageError(failures.pop())
+        return answer(*arguments)
+
+    monkeypatch.setattr(Answers, f"_{name}", fail_at_first)
+    loaded = {
+        "slices": "lamella.slices.loaded.xz?.block && lamella.slices.loaded.yz?.block",
+        "volume": "lamella.volume.block?.count",
+    }
+    with lamella.view(store, browser=False) as viewer:
+        browser.open(viewer.url)
+        left, top = field(browser, "A/1/0")
+        look_at(browser, left + 32, top + 32, 4)
+        browser.run(f"lamella.state.mode = '{mode}'; lamella.state.changed()")
+        browser.wait("document.getElementById('problems').textContent.includes('The bucket lab is busy.')")
+        browser.drawn()
+        failures.clear()
+        browser.run("lamella.renew(false)")
+        browser.wait(loaded[mode])
+        assert not browser.run("document.getElementById('problems').textContent.includes('busy')")
+    browser.leave()
+
+
 def test_channels_can_have_colours_that_colour_blind_people_tell_apart(opened):
     opened.run("document.getElementById('palette').value = 'grey'")
     opened.run("document.getElementById('palette').dispatchEvent(new Event('change'))")

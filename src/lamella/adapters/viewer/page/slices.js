@@ -148,6 +148,11 @@ export class Slices {
     }
     this.arrived();
   }
+
+  /** Request slices again when they are next drawn: those that failed to load, or all. @param {boolean} all */
+  renew(all) {
+    for (const name of Object.keys(this.asked)) if (all || this.loaded[name]?.block === null) this.asked[name] = "";
+  }
 }
 
 /** Return start and length of the Z axis on the screen, in physical proportions unless the slice has no room for them.

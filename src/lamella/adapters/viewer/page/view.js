@@ -468,6 +468,8 @@ export class View {
     this.listReasons();
     this.pixels.renew(all);
     this.ids.renew(all);
+    this.slices.renew(all);
+    this.volume.renew(all);
     this.properties.clear();
     state.changed();
   }
