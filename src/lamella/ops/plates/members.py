@@ -23,7 +23,7 @@ from lamella.spec.plate_names import new_well
 from lamella.store.keys import is_key, join_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from lamella.nodes.plate import Plate
     from lamella.spec.plate import PlateMeta
@@ -330,10 +330,11 @@ def rename_position(well: Well, old: str, new: str) -> None:
         if finish_locked_rename(well, (old, new)) != (old, new):
             _rename_locked_position(well, old, new)
     plate = None if old == new else plate_above(well.node_path, 2)
-    if plate is not None and stored_table_names(plate):
+    tables = () if plate is None else stored_table_names(plate)
+    if plate is not None and tables:
         with plate.documents.lock(plate.path):
             paths = (join_names(path_in_plate(well.node_path), name) for name in (old, new))
-            _rename_in_tables(plate, Renaming(*paths))
+            _rename_in_tables(plate, Renaming(*paths), tables)
 
 
 def _rename_locked_position(well: Well, old: str, new: str) -> None:
@@ -364,16 +365,16 @@ def settle_well(plate: Plate, renaming: Renaming) -> None:
     """Rename a moved well in the list of images that belongs to an OME-XML, and delete its old row if it is empty."""
     old, new = renaming
     _rename_in_series(plate, old, new)
-    _rename_in_tables(plate, renaming)
+    _rename_in_tables(plate, renaming, stored_table_names(plate))
     can_delete = _can_delete_row(plate, old.partition("/")[0], old)
     # Another program may write a new well at the old path.
     if can_delete and not plate.documents.storage.exists(plate.node_path.child(old).path):
         _delete_row_of(plate, old)
 
 
-def _rename_in_tables(plate: Plate, renaming: Renaming) -> None:
+def _rename_in_tables(plate: Plate, renaming: Renaming, tables: Sequence[str]) -> None:
     """Change the name of a well, or the path of a position, in the tables of a plate whose members are locked."""
-    if stored_table_names(plate):
+    if tables:
         from lamella.ops.tables.well_names import NewNames, rename_in_tables
 
         paths = {renaming.old: [renaming.new]}
@@ -381,7 +382,8 @@ def _rename_in_tables(plate: Plate, renaming: Renaming) -> None:
         well_names = {well.path for well in plate.document.shared_model.wells}
         if is_well:  # the plate may list the new path already
             well_names = well_names - {renaming.new} | {renaming.old}
-        rename_in_tables(plate, NewNames(sorted(well_names), *((paths, {}) if is_well else ({}, paths))))
+        names = NewNames(sorted(well_names), *((paths, {}) if is_well else ({}, paths)))
+        rename_in_tables(plate, names, tables)
 
 
 def _rename_in_series(plate: Plate, old: str, new: str) -> None:

@@ -26,15 +26,17 @@ _UNITS = {"x": "micrometer", "y": "micrometer", "z": "micrometer", "t": "second"
 @contextmanager
 def warning_of_moved_rois(positions: Collection[Position]) -> Iterator[None]:
     """Warn once if regions of images contain other voxels after the ``with`` block, and name the first table."""
-    before = [_voxel_sizes(position) for position in positions]
+    positions = [position for position in positions if not isinstance(position, LabelImage)]
+    before = [_voxel_sizes(position, is_edited=False) for position in positions]
     yield
+    after = [_voxel_sizes(position, is_edited=True) for position in positions]
     factors = [
         {
             axis: new[axis] / old[axis]
             for axis in old
             if axis in new and not isclose(new[axis], old[axis], rel_tol=1e-9)
         }
-        for old, new in zip(before, map(_voxel_sizes, positions), strict=True)
+        for old, new in zip(before, after, strict=True)
     ]
     changed = [(position, ratios) for position, ratios in zip(positions, factors, strict=True) if ratios]
     if changed:
@@ -61,17 +63,20 @@ def _warn(table: str, factors: dict[str, float], others: int) -> None:
     )
 
 
-def _voxel_sizes(position: Position) -> dict[str, float]:
-    """Return the size of a voxel along each axis that regions have, in the unit of their columns."""
-    if isinstance(position, LabelImage):
-        return {}
+def _voxel_sizes(position: Position, *, is_edited: bool) -> dict[str, float]:
+    """Return the size of a voxel along each axis that regions have, in the unit of their columns.
+
+    The document is read once, and after an edit not again: at URLs each look at it is a request.
+    """
     try:
-        meta, paths = position.document.shared_model, position.dataset_paths
+        meta = position.document.last_shared_model if is_edited else position.document.shared_model
+        multiscale = meta.multiscales[0]
+        paths = multiscale.get_dataset_paths()
         # Not `position.scale`, which warns of a size of 0 or below: the caller may be correcting it.
         sizes = effective_scale(meta, paths[0]) if paths else []
         return {
             axis.name.lower(): size * unit_ratio(axis.unit, _UNITS[axis.name.lower()])
-            for axis, size in zip(meta.multiscales[0].axes, sizes, strict=False)
+            for axis, size in zip(multiscale.axes, sizes, strict=False)
             if axis.name.lower() in _UNITS and size > 0
         }
     except LamellaError:

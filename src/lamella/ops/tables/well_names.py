@@ -15,7 +15,7 @@ import numpy as np
 
 from lamella.errors import InvalidNameError, LamellaError, clause
 from lamella.nodes.reporting import warn_of
-from lamella.nodes.tables import Tables, stored_table_names
+from lamella.nodes.tables import Tables
 from lamella.ops.tables.frames import pandas
 from lamella.ops.tables.write import content_path, write_locked_table
 from lamella.spec.plate_names import find_well, is_temporary_well
@@ -155,15 +155,15 @@ def names_of_copies(plate: Plate, copies: Mapping[str, Sequence[str]]) -> NewNam
     return NewNames(well_paths, {well: list(new) for well, new in wells.items()}, positions)
 
 
-def rename_in_tables(plate: Plate, names: NewNames, only: Iterable[str] | None = None) -> None:
+def rename_in_tables(plate: Plate, names: NewNames, table_names: Iterable[str]) -> None:
     """Write the new names into tables that are stored for a whole plate; the caller has locked its members.
 
-    All tables by default. Rows without a new name are left out.
+    Rows without a new name are left out.
     """
     if names.are_old:
         return
     tables, notes = Tables(plate.node_path.child("tables"), False), []
-    for table in stored_table_names(plate) if only is None else only:
+    for table in table_names:
         try:
             problem = _rename_in_table(tables, table, names)
         except InvalidNameError:  # listed by another program, and no table
