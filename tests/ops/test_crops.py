@@ -171,6 +171,7 @@ def test_channels_by_name_or_number_in_the_order_asked_for(plate):
     whole = both.read([crop])[0].image
     assert np.array_equal(CropSource(plate, (8, 8), channels=["GFP"]).read([crop])[0].image, whole[1:])
     assert np.array_equal(CropSource(plate, (8, 8), channels=[1, "DAPI"]).read([crop])[0].image, whole[::-1])
+    assert np.array_equal(CropSource(plate, (8, 8), channels=[-1]).read([crop])[0].image, whole[1:])
 
 
 def test_samples_come_in_the_order_of_the_crops(plate):

@@ -6,6 +6,7 @@ of an epoch are the same for every number of workers, and no two workers read th
 
 from __future__ import annotations
 
+import operator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lamella.arguments import whole_number, whole_numbers
-from lamella.errors import InvalidArgumentError, NodeNotFoundError
+from lamella.errors import InvalidArgumentError, NodeNotFoundError, WrongTypeError
 from lamella.nodes.position import Position
 from lamella.nodes.walk import CONTAINERS, walk
 from lamella.spec.axes import channel_axis, space_axes
@@ -357,8 +358,13 @@ class CropSource:
 
 
 def _channel(channel: int | str) -> int | str:
-    """Return the name of a channel, or its number as a whole number."""
-    return channel if isinstance(channel, str) else whole_number(channel, "The number of a channel", 0)
+    """Return the name of a channel, or its number as a whole number; numbers below 0 count from the last one."""
+    if isinstance(channel, str):
+        return channel
+    try:
+        return operator.index(channel)
+    except TypeError:
+        raise WrongTypeError(f"A channel of a crop is a name or a whole number, not {channel!r}.") from None
 
 
 def _positions(images: Position | ImageContainer | Iterable[Position]) -> Iterator[Position]:
