@@ -259,7 +259,7 @@ def kill_at(monkeypatch, owner, name):
 def test_a_rename_killed_half_way_is_finished_or_undone(plate, plate_path, version, monkeypatch, again):
     before = snapshot(plate_path)
     with monkeypatch.context() as patch:
-        kill_at(patch, members, "settle_well")
+        kill_at(patch, members, "update_moved_well")
         with pytest.raises(Killed):
             plate.rename_well("A/1", "C/5")
     assert (plate_path / "C/5").exists()

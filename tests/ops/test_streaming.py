@@ -558,7 +558,7 @@ def test_the_example_of_the_documentation_runs(tmp_path):
 
 
 def test_an_order_of_other_axes_is_refused(make):
-    with pytest.raises(InvalidArgumentError, match="order 'tq' does not name some of the axes tczyx"):
+    with pytest.raises(InvalidArgumentError, match="order 'tq' must name some of the axes tczyx"):
         make().stream("0", FRAME, "uint16", order="tq")
 
 

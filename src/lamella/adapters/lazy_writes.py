@@ -63,7 +63,7 @@ def append_lazy(array: ImageArray, data: Any, axis: int) -> Shape:
     with growing(stored, grow, is_overwritten=True) as larger:
         shape = larger.meta.shape
         start = shape[axis] - data.shape[axis]
-        indices = [range(start, shape[axis]) if each == axis else None for each in range(array.ndim)]
+        indices = [range(start, shape[axis]) if other == axis else None for other in range(array.ndim)]
         write_blocks(array, larger, source, indices)
     return shape
 
@@ -107,7 +107,8 @@ def write_blocks(
 ) -> None:
     """Write lazy data, with as many axes as the array, block by block.
 
-    ``stored`` is the same array, with its future shape if it grows. ``indices`` and ``exact`` are as in `ArrayWriter`.
+    ``stored`` is the same array, with its future shape if it grows. ``indices`` has for each axis the index in the
+    array of each index of the data, or None if they are equal. ``exact`` refuses values that the array would change.
     """
     writer = ArrayWriter(stored, indices, exact)
     lengths = _block_lengths(data.shape, indices, block_shape(array))
@@ -142,12 +143,12 @@ def around(shape: Shape, indices: Sequence[Sequence[int] | None]) -> Bounds | No
 class _Broadcast:
     """Lazy data with all axes of the region to which they are written.
 
-    For ``array[3, :, :] = row`` with a row of 5 columns and an array of 4 rows, ``shape`` is (4, 5), and
+    For ``array[3, :, :] = row`` with a row of 5 columns and an array of 4 rows, ``data_shape`` is (4, 5), and
     ``region_shape``, which also has the axes of integer indices, is (1, 4, 5).
     """
 
-    def __init__(self, source: Any, shape: Shape, region_shape: Shape) -> None:
-        self._source, self._shape, self.shape = source, shape, region_shape
+    def __init__(self, source: Any, data_shape: Shape, region_shape: Shape) -> None:
+        self._source, self._data_shape, self.shape = source, data_shape, region_shape
         self.dtype = np.dtype(source.dtype)
 
     @classmethod
@@ -173,8 +174,8 @@ class _Broadcast:
             return None
         import dask.array
 
-        if source.shape != self._shape:
-            source = dask.array.broadcast_to(source, self._shape)
+        if source.shape != self._data_shape:
+            source = dask.array.broadcast_to(source, self._data_shape)
         return source[tuple(None if axis is None else slice(None) for axis in self._axes())]
 
     def __getitem__(self, region: Region) -> Any:
@@ -189,11 +190,14 @@ class _Broadcast:
         return block.reshape([span.stop - span.start for span in region])
 
     def _axes(self) -> list[int | None]:
-        """Return the axis of the broadcast data for each axis of the region; None for axes that the data lack."""
+        """Return for each axis of the region the axis of the data; None for an axis of an integer index.
+
+        In the example of the class, the region (1, 4, 5) has the axes [None, 0, 1] of the data (4, 5).
+        """
         axes: list[int | None] = []
         axis = 0
         for length in self.shape:
-            exists = axis < len(self._shape) and self._shape[axis] == length
+            exists = axis < len(self._data_shape) and self._data_shape[axis] == length
             axes.append(axis if exists else None)
             axis += exists
         return axes

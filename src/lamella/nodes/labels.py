@@ -313,16 +313,20 @@ class Labels(RenamesMembers):
         """Read the attributes of the group; empty without a group."""
         return {} if self.documents.kind(self.path) is None else super()._read_attributes()
 
-    def _settle_renaming(self, renaming: Renaming) -> None:
+    def _update_moved_member(self, renaming: Renaming) -> None:
         """Update the metadata after the move of a label image."""
-        from lamella.ops.labels import settle_label
+        from lamella.ops.labels import update_moved_label
 
-        settle_label(self, renaming)
+        update_moved_label(self, renaming)
 
     def _change_record(
-        self, change: Change, listing: Renaming | None = None, *, only_if_listed: Renaming | None = None
+        self,
+        change: Change,
+        rename_in_list: Renaming | None = None,
+        *,
+        only_if_listed: Renaming | None = None,
     ) -> None:
-        """Change the record of a rename, and the list of names; arguments as for `RenamesMembers`."""
+        """Change the record of a rename; see `RenamesMembers._change_record`."""
         from lamella.ops.labels import change_record
 
         def change_if_listed(record: RenamingRecord | None) -> RenamingRecord | None:
@@ -331,12 +335,13 @@ class Labels(RenamesMembers):
                 self._check_listed(only_if_listed, self._all_names())
             return changed
 
-        change_record(self, change_if_listed, listing)
+        change_record(self, change_if_listed, rename_in_list)
 
     def _listed_and_hidden(self, *, confirm_missing: bool = False) -> tuple[list[str], str | None]:
-        """Return the listed names, and the name to hide of an image that is being renamed, if any.
+        """Return the listed names, and the name that must not be shown too, None without.
 
-        Until a rename is finished, the image may be stored under the old name, the new one, or both.
+        Until a rename is finished, the image may be stored under the old name, the new one, or both, and only one of
+        the two is shown (:mod:`lamella.nodes.renaming`). ``confirm_missing`` is as for `Documents.kind`.
         """
         if self.documents.kind(self.path, confirm_missing=confirm_missing) is None:
             return [], None
@@ -349,7 +354,7 @@ class Labels(RenamesMembers):
         if record is None:
             return list(dict.fromkeys(names)), None
         old, new = record.renaming
-        if record.state:
+        if record.state:  # the files are copied, and the list has the complete one of the two
             return list(dict.fromkeys(names)), old if record.state == COPIED else new
         hidden, shown = (old, new) if self.has_moved(record.renaming) else (new, old)
         return list(dict.fromkeys(shown if name == hidden else name for name in names)), hidden

@@ -41,8 +41,8 @@ from lamella.store.metadata.documents import Documents
 from lamella.store.metadata.json_document import parse_object
 from lamella.store.metadata.missing_document import (
     check_unfinished_copy,
-    without_attributes,
-    without_metadata,
+    explain_missing_attributes,
+    explain_missing_metadata,
 )
 from lamella.store.metadata.parents import group_above, path_below
 from lamella.store.storage import open_storage
@@ -168,7 +168,7 @@ def _not_found_error(storage: Storage, mode: str) -> Exception:
         )
     check_unfinished_copy(storage)
     if storage.exists(""):
-        if explanation := without_metadata(storage):
+        if explanation := explain_missing_metadata(storage):
             return MetadataError(f"Cannot open {storage.name}: {explanation}")
         return MetadataError(
             f"Cannot open {storage.name}: it has no Zarr metadata (zarr.json, .zgroup or .zarray), so it is not an "
@@ -229,7 +229,7 @@ def _open_root(documents: Documents, request: OpenRequest) -> NGFFNode:
         raise unreadable(name, error) from error
     node_path = NodePath(StoreHandle(documents, version, strict=request.strict), "")
     stored_class = node_class(version.ome(attributes), node_path)
-    if stored_class is None and is_pending(attributes):
+    if stored_class is None and is_pending(attributes):  # a position without arrays has no multiscales
         stored_class = Position
     if stored_class is None and request.layout == "auto":
         row_path = _row_path(documents.storage, request.strict)
@@ -240,7 +240,7 @@ def _open_root(documents: Documents, request: OpenRequest) -> NGFFNode:
         raise MetadataError(
             f"{name} is a Zarr group without OME-NGFF metadata: no multiscales, plate, well or collection. Its "
             f"members are: {_first_members(documents)}.{_hint_of_older_documents(documents)}"
-            f"{without_attributes(documents, '')}"
+            f"{explain_missing_attributes(documents, '')}"
         )
     request.check_class_options(node_type)
     if documents.format == 3:

@@ -109,7 +109,7 @@ class Plate(
         return plate_edits.rename_well(meta, *renaming)
 
     def _files_to_add(self, renaming: Renaming) -> dict[str, bytes]:
-        """Return the documents of the row of a well that is being renamed, where they are missing."""
+        """Return the documents of the row to which a well is being moved, if they do not exist."""
         from lamella.ops.plates.members import new_row
 
         return {
@@ -118,14 +118,14 @@ class Plate(
             for key, data in self.documents.group_files(path, attributes).items()
         }
 
-    def _settle_renaming(self, renaming: Renaming) -> None:
+    def _update_moved_member(self, renaming: Renaming) -> None:
         """Update the metadata after the move of a well."""
-        from lamella.ops.plates.members import settle_well
+        from lamella.ops.plates.members import update_moved_well
 
-        settle_well(self, renaming)
+        update_moved_well(self, renaming)
 
     def _dump(self, meta: PlateMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
-        """Return the attributes to store, with the record of a well that is being renamed while the plate lists it."""
+        """Return the attributes to store; they keep the record of a rename as long as the plate lists the well."""
         document = self.store_handle.version_of(attributes).dump(meta, attributes, trusted=trusted)
         return self._with_renaming(document, attributes, [well.path for well in meta.wells])
 
@@ -175,8 +175,8 @@ class Plate(
         """Return the row "A", the well "A/1", the position "A/1/0", or a node below one.
 
         "A01" also names the well "A/1", unless a member has that exact name. Raises NodeNotFoundError
-        (a KeyError) if it does not exist. Opening a position reads its own document only. Type checkers see a
-        Position for each text; they know `well` and `rows` exactly.
+        (a KeyError) if it does not exist. Opening a position reads its own document only. To type checkers the
+        result for a text is a Position; use `well` and `rows` for other classes.
         """
         name = self._checked_key(key)
         try:
@@ -364,7 +364,7 @@ class Plate(
         for acquisition in listed:
             if id_or_name in (acquisition.id, acquisition.name):
                 return acquisition.id
-        if not listed and id_or_name == 0:
+        if not listed and id_or_name == 0:  # images without an acquisition count as acquisition 0
             return 0
         names = ", ".join(f"{acquisition.id} ({acquisition.name})" for acquisition in listed)
         raise NodeNotFoundError(
@@ -400,9 +400,9 @@ class Plate(
         """
         if on_error not in ("raise", "report"):
             raise InvalidArgumentError(f"The argument on_error is 'raise' or 'report', not {on_error!r}.")
-        return self._walk(on_error == "report", self._acquisition_id(acquisition))
+        return self._iterate_positions(on_error == "report", self._acquisition_id(acquisition))
 
-    def _walk(self, report: bool, acquisition_id: int | None) -> Iterator[tuple[str, Position]]:
+    def _iterate_positions(self, report: bool, acquisition_id: int | None) -> Iterator[tuple[str, Position]]:
         for well_path, well in self._wells_ahead():
             if isinstance(well, LamellaError):
                 if not report:

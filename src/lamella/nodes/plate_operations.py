@@ -79,8 +79,9 @@ class PlateOperations(Pictures):
         level
             Array to read by regions. Results of positions have its chunks, shards and compression.
         name
-            Name of the array for results, or "labels/" and the name of a label image, which by regions needs a `halo`.
-            `level` by default for regions and with an `output`. With a list of names, the function returns a tuple.
+            Name of the array for results: by default `level` if they are of regions or go to an `output`. "labels/" and
+            a name store them as a label image; over regions this needs a `halo`. With a list of names, the function
+            returns a tuple.
         output
             Path of a new plate for the results, with the metadata of this one, but without label images and lower
             levels; this plate by default.
@@ -90,7 +91,7 @@ class PlateOperations(Pictures):
             Data type of results by regions; by default that of `level`.
         halo
             Pixels to read beyond each side of a region: axis to number, or one number for the space axes. The function
-            gets the region with its halo, less of it at the edges of the image; the halo is cut off its result.
+            gets the region enlarged by the halo, as far as the image reaches; the halo is cut off its result.
         axes
             Names of the axes that results of regions have, such as "tcyx". Along the other axes (here z) the function
             gets the whole length, and returns an array without them; the stored array has length 1 there.
@@ -125,18 +126,19 @@ class PlateOperations(Pictures):
         Notes
         -----
         Label images by regions (``over="regions", name="labels/cells", halo=20``) are for images of any size: the
-        function gets all channels of a region and returns label ids without the channel axis. The labels of two
-        neighbouring regions are one object if a connected patch of one and a connected patch of the other, in the
-        pixels along their common side that both have labelled, overlap by at least half of the smaller. Ids are unique
-        in the image and count from 1. With a halo as large as the objects, the objects are those of the whole image.
+        function gets all channels of a region and returns label ids without the channel axis. Because of the halo, two
+        neighbouring regions both label the pixels along their common side. There, a connected patch of a label of one
+        region is compared with a connected patch of a label of the other: if they overlap by at least half of the
+        smaller patch, the two labels become one object. Ids are unique in the image and count from 1. With a halo as
+        large as the objects, the objects are those of the whole image.
 
         A unit is skipped if the files of its source and result still have the size, inode and times (at URLs the ETag)
         that they had when it was computed, and the function has the same digest. The digest covers its bytecode,
         defaults, closures, `functools.partial` arguments and global variables, the functions and classes of its own
         top-level package that it names, recursively, and the versions of Python and other packages; not files that the
-        function reads, the environment, and names that it looks up at run time. If there is no digest (the function
-        uses an object of another package, a lock, an open file) or the store has no fingerprints (memory, ZIP), nothing
-        is skipped. See ``docs/clusters.md``.
+        function reads, the environment, and names that it looks up at run time. Nothing is skipped if the function uses
+        a value without a digest (an instance of a class of another package, a lock, an open file), or if the store has
+        no times of files (memory, ZIP). See ``docs/clusters.md``.
 
         Examples
         --------

@@ -33,7 +33,7 @@ from lamella.spec.own_key import (
 )
 from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.store.keys import join, natural_order
-from lamella.store.metadata.missing_document import content_without_document, without_attributes
+from lamella.store.metadata.missing_document import content_without_document, explain_missing_attributes
 from lamella.store.pixels.arrays import StoredArray
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Position(
             names = ["0"] if self.documents.kind(join(self.path, "0")) == "array" else []
         if names:
             text = f"there are no multiscales, but the arrays {', '.join(map(repr, names))}."
-            text += without_attributes(self.documents, self.path)
+            text += explain_missing_attributes(self.documents, self.path)
             raise unreadable(self.node_path, MetadataError(text.rstrip(".")))
 
     def _check_level(self, path: str, image: MultiScaleMeta, meta: ArrayMeta) -> None:

@@ -57,14 +57,15 @@ class PositionArrays(NGFFNode):
             Chunks per shard along each axis; no shards by default.
         transform
             Scale and translation of the level; scale 1 by default. An array that cannot be a valid level (larger than
-            the level before, or of another dtype in 0.6) is stored beside the levels, with a warning, or raises an
-            error if it has a transform. Label images get as many levels as their image (LB-04).
+            the level before, or of another dtype in 0.6) raises an error if it has a transform; otherwise it is stored
+            without being listed as a level, with a warning. Label images get as many levels as their image (LB-04).
         check_shape
             Raise if the data does not fit the axes and channels.
         compressor
             Compression of the chunks; blosc with zstd level 1 and bit shuffle by default.
         checksum
-            End each chunk in a checksum, which detects flipped bits (version 0.5 and later). By default with shards.
+            End each chunk in a checksum, which detects flipped bits (version 0.5 and later). By default only with
+            shards.
 
         Raises
         ------
@@ -92,7 +93,7 @@ class PositionArrays(NGFFNode):
     def create_from(
         self, name: str, data: Any, options: dict[str, Any], *, is_result: bool = False
     ) -> ImageArray:
-        """Create an array from data, as `create_image` does."""
+        """Create an array from data, as `create_image` does; ``is_result`` for a result of `Plate.map`."""
         from lamella.ops.array_writes import as_source
 
         self.require_writable(f"create the array {name!r}")

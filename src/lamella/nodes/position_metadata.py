@@ -68,11 +68,10 @@ class PositionMetadata(NGFFNode):
         Parameters
         ----------
         chan_name
-            Name of the new channel. It raises InvalidArgumentError (a ValueError) if it exists, or without a channel
-            axis.
+            Name of the new channel. InvalidArgumentError (a ValueError) if there is such a channel, or no channel axis.
         resize_arrays
             Make every level one channel longer; new voxels have the fill value. With False, resize the arrays yourself:
-            other handles leave out the new name until level 0 has the channel.
+            until level 0 has the channel, `channel_names` of other handles lacks the new name.
 
         Examples
         --------
@@ -98,7 +97,7 @@ class PositionMetadata(NGFFNode):
         names = edits.channel_names(self.document.shared_model) or self.channel_names
 
         def append(meta: ImagesMeta) -> ImagesMeta:
-            # When the arrays have grown, reading the record adds the name already.
+            # The name exists already if the model was read since the arrays have grown: see `_with_appended`.
             return meta if name in edits.channel_names(meta) else edits.append_channel(meta, name, window)
 
         self.document.apply_change(  # raises before an array grows
@@ -112,10 +111,10 @@ class PositionMetadata(NGFFNode):
                 self._grow_channels(levels, len(names) + 1)
             finally:
                 self._appending = None
-        numbers = [*range(len(names)), None]
+        old_indices = [*range(len(names)), None]  # the new channel has none
         self.document.edit(
             lambda meta: append(with_channel_names(meta, names, window)),
-            edit_attributes=lambda attributes: with_acquisition_settings(attributes, len(names), numbers),
+            edit_attributes=lambda attributes: with_acquisition_settings(attributes, len(names), old_indices),
         )
         self._has_name_without_voxels = not resize_arrays
 
@@ -192,7 +191,7 @@ class PositionMetadata(NGFFNode):
         return axis
 
     def rename_channel(self, old: str, new: str) -> None:
-        """Rename the channel ``old`` to ``new``; a ValueError if there is no ``old``, or a ``new``.
+        """Rename the channel ``old`` to ``new``; a ValueError if ``old`` does not exist, or ``new`` does.
 
         Examples
         --------
@@ -205,7 +204,14 @@ class PositionMetadata(NGFFNode):
         self.document.edit(lambda meta: edits.rename_channel(self._with_all_names(meta, names), old, new))
 
     def update_channel(self, chan_name: str, target: str, data: ArrayLike) -> None:
-        """Write one channel of an array by their names, from voxels of the array's shape without the channel axis.
+        """Write the voxels of one channel of an array.
+
+        Parameters
+        ----------
+        chan_name, target
+            Names of the channel and the array.
+        data
+            Voxels, of the array's shape without the channel axis.
 
         Raises
         ------
@@ -223,19 +229,19 @@ class PositionMetadata(NGFFNode):
         if not isinstance(array, ImageArray):
             raise InvalidArgumentError(f"{target!r} in {self.node_path} is not an array, but {array!r}.")
         axis = self._channel_axis_of(array)
-        index = self.get_channel_index(chan_name)
+        channel_index = self.get_channel_index(chan_name)
         block: Any = data if is_lazy(data, array.dtype) else np.asarray(data)
-        expected_shape = tuple(length for other, length in enumerate(array.shape) if other != axis)
+        expected_shape = tuple(length for index, length in enumerate(array.shape) if index != axis)
         if tuple(block.shape) != expected_shape:
             raise InvalidArgumentError(
                 f"The channel {chan_name!r} of {array!r} needs data of shape {expected_shape}; got {block.shape}."
             )
-        if index >= array.shape[axis]:
+        if channel_index >= array.shape[axis]:
             raise InvalidArgumentError(
-                f"{array!r} has only {array.shape[axis]} channels, but {chan_name!r} is number {index}. "
+                f"{array!r} has only {array.shape[axis]} channels, but {chan_name!r} is number {channel_index}. "
                 "Resize the array first."
             )
-        array[(slice(None),) * axis + (index,)] = block
+        array[(slice(None),) * axis + (channel_index,)] = block
 
     def set_contrast_limits(self, channel_name: str, window: WindowDict) -> None:
         """Set the contrast limits of a channel.
@@ -331,15 +337,15 @@ class PositionMetadata(NGFFNode):
     ) -> list[float]:
         """Compute the scale or translation of a level; errors name the position."""
         try:
-            lengths = compute(meta, image)
+            scale_or_translation = compute(meta, image)
         except MetadataError as error:
             raise unreadable(self.node_path, error) from error
         except NodeNotFoundError as error:
             name_where(error, self.node_path)
             raise
-        if compute is geometry.effective_scale and lengths and min(lengths) <= 0:
-            self._warn_of_scale(lengths, image)
-        return lengths
+        if compute is geometry.effective_scale and min(scale_or_translation, default=1) <= 0:
+            self._warn_of_scale(scale_or_translation, image)
+        return scale_or_translation
 
     def _warn_of_scale(self, scale: list[float], image: str) -> None:
         """Warn once of a voxel size of 0 or below."""
@@ -436,7 +442,7 @@ class PositionMetadata(NGFFNode):
         [0.0, 0.0, 0.0, 120.5, 80.0]
         """
         self.require_writable("set a transform")
-        self._edit_sizes(lambda meta: edits.set_transform(meta, str(image), transform))
+        self._edit_transforms(lambda meta: edits.set_transform(meta, str(image), transform))
 
     @overload
     def set_scale(self, image: Mapping[str, float]) -> None: ...
@@ -487,10 +493,10 @@ class PositionMetadata(NGFFNode):
                 "array, an axis and a size."
             )
         self._check_axis_name(axis_name)
-        self._edit_sizes(lambda meta: edits.set_scale(meta, str(image), axis_name, new_scale))
+        self._edit_transforms(lambda meta: edits.set_scale(meta, str(image), axis_name, new_scale))
 
-    def _edit_sizes(self, change: Callable[[ImagesMeta], ImagesMeta]) -> None:
-        """Change sizes of voxels, and warn if regions of tables mean other voxels then."""
+    def _edit_transforms(self, change: Callable[[ImagesMeta], ImagesMeta]) -> None:
+        """Change scales or translations, and warn if regions in tables then refer to other voxels."""
         from lamella.ops.tables.moved_rois import warning_of_moved_rois
 
         with warning_of_moved_rois([cast("Position", self)]):
@@ -550,7 +556,7 @@ class PositionMetadata(NGFFNode):
         Raises
         ------
         InvalidArgumentError
-            If the channel does not exist, or no other one (a ValueError). Nothing is written then.
+            If the channel does not exist, or is the only one (a ValueError). Nothing is written then.
 
         Examples
         --------

@@ -34,7 +34,7 @@ class RenamesMembers(NGFFNode):
     """The rename of which this node has moved the files and is updating the metadata."""
 
     @abstractmethod
-    def _settle_renaming(self, renaming: Renaming) -> None:
+    def _update_moved_member(self, renaming: Renaming) -> None:
         """Update all metadata but the list of members, after the folder of a member was moved."""
 
     def _files_to_add(self, renaming: Renaming) -> dict[str, bytes]:
@@ -44,9 +44,13 @@ class RenamesMembers(NGFFNode):
 
     @abstractmethod
     def _change_record(
-        self, change: Change, listing: Renaming | None = None, *, only_if_listed: Renaming | None = None
+        self,
+        change: Change,
+        rename_in_list: Renaming | None = None,
+        *,
+        only_if_listed: Renaming | None = None,
     ) -> None:
-        """Change the record of a rename; with ``listing``, the same write replaces its old name by its new one.
+        """Change the record of a rename; with ``rename_in_list``, the same write replaces its old name by its new one.
 
         ``change`` maps the stored record to the new one, and raises if another program has changed it. With
         ``only_if_listed``, raises `NodeExistsError` unless its old name is listed and its new name is not.
@@ -122,14 +126,18 @@ class ListsMembers(RenamesMembers, ModelNode[M]):
         return attributes
 
     def _change_record(
-        self, change: Change, listing: Renaming | None = None, *, only_if_listed: Renaming | None = None
+        self,
+        change: Change,
+        rename_in_list: Renaming | None = None,
+        *,
+        only_if_listed: Renaming | None = None,
     ) -> None:
         """Change the record of a rename, and save the model."""
 
         def relist(meta: M) -> M:
             if only_if_listed is not None:
                 self._check_listed(only_if_listed, self._names_in(meta))
-            return meta if listing is None else self._relisted_or_back(meta, listing)
+            return meta if rename_in_list is None else self._relisted_or_back(meta, rename_in_list)
 
         def recorded(attributes: JSONObject) -> JSONObject:
             return with_renaming_record(attributes, change(read_renaming_record(attributes)))

@@ -99,9 +99,9 @@ class Tables(NGFFNode):
         type
             "generic_table"; "feature_table", measurements of labels, with an integer column or index "label";
             "roi_table", regions in micrometers, with columns such as "x_micrometer" and "len_x_micrometer";
-            "masking_roi_table", the regions of labels; or "condition_table". By default the type of the replaced table,
-            or of the table that was read before. A new table is a "feature_table" with `label`, and one of regions if
-            it has their columns.
+            "masking_roi_table", the regions of labels; or "condition_table". By default the type that the replaced
+            table has, or that `table` had when lamella read it. Another table is a "feature_table" with `label`, and
+            one of regions if it has their columns.
         label
             The label image whose labels the rows describe.
         backend

@@ -81,11 +81,11 @@ class Well(Pictures, ListsMembers[WellGroupMeta]):
     def _with_new_name(self, meta: WellGroupMeta, renaming: Renaming) -> WellGroupMeta:
         return plate_edits.rename_image(meta, *renaming)
 
-    def _settle_renaming(self, renaming: Renaming) -> None:
+    def _update_moved_member(self, renaming: Renaming) -> None:
         """Update the metadata after the move of a position."""
-        from lamella.ops.plates.members import settle_position
+        from lamella.ops.plates.members import update_moved_position
 
-        settle_position(self, renaming)
+        update_moved_position(self, renaming)
 
     def _dump(self, meta: WellGroupMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
         """Return the attributes to store; a well without positions has no well metadata (WL-01)."""

@@ -98,7 +98,7 @@ def reads_from(data: Any, node_path: NodePath) -> bool:
     return any(address == target for address in _addresses(data, 0))
 
 
-def reads_below(data: Any, store: str) -> bool:
+def reads_from_store(data: Any, store: str) -> bool:
     """Return whether a source reads, or will read, an array of a store by its name."""
     address_of_store = _address(store, "")
     return any(

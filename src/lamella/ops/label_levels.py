@@ -40,60 +40,71 @@ def fill_levels(image: LabelImage) -> None:
     if whole_factors([level.shape for level in levels], sizes) is not None:
         recompute_levels(image, "mode", THREADS)
         return
-    take_centres(levels, sizes)
-    image.document.edit(describe_centres)
+    fill_with_nearest(levels, sizes)
+    image.document.edit(describe_nearest)
 
 
-def make_levels(
+def create_levels(
     image: LabelImage,
     planned: Mapping[str, ArrayMeta],
-    add: Callable[[ImagesMeta], ImagesMeta],
+    list_levels: Callable[[ImagesMeta], ImagesMeta],
     workers: Workers,
 ) -> None:
-    """Create levels of a label image with one level, and list them with ``add`` when they are complete."""
-    base, model = image.data, add(image.document.shared_model)
+    """Create the lower levels of a label image that has only the finest one.
+
+    ``list_levels`` adds them to the metadata, which is written when their pixels are complete.
+    """
+    base, model = image.data, list_levels(image.document.shared_model)
     source = pinned(base.stored)
     sizes = [geometry.effective_scale(model, path) for path in (image.dataset_paths[0], *planned)]
-    steps = whole_factors([source.meta.shape, *(meta.shape for meta in planned.values())], sizes)
-    if steps is not None:
-        make_unlisted(image, source, planned, dict(zip(planned, steps, strict=True)), add, "mode", workers)
+    factors_of_levels = whole_factors([source.meta.shape, *(meta.shape for meta in planned.values())], sizes)
+    if factors_of_levels is not None:
+        make_unlisted(
+            image,
+            source,
+            planned,
+            dict(zip(planned, factors_of_levels, strict=True)),
+            list_levels,
+            "mode",
+            workers,
+        )
         return
-    name = begin_unlisted(image, planned, lambda _: begin_update(image, planned))
+    mark = begin_unlisted(image, planned, lambda _: begin_update(image, planned))
     arrays = [base, *(ImageArray(image.node_path.child(path)) for path in planned)]
-    take_centres(arrays, sizes, workers.jobs)
-    plan = [
+    fill_with_nearest(arrays, sizes, workers.jobs)
+    arrays_to_finish = [
         source,
         *(
             PinnedArray(source.documents, array.path, meta)
             for array, meta in zip(arrays[1:], planned.values(), strict=True)
         ),
     ]
-    whole = (0,) * base.ndim, source.meta.shape
+    whole_image = (0,) * base.ndim, source.meta.shape
     publish_levels(
         image,
         planned,
-        name,
-        lambda meta: describe_centres(add(meta)),
-        finish_edit(name, plan, lambda: [whole]),
+        mark,
+        lambda meta: describe_nearest(list_levels(meta)),
+        finish_edit(mark, arrays_to_finish, lambda: [whole_image]),
     )
 
 
 def whole_factors(shapes: Sequence[Shape], sizes: Sequence[Sequence[float]]) -> list[Shape] | None:
     """Return the factors from each level to the next; None if some are not whole."""
-    all_factors = [
+    factors_or_none = [
         geometry.level_factors(fine, coarse, size_ratios(small, large))
         for (fine, coarse), (small, large) in zip(pairwise(shapes), pairwise(sizes), strict=True)
     ]
-    whole_factors_of_levels = [factors for factors in all_factors if factors is not None]
-    return whole_factors_of_levels if len(whole_factors_of_levels) == len(all_factors) else None
+    factors_of_levels = [factors for factors in factors_or_none if factors is not None]
+    return factors_of_levels if len(factors_of_levels) == len(factors_or_none) else None
 
 
-def take_centres(
+def fill_with_nearest(
     levels: Sequence[ImageArray], sizes: Sequence[Sequence[float]], jobs: int | None = None
 ) -> None:
-    """Fill each level with the voxels at its voxels' centres in the level before."""
+    """Fill each level from the level before: a voxel gets the label of the finer voxel that contains its centre."""
     for (fine, coarse), (fine_size, coarse_size) in zip(pairwise(levels), pairwise(sizes), strict=True):
-        _take_centres(
+        _fill_level_with_nearest(
             fine,
             coarse,
             geometry.steps_between(fine.shape, coarse.shape, size_ratios(fine_size, coarse_size)),
@@ -101,8 +112,8 @@ def take_centres(
         )
 
 
-def describe_centres(meta: ImagesMeta) -> ImagesMeta:
-    """Record that levels were computed by `take_centres`."""
+def describe_nearest(meta: ImagesMeta) -> ImagesMeta:
+    """Record that levels were computed by `fill_with_nearest`."""
     details = {
         "description": "Each voxel is the label at its centre in the level before: the image has no whole factors.",
         "method": "lamella.labels",
@@ -126,12 +137,14 @@ def check_levels(name: str, levels: Sequence[ImageArray]) -> None:
             )
 
 
-def _take_centres(fine: ImageArray, coarse: ImageArray, steps: Sequence[float], jobs: int | None) -> None:
+def _fill_level_with_nearest(
+    fine: ImageArray, coarse: ImageArray, factors: Sequence[float], jobs: int | None
+) -> None:
 
     def fill(region: Region) -> None:
         indices = [
-            np.minimum(((np.arange(span.start, span.stop) + 0.5) * step).astype(np.int64), length - 1)
-            for span, step, length in zip(region, steps, fine.shape, strict=True)
+            np.minimum(((np.arange(span.start, span.stop) + 0.5) * factor).astype(np.int64), length - 1)
+            for span, factor, length in zip(region, factors, fine.shape, strict=True)
         ]
         block = fine[
             tuple(slice(int(axis_indices[0]), int(axis_indices[-1]) + 1) for axis_indices in indices)

@@ -34,11 +34,11 @@ from lamella.nodes.position import Position
 from lamella.nodes.tables import Tables
 from lamella.ops.array_writes import Source, as_source, write_array
 from lamella.ops.execution import THREADS, Workers
-from lamella.ops.label_levels import check_levels, fill_levels, make_levels, size_ratios
+from lamella.ops.label_levels import check_levels, create_levels, fill_levels, size_ratios
 from lamella.ops.pyramids.downsample import downsampled_shape
 from lamella.ops.pyramids.plan import planned_arrays
 from lamella.ops.pyramids.pyramid import delete_pyramid
-from lamella.ops.renaming import finish_locked_rename, move_member, settle_renaming
+from lamella.ops.renaming import finish_locked_rename, move_member, update_after_move
 from lamella.ops.tables.write import rename_region
 from lamella.spec import edits, geometry
 from lamella.spec.axes import axis_kind, channel_axis, space_axes
@@ -369,7 +369,7 @@ def _match_label(position: Position, image: LabelImage, workers: Workers) -> Non
         )
 
     if plan:
-        make_levels(image, {path: meta for path, meta, _ in plan}, add, workers)
+        create_levels(image, {path: meta for path, meta, _ in plan}, add, workers)
 
 
 def _edit_list(
@@ -449,7 +449,7 @@ def _rename_alone(labels: Labels, renaming: Renaming) -> None:
         documents.storage.exists(labels.node_path.child(name).path) for name in renaming
     )
     if old in listed and not source_exists and target_exists and new not in labels._listed_names():
-        settle_renaming(labels, renaming)  # another program has moved the folder
+        update_after_move(labels, renaming)  # another program has moved the folder
         return
     if old not in listed or not source_exists:
         raise NodeNotFoundError(
@@ -465,23 +465,23 @@ def _rename_alone(labels: Labels, renaming: Renaming) -> None:
     move_member(labels, renaming)
 
 
-def settle_label(labels: Labels, renaming: Renaming) -> None:
+def update_moved_label(labels: Labels, renaming: Renaming) -> None:
     """Update the metadata after the move of a label image: its own, and those of tables."""
     old, new = renaming
     LabelImage(labels.node_path.child(new)).document.edit(functools.partial(_renamed, old=old, new=new))
     rename_region(Tables(labels.node_path.parent.child("tables"), False), old, new)
 
 
-def change_record(labels: Labels, change: Change, listing: Renaming | None) -> None:
+def change_record(labels: Labels, change: Change, rename_in_list: Renaming | None) -> None:
     """Change the record of a rename, and list a new name; see `Labels._change_record`."""
 
     def with_changed_record(attributes: JSONObject) -> JSONObject:
         return with_renaming_record(attributes, change(read_renaming_record(attributes)))
 
-    if listing is None:
+    if rename_in_list is None:
         labels.documents.edit_group(labels.path, with_changed_record)
     else:
-        old, new = listing
+        old, new = rename_in_list
         _edit_list(
             labels, lambda names: [new if name == old else name for name in names], with_changed_record
         )

@@ -31,7 +31,7 @@ from lamella.store.keys import DOCUMENTS, FORMATS, METADATA_FILES, V2, V3, is_ke
 from lamella.store.metadata import format_v2, format_v3
 from lamella.store.metadata.json_document import RepeatedKeyError, is_too_deep, reject_duplicate_keys
 from lamella.store.metadata.missing_document import check_unfinished_copy
-from lamella.store.pixels.stored_chunks import foreign_key, iter_stored_files
+from lamella.store.pixels.stored_chunks import foreign_chunk_key, iter_stored_files
 from lamella.store.storage import open_storage
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class StoredNode:
     """Parsed documents, by file name."""
     findings: list[DocumentFinding] = field(default_factory=list)
     """Problems of the other documents."""
-    has_others: bool = False
+    has_other_format: bool = False
     """Whether a document of the other Zarr format is in the folder too."""
 
     @property
@@ -237,7 +237,7 @@ class StoreReader:
         if not node.exists:
             self._read(node, other_file)
         elif is_key(path) and self._has(join(path, other_file)):
-            node.has_others = True
+            node.has_other_format = True
         if node.kind == "array" and not node.unreadable:
             _describe(node)
         return node
@@ -275,7 +275,7 @@ class StoreReader:
             return False
         return any(name.isdigit() for name in names) and not any(_DOTTED.fullmatch(name) for name in names)
 
-    def foreign_key(self, array: ArrayNode) -> str | None:
+    def foreign_chunk_key(self, array: ArrayNode) -> str | None:
         """Return the key of a chunk with another spelling than the document declares, if the first chunk is missing."""
         if array.meta is None or not self.storage.can_list:
             return None
@@ -283,14 +283,14 @@ class StoreReader:
             first_key = join(array.path, array.meta.chunk_key((0,) * array.meta.ndim))
             if self.storage.size(first_key) is not None:
                 return None
-            return foreign_key(self.storage, array.path, array.meta)
+            return foreign_chunk_key(self.storage, array.path, array.meta)
         except (LamellaError, OSError) as error:
             self._check(error)
             return None  # readers of pixels report it
 
     def other_separator(self, array: ArrayNode) -> str | None:
         """Return the separator of the keys of all chunks of a Zarr v3 array, if the document declares the other one."""
-        key, document = self.foreign_key(array), array.documents.get(V3.group)
+        key, document = self.foreign_chunk_key(array), array.documents.get(V3.group)
         encoding = document.get("chunk_key_encoding") if document is not None else None
         if key is None or array.meta is None or not isinstance(encoding, dict):
             return None

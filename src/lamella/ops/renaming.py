@@ -24,7 +24,7 @@ def move_member(node: RenamesMembers, renaming: Renaming) -> None:
     """Record a rename, move the member's folder, and update the metadata."""
     if node.documents.storage.locks_processes:
         _move_folder(node, renaming)
-        settle_renaming(node, renaming)
+        update_after_move(node, renaming)
         return
     record = RenamingRecord(renaming, temporary_name(".tmp"), COPYING)
     with abandoned_on_errors(record.token):
@@ -41,7 +41,7 @@ def _storage(node: RenamesMembers) -> FlatStorage:
     return cast("FlatStorage", node.documents.storage)
 
 
-def settle_renaming(node: RenamesMembers, renaming: Renaming) -> None:
+def update_after_move(node: RenamesMembers, renaming: Renaming) -> None:
     """Update the metadata after the move of a member's folder, its list last."""
     _update_metadata(node, renaming)
     node._change_record(lambda _: None, renaming)
@@ -50,7 +50,7 @@ def settle_renaming(node: RenamesMembers, renaming: Renaming) -> None:
 def _update_metadata(node: RenamesMembers, renaming: Renaming) -> None:
     node.moved = renaming
     try:
-        node._settle_renaming(renaming)
+        node._update_moved_member(renaming)
     finally:
         node.moved = None
 
@@ -188,7 +188,7 @@ def finish_locked_rename(node: RenamesMembers, request: tuple[str, str] | None =
             documents.discard_copies(
                 source, originals=target
             )  # a store without renames deletes keys one by one
-        settle_renaming(node, renaming)
+        update_after_move(node, renaming)
         return renaming
     if documents.kind(source) is not None and documents.storage.exists(target):
         documents.discard_copies(target, originals=source)  # begun by a store without renames

@@ -32,7 +32,7 @@ _TYPES = {
 """OME's names of data types that differ from numpy's."""
 
 _PLANES = "planes"
-"""Text of the comment that stands for the elements of the planes until the document is a text."""
+"""Text of a comment in the tree. In the serialized document it is replaced by the elements of the planes."""
 
 _NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -93,7 +93,7 @@ def _add_plate(root: Element, origin: PlateOrigin) -> None:
 
 def _add_pixels(image: Element, selection: Selection, image_attributes: JSONObject) -> str:
     """Add the pixels with a comment in place of the planes; return the elements of the planes."""
-    sizes, shifts, units = selection.geometry()
+    sizes, translations, units = selection.geometry()
     t, c, z, y, x = selection.shape(selection.level)
     dtype = selection.dtype.name
     attributes: dict[str, object] = {"SizeX": x, "SizeY": y, "SizeZ": z, "SizeC": c, "SizeT": t}
@@ -119,23 +119,24 @@ def _add_pixels(image: Element, selection: Selection, image_attributes: JSONObje
         facts = {key: value for key, value in channel.items() if key != "ExposureTime"}
         _add(pixels, "Channel", ID=f"Channel:0:{number}", SamplesPerPixel=samples, **facts)
     _add(pixels, "TiffData", IFD=0, PlaneCount=t * len(channels) * z)
-    position: dict[str, object] = {}
-    if any(shifts[axis] for axis in symbols):
-        position |= {f"Position{axis.upper()}": float(shifts[axis]) for axis in symbols}
-        position |= {f"Position{axis.upper()}Unit": symbol for axis, symbol in symbols.items()}
+    position_of_plane: dict[str, object] = {}
+    if any(translations[axis] for axis in symbols):
+        position_of_plane |= {f"Position{axis.upper()}": float(translations[axis]) for axis in symbols}
+        position_of_plane |= {f"Position{axis.upper()}Unit": symbol for axis, symbol in symbols.items()}
     times = selection.times() if time_unit is not None else []
     pixels.append(ElementTree.Comment(_PLANES))
     lines = []
     for frame, number in product(range(t), range(len(channels))):
-        facts = dict(position)
+        plane_attributes = dict(position_of_plane)
         if times:
-            facts |= {"DeltaT": float(times[frame]), "DeltaTUnit": time_unit}
+            plane_attributes |= {"DeltaT": float(times[frame]), "DeltaTUnit": time_unit}
         if "ExposureTime" in channels[number]:
-            facts["ExposureTime"] = channels[number]["ExposureTime"]
-        if facts:  # one element of a tree for each of 100,000 planes would need 100 MB
-            facts_text = "".join(f' {name}="{_text(value)}"' for name, value in facts.items())
+            plane_attributes["ExposureTime"] = channels[number]["ExposureTime"]
+        if plane_attributes:  # one element of a tree for each of 100,000 planes would need 100 MB
+            attributes_text = "".join(f' {name}="{_text(value)}"' for name, value in plane_attributes.items())
             lines += [
-                f'<Plane TheZ="{plane}" TheT="{frame}" TheC="{number}"{facts_text}/>' for plane in range(z)
+                f'<Plane TheZ="{plane}" TheT="{frame}" TheC="{number}"{attributes_text}/>'
+                for plane in range(z)
             ]
     return "".join(lines)
 

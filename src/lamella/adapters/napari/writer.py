@@ -34,9 +34,9 @@ class LayersError(LamellaError):
 def write_layers(path: str, layers: Sequence[LayerData]) -> list[str]:
     """Write the layers to a new store, and return its path.
 
-    All image layers need one shape, scale and translation, and labels layers that shape, or its last axes. Layers that
-    are rotated or sheared are refused. Raise LayersError for layers that do not fit, and StoreExistsError if there is
-    something at the path.
+    All image layers need the same shape, scale and translation. Labels layers have that shape, or only its last axes (a
+    plane, for an image of planes at several times). Layers that are rotated or sheared are refused. Raise LayersError
+    for layers that do not fit, and StoreExistsError if there is something at the path.
     """
     images = [layer for layer in layers if layer[2] == "image"]
     labels = [layer for layer in layers if layer[2] == "labels"]
@@ -54,7 +54,7 @@ def write_layers(path: str, layers: Sequence[LayerData]) -> list[str]:
             raise LayersError(
                 f"The labels layer {_name(layer)!r} has the shape {tuple(data.shape)}, the image {shape}."
             )
-    with write_image(path, _array(channels, images[0]), scale=_scale(images[0])) as position:
+    with write_image(path, _stacked_channels(channels, images[0]), scale=_scale(images[0])) as position:
         for channel in channels:
             if channel.window is not None:
                 position.set_channel(channel.name, window=channel.window)
@@ -152,11 +152,11 @@ def _axes(layer: LayerData) -> str:
     ndim = len(_finest(layer).shape) - bool(layer[1].get("rgb"))
     labels = [str(label).lower() for label in layer[1].get("axis_labels") or ()]
     are_letters = len(labels) == ndim and labels == [letter for letter in _AXES if letter in labels]
-    is_kymograph = "t" in labels[-2:]  # an image has planes of space
+    is_kymograph = "t" in labels[-2:]  # y or x is missing, which an image needs
     return "".join(labels) if are_letters and not is_kymograph else _AXES[-ndim:]
 
 
-def _array(channels: Sequence[_Channel], first: LayerData) -> Any:
+def _stacked_channels(channels: Sequence[_Channel], first: LayerData) -> Any:
     """Return the channels as a lazy array of xarray, whose coordinates are the positions of voxels."""
     import dask.array as da
     import xarray as xr
@@ -166,16 +166,15 @@ def _array(channels: Sequence[_Channel], first: LayerData) -> Any:
     dims = (*names[:-2], "c", *names[-2:])
     options = first[1]
     scale = _scale(first) or dict.fromkeys(names, 1.0)
-    shift = options.get("translate")
-    translate = dict(
-        zip(names, [0.0] * len(names) if shift is None else map(float, shift[-len(names) :]), strict=True)
-    )
+    translation = options.get("translate")
+    numbers = [0.0] * len(names) if translation is None else map(float, translation[-len(names) :])
+    first_voxel = dict(zip(names, numbers, strict=True))
     units = dict(zip(names, map(_unit, options.get("units") or [None] * len(names)), strict=False))
     coords: dict[str, Any] = {"c": [channel.name for channel in channels]}
     for name, length in zip(dims, stacked.shape, strict=True):
         if name == "c":
             continue
-        positions = translate[name] + scale[name] * np.arange(length)
+        positions = first_voxel[name] + scale[name] * np.arange(length)
         attributes = {"units": units[name]} if units.get(name) else {}
         coords[name] = xr.DataArray(positions, dims=[name], attrs=attributes)
     return xr.DataArray(stacked, dims=dims, coords=coords)

@@ -148,7 +148,7 @@ class StackSource(FieldSource):
 
 
 def _open_stack(file: str) -> PlaneSource:
-    images = open_tiff(file, is_read_next=True)
+    images = open_tiff(file, keeps_pages=True)
     if len(images) > 1 or sum(length > 1 for length in images[0].description.shape[:-2]) > 1:
         raise SourceError(f"{file} is not a file of MetaMorph: it has more than one z series.")
     return images[0]

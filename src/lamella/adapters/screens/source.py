@@ -79,7 +79,7 @@ class FieldSource:
 
 def open_plane(file: str) -> PlaneSource:
     """Open a file of one plane; raise SourceError for a file of several."""
-    images = open_tiff(file, is_read_next=True)
+    images = open_tiff(file, keeps_pages=True)
     if len(images) > 1 or images[0].description.plane_count > 1:
         count = sum(image.description.plane_count for image in images)
         raise SourceError(f"{file} has {count} planes, but the index of a screen lists files of one plane.")

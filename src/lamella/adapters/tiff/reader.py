@@ -67,13 +67,13 @@ _MAX_SEGMENTS = 64
 """Maximum number of strips and tiles of a file whose pages stay in memory while it is closed."""
 
 
-def open_tiff(path: StrPath, *, is_read_next: bool = False, is_partial: bool = False) -> Container:
+def open_tiff(path: StrPath, *, keeps_pages: bool = False, is_partial: bool = False) -> Container:
     """Describe the images (series) of a TIFF file, in its order; no pixels are read and the file is closed again.
 
     A short list of pages (`_MAX_SEGMENTS`) stays in memory, so that reading does not parse the file again; with
-    ``is_read_next`` also a long list, until the source is closed. With ``is_partial``, planes whose bytes the file
-    lacks are missing; without it they raise. Raise SourceError for a file that is not TIFF, is damaged or truncated,
-    or has unsupported axes or pixels.
+    ``keeps_pages`` also a long list, until the source is closed. With ``is_partial`` a truncated file is opened too,
+    and `read_plane` returns None for planes whose bytes it lacks. Raise SourceError for a file that is not TIFF, is
+    damaged or truncated, or has unsupported axes or pixels.
     """
     local = local_path(path, "a file to convert")
     if not is_partial and (container := _describe_by_template(local)) is not None:
@@ -95,24 +95,24 @@ def open_tiff(path: StrPath, *, is_read_next: bool = False, is_partial: bool = F
             notes = tuple(f"it is incomplete: {part}" for part in missing)
             metadata[0] = replace(metadata[0], notes=(*metadata[0].notes, *notes))
         pages = [list_pages(series, is_partial=is_partial) for series in file.series]
-        described = [
+        images_and_layouts = [
             _describe(local, file, image, own_metadata, pages[image[0]], len(images), is_partial)
             for image, own_metadata in zip(images, metadata, strict=True)
         ]
         if len(images) > 1:
             PAGES.put(key, _with_decoders(pages))
-        elif is_read_next:
+        elif keeps_pages:
             _with_decoders(pages)
-        original, own_file = _original_metadata(file), str(file.filehandle.path)
-        compact = _compact_pages(pages[0], own_file) if len(images) == 1 else None
-        if compact is not None and not is_partial:
-            put_template(key, file, *described[0], compact, original)
-    sources = [TiffSource(description, layout) for description, layout in described]
-    if compact is not None:
-        sources[0].cache_pages(key, own_file, compact)
-    elif is_read_next and len(images) == 1:
-        sources[0].keep_until_closed(pages[0])
-    return Container(sources, original)
+        original_metadata, file_path = _original_metadata(file), str(file.filehandle.path)
+        shared_pages = _with_shared_frames(pages[0], file_path) if len(images) == 1 else None
+        if shared_pages is not None and not is_partial:
+            put_template(key, file, *images_and_layouts[0], shared_pages, original_metadata)
+    sources = [TiffSource(description, layout) for description, layout in images_and_layouts]
+    if shared_pages is not None:
+        sources[0].cache_pages(key, file_path, shared_pages)
+    elif keeps_pages and len(images) == 1:
+        sources[0].keep_pages_until_closed(pages[0])
+    return Container(sources, original_metadata)
 
 
 def _describe_by_template(path: str) -> Container | None:
@@ -121,11 +121,12 @@ def _describe_by_template(path: str) -> Container | None:
     if template_and_key is None:
         return None
     template, key = template_and_key
-    own_file = os.path.realpath(path)
-    own_file = path if own_file == path else own_file  # one text in memory, not two
-    description = replace(template.description, name=os.path.basename(path), files=(own_file,))
+    file_path = os.path.realpath(path)
+    if file_path == path:
+        file_path = path  # one text in memory, not two
+    description = replace(template.description, name=os.path.basename(path), files=(file_path,))
     source = TiffSource(description, replace(template.layout, path=path))
-    source.cache_pages(key, own_file, template.pages)
+    source.cache_pages(key, file_path, template.pages)
     return Container([source], template.original)
 
 
@@ -161,7 +162,7 @@ class TiffReader(Reader):
 
 
 class CompanionReader(TiffReader):
-    """A companion file, which describes the TIFF files beside it; each of them opens the same set by `TiffReader`."""
+    """A companion file, which describes a set of TIFF files beside it. Any of these opens the set by `TiffReader`."""
 
     name = "companion"
     title = "OME-TIFF with a companion file"
@@ -178,7 +179,7 @@ class CompanionReader(TiffReader):
 
 
 def _first_ndtiff(folder: str) -> str | None:
-    """Return the first TIFF of an NDTiff, given its folder or index; of several levels, the first of the finest."""
+    """Return the first TIFF file of an NDTiff folder, also by its index; with several levels, that of the finest."""
     if os.path.basename(folder) == _NDTIFF_INDEX:
         folder = os.path.dirname(folder)
     if not os.path.isdir(folder):
@@ -262,20 +263,20 @@ class TiffSource:
         with self._lock:
             self._pages = None  # lists of pages of thousands of sources would exhaust the memory
 
-    def cache_pages(self, key: FileKey, own_file: str, compact: list[PageBytes | None]) -> None:
-        """Read by these pages, which are all in one file, as long as `file_key` of the file is ``key``."""
-        self._cached = key, own_file, compact
+    def cache_pages(self, key: FileKey, file_path: str, shared_pages: list[PageBytes | None]) -> None:
+        """Use these pages instead of parsing the file, unless the file changes: then its `file_key` is not ``key``."""
+        self._cached = key, file_path, shared_pages
 
-    def keep_until_closed(self, pages: list[PageBytes | None]) -> None:
-        """Read by pages that were just parsed, until the source is closed."""
+    def keep_pages_until_closed(self, pages: list[PageBytes | None]) -> None:
+        """Use pages that were just parsed until the source is closed, instead of parsing the file again."""
         self._pages = pages
 
     def _load_pages(self) -> list[PageBytes | None]:
         path, number = self._layout.path, self._layout.series
         with self._lock:
             if self._pages is None and self._cached is not None and self._cached[0] == file_key(path):
-                _, own_file, compact = self._cached
-                self._pages = [page and replace(page, file=own_file) for page in compact]
+                _, file_path, shared_pages = self._cached
+                self._pages = [page and replace(page, file=file_path) for page in shared_pages]
             elif self._pages is None and self._layout.is_shared:
                 key, is_partial = file_key(path), self._layout.is_partial
                 self._pages = PAGES.get_or_make(key, lambda: _parse_pages(path, is_partial))[number]
@@ -284,20 +285,21 @@ class TiffSource:
             return self._pages
 
 
-def _compact_pages(pages: list[PageBytes | None], own_file: str) -> list[PageBytes | None] | None:
-    """Return pages that share their frames, to save memory for thousands of files.
+def _with_shared_frames(pages: list[PageBytes | None], file_path: str) -> list[PageBytes | None] | None:
+    """Return pages that share one page of tifffile (``frame``) if they are decoded alike, to save memory.
 
-    None for more than `_MAX_SEGMENTS` strips and tiles, for pages in other files, and for frames that cannot be shared.
+    Return None for more than `_MAX_SEGMENTS` strips and tiles, for pages in other files, and for frames that cannot be
+    shared.
     """
     if sum(1 if page is None else len(page.offsets) for page in pages) > _MAX_SEGMENTS:
         return None
-    compact: list[PageBytes | None] = []
+    shared_pages: list[PageBytes | None] = []
     for page in pages:
         frame = None if page is None else shared_frame(page.frame)
-        if page is not None and (frame is None or page.file != own_file):
+        if page is not None and (frame is None or page.file != file_path):
             return None
-        compact.append(None if page is None else replace(page, frame=frame))
-    return compact
+        shared_pages.append(None if page is None else replace(page, frame=frame))
+    return shared_pages
 
 
 def _parse_pages(path: str, is_partial: bool) -> list[list[PageBytes | None]]:
@@ -384,7 +386,7 @@ def _describe(
     if fixed:
         pages = [pages[int(page_number)] for page_number in page_numbers(outer, fixed).flat]
     check_sizes(pages)
-    facts = vars(metadata) | {
+    metadata_fields = vars(metadata) | {
         "channels": _channels(metadata.channels, series, _axis_length(plan, "c")),
         "notes": (*metadata.notes, *_missing_notes(pages), *display_notes(series.keyframe)),
         "axis_notes": plan.notes,
@@ -396,7 +398,7 @@ def _describe(
         axes=plan.axes,
         shape=plan.shape,
         dtype=np.dtype(series.dtype).newbyteorder("="),
-        **facts,
+        **metadata_fields,
         band_rows=_band_rows(series.keyframe),
         channels_together=_channels_together(series.keyframe),
         is_rgb=is_rgb(series.keyframe) and series.kind != "lsm",
@@ -404,11 +406,11 @@ def _describe(
     return description, layout
 
 
-def _channels(described: Sequence[SourceChannel], series: Any, count: int) -> tuple[SourceChannel, ...]:
+def _channels(channels: Sequence[SourceChannel], series: Any, count: int) -> tuple[SourceChannel, ...]:
     """Return the channels of an image; the samples of LSM pages are detectors, those of other pages colours."""
     if series.kind == "lsm":
-        return tuple(described) if len(described) == count else (SourceChannel(""),) * count
-    return merge_channels(described, series.keyframe, count)
+        return tuple(channels) if len(channels) == count else (SourceChannel(""),) * count
+    return merge_channels(channels, series.keyframe, count)
 
 
 def _series_axes(series: Any) -> str:
@@ -419,7 +421,7 @@ def _series_axes(series: Any) -> str:
 
 
 def _is_thumbnail(series: Any) -> bool:
-    """Return whether a series contains the small copies that LSM stores beside its images."""
+    """Return whether a series contains the thumbnails that LSM stores beside its images."""
     return series.kind == "lsm" and bool(series.keyframe.is_reduced)
 
 
@@ -430,11 +432,12 @@ def _missing_notes(pages: Sequence[PageBytes | None]) -> list[str]:
 
 
 def _plan(series: Any, image_name: str, fixed: FixedAxes = ()) -> AxisPlan:
-    free = [axis for axis in range(len(series.axes)) if axis not in dict(fixed)]
-    # NDTiff and OME-TIFF name every axis, so the letter Q (tifffile's "other") is a name that tifffile does not know.
+    free_axes = [axis for axis in range(len(series.axes)) if axis not in dict(fixed)]
+    # tifffile uses the letter Q for an axis without a name. NDTiff and OME-TIFF name every axis: there it stands for
+    # a name that tifffile does not know.
     return plan_axes(
-        "".join(_series_axes(series)[axis] for axis in free),
-        tuple(int(series.shape[axis]) for axis in free),
+        "".join(_series_axes(series)[axis] for axis in free_axes),
+        tuple(int(series.shape[axis]) for axis in free_axes),
         image_name,
         named=series.kind in ("ndtiff", "ome"),
     )
@@ -464,9 +467,9 @@ def _read_metadata(file: Any, images: Sequence[tuple[int, FixedAxes]]) -> list[T
         return read_micromanager(file, file.series[0], [fixed for _, fixed in images])
     first = file.pages.first
     if file.is_ome and file.ome_metadata:
-        described = read_ome(ome_root(file))
-        if len(described) == count and all(series.kind == "ome" for series in file.series):
-            return _with_unused_pages(described, file, "its OME-XML describes")
+        images_of_ome = read_ome(ome_root(file))
+        if len(images_of_ome) == count and all(series.kind == "ome" for series in file.series):
+            return _with_unused_pages(images_of_ome, file, "its OME-XML describes")
         return [TiffMetadata(notes=("its OME-XML does not describe its pages and was not used",))] * count
     if file.is_imagej and file.imagej_metadata and count == 1:
         plan = _plan(file.series[0], str(file.filehandle.path))

@@ -77,9 +77,9 @@ class Viewer:
         allow_hosts: Sequence[str] = (),
         edit: bool = False,
         viewer: str = "lamella",
-        owned: NGFFNode | None = None,
+        node_to_close: NGFFNode | None = None,
     ) -> None:
-        self._owned = owned
+        self._node_to_close = node_to_close
         self.answers = _answers(node, viewer, edit)
         self.token = secrets.token_urlsafe(16)
         self.ended = threading.Event()
@@ -116,8 +116,8 @@ class Viewer:
         self._server.server_close()
         self._thread.join()
         self.answers.close()
-        if self._owned is not None:
-            self._owned.close()
+        if self._node_to_close is not None:
+            self._node_to_close.close()
 
     def wait(self) -> None:
         """Serve until the process is interrupted, or until another thread calls `close`.
@@ -185,7 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, respond: Callable[[str], tuple[str, bytes]]) -> None:
         try:
-            kind, body = respond(self._request())
+            content_type, body = respond(self._checked_request())
         except _RefusedError as refusal:
             self.close_connection = self.command == "POST"
             self._send(refusal.status, "text/plain", str(refusal).encode())
@@ -196,10 +196,10 @@ class _Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
         else:
-            if kind == _EVENTS:
+            if content_type == _EVENTS:
                 self._wait_with_events()
             else:
-                self._send(HTTPStatus.OK, kind, body)
+                self._send(HTTPStatus.OK, content_type, body)
 
     def _wait_with_events(self) -> None:
         """Keep a stream without events open until the page or the viewer is closed."""
@@ -214,7 +214,7 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             pass  # the page was closed
 
-    def _request(self) -> str:
+    def _checked_request(self) -> str:
         """Check the host and the token, and return the URL after the token."""
         viewer = self.server.viewer
         host = (self.headers.get("Host") or "").lower()
@@ -257,14 +257,14 @@ class _Handler(BaseHTTPRequestHandler):
             )
         return self.server.viewer.answers.post(request, self.rfile.read(int(length)))
 
-    def _send(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+    def _send(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
         encoding, body = (
             _compress(body, self.headers.get("Accept-Encoding") or "")
             if status == HTTPStatus.OK
             else ("", body)
         )
         self.send_response(status)
-        self.send_header("Content-Type", kind)
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         if encoding:
             self.send_header("Content-Encoding", encoding)
@@ -377,7 +377,9 @@ def view(
     else:
         node = open_ome_zarr(target, mode="r+" if edit else "r", storage_options=storage_options)
         try:
-            handle = Viewer(node, port=port, allow_hosts=allow_hosts, edit=edit, viewer=viewer, owned=node)
+            handle = Viewer(
+                node, port=port, allow_hosts=allow_hosts, edit=edit, viewer=viewer, node_to_close=node
+            )
         except BaseException:
             node.close()
             raise

@@ -25,8 +25,8 @@ from lamella.ops.conversion.store import (
     ImageSettings,
     MetadataCache,
     PlateSample,
-    begin_image,
     channel_labels,
+    create_image_arrays,
     create_positions,
     describe_image,
     describe_plate,
@@ -111,7 +111,7 @@ class PlannedImage:
 
 @dataclass(frozen=True)
 class ConvertReport:
-    """The result of ``convert``. Always true: a failed conversion raises.
+    """The result of ``convert``. In a condition it is true: a failed conversion raises.
 
     Attributes
     ----------
@@ -128,8 +128,8 @@ class ConvertReport:
     notes : tuple of str
         Information for the user: missing planes, files that were left out.
     kept, lacking, dropped : tuple of str
-        What the store has of the metadata of the files ("pixel size", "stage positions"), which basic facts no file
-        has, and which were left out.
+        Kinds of metadata, such as "pixel size" and "stage positions": those that were stored, basic ones that no file
+        has, and those of the files that were left out.
     dry_run : bool
         Whether nothing was written: then `levels` is 0.
     positions : tuple of PlannedImage
@@ -229,8 +229,8 @@ def convert(
         and column.
     layout : str, optional
         The instrument that named the files: "operetta", "imagexpress", "cellvoyager", "incell", "scanr" or "cellomics";
-        "lamella" for the files of `lamella.export`. Its index is read if there is one, else the names. By default it is
-        recognised.
+        "lamella" for the files of `lamella.export`. The index file of the instrument is read if there is one, else the
+        names of the files. By default the instrument is recognised.
     series : int, "all" or "fields", optional
         For files with several images: the number of the one to convert, from 0; "all" makes a collection of them (as
         bioformats2raw does), "fields" the fields of the well A/1, unless the file names wells.
@@ -243,7 +243,8 @@ def convert(
     jobs : int, optional
         Number of workers; one per processor by default.
     executor : concurrent.futures.Executor, optional
-        Runs the units instead of threads of this process. Its workers need the same paths. The pixels are the same.
+        Runs the units instead of threads of this process. Its workers must reach the files at the same paths. The
+        written pixels do not depend on it.
     overwrite : bool
         Replace an existing Zarr store, once the new one is complete.
     dry_run : bool
@@ -363,7 +364,7 @@ def _report(
         for note in plan.notes:
             on_note(note)
     descriptions = [image.source.description for image in plan.images]
-    if plan.layout != "hcs":  # only the metadata of a plate have the name of a plate
+    if plan.layout != "hcs":  # other layouts do not store the name of the plate
         descriptions = [replace(description, plate="") for description in descriptions]
     kept, lacking, dropped = summarize(descriptions, plan.originals, plan.originals_left_out)
     planned = (
@@ -414,7 +415,7 @@ def _write_all(
 ) -> int:
     """Write the store in a folder; return the maximum number of levels of an image."""
     images, levels = plan.images, plan_arrays(plan.images, settings)
-    plate = PlateSample(len(images)) if plan.layout == "hcs" else None
+    plate_sample = PlateSample(len(images)) if plan.layout == "hcs" else None
     cache = MetadataCache()
 
     with create_positions(folder, plan, levels, settings, name=name) as (root, positions, created):
@@ -423,25 +424,25 @@ def _write_all(
             for number, (image, position) in enumerate(zip(images, positions, strict=True)):
                 line = journal.get(key_of_image(number))
                 if line is not None and is_complete(
-                    position, levels[number], line, job, is_listed=plate is None
+                    position, levels[number], line, job, is_listed=plate_sample is None
                 ):
                     planes_done.add(image.source.description.plane_count)
-                    if plate is not None:
-                        plate.add_stored(image, position, levels[number])
+                    if plate_sample is not None:
+                        plate_sample.add_stored(image, position, levels[number])
                 else:
-                    images_of_plate = 0 if plate is None else len(images)
+                    plate_size = 0 if plate_sample is None else len(images)
                     yield (
                         number,
-                        begin_image(
-                            image, position, levels[number], images_of_plate, is_new=image.path in created
+                        create_image_arrays(
+                            image, position, levels[number], plate_size, is_new=image.path in created
                         ),
                     )
 
         def finish_image(number: int, sample: Sample, is_recorded: bool) -> None:
-            if plate is None:
+            if plate_sample is None:
                 describe_image(images[number], positions[number], levels[number], sample, cache)
             else:
-                plate.add(sample)
+                plate_sample.add(sample)
             if not is_recorded:
                 source_state, image_state = states_of_image(positions[number], levels[number], job)
                 journal.add(key_of_image(number), source_state, [image_state])
@@ -449,18 +450,18 @@ def _write_all(
 
         sizes = [image.source.description.nbytes for image in images]
         ImageWriter(planes_done, journal, job, workers).write(unfinished_images(), sizes, finish_image)
-        if plate is not None:
-            describe_plate(images, positions, levels, plate)
+        if plate_sample is not None:
+            describe_plate(images, positions, levels, plate_sample)
         in_file_order = sorted(images, key=lambda image: image.number)
         write_originals(root, plan.originals, [image.path for image in in_file_order if image.path])
         return max(len(levels_of_image.arrays) for levels_of_image in levels)
 
 
 def _digest(plan: InputPlan, settings: ImageSettings, inputs: Inputs) -> str | None:
-    """Return a digest of all that the pixels depend on, with size and times of each file; None if one is not in files.
+    """Return a digest of all that the pixels depend on, with size and times of each file; None without files.
 
-    The description of an image does not say which of its file's images it is, and in which order files and axes are
-    read: two calls that differ in this alone must not resume each other.
+    The descriptions of images are not enough. Two calls that convert different images of one file (``series``), or read
+    files or axes in different orders, can have equal descriptions; they must not resume each other.
     """
     settings_and_sources: list[object] = [__version__, settings, inputs.series, inputs.corrections.axes]
     for image in plan.images:

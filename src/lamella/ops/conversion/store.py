@@ -65,7 +65,7 @@ class ImageSettings:
     levels: int | Literal["auto"]
 
     @property
-    def sharded(self) -> bool:
+    def has_shards(self) -> bool:
         """Whether the version has shards, as Zarr v3 does."""
         version = by_name(self.version)
         if not version.writable:
@@ -75,11 +75,11 @@ class ImageSettings:
         return version.zarr_format == 3
 
     def __post_init__(self) -> None:
-        sharded = self.sharded
+        has_shards = self.has_shards
         check_levels(self.levels)
         check_grid_choices(self.chunks, self.shards)
         # An image with all axes accepts every setting that any image accepts.
-        choose_layout("tczyx", (1, 1, 1, 1, 1), 1, chunks=self.chunks, shards=self.shards, sharded=sharded)
+        choose_layout("tczyx", (1, 1, 1, 1, 1), 1, chunks=self.chunks, shards=self.shards, sharded=has_shards)
 
 
 class NewStore(NamedTuple):
@@ -96,7 +96,8 @@ def create_positions(
 ) -> Iterator[NewStore]:
     """Create or resume a store with a position per image, and close it at the end.
 
-    A collection, and a plate of images of one shape and type, is created with its arrays; `begin_image` creates others.
+    In a collection, and in a plate whose images have the same shape and type, the arrays are created too. In other
+    stores `create_image_arrays` creates them.
     """
     images = plan.images
     if plan.layout == "collection":
@@ -188,7 +189,7 @@ def _create_collection(
         new_nodes[image.path] = {"": attributes, **levels_of_image.arrays}
     list_series(documents, version, [image.path for image in images])
     collection: ImageCollection = open_ome_zarr(path, layout="auto", mode="r+")
-    collection.documents.put_new(new_nodes)  # the handle of the collection then knows that its folders exist
+    collection.documents.put_new(new_nodes)  # by this handle, which then does not look for the new folders
     return collection, new_nodes
 
 
@@ -235,21 +236,23 @@ def plan_arrays(images: Sequence[ImagePlan], settings: ImageSettings) -> list[Ne
     return plan_of_images
 
 
-def begin_image(
-    image: ImagePlan, position: Position, levels: NewLevels, images: int, *, is_new: bool
+def create_image_arrays(
+    image: ImagePlan, position: Position, levels: NewLevels, plate_size: int, *, is_new: bool
 ) -> ImageWrite:
-    """Create the arrays of one image, without pixels, unless `create_positions` did (``is_new``).
+    """Create the arrays of one image, without pixels, and return what `ImageWriter` needs to write them.
 
-    ``images`` is the number of images of a plate, which get one contrast together. Arrays of a killed call keep their
-    pixels. The document of the image lists its arrays when they are complete.
+    With ``is_new``, `create_positions` has created them. ``plate_size`` is the number of images of a plate, which get
+    one contrast together, else 0. Arrays of a killed call keep their pixels. The document of the image lists its arrays
+    when they are complete.
     """
     arrays = _arrays(position, levels)
     for array in () if is_new else arrays:
         if not position.documents.put_new_array(array.path, array.meta):
             position.documents.put_array(array.path, array.meta)
-    if not position.path:  # so that the first write of a single image is as fast as the others
+    if not position.path:
+        # Choose the codecs now: the first write of a single image would otherwise wait for it.
         arrays[0].open_engine()
-    return ImageWrite(image.source, list(zip(arrays, levels.factors, strict=True)), images)
+    return ImageWrite(image.source, list(zip(arrays, levels.factors, strict=True)), plate_size)
 
 
 def _arrays(position: Position, levels: NewLevels) -> list[PinnedArray]:
@@ -268,7 +271,7 @@ def _plan_levels(description: ImageDescription, settings: ImageSettings) -> NewL
         description.dtype.itemsize,
         chunks=settings.chunks,
         shards=settings.shards,
-        sharded=settings.sharded,
+        sharded=settings.has_shards,
     )
     axes = image_axes(description)
     level_0 = new_array(
@@ -290,7 +293,7 @@ def _check_dtype(description: ImageDescription, levels: int | Literal["auto"]) -
         reason = (
             "have no lower levels: leave levels out"
             if kind == "c"
-            else "cannot be converted: they are no numbers"
+            else "cannot be converted: they are not numbers"
         )
         raise InvalidArgumentError(
             f"Pixels of type {description.dtype}, as {description.where} has, {reason}."
@@ -305,7 +308,7 @@ def is_complete(position: Position, levels: NewLevels, line: list[Any], job: str
 
 
 def states_of_image(position: Position, levels: NewLevels, job: str) -> tuple[str | None, str | None]:
-    """Return the states of the sources (the digest of the job) and of the files of all levels, for the journal."""
+    """Return two states for the journal: of the sources, which is the digest of the job, and of the written files."""
     storage = position.documents.storage
     arrays = _arrays(position, levels)
     keys = [key for array in arrays for key in files_of_region(array, whole_region(array.meta.shape))]
@@ -350,15 +353,15 @@ def describe_image(
     windows = {
         index: sampler.window(index, channel.window) for index, channel in enumerate(channels_of(description))
     }
-    windows = _with_one_window_of_colours(windows, description)
+    windows = _with_one_window_for_colours(windows, description)
     _write_document(position, image, levels, windows, cache)
 
 
 class PlateSample:
-    """The sampled pixels of each channel of the ``images`` of a plate, which get one contrast together."""
+    """The sampled pixels of each channel of a plate with ``plate_size`` images, which get one contrast together."""
 
-    def __init__(self, images: int) -> None:
-        self._images = images
+    def __init__(self, plate_size: int) -> None:
+        self._plate_size = plate_size
         self._samples: dict[int, list[Array]] = {}
 
     def add(self, sample: Sample) -> None:
@@ -370,11 +373,11 @@ class PlateSample:
     def add_stored(self, image: ImagePlan, position: Position, levels: NewLevels) -> None:
         """Add the sample of an image that an interrupted call has written, from the store."""
         array, description = _arrays(position, levels)[0], image.source.description
-        sampler = ContrastSampler(description.axes, description.shape, description.dtype, self._images)
-        height, band = description.plane_shape[0], array.meta.files[-2]
+        sampler = ContrastSampler(description.axes, description.shape, description.dtype, self._plate_size)
+        height, rows_of_file = description.plane_shape[0], array.meta.files[-2]
         for index in np.ndindex(*description.shape[:-2]):
-            for row in range(0, height, band) if sampler.needs(index) else ():
-                sampler.add(index, row, array.read((*index, slice(row, row + band))))
+            for row in range(0, height, rows_of_file) if sampler.needs(index) else ():
+                sampler.add(index, row, array.read((*index, slice(row, row + rows_of_file))))
         self.add(sampler.sample)
 
     def window(self, channel: int, name: str) -> WindowDict:
@@ -393,8 +396,8 @@ def _write_document(
     """Write the document of an image; raise MetadataError instead if the metadata of the source break a rule.
 
     The document is written at once instead of edited: no other program writes into the unfinished store, and an edited
-    model of each of thousands of positions would stay in memory. Name and contrast break no rule, so of images that
-    differ in them alone the first is checked.
+    model of each of thousands of positions would stay in memory. Only the first of several images that differ by name
+    and contrast alone is checked by the rules, because name and contrast cannot break one.
     """
     meta, is_changed = cache.get(image, levels, windows)
     attributes = position.store_handle.version.dump(meta, {}, trusted=not is_changed)
@@ -423,7 +426,7 @@ def _new_meta(image: ImagePlan, levels: NewLevels) -> ImagesMeta:
 def describe_plate(
     images: Sequence[ImagePlan],
     positions: Sequence[Position],
-    plans: Sequence[NewLevels],
+    levels: Sequence[NewLevels],
     sample: PlateSample,
 ) -> None:
     """Describe all images of a plate. The contrast is that of the files if all have one, else that of the sample."""
@@ -439,15 +442,15 @@ def describe_plate(
         windows[index] = (
             sample.window(index, name)
             if len(file_windows) < len(descriptions)
-            else _joint_window(file_windows, descriptions[0].dtype)
+            else _common_window(file_windows, descriptions[0].dtype)
         )
-    windows = _with_one_window_of_colours(windows, descriptions[0])
+    windows = _with_one_window_for_colours(windows, descriptions[0])
     cache = MetadataCache()
-    for image, position, levels in zip(images, positions, plans, strict=True):
-        _write_document(position, image, levels, windows, cache)
+    for image, position, levels_of_image in zip(images, positions, levels, strict=True):
+        _write_document(position, image, levels_of_image, windows, cache)
 
 
-def _joint_window(windows: Sequence[tuple[float, float]], dtype: np.dtype[np.generic]) -> WindowDict:
+def _common_window(windows: Sequence[tuple[float, float]], dtype: np.dtype[np.generic]) -> WindowDict:
     """Return one window for all images whose files have one each."""
     start, end = map(float, joint_window(windows))
     return window_of(start, end, type_limits(dtype) or (start, end), dtype)
@@ -481,7 +484,7 @@ def channel_labels(description: ImageDescription) -> list[str]:
     return labels
 
 
-def _with_one_window_of_colours(
+def _with_one_window_for_colours(
     windows: dict[int, WindowDict], description: ImageDescription
 ) -> dict[int, WindowDict]:
     """Return one window for all colours of an image whose file has none: separate ones would change the hues.

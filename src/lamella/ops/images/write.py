@@ -21,7 +21,7 @@ from lamella.errors import (
 from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.opening import create_unfinished
-from lamella.ops.array_writes import as_source, reads_below
+from lamella.ops.array_writes import as_source, reads_from_store
 from lamella.ops.execution import Workers, check_progress
 from lamella.ops.new_store import new_store
 from lamella.ops.pyramids.downsample import Method
@@ -56,7 +56,7 @@ _DEFAULT_AXES = {2: "yx", 3: "zyx", 4: "czyx", 5: "tczyx"}
 """Axes of an array without names for them, by its number of dimensions."""
 
 _AXIS_OF_WORD = {"time": "t", "channel": "c"}
-"""Axes by words that dims of a DataArray are named by."""
+"""Letters of axes for dims of a DataArray that are named by a word."""
 
 
 def write_image(
@@ -175,15 +175,15 @@ def write_image(
             ):
                 plan.write(folder, name or plan.name or destination.name or "image", "w-", **settings)
             return open_ome_zarr(root, layout="fov", mode="r" if is_archive_name(storage.name) else "r+")
-        if overwrite and reads_below(array, storage.name):
+        if overwrite and reads_from_store(array, storage.name):
             raise InvalidArgumentError(
                 f"Cannot replace {storage.name} by data that read from it. Load the data first, or write "
                 "to another path."
             )
         token = temporary_name(".tmp")
         with _deleted_on_errors(storage, overwrite, token):
-            new_name = name or plan.name or storage.title or "image"
-            image = plan.write(target, new_name, "w" if overwrite else "w-", token, **settings)
+            image_name = name or plan.name or storage.title or "image"
+            image = plan.write(target, image_name, "w" if overwrite else "w-", token, **settings)
             image.documents.storage.commit_own("Write the image")
             return image
 
@@ -212,7 +212,7 @@ class _Plan:
     axes: list[AxisMeta]
     units: dict[str, str | None]
     sizes: dict[str, float]
-    names: list[str]
+    channel_names: list[str]
     colors: dict[str, str]
     chunks: tuple[int, ...] | Literal["auto"]
     shards_ratio: tuple[int, ...] | None
@@ -231,19 +231,19 @@ class _Plan:
         shards_ratio: Any,
         translation: Any,
     ) -> _Plan:
-        is_labelled = _is_labelled(array)
-        data = array if is_labelled else _as_array(array)
+        is_dataarray = _is_dataarray(array)
+        data = array if is_dataarray else _as_array(array)
         if not 2 <= len(data.shape) <= 5:
             raise InvalidArgumentError(
                 f"An image has 2 to 5 axes (AX-06); the array has the shape {tuple(data.shape)}."
             )
         array_axes = _axes_of(data, axes)
-        stored_order = sorted(range(len(array_axes)), key=lambda index: _rank(array_axes, index))
+        stored_order = sorted(range(len(array_axes)), key=lambda index: _stored_rank(array_axes, index))
         stored_axes = [array_axes[index] for index in stored_order]
-        names = [axis.name for axis in stored_axes]
-        if is_labelled:
+        axis_names = [axis.name for axis in stored_axes]
+        if is_dataarray:
             data = data.rename(dict(zip(data.dims, (axis.name for axis in array_axes), strict=True)))
-            data = data.transpose(*names)
+            data = data.transpose(*axis_names)
         elif stored_order != sorted(stored_order):
             data = (
                 data.transpose(stored_order)
@@ -251,21 +251,21 @@ class _Plan:
                 else _Transposed(data, stored_order)
             )
         channel_names, colors = _channels_of(data, stored_axes, channels)
-        if is_labelled:
-            data = data.drop_vars(_channel_coordinate(data))
-            data = data.assign_coords(c=channel_names) if "c" in names else data
+        if is_dataarray:
+            data = data.drop_vars(_channel_coordinate_keys(data))
+            data = data.assign_coords(c=channel_names) if "c" in axis_names else data
         requested_units = _units_by_axis(stored_axes, units)
         return cls(
             data,
             [edits.axis_with_unit(axis, requested_units.get(axis.name, axis.unit)) for axis in stored_axes],
             requested_units,
-            _sizes(array_axes, scale),
+            _sizes_by_axis(array_axes, scale),
             channel_names,
             colors,
             _stored_chunks(chunks, stored_order),
             None if shards_ratio is None else _per_axis(shards_ratio, "shards_ratio", stored_order),
-            _offsets(array_axes, translation),
-            str(array.name) if is_labelled and array.name is not None else None,
+            _offsets_by_axis(array_axes, translation),
+            str(array.name) if is_dataarray and array.name is not None else None,
         )
 
     def write(
@@ -281,13 +281,13 @@ class _Plan:
         version: VersionName,
         **options: Any,
     ) -> Position:
-        """Write the image; ``options`` are jobs, executor and progress; see `create_unfinished` for ``token``."""
+        """Write the image; ``options`` are jobs, executor and progress, ``token`` marks an unfinished store."""
         position: Position = create_unfinished(
-            target, "fov", mode, token, channel_names=self.names, axes=self.axes, version=version
+            target, "fov", mode, token, channel_names=self.channel_names, axes=self.axes, version=version
         )
         self._write_pixels(position, compressor)
-        if _is_labelled(self.data) or self.offsets:
-            # Before the levels are computed, whose transforms follow from that of the finest.
+        if _is_dataarray(self.data) or self.offsets:
+            # Needed now, because the transforms of the lower levels are computed from that of level 0.
             position.document.edit(lambda meta: self._with_requested_metadata(meta, name))
         dtype = position.data.dtype
         if dtype.kind in "biuf" and all(position.data.shape):
@@ -295,7 +295,7 @@ class _Plan:
                 position.compute_pyramid(levels, method, **options)
             position.compute_contrast(jobs=options["jobs"])
         elif levels not in (1, "auto"):
-            position.compute_pyramid(levels, method)  # raises, and names the reason
+            position.compute_pyramid(levels, method)  # raises an error that states the reason
         position.document.edit(
             lambda meta: self._with_requested_metadata(meta, name),
             edit_attributes=lambda attributes: with_creating(attributes, None),
@@ -305,7 +305,7 @@ class _Plan:
     def _write_pixels(self, position: Position, compressor: CompressorChoice) -> None:
         data = self.data
         options: Any = {"chunks": self.chunks, "shards_ratio": self.shards_ratio, "compressor": compressor}
-        if _is_labelled(data):
+        if _is_dataarray(data):
             from lamella.adapters.xarray_write import write_xarray
 
             write_xarray(position, data, options=options)
@@ -318,7 +318,7 @@ class _Plan:
     def _with_requested_metadata(self, meta: ImagesMeta, name: str) -> ImagesMeta:
         """Return the metadata with the name of the image, the requested colours and sizes."""
         meta = edits.set_name(meta, name)
-        for axis, unit in self.units.items():  # over those of a labelled array
+        for axis, unit in self.units.items():  # replaces the units of a DataArray
             meta = edits.set_unit(meta, axis, unit)
         for axis, size in self.sizes.items():
             meta = edits.set_scale(meta, "0", axis, size)
@@ -342,13 +342,13 @@ class _Transposed:
         self.dtype, self.ndim = array.dtype, len(order)
 
     def __getitem__(self, region: Any) -> Any:
-        own_region: list[Any] = [slice(None)] * self.ndim
+        source_region: list[Any] = [slice(None)] * self.ndim
         for span, index in zip(region, self._order, strict=True):
-            own_region[index] = span
-        return np.asarray(self.array[tuple(own_region)]).transpose(self._order)
+            source_region[index] = span
+        return np.asarray(self.array[tuple(source_region)]).transpose(self._order)
 
 
-def _is_labelled(array: Any) -> bool:
+def _is_dataarray(array: Any) -> bool:
     """Return whether an array is a DataArray of xarray."""
     return hasattr(array, "dims") and hasattr(array, "coords") and hasattr(array, "variable")
 
@@ -368,7 +368,7 @@ def _as_array(array: Any) -> Any:
 
 
 def _axis_name(dim: Any) -> str:
-    """Return the name of the axis that a dim of a labelled array stands for."""
+    """Return the name of the axis that a dim of a DataArray stands for."""
     return _AXIS_OF_WORD.get(str(dim).lower(), str(dim).lower())
 
 
@@ -399,8 +399,8 @@ def _axes_of(data: Any, axes: Any) -> list[AxisMeta]:
     return axes_from_json([{**axis.to_json(), "name": axis.name.lower()} for axis in parsed])
 
 
-def _rank(axes: Sequence[AxisMeta], index: int) -> int:
-    """Return the place of an axis in the stored order; axes without a letter of tczyx stand beside the channels."""
+def _stored_rank(axes: Sequence[AxisMeta], index: int) -> int:
+    """Return the rank of an axis in the stored order; axes other than t, c, z, y and x have the rank of channels."""
     return _ORDER.find(axes[index].name) if axes[index].name in _ORDER else _ORDER.index("c")
 
 
@@ -421,8 +421,10 @@ def _channels_of(data: Any, axes: Sequence[AxisMeta], channels: Any) -> tuple[li
             )
         ]
     else:
-        coordinates = _channel_coordinate(data) if _is_labelled(data) else []
-        coordinate_values = np.atleast_1d(data.coords[coordinates[0]].values).tolist() if coordinates else []
+        coordinate_keys = _channel_coordinate_keys(data) if _is_dataarray(data) else []
+        coordinate_values = (
+            np.atleast_1d(data.coords[coordinate_keys[0]].values).tolist() if coordinate_keys else []
+        )
         names = [str(value) for value in coordinate_values] or fitted_names([], length)
     if len(names) != length:
         subject = (
@@ -439,8 +441,8 @@ def _channels_of(data: Any, axes: Sequence[AxisMeta], channels: Any) -> tuple[li
     return names, colors
 
 
-def _channel_coordinate(data: Any) -> list[Any]:
-    """Return the key of the coordinate with the channel names, also after a channel was selected; empty without one."""
+def _channel_coordinate_keys(data: Any) -> list[Any]:
+    """Return a list with the key of the coordinate of the channels, also of one selected channel; empty without one."""
     dims = ("c",) if "c" in data.dims else ()
     keys = [key for key in data.coords if _axis_name(key) == "c" and data.coords[key].dims == dims]
     return sorted(keys, key=lambda key: str(key) != "c")[:1]
@@ -452,14 +454,14 @@ def _units_by_axis(axes: Sequence[AxisMeta], units: Any) -> dict[str, str | None
     return _by_axis({} if units is None else units, axes, "units")
 
 
-def _sizes(axes: Sequence[AxisMeta], scale: Any) -> dict[str, float]:
+def _sizes_by_axis(axes: Sequence[AxisMeta], scale: Any) -> dict[str, float]:
     return {
         axis: edits.checked_size(axis, number)
         for axis, number in _numbers_by_axis(axes, scale, "scale").items()
     }
 
 
-def _offsets(axes: Sequence[AxisMeta], translation: Any) -> dict[str, float]:
+def _offsets_by_axis(axes: Sequence[AxisMeta], translation: Any) -> dict[str, float]:
     numbers = _numbers_by_axis(axes, translation, "translation")
     return {axis: edits.checked_position(axis, number) for axis, number in numbers.items()}
 

@@ -21,7 +21,7 @@ from lamella.spec.axes import channel_axis, time_axis
 from lamella.spec.stale_levels import read_unfinished
 from lamella.store.keys import join
 from lamella.store.pixels.arrays import StoredArray
-from lamella.store.pixels.stored_chunks import describe_foreign, foreign_key
+from lamella.store.pixels.stored_chunks import describe_foreign, foreign_chunk_key
 from lamella.store.pixels.stored_files import inspect_stored_files
 from lamella.store.storage import with_options
 
@@ -350,7 +350,7 @@ def _array_status(position: Position, level: str) -> ArrayStatus:
     for file in inspect_stored_files(storage, array.path, meta):
         status._add(file)
     if status.stored < status.expected:
-        key = foreign_key(storage, array.path, meta)
+        key = foreign_chunk_key(storage, array.path, meta)
         if key is not None:
             status.problem = describe_foreign(key, meta)
     return status

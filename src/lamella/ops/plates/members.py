@@ -15,7 +15,7 @@ from lamella.errors import InvalidNameError, LamellaError, NodeExistsError, Node
 from lamella.nodes.metadata_document import read_part
 from lamella.nodes.tables import stored_table_names
 from lamella.nodes.well import Well, path_in_plate, plate_above
-from lamella.ops.renaming import finish_locked_rename, move_member, settle_renaming
+from lamella.ops.renaming import finish_locked_rename, move_member, update_after_move
 from lamella.spec import plate_edits
 from lamella.spec.own_key import Renaming, read_swapped, with_swapped
 from lamella.spec.plate import Bioformats2RawMeta
@@ -291,7 +291,7 @@ def rename_locked_well(plate: Plate, old: str, new: str) -> None:
         else:
             move_member(plate, Renaming(old, new))
             return
-    settle_renaming(plate, Renaming(old, new))
+    update_after_move(plate, Renaming(old, new))
 
 
 def new_row(plate: Plate, path: str) -> dict[str, JSONObject]:
@@ -352,7 +352,7 @@ def _rename_locked_position(well: Well, old: str, new: str) -> None:
     move_member(well, Renaming(old, new))
 
 
-def settle_position(well: Well, renaming: Renaming) -> None:
+def update_moved_position(well: Well, renaming: Renaming) -> None:
     """Rename a moved position in the list of images that belongs to an OME-XML."""
     old, new = renaming
     plate = plate_above(well.node_path, 2)
@@ -361,7 +361,7 @@ def settle_position(well: Well, renaming: Renaming) -> None:
         _rename_in_series(plate, join_names(path, old), join_names(path, new))
 
 
-def settle_well(plate: Plate, renaming: Renaming) -> None:
+def update_moved_well(plate: Plate, renaming: Renaming) -> None:
     """Rename a moved well in the list of images that belongs to an OME-XML, and delete its old row if it is empty."""
     old, new = renaming
     _rename_in_series(plate, old, new)

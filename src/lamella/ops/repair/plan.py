@@ -54,7 +54,7 @@ class Planner:
         inspection.walk(root)
         for group in inspection.tables:
             self._fix_tables(group)
-        for copies in inspection.copies:
+        for copies in inspection.consolidated:
             if copies.stale:
                 self.drafts.drop_consolidated(copies.path, ("LM-08",))
 

@@ -18,7 +18,7 @@ from lamella.store.files.archives import is_archive_name
 from lamella.store.files.local import LocalStorage
 from lamella.store.keys import DOCUMENTS, join
 from lamella.store.metadata.documents import Documents
-from lamella.store.metadata.missing_document import check_unfinished_copy, without_metadata
+from lamella.store.metadata.missing_document import check_unfinished_copy, explain_missing_metadata
 from lamella.store.metadata.parents import groups_above
 from lamella.store.paths import local_path
 from lamella.store.storage import open_storage
@@ -37,7 +37,7 @@ def open_source(source: StrPath | Store, *, follow_links: bool = False) -> Docum
     if documents is None:
         check_unfinished_copy(storage)
         if storage.exists(""):
-            if reason := without_metadata(storage):
+            if reason := explain_missing_metadata(storage):
                 raise MetadataError(f"Cannot open {storage.name}: {reason}")
             raise MetadataError(
                 f"{storage.name} has no Zarr metadata (zarr.json, .zgroup or .zarray), so it is not a store. "

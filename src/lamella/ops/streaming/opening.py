@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from operator import index
+from operator import index as as_integer
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,7 +54,7 @@ class StreamOptions:
     """The arguments of a stream; see :meth:`Position.stream`."""
 
     name: str
-    frame: Shape
+    frame_shape: Shape
     dtype: np.dtype[Any]
     order: Sequence[str] | None
     lengths: Mapping[str, int] | None
@@ -72,14 +72,14 @@ class StreamOptions:
     def of(cls, name: str, shape_per_frame: Sequence[int], dtype: DTypeLike, **options: Any) -> StreamOptions:
         """Check the arguments that need no image."""
         try:
-            frame = tuple(index(length) for length in shape_per_frame)
+            frame_shape = tuple(as_integer(length) for length in shape_per_frame)
         except TypeError:
             raise InvalidArgumentError(
                 f"shape_per_frame={shape_per_frame!r} is not one integer per axis."
             ) from None
-        if not frame or min(frame) < 1:
+        if not frame_shape or min(frame_shape) < 1:
             raise InvalidArgumentError(
-                f"A frame has at least one voxel along each axis; shape_per_frame is {frame}."
+                f"A frame has at least one voxel along each axis; shape_per_frame is {frame_shape}."
             )
         try:
             data_type = np.dtype(dtype)
@@ -110,12 +110,12 @@ class StreamOptions:
             number = options[option]
             if number is not None and not is_whole_number(number, 1):
                 raise InvalidArgumentError(f"{option}={number!r} is not a number from 1.")
-        return cls(name, frame, data_type, **options)
+        return cls(name, frame_shape, data_type, **options)
 
 
 def stream_position(position: Position, options: StreamOptions) -> FrameStream:
     """Open a stream into one position; see :meth:`Position.stream`."""
-    names = _order_names(options.order, position, options.frame)
+    names = _order_names(options.order, position, options.frame_shape)
     if "p" in names:
         raise InvalidArgumentError(
             f"The order {''.join(names)!r} goes over positions, and {position.node_path} is one. Use plate.stream()."
@@ -129,19 +129,19 @@ def stream_plate(
 ) -> FrameStream:
     """Open a stream over positions of a plate; see :meth:`Plate.stream`."""
     plate.require_writable("stream into positions")
-    specs = _specs(plate, positions)
+    specs = _specs_by_path(plate, positions)
     new_paths = [path for path in specs if plate.documents.kind(plate.node_path.child(path).path) is None]
     unsaved_position = _position_in_memory(plate) if new_paths else None
     planned_positions = [unsaved_position if path in new_paths else plate[path] for path in specs]
     planned = [position for position in planned_positions if position is not None]
-    names = _order_names(options.order, planned[0], options.frame, several=True)
+    names = _order_names(options.order, planned[0], options.frame_shape, over_positions=True)
     array_names = tuple(name for name in names if name != "p")
-    plan_of_new = (
+    plan_of_new_positions = (
         None if unsaved_position is None else _plan_position(unsaved_position, names, array_names, options)
     )
     plans = [
-        plan_of_new
-        if position is unsaved_position and plan_of_new
+        plan_of_new_positions
+        if position is unsaved_position and plan_of_new_positions
         else _plan_position(position, names, array_names, options)
         for position in planned
     ]
@@ -163,9 +163,11 @@ def _position_in_memory(plate: Plate) -> Position:
     return Position(NodePath(StoreHandle(documents, plate.store_handle.version), ""))
 
 
-def _specs(plate: Plate, positions: Sequence[Position | PositionSpec | str]) -> dict[str, PositionSpec]:
+def _specs_by_path(
+    plate: Plate, positions: Sequence[Position | PositionSpec | str]
+) -> dict[str, PositionSpec]:
     specs = [
-        _spec(plate, position)
+        _position_spec(plate, position)
         for position in items_of(positions, "The argument positions is a list of positions, paths or tuples")
     ]
     paths = ["/".join(map(checked_name, spec[:3])) for spec in specs]
@@ -174,7 +176,7 @@ def _specs(plate: Plate, positions: Sequence[Position | PositionSpec | str]) -> 
     return dict(zip(paths, specs, strict=True))
 
 
-def _spec(plate: Plate, position: Position | PositionSpec | str) -> PositionSpec:
+def _position_spec(plate: Plate, position: Position | PositionSpec | str) -> PositionSpec:
     path = getattr(position, "path", position)
     if not isinstance(path, str):
         spec = tuple(items_of(path, "A position is a tuple (row, column, name)"))
@@ -190,30 +192,30 @@ def _spec(plate: Plate, position: Position | PositionSpec | str) -> PositionSpec
 
 
 def _order_names(
-    order: Sequence[str] | None, position: Position, frame: Shape, *, several: bool = False
+    order: Sequence[str] | None, position: Position, frame_shape: Shape, *, over_positions: bool = False
 ) -> tuple[str, ...]:
     """Return the names of the axes over which frames arrive; by default all axes that a frame lacks."""
     axes = position.axis_names
     if order is None:
-        outer_axes = axes[: max(0, len(axes) - len(frame))]
-        return (*outer_axes[:1], "p", *outer_axes[1:]) if several else tuple(outer_axes)
+        outer_axes = axes[: max(0, len(axes) - len(frame_shape))]
+        return (*outer_axes[:1], "p", *outer_axes[1:]) if over_positions else tuple(outer_axes)
     names = tuple(name.lower() for name in order)
     frame_axes = [name for name in axes if name not in names]
     unknown = [name for name in names if name not in axes and name != "p"]
     text = "".join(names)
     if unknown or len(set(names)) != len(names) or not set(names) - {"p"}:
         raise InvalidArgumentError(
-            f"The order {text!r} does not name some of the axes {''.join(axes)} of {position.node_path}, each once"
-            f"{', and p for positions' if several else ''}."
+            f"The order {text!r} must name some of the axes {''.join(axes)} of {position.node_path}, each once"
+            f"{', and p for positions' if over_positions else ''}."
         )
-    if several and "p" not in names:
+    if over_positions and "p" not in names:
         raise InvalidArgumentError(
             f"The order {text!r} of a stream over positions needs a p for them, as in 'tpcz'."
         )
-    if len(frame_axes) < len(frame):
+    if len(frame_axes) < len(frame_shape):
         raise InvalidArgumentError(
-            f"Frames of shape {frame} in order {text!r} do not fit the axes {''.join(axes)} of {position.node_path}: "
-            f"{len(frame_axes)} axes are left for the frame."
+            f"Frames of shape {frame_shape} in order {text!r} do not fit the axes {''.join(axes)} of "
+            f"{position.node_path}: {len(frame_axes)} axes are left for the frame."
         )
     return names
 
@@ -281,9 +283,9 @@ def _open(
         threads.close()
         raise
     pyramids = None if options.pyramid is None else PyramidsBehind(positions, arrays, options.pyramid)
-    frame = options.frame, options.dtype
+    shape_and_dtype = options.frame_shape, options.dtype
     return FrameStream(
-        arrays, order_of_all, frame, threads, flush_every=options.flush_every, pyramids=pyramids
+        arrays, order_of_all, shape_and_dtype, threads, flush_every=options.flush_every, pyramids=pyramids
     )
 
 
@@ -293,14 +295,14 @@ def _frame_order(
     """Return the order of the frames of one position, and the names of its missing channels."""
     axes = position.axis_names
     lengths: list[int | None] = []
-    requested = {name.lower(): length for name, length in (options.lengths or {}).items()}
-    unexpected = set(requested) - set(array_names)
-    if unexpected or not all(is_whole_number(length, 1) for length in requested.values()):
+    requested_lengths = {name.lower(): length for name, length in (options.lengths or {}).items()}
+    unexpected = set(requested_lengths) - set(array_names)
+    if unexpected or not all(is_whole_number(length, 1) for length in requested_lengths.values()):
         raise InvalidArgumentError(
             f"lengths={options.lengths!r} are not whole numbers from 1 for axes of the order {''.join(array_names)!r}."
         )
     # The lengths are stored as JSON, which has no numbers of numpy.
-    lengths_by_name = {name: int(length) for name, length in requested.items()}
+    lengths_by_name = {name: int(length) for name, length in requested_lengths.items()}
     channels, new_channels = _channels(position, options.channel_names) if "c" in array_names else (None, [])
     if options.channel_names is not None and channels is None:
         raise InvalidArgumentError(
@@ -324,8 +326,8 @@ def _frame_order(
                 f"Only the first axis of the order {''.join(names)!r} may be of unknown length: say how many frames "
                 f"come along {name}, as in lengths={{{name!r}: 10}}."
             )
-    numbers = tuple(axes.index(name) for name in array_names)
-    return FrameOrder(array_names, numbers, tuple(lengths), channels), new_channels
+    axis_numbers = tuple(axes.index(name) for name in array_names)
+    return FrameOrder(array_names, axis_numbers, tuple(lengths), channels), new_channels
 
 
 def _channels(position: Position, requested: Sequence[str] | None) -> tuple[tuple[int, ...], list[str]]:
@@ -358,7 +360,8 @@ def _array_frames(
         array = position[options.name].stored
         record = _record_of(array, order, shape, options)
         if record.open:
-            # Frames beyond the record of a closed stream are of a killed `ImageArray.append`: they do not count.
+            # A killed stream may have stored more frames than it recorded. After a stream was closed, only a killed
+            # `ImageArray.append` stores frames that are not recorded, and these do not count.
             record.frames = stored_frames(array, order, record.frames)
         record.cut(record.frames)
         record.open = True
@@ -377,8 +380,8 @@ def _array_frames(
     record = StreamRecord(
         list(order.names), list(order.lengths), None if order.channels is None else list(order.channels)
     )
-    recorded = partial(position.store_handle.writes.recorded, image.path)
-    frames = ArrayFrames(image.stored, order, record, threads, recorded)
+    recorded_write = partial(position.store_handle.writes.recorded, image.path)
+    frames = ArrayFrames(image.stored, order, record, threads, recorded_write)
     frames.publish(always=True)
     return frames
 
@@ -394,7 +397,7 @@ def _layout(
         if axes[axis] == "c":
             shape[axis] = max(1, channels)
     frame_axes = [axis for axis in range(len(axes)) if axis not in order.axes]
-    for axis, length in zip(reversed(frame_axes), reversed(options.frame), strict=False):
+    for axis, length in zip(reversed(frame_axes), reversed(options.frame_shape), strict=False):
         shape[axis] = chunks[axis] = length
     return tuple(shape), tuple(options.chunks or chunks)
 
@@ -403,9 +406,9 @@ def _record_of(array: StoredArray, order: FrameOrder, shape: Shape, options: Str
     """Return the record of an existing array, after a check that the new stream can resume the old one."""
     meta = array.meta
     where = array.documents.location(array.path)
-    grows = order.axes[0] if order.grows else None
+    growing_axis = order.axes[0] if order.grows else None
     has_same_shape = all(
-        stored_length == length or axis == grows
+        stored_length == length or axis == growing_axis
         for axis, (stored_length, length) in enumerate(zip(meta.shape, shape, strict=True))
     )
     if not has_same_shape or meta.dtype != options.dtype:
@@ -416,7 +419,9 @@ def _record_of(array: StoredArray, order: FrameOrder, shape: Shape, options: Str
     record = StreamRecord.of(meta.attributes, where)
     channels = None if order.channels is None else list(order.channels)
     if record is None:
-        frames = (meta.shape[grows] if grows is not None else meta.shape[order.axes[0]]) * order.per_step
+        frames = (
+            meta.shape[growing_axis] if growing_axis is not None else meta.shape[order.axes[0]]
+        ) * order.per_step
         return StreamRecord(list(order.names), list(order.lengths), channels, frames, open=False)
     if (record.order, record.lengths, record.channels) != (list(order.names), list(order.lengths), channels):
         raise InvalidArgumentError(
@@ -433,9 +438,9 @@ def _start_together(arrays: list[ArrayFrames], order: FrameOrder) -> None:
         return
     position_axis = order.names.index("p")
 
-    def number_in_stream(index: int, frame: int) -> int:
-        steps = arrays[index].order.steps(frame)
-        return order.number((*steps[:position_axis], index, *steps[position_axis:]))
+    def number_in_stream(position_index: int, frame: int) -> int:
+        steps = arrays[position_index].order.steps(frame)
+        return order.number((*steps[:position_axis], position_index, *steps[position_axis:]))
 
     incomplete = [
         number for number, array_frames in enumerate(arrays) if array_frames.count != array_frames.order.total
@@ -451,18 +456,19 @@ def _start_together(arrays: list[ArrayFrames], order: FrameOrder) -> None:
             array_frames.restart(count)
 
 
-def stored_frames(array: StoredArray, order: FrameOrder, recorded: int) -> int:
+def stored_frames(array: StoredArray, order: FrameOrder, recorded_count: int) -> int:
     """Return the number of frames that are stored without a gap; the record of a killed stream may count fewer.
 
-    If a chunk has several frames, it may lack some of them: then the recorded number is returned.
+    Return the recorded number if stored chunks do not show which frames are complete: if a chunk has several frames, or
+    if lamella cannot read the index of the shards.
     """
     meta = array.meta
     if any(meta.chunks[axis] > 1 for axis in order.axes) or (
         meta.shards is not None and IndexLayout.of(meta) is None
     ):
-        return recorded
+        return recorded_count
     chunks = ChunkLookup(array)
-    count = recorded
+    count = recorded_count
     while order.total is None or count < order.total:
         if not all(chunks.is_stored(chunk) for chunk in _chunks(meta, order, count)):
             return count

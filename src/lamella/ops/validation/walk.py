@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import first_of
 from lamella.ops.validation import collection, plate
+from lamella.ops.validation.consolidated import ConsolidatedMetadata, consolidated_metadata_of
 from lamella.ops.validation.tables import visit_tables
 from lamella.spec.own_key import read_creating, read_replacing
 from lamella.spec.rules import RULES, VERSION_TRAITS, ParentImage, check_arrays, check_attributes
 from lamella.spec.rules.catalogue import OWN_RULES, own_finding
 from lamella.spec.rules.value import Value, datasets, describe, multiscales, ome_object
 from lamella.spec.versions import detect
-from lamella.store.keys import V2, V3, ancestors, join
+from lamella.store.keys import V2, ancestors, join
 from lamella.store.metadata.missing_document import (
     content_of,
     documents_of,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from lamella.ops.validation.tables import TableGroup
     from lamella.spec.rules import Finding, Kind, Level, Location
     from lamella.store.metadata.stored_documents import NodeKind
-    from lamella.types import JSON, JSONObject
+    from lamella.types import JSONObject
 
 _MAX_DEPTH = 4
 """Maximum depth of nested groups without metadata."""
@@ -80,7 +81,7 @@ class Inspection:
         self.group_count = 0
         self.version: str | None = None
         self.images: list[CheckedGroup] = []
-        self.copies: list[ConsolidatedCopies] = []
+        self.consolidated: list[ConsolidatedMetadata] = []
         self.on_group = on_group
         self.keep_images = keep_images
         self._read_paths: set[str] = set()
@@ -151,9 +152,9 @@ class Inspection:
         node = self.reader.group(path)
         if path not in self._read_paths:
             self._read_paths.add(path)
-            self._report_unreadable(node)
+            self._report_document_problems(node)
             if node.exists:
-                self._compare_copies(node)
+                self._compare_consolidated(node)
         return node
 
     def read_array(self, path: str, zarr_format: int | None) -> ArrayNode:
@@ -162,15 +163,15 @@ class Inspection:
         if path in self._read_paths:
             return array
         self._read_paths.add(path)
-        self._report_unreadable(array)
+        self._report_document_problems(array)
         if array.problem is not None:
             level: Level = "MUST" if array.facts is None else "SHOULD"
             self.report("LM-07", path, array.problem, "correct the document", level=level)
         if array.exists:
-            self._compare_copies(array)
+            self._compare_consolidated(array)
         return array
 
-    def _report_unreadable(self, node: StoredNode) -> None:
+    def _report_document_problems(self, node: StoredNode) -> None:
         for finding in node.findings:
             if finding.is_link and finding.found in self._reported_links:
                 continue  # reported for a node above
@@ -193,16 +194,16 @@ class Inspection:
                     else "restore the file from a copy, or delete the node"
                 )
                 self.report("LM-01", node.path, finding.found, remedy)
-        if len(node.formats) > 1 or node.has_others:
+        if len(node.formats) > 1 or node.has_other_format:
             found = f"documents of Zarr v2 and v3 lie side by side; the v{node.zarr_format} ones are checked"
             self.report("LM-02", node.path, found, "remove those of one format")
 
-    def _compare_copies(self, node: StoredNode) -> None:
-        for copies in self.copies:
-            copies.compare(node)
-        own_copies = copies_of(node)
-        if own_copies is not None:
-            self.copies.append(own_copies)
+    def _compare_consolidated(self, node: StoredNode) -> None:
+        for consolidated in self.consolidated:
+            consolidated.compare(node)
+        own_consolidated = consolidated_metadata_of(node)
+        if own_consolidated is not None:
+            self.consolidated.append(own_consolidated)
 
     # -- walking -------------------------------------------------------------------------------------------------
 
@@ -214,14 +215,14 @@ class Inspection:
         if node.kind == "array":
             self.report("LM-06", path, "an array is stored here", "use the image group that contains it")
             return
-        # Without a document this may be any folder: only rows of a plate are walked.
+        # A folder without a document may be anything. It is walked only if it is a row of a plate: if it has a well.
         if node.exists or any("well" in self.reader.group(join(path, name)).ome for name in node.members):
             self.visit(node)
-        for copies in self.copies:
-            copies.finish(self.reader)
-            if copies.stale:
-                found = f"the consolidated metadata are stale: {copies.stale}"
-                self.report("LM-08", copies.path, found, "remove them, or consolidate again")
+        for consolidated in self.consolidated:
+            consolidated.finish(self.reader)
+            if consolidated.stale:
+                found = f"the consolidated metadata are stale: {consolidated.stale}"
+                self.report("LM-08", consolidated.path, found, "remove them, or consolidate again")
         if not self.group_count and not self.findings:
             found, remedy = (
                 "there is no OME-NGFF metadata here or below",
@@ -238,7 +239,8 @@ class Inspection:
             return node.version
         if node.zarr_format != 3 or not isinstance(node.attributes, dict):
             return node.stated_version or "unknown"
-        # An unknown version breaks ST-07; other rules are those of the store's version, or of the form of the group.
+        # The version is unknown, which is a finding (ST-07). The other rules are those of the version of the store, or
+        # of the version that has such metadata.
         if self.version in VERSION_TRAITS and VERSION_TRAITS[self.version].zarr_format == 3:
             return self.version
         unversioned = {key: value for key, value in node.ome.items() if key != "version"}
@@ -332,7 +334,8 @@ class Inspection:
         if self.version is None or node.stated_version is not None:
             return self._version(node)
         version = self._version(node)
-        # The documents of 0.1 to 0.3 state their version; all others have the version of the store.
+        # A group that states no version has the version of the store, unless it is of 0.1 to 0.3 (these state it in
+        # their parts), or of the other Zarr format.
         if version in VERSION_TRAITS and self.version in VERSION_TRAITS:
             has_same_format = VERSION_TRAITS[version].zarr_format == VERSION_TRAITS[self.version].zarr_format
             return self.version if has_same_format else version
@@ -362,10 +365,10 @@ class Inspection:
         if self.keep_images:
             self.images.append(checked)
         else:
-            self._check_keys(checked)
+            self._check_chunk_keys(checked)
         if "labels" in node.names if node.names is not None else not node.unreadable:
             labels = self.read_group(join(node.path, "labels"))
-            # A folder of that name that is not a node may belong to the user; a listed array is a level.
+            # A folder "labels" without documents may be one of the user's, and an array "labels" may be a level.
             if (labels.exists or _has_groups(self, labels)) and labels.kind != "array":
                 self.visit_labels(labels, checked)
         visit_tables(self, node)
@@ -373,30 +376,36 @@ class Inspection:
 
     def _check_arrays(self, checked: CheckedGroup, parent: CheckedGroup | None) -> None:
         node, version = checked.node, checked.version
-        rules = version if version in VERSION_TRAITS else "0.4"
+        rules_version = version if version in VERSION_TRAITS else "0.4"
         facts = {path: array.facts for path, array in checked.arrays.items() if array.facts is not None}
-        image = None
+        parent_image = None
         if parent is not None:
-            levels = {path: array.facts for path, array in parent.arrays.items() if array.facts is not None}
-            image = ParentImage(parent.node.attributes, levels)
+            parent_facts = {
+                path: array.facts for path, array in parent.arrays.items() if array.facts is not None
+            }
+            parent_image = ParentImage(parent.node.attributes, parent_facts)
         kind: Kind = "label" if checked.kind == "label" else "image"
-        for finding in check_arrays(kind, node.attributes, rules, facts, node=node.path, parent=image):
+        for finding in check_arrays(
+            kind, node.attributes, rules_version, facts, node=node.path, parent=parent_image
+        ):
             if version not in VERSION_TRAITS and finding.rule not in _ARRAY_RULES_OF_ALL_VERSIONS:
                 continue
             array = self._array_of(checked, finding) if finding.rule == "MS-04" else None
             if array is not None and array.exists and array.kind != "group":
                 continue  # it exists, and LM-01 or LM-07 describes the problem
-            lost = None if array is None or array.exists else self.describe_lost(array.path, node, "array")
-            if lost is None:
+            lost_array = (
+                None if array is None or array.exists else self.describe_lost(array.path, node, "array")
+            )
+            if lost_array is None:
                 self.findings.append(finding)
             else:
-                found, remedy = lost
+                found, remedy = lost_array
                 self.findings.append(replace(finding, found=found, remedy=remedy))
 
-    def _check_keys(self, checked: CheckedGroup) -> None:
-        """Check the keys of the levels' chunks; the check of pixels does this itself."""
+    def _check_chunk_keys(self, checked: CheckedGroup) -> None:
+        """Check the keys of the chunks of the levels. If pixels are checked, their check does this instead."""
         for array in checked.arrays.values():
-            key = self.reader.foreign_key(array)
+            key = self.reader.foreign_chunk_key(array)
             if key is not None and array.meta is not None:
                 found = f"{describe_foreign(key, array.meta)}, and readers see fill values"
                 remedy = "correct the separator (dimension_separator or chunk_key_encoding) in the document"
@@ -425,7 +434,7 @@ class Inspection:
             image = self.read_group(join(node.path, path))
             if image.exists:
                 checked.members.append(path)
-                self._check_between(node, path)
+                self._check_groups_above_label(node, path)
                 self.visit_image(image, label=True, parent=parent)
             elif path and ".." not in path.split("/"):
                 self.report_missing("LB-01", node, (*at, number), "label image", path, version=version)
@@ -461,7 +470,7 @@ class Inspection:
                 images.extend(self._unlisted_images(child, image_path, listed, depth + 1))
         return images
 
-    def _check_between(self, labels: StoredNode, path: str) -> None:
+    def _check_groups_above_label(self, labels: StoredNode, path: str) -> None:
         """Report metadata of groups between the group of labels and a label image."""
         for folder in ancestors(path)[1:]:
             group = self.reader.group(join(labels.path, folder))
@@ -487,88 +496,3 @@ def _dataset_paths(ome: JSONObject) -> list[str]:
         if isinstance(dataset.get("path"), str) and dataset["path"]
     ]
     return list(dict.fromkeys(paths))
-
-
-_V3_KEYS = ("node_type", "attributes", "shape", "data_type", "dimension_names")
-"""Keys of a copy that are compared: writers add defaults to other keys."""
-
-
-class ConsolidatedCopies:
-    """The consolidated metadata of a group: copies of the documents below it.
-
-    The walk compares each node that it reads; `finish` compares the others. ``stale`` describes the first difference.
-    """
-
-    def __init__(self, path: str, zarr_format: int, entries: dict[str, JSON]) -> None:
-        self.path = path
-        self.stale = ""
-        self._format = zarr_format
-        self._entries = entries
-        self._compared_paths: set[str] = set()
-
-    def compare(self, node: StoredNode) -> None:
-        """Compare the copies of one node below the group with its documents."""
-        prefix = f"{self.path}/" if self.path else ""
-        if not node.path.startswith(prefix) or node.path == self.path or node.path in self._compared_paths:
-            return
-        self._compared_paths.add(node.path)
-        relative = node.path[len(prefix) :]
-        files = (V3.group,) if self._format == 3 else tuple(node.documents)
-        for file in files:
-            if file not in node.documents or file == V2.consolidated:
-                continue
-            key = relative if self._format == 3 else join(relative, file)
-            copy = self._entries.get(key)
-            if copy is None:
-                self._set_stale(f"they lack {relative!r}")
-            elif not _is_equal(self._format, copy, node.documents[file]):
-                self._set_stale(f"{file} of {relative!r} differs")
-
-    def finish(self, reader: StoreReader) -> None:
-        """Compare the copies of nodes that the walk has not visited."""
-        for key in self._entries:
-            relative = key if self._format == 3 else key.rpartition("/")[0]
-            path = join(self.path, relative)
-            if self.stale or path in self._compared_paths or not relative:
-                continue
-            node: StoredNode = reader.array(path, self._format)
-            if not node.exists:
-                node = reader.group(path)
-            if not node.exists:
-                self._set_stale(f"{relative!r} does not exist")
-            self.compare(node)
-
-    def _set_stale(self, text: str) -> None:
-        self.stale = self.stale or text
-
-
-def _is_equal(zarr_format: int, copy: JSON, document: JSONObject) -> bool:
-    if not isinstance(copy, dict):
-        return False
-    if zarr_format == 2:
-        # zarr-python adds the key "consolidated_metadata" to the copies of groups.
-        return {key: value for key, value in copy.items() if key != "consolidated_metadata"} == document
-    return all(_v3_field(copy, key) == _v3_field(document, key) for key in _V3_KEYS)
-
-
-def _v3_field(document: JSONObject, key: str) -> JSON:
-    """Return the value of a key; missing attributes are equal to empty ones."""
-    value = document.get(key)
-    return {} if key == "attributes" and value is None else value
-
-
-def copies_of(node: StoredNode) -> ConsolidatedCopies | None:
-    """Return the consolidated metadata of a group, in ``.zmetadata`` or its ``zarr.json``; None without any."""
-    if node.zarr_format == 3:
-        consolidated = node.documents.get(V3.group, {}).get("consolidated_metadata")
-    else:
-        consolidated = node.documents.get(V2.consolidated)
-    entries = consolidated.get("metadata") if isinstance(consolidated, dict) else None
-    if not isinstance(entries, dict):
-        return None
-    copies = ConsolidatedCopies(node.path, node.zarr_format or 2, entries)
-    own_attributes = entries.get(V2.attributes)
-    stored_attributes = node.documents.get(V2.attributes, {})
-    if node.zarr_format == 2 and own_attributes not in (None, stored_attributes):
-        copies.stale = f"{V2.attributes} of the group itself differs"
-    return copies

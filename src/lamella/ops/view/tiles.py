@@ -13,7 +13,7 @@ from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -81,8 +81,11 @@ class Tile:
     """The pixels of a tile."""
 
     planes: NDArray[Any]
-    """(channel, Y, X) in the dtype of the scene. Of label images (1, Y, X) ids, uint32 or uint64 (`label_ids`), or (2,
-    Y, X) with stored colours: the second plane is 2**24 plus red, green and blue of the id, or 0 without a colour."""
+    """Of images: (channel, Y, X) in the dtype of the scene.
+
+    Of label images: one plane of ids, uint32 or uint64 (`label_ids`). If colours are stored, a second plane has
+    2**24 + red * 65536 + green * 256 + blue for each pixel, or 0 for an id without a colour (`stored_colors`).
+    """
     mask: NDArray[np.uint8]
     """uint8 (Y, X): 1 for pixels of a field, 2 for pixels of a field that are not written."""
     damaged: list[tuple[int, str]]
@@ -134,9 +137,11 @@ class _Image:
         while (path := self.next_level(field, step)) is not None:
             self.open_level(path)
         opened = (self.opened[path] for path in self._from_coarsest if path in self.opened)
-        enough = next((level for level in opened if level is not None and level.is_enough(field, step)), None)
-        if enough is not None:
-            return enough
+        coarse_enough = next(
+            (level for level in opened if level is not None and level.is_enough(field, step)), None
+        )
+        if coarse_enough is not None:
+            return coarse_enough
         finest = self.opened[self.paths[0]]
         return (
             self._open(self.paths[0]) if finest is None else finest
@@ -157,7 +162,7 @@ class _Image:
         return (*reversed(self.paths),)
 
     def open_level(self, path: str) -> None:
-        """Open a level, or note that it is damaged: a finer one shows the same. Raise StorageError, which may pass."""
+        """Open a level, or note that it is damaged: a finer one is read. Raise StorageError, which may be temporary."""
         try:
             self.opened[path] = self._open(path)
         except StorageError:
@@ -196,6 +201,13 @@ class _FieldRegion:
     """Index along the dimensions except Y and X; None for a time that is not recorded yet."""
 
 
+class _FieldRead(NamedTuple):
+    """The planes of a field that are read together with those of other fields, and their region of the tile."""
+
+    planes: PlaneRequest
+    target: tuple[slice, slice]
+
+
 class Tiles:
     """Reads the tiles of a scene; recently drawn tiles are cached. Thread-safe."""
 
@@ -205,8 +217,8 @@ class Tiles:
         self._tiles: OrderedDict[tuple[Any, ...], Tile] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
-        self._image = lru_cache(maxsize=8192)(self._open_image)
-        self._names = lru_cache(maxsize=8192)(self._channel_indices)
+        self._cached_image = lru_cache(maxsize=8192)(self._open_image)
+        self._cached_channel_indices = lru_cache(maxsize=8192)(self._channel_indices)
         self._threads = threads
         self._documents = next(
             field.node.documents for field in scene.fields if isinstance(field.node, Position)
@@ -236,13 +248,13 @@ class Tiles:
 
         Raise OutOfBoundsError for a tile, channel, time or Z that does not exist.
         """
-        self._check(level, column, row, view, channels, label)
+        self._check_tile(level, column, row, view, channels, label)
         key = (level, column, row, view, tuple(channels), label)
         with self._lock:
             if key in self._tiles:
                 self._tiles.move_to_end(key)
                 return self._tiles[key]
-        tile = self._draw(level, column, row, view, channels, label)
+        tile = self._read_tile(level, column, row, view, channels, label)
         if not tile.damaged and not (tile.mask == UNWRITTEN).any():
             with self._lock:
                 if key not in self._tiles:
@@ -275,7 +287,7 @@ class Tiles:
         pixels = self._read_field(number, _TileRequest(field.x, field.y, step, shape, view, names), None)
         return [None] * len(names) if pixels is None else pixels.planes
 
-    def _check(
+    def _check_tile(
         self, level: int, column: int, row: int, view: View, channels: Sequence[int], label: str | None
     ) -> None:
         scene, step = self._scene, SIDE << min(max(level, 0), 62)
@@ -295,7 +307,7 @@ class Tiles:
         ):
             raise OutOfBoundsError(f"Channels are different numbers from 0 to {len(scene.channels) - 1}.")
 
-    def _draw(
+    def _read_tile(
         self, level: int, column: int, row: int, view: View, channels: Sequence[int], label: str | None
     ) -> Tile:
         step = 1 << level
@@ -328,32 +340,35 @@ class Tiles:
             self._open_levels(numbers, step)
         if label is None and len(numbers) >= _MIN_TOGETHER:
             self._load_ahead(request, numbers)
-            portions = [
+            groups_of_fields = [
                 numbers[first : first + FIELDS_PER_READ] for first in range(0, len(numbers), FIELDS_PER_READ)
             ]
-            for portion in self._threads.map(partial(self._read_together, request), portions):
-                pixels |= portion
+            for pixels_of_group in self._threads.map(partial(self._read_together, request), groups_of_fields):
+                pixels |= pixels_of_group
         numbers_left = [number for number in numbers if number not in pixels]
         pixels |= zip(numbers_left, self._threads.map(read, numbers_left), strict=True)
-        drawn_fields = [field for number in numbers if (field := pixels[number])]
+        drawn = [field_pixels for number in numbers if (field_pixels := pixels[number])]
         plane_count = (
-            len(names) if label is None else max((len(field.planes) for field in drawn_fields), default=1)
+            len(names)
+            if label is None
+            else max((len(field_pixels.planes) for field_pixels in drawn), default=1)
         )
-        first_planes = [field.planes[0] for field in drawn_fields]
+        first_planes = [field_pixels.planes[0] for field_pixels in drawn]
         dtypes = [np.dtype("uint32"), *(plane.dtype for plane in first_planes if plane is not None)]
         dtype = self._scene.dtype if label is None else np.result_type(*dtypes)
         planes = np.zeros((plane_count, height, width), dtype)
         mask = np.zeros((height, width), np.uint8)
-        for field in drawn_fields:
-            for number, plane in enumerate(field.planes):
-                planes[(number, *field.target)] = 0 if plane is None else plane
-            planes[(slice(len(field.planes), None), *field.target)] = 0
-            mask[field.target] = field.mask
+        for field_pixels in drawn:
+            target = field_pixels.target
+            for index, plane in enumerate(field_pixels.planes):
+                planes[(index, *target)] = 0 if plane is None else plane
+            planes[(slice(len(field_pixels.planes), None), *target)] = 0
+            mask[target] = field_pixels.mask
         return Tile(planes, mask, sorted(damaged))
 
     def _open_levels(self, numbers: Sequence[int], step: int) -> None:
         """Open the levels of fields that a tile needs, with one round of requests for the next level of all fields."""
-        images = {number: self._image(number, None) for number in numbers}
+        images = {number: self._cached_image(number, None) for number in numbers}
         while images:
             needed: list[tuple[int, _Image, str]] = []
             for number, image in list(images.items()):
@@ -371,60 +386,60 @@ class Tiles:
                 except StorageError:
                     del images[number]  # `_read_field` raises it again
 
-    def _load_ahead(self, tile: _TileRequest, numbers: Sequence[int]) -> None:
-        """Load the files in folders that `_read_together` reads next, if all fields are stored like the first one."""
+    def _load_ahead(self, request: _TileRequest, numbers: Sequence[int]) -> None:
+        """Load the files that `_read_together` reads next, if all fields are stored like the first one."""
         with suppress(LamellaError):  # `_read_field` raises it again
-            request = self._plan_read(numbers[0], tile)
-            if request is None:
+            plan = self._plan_read(numbers[0], request)
+            if plan is None:
                 return
             nodes = [self._scene.fields[number].node for number in numbers]
             paths = [node.path for node in nodes if isinstance(node, Position)]
-            level = request[0].path.removeprefix(f"{paths[0]}/")
-            load_ahead(self._documents, [join(path, level) for path in paths], request[0])
+            level = plan.planes.path.removeprefix(f"{paths[0]}/")
+            load_ahead(self._documents, [join(path, level) for path in paths], plan.planes)
 
-    def _read_together(self, tile: _TileRequest, numbers: Sequence[int]) -> dict[int, _FieldPixels]:
+    def _read_together(self, request: _TileRequest, numbers: Sequence[int]) -> dict[int, _FieldPixels]:
         """Read fields of a tile together; fields that the result lacks must be read one by one."""
-        requests: dict[int, tuple[PlaneRequest, tuple[slice, slice]]] = {}
+        plans: dict[int, _FieldRead] = {}
         for number in numbers:
             try:
-                request = self._plan_read(number, tile)
+                plan = self._plan_read(number, request)
             except LamellaError:
                 continue  # `_read_field` raises it again
-            if request is not None:
-                requests[number] = request
-        planes_of_fields = read_planes(self._documents, [request for request, _ in requests.values()])
+            if plan is not None:
+                plans[number] = plan
+        planes_of_fields = read_planes(self._documents, [plan.planes for plan in plans.values()])
         return {
-            number: _FieldPixels(target, list(planes), 1)
-            for (number, (_, target)), planes in zip(requests.items(), planes_of_fields, strict=True)
+            number: _FieldPixels(plan.target, list(planes), 1)
+            for (number, plan), planes in zip(plans.items(), planes_of_fields, strict=True)
             if planes is not None
         }
 
-    def _plan_read(self, number: int, tile: _TileRequest) -> tuple[PlaneRequest, tuple[slice, slice]] | None:
-        """Return the request for a field, and its region of the tile; None if the field must be read by itself."""
-        image = self._image(number, None)
+    def _plan_read(self, number: int, request: _TileRequest) -> _FieldRead | None:
+        """Plan a read of a field together with others; None if the field must be read by itself."""
+        image = self._cached_image(number, None)
         assert image is not None
-        field_region = _region_in_tile(image, self._scene.fields[number], tile, self._gap)
-        indices = self._names(number)
+        field_region = _region_in_tile(image, self._scene.fields[number], request, self._gap)
+        indices = self._cached_channel_indices(number)
         if (
             field_region is None
             or field_region.outer_index is None
-            or any(name not in indices for name in tile.names)
+            or any(name not in indices for name in request.names)
         ):
             return None
         level, rows, columns = field_region.level, field_region.rows, field_region.columns
         bounds = bounds_of_planes(
-            level.meta, level.axes, field_region.outer_index, [indices[name] for name in tile.names]
+            level.meta, level.axes, field_region.outer_index, [indices[name] for name in request.names]
         )
         if bounds is None:
             return None
         block_side = min(_spacing(rows), _spacing(columns))
-        request = PlaneRequest(level.array.path, level.meta, level.axes, bounds, block_side, rows, columns)
-        return request, field_region.target
+        planes = PlaneRequest(level.array.path, level.meta, level.axes, bounds, block_side, rows, columns)
+        return _FieldRead(planes, field_region.target)
 
-    def _read_field(self, number: int, tile: _TileRequest, label: str | None) -> _FieldPixels | None:
+    def _read_field(self, number: int, request: _TileRequest, label: str | None) -> _FieldPixels | None:
         """Read the pixels of one field that lie in a tile; None if there are none, or no such labels."""
-        image, field, names = self._image(number, label), self._scene.fields[number], tile.names
-        field_region = None if image is None else _region_in_tile(image, field, tile, self._gap)
+        image, field, names = self._cached_image(number, label), self._scene.fields[number], request.names
+        field_region = None if image is None else _region_in_tile(image, field, request, self._gap)
         if image is None or field_region is None:
             return None
         level, rows, columns, target = (
@@ -444,7 +459,7 @@ class Tiles:
             ids = label_ids(ids)
             colors = stored_colors(image.node, ids)
             return _FieldPixels(target, [ids] if colors is None else [ids, colors], _mask(is_unwritten))
-        indices = self._names(number)
+        indices = self._cached_channel_indices(number)
         present_names = [name for name in names if name in indices]  # a field may lack channels
         indices_of_present = [indices[name] for name in present_names]
         planes = dict(
@@ -485,28 +500,28 @@ class Tiles:
         return {name: index for index, name in enumerate(keys)}
 
 
-def _region_in_tile(image: _Image, field: Field, tile: _TileRequest, gap: float) -> _FieldRegion | None:
+def _region_in_tile(image: _Image, field: Field, request: _TileRequest, gap: float) -> _FieldRegion | None:
     """Return the pixels of a field that lie in a tile; None without any.
 
     A gap between fields that is narrower than a pixel of the tile is filled with the last pixel of the field before it:
     else some gaps would be drawn, and others not.
     """
-    step, view = tile.step, tile.view
+    step, view = request.step, request.view
     filled_gap = gap if step > gap else 0.0
     level = image.level_for(field, step)
-    axes, level_shape, finest = level.axes, level.meta.shape, image.shape
+    axes, level_shape, finest_shape = level.axes, level.meta.shape, image.shape
     height, width = axes.height(level_shape), axes.width(level_shape)
     rows, first_row = sampled_indices(
-        tile.top, step, tile.shape[0], field.y, field.height, height, filled_gap
+        request.top, step, request.shape[0], field.y, field.height, height, filled_gap
     )
     columns, first_column = sampled_indices(
-        tile.left, step, tile.shape[1], field.x, field.width, width, filled_gap
+        request.left, step, request.shape[1], field.x, field.width, width, filled_gap
     )
     if not rows.size or not columns.size:
         return None
     target = np.s_[first_row : first_row + rows.size, first_column : first_column + columns.size]
-    is_recorded = axes.time is None or not 1 < finest[axes.time] <= view.t
-    outer_index = _outer_index(axes, finest, level_shape, view) if is_recorded else None
+    is_recorded = axes.time is None or not 1 < finest_shape[axes.time] <= view.t
+    outer_index = _outer_index(axes, finest_shape, level_shape, view) if is_recorded else None
     return _FieldRegion(level, rows, columns, target, outer_index)
 
 
@@ -531,7 +546,7 @@ def stored_colors(image: LabelImage, ids: NDArray[Any]) -> NDArray[np.uint32] | 
 
 
 def _packed_color(color: Sequence[int]) -> int:
-    """Return 2**24 plus a colour; 0 for a stored colour that is none (LB-10), such as one of two numbers."""
+    """Return 2**24 plus a colour; 0 for a stored value that is not a colour (LB-10), such as two numbers."""
     if len(color) < 3 or not all(0 <= component <= 255 for component in color):
         return 0
     return 1 << 24 | color[0] << 16 | color[1] << 8 | color[2]
@@ -543,8 +558,9 @@ def sampled_indices(
 ) -> tuple[NDArray[np.intp], int]:
     """Return the pixel of a level under the centre of each pixel of a tile, and the first covered pixel of the tile.
 
-    The tile has ``length`` pixels of ``step`` units from ``start``; the field ``pixels`` in ``size`` units from
-    ``offset``. The last pixel of the field also covers a ``gap`` after it.
+    All lengths but ``length`` and ``pixels`` are in units of the canvas. The tile begins at ``start`` and has
+    ``length`` pixels of width ``step``. The field begins at ``offset``, is ``size`` long, and its level has ``pixels``
+    pixels. The last pixel of the field also covers a ``gap`` after it.
 
     >>> sampled_indices(0, 2, 4, offset=2.0, size=8.0, pixels=8)  # a field of 8 pixels, shown at half its size
     (array([1, 3, 5]), 1)
@@ -557,12 +573,12 @@ def sampled_indices(
 
 
 def _outer_index(
-    axes: PlaneAxes, finest: tuple[int, ...], shape: tuple[int, ...], view: View
+    axes: PlaneAxes, finest_shape: tuple[int, ...], shape: tuple[int, ...], view: View
 ) -> dict[int, int | slice]:
     """Return the index of each dimension except Y and X; a field with fewer planes shows its last plane."""
-    z = None if view.z is None or axes.z is None else min(view.z, finest[axes.z] - 1)
-    t = None if axes.time is None else min(view.t, finest[axes.time] - 1)
-    outer_index: dict[int, int | slice] = dict(plane_index(axes, finest, shape, z, t))
+    z = None if view.z is None or axes.z is None else min(view.z, finest_shape[axes.z] - 1)
+    t = None if axes.time is None else min(view.t, finest_shape[axes.time] - 1)
+    outer_index: dict[int, int | slice] = dict(plane_index(axes, finest_shape, shape, z, t))
     if view.z is None and axes.z is not None:
         outer_index[axes.z] = slice(None)
     return outer_index

@@ -37,7 +37,7 @@ class VersionTraits:
     coordinate_systems: bool
     """Whether axes are in named coordinate systems, and every transformation has an input and an output."""
     axis_types: tuple[str, ...]
-    """Types of axes that the text defines; others are custom."""
+    """Types of axes that the specification defines; others are custom."""
     transformation_types: tuple[str, ...]
     """Types of transformations."""
     dataset_types: tuple[str, ...]

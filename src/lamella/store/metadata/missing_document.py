@@ -89,14 +89,14 @@ def check_unfinished_copy(storage: Storage) -> None:
         )
 
 
-def without_attributes(documents: Documents, path: str) -> str:
+def explain_missing_attributes(documents: Documents, path: str) -> str:
     """Return a sentence about a Zarr v2 group without ``.zattrs``, after a space; empty for other groups."""
     if documents.format == 3 or documents.document(path, V2.attributes) is not None:
         return ""
     return f" {V2.attributes} is missing: if it existed, {how_to_restore(V2.attributes, 'group')}."
 
 
-def without_metadata(storage: Storage) -> str:
+def explain_missing_metadata(storage: Storage) -> str:
     """Describe a root without metadata documents: a damaged store, or another folder."""
     names = [name for name in content_of(storage, "") if ".zarr" not in name.lower()]
     files = f"{V3.group}, or {V2.group} and {V2.attributes}"

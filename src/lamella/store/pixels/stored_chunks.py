@@ -173,7 +173,7 @@ def require_file(mode: int, location: str) -> None:
         )
 
 
-def foreign_key(storage: Storage, path: str, meta: ArrayMeta) -> str | None:
+def foreign_chunk_key(storage: Storage, path: str, meta: ArrayMeta) -> str | None:
     """Return the key of a chunk that is stored under another spelling than the declared one; None without any."""
     origin = (0,) * meta.ndim
     checked = {meta.chunk_key(origin)}
@@ -216,7 +216,7 @@ def describe_foreign(key: str, meta: ArrayMeta) -> str:
 
 def check_keys(storage: Storage, path: str, meta: ArrayMeta, where: str) -> None:
     """Raise `MisplacedError` where chunks are stored under other keys than the document declares."""
-    key = foreign_key(storage, path, meta)
+    key = foreign_chunk_key(storage, path, meta)
     if key is not None:
         raise MisplacedError(
             f"Cannot read the pixels of array {where}: {describe_foreign(key, meta)}, and readers see fill values. "
