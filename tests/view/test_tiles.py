@@ -85,7 +85,7 @@ def test_a_reduced_canvas_shows_the_level_that_is_just_fine_enough(tmp_path, ope
     with lamella.open_ome_zarr(write_plate(tmp_path / "p.zarr", levels=2)) as plate:
         _scene, tiles = opened(plate)
         assert tiles.levels == 1
-        drawn = tiles._draw(1, 0, 0, View(0, 0), [0], None).planes[0]
+        drawn = tiles._read_tile(1, 0, 0, View(0, 0), [0], None).planes[0]
         assert np.array_equal(drawn[:48, :48], plate["A/1/0"]["1"][0, 0, 0])
 
 
@@ -94,7 +94,7 @@ def test_a_gap_between_fields_that_is_narrower_than_a_pixel_is_filled(tmp_path, 
         scene, tiles = opened(plate)
         assert scene.field_gap == 1
         for step in (1, 2):
-            mask = tiles._draw(step - 1, 0, 0, View(0, 0), [0], None).mask
+            mask = tiles._read_tile(step - 1, 0, 0, View(0, 0), [0], None).mask
             assert mask[0, : 193 // step].all() == (step == 2)
             assert not mask[0, -(-194 // step) : 200 // step].any()  # between wells
 
@@ -108,20 +108,20 @@ def test_levels_that_are_stale_are_not_shown(tmp_path, opened):
         position["0"][0, 0, 0] = 500
         position.labels["cells"]["0"][0, 0] = 7
         scene, tiles = opened(plate)
-        assert (tiles._draw(1, 0, 0, View(0, 0), [0], None).planes[0][:48, :48] == 500).all()
-        assert (tiles._draw(1, 0, 0, View(0, 0), [], "cells").planes[0][:48, :48] == 7).all()
+        assert (tiles._read_tile(1, 0, 0, View(0, 0), [0], None).planes[0][:48, :48] == 500).all()
+        assert (tiles._read_tile(1, 0, 0, View(0, 0), [], "cells").planes[0][:48, :48] == 7).all()
         assert read_volume(scene, 0, 0, [0], None).planes[0, 0].max() == 500
         position.update_pyramid()
         scene, tiles = opened(plate)
-        drawn = tiles._draw(1, 0, 0, View(0, 0), [0], None).planes[0][:48, :48]
+        drawn = tiles._read_tile(1, 0, 0, View(0, 0), [0], None).planes[0][:48, :48]
         assert np.array_equal(drawn, position["1"][0, 0, 0])
 
 
 def test_a_plane_without_levels_is_read_in_bands_of_the_same_pixels(tmp_path, opened, monkeypatch):
     with lamella.open_ome_zarr(write_plate(tmp_path / "p.zarr", levels=1)) as plate:
-        whole = [opened(plate)[1]._draw(2, 0, 0, View(0, z), [0, 1], None).planes for z in (1, None)]
+        whole = [opened(plate)[1]._read_tile(2, 0, 0, View(0, z), [0, 1], None).planes for z in (1, None)]
         monkeypatch.setattr("lamella.ops.view.tiles.BAND_PIXELS", 96 * 9)
-        bands = [opened(plate)[1]._draw(2, 0, 0, View(0, z), [0, 1], None).planes for z in (1, None)]
+        bands = [opened(plate)[1]._read_tile(2, 0, 0, View(0, z), [0, 1], None).planes for z in (1, None)]
         for before, after in zip(whole, bands, strict=True):
             assert np.array_equal(before, after)
 
@@ -156,13 +156,13 @@ def test_label_ids_stay_ids_at_every_reduction(tmp_path, opened, number):
         image["0"] = np.zeros((1, 1, 1, 400, 400), "uint8")
         image.labels["cells"] = mask
         _scene, tiles = opened(image)
-        drawn = tiles._draw(2, 0, 0, View(0, 0), [], "cells").planes[0]
+        drawn = tiles._read_tile(2, 0, 0, View(0, 0), [], "cells").planes[0]
         assert set(np.unique(drawn)) == {0, number}
         assert drawn.shape == (100, 100)
         assert (drawn == number).sum() == 2500
         assert number in read_volume(_scene, 0, 0, [], "cells").planes
         image.labels["cells"].set_colors({number: (255, 128, 0, 255)})
-        ids, colors = tiles._draw(2, 0, 0, View(0, 0), [], "cells").planes
+        ids, colors = tiles._read_tile(2, 0, 0, View(0, 0), [], "cells").planes
         assert set(np.unique(colors[ids == number])) == {1 << 24 | 255 << 16 | 128 << 8}
         assert not colors[ids == 0].any()
         document = tmp_path / "i.zarr" / "labels" / "cells" / "zarr.json"
@@ -171,7 +171,7 @@ def test_label_ids_stay_ids_at_every_reduction(tmp_path, opened, number):
         document.write_text(json.dumps(content))
         _scene, tiles = opened(lamella.open_ome_zarr(tmp_path / "i.zarr"))
         with pytest.warns(MetadataWarning, match="LB-10"):
-            colors = tiles._draw(2, 0, 0, View(0, 0), [], "cells").planes[1]
+            colors = tiles._read_tile(2, 0, 0, View(0, 0), [], "cells").planes[1]
         assert not colors.any()  # two numbers are not a colour
 
 
@@ -259,7 +259,7 @@ def test_of_overlapping_fields_the_later_one_is_on_top_each_time(tmp_path, opene
         _scene, tiles = opened(plate)
         top = np.arange(128)[:, None] // 8 + 1
         for _ in range(5):
-            drawn = tiles._draw(0, 0, 0, View(0, 0), [0], None).planes[0]
+            drawn = tiles._read_tile(0, 0, 0, View(0, 0), [0], None).planes[0]
             assert np.array_equal(drawn, np.broadcast_to(np.minimum(top, 9), (128, 64)))
 
 
@@ -465,7 +465,7 @@ def test_many_fields_are_read_at_once_and_show_what_each_shows_by_itself(
             for few in (1, 10**9):
                 monkeypatch.setattr("lamella.ops.view.tiles._MIN_TOGETHER", few)
                 alone.clear()
-                drawn.append(opened(plate)[1]._draw(level, 0, 0, view, channels, None))
+                drawn.append(opened(plate)[1]._read_tile(level, 0, 0, view, channels, None))
                 if few == 1 and channels == [0, 1]:
                     assert set(alone) >= {3, 5, 12}  # not written, zeros, another channel
             assert np.array_equal(drawn[0].planes, drawn[1].planes, equal_nan=True)

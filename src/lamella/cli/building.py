@@ -25,7 +25,7 @@ def add_storage_options(paths: Sequence[str], options: dict[str, Any]) -> list[s
 
 
 def open_node(path: str, options: dict[str, Any], **settings: Any) -> NGFFNode:
-    """Open a store; ``--storage`` applies if `path` is from `add_storage_options`, or by ``storage_options=``."""
+    """Open a store. For ``--storage``, pass a path from `add_storage_options`, or ``storage_options`` in `settings`."""
     from lamella.nodes.open import open_ome_zarr
 
     node: NGFFNode = open_ome_zarr(path, disable_path_checking=options["follow_links"], **settings)

@@ -157,7 +157,8 @@ class NGFFNode(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         state = "closed" if self.store_handle.closed else "open"
-        return f"<{type(self).__name__} {str(self.node_path)!r} ({state}, OME-NGFF {self.version}{self._state()})>"
+        details = f"{state}, OME-NGFF {self.version}{self._summary_or_damage()}"
+        return f"<{type(self).__name__} {str(self.node_path)!r} ({details})>"
 
     def _repr_html_(self) -> str:
         """Return HTML for notebooks."""
@@ -169,7 +170,7 @@ class NGFFNode(Mapping[str, Any]):
         """Return the text of the repr after class, path and version."""
         return ""
 
-    def _state(self) -> str:
+    def _summary_or_damage(self) -> str:
         try:
             return self._summary()
         except Exception as error:  # repr must not raise for a damaged node
@@ -443,8 +444,8 @@ class NGFFNode(Mapping[str, Any]):
         """Commit all changes since the last commit as a new version of the store, and return its snapshot id.
 
         Only icechunk repositories have versions (``docs/versions.md``). Other sessions see the changes after the
-        commit, all at once. A node that was opened by a URL can be changed and committed again; a session that you
-        created yourself ends with its commit.
+        commit, all at once. A node that was opened by a URL can be changed and committed again; an icechunk session
+        that you opened yourself cannot be written after its commit.
 
         Parameters
         ----------
@@ -559,8 +560,8 @@ class ModelNode(NGFFNode, Generic[M]):
     def dump_meta(self) -> None:
         """Write the metadata model to the group's document, in one atomic write.
 
-        A model that breaks a rule of OME-NGFF (a MUST) which the document does not break is refused (MetadataError, a
-        ValueError); nothing is written then.
+        If the model breaks a rule of OME-NGFF (a MUST) that the stored document does not break, this raises
+        MetadataError (a ValueError), and nothing is written.
 
         Examples
         --------

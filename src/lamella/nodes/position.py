@@ -159,7 +159,7 @@ class Position(
                 meta = edits.remove_dataset(meta, missing_level)
             if appending is not None:
                 meta = self._with_appended(meta, appending)
-            return meta if _is_complete(meta.multiscales[0]) else with_sizes(self.node_path, meta)
+            return meta if _has_all_units(meta.multiscales[0]) else with_sizes(self.node_path, meta)
         stored_axes = _stored_axes(attributes)
         axes = stored_axes or self._default_axes or version.default_axes()
         # By default the channel names of the plate; a position whose stored axes have no channel axis has none.
@@ -168,7 +168,7 @@ class Position(
         if meta is not None and meta.omero is not None:
             new_image.omero = meta.omero
         new_image.multiscales[0].coordinate_transformations = _stored_transforms(attributes)
-        _add_stored_image(new_image, attributes)
+        _add_image_without_arrays(new_image, attributes)
         return new_image
 
     def _load_shared(self, stored: StoredGroup) -> ImagesMeta:
@@ -179,10 +179,10 @@ class Position(
 
         def load() -> tuple[ImagesMeta | None, bool]:
             meta = read_part(self.node_path, ImagesMeta, stored.attributes)
-            return meta, meta is not None and bool(meta.multiscales) and _is_complete(meta.multiscales[0])
+            return meta, meta is not None and bool(meta.multiscales) and _has_all_units(meta.multiscales[0])
 
-        meta, is_complete = stored.get_or_make((ImagesMeta, version.name), load)
-        if is_complete and meta is not None:
+        meta, has_all_units = stored.get_or_make((ImagesMeta, version.name), load)
+        if has_all_units and meta is not None:
             return meta
         if self._default_axes is not None or (meta is not None and meta.multiscales):
             return self._load(
@@ -368,13 +368,13 @@ class Position(
             match_levels(self)
 
     def _has_labels_of(self, levels: int) -> bool:
-        """Whether label images have this number of levels, as their image (LB-04)."""
+        """Return whether there are label images, with as many levels as the image (LB-04)."""
         from lamella.nodes.new_levels import broken_labels
 
         return self._kinds[-1] == "image" and broken_labels(self, levels) is not None
 
     def _can_delete(self, name: str) -> bool:
-        """Whether a node has this name, or files of a half-deleted node do; the chunks of an array are not members."""
+        """Return whether a node, or what remains of a deleted one, is at this path; chunks of arrays do not count."""
         kind, names = self.documents.kind, name.split("/")
         above = (self.node_path.child("/".join(names[:depth])).path for depth in range(1, len(names)))
         path = self.node_path.child(name).path
@@ -488,7 +488,7 @@ def _channels_of(meta: ArrayMeta, image: MultiScaleMeta, axis: int | None) -> in
     return meta.shape[axis] if 0 <= axis < len(meta.shape) else None
 
 
-def _is_complete(image: MultiScaleMeta) -> bool:
+def _has_all_units(image: MultiScaleMeta) -> bool:
     """Whether the document has all units; otherwise an OME-XML file beside the image may have them."""
     return all(axis.unit is not None or axis.type == "channel" for axis in image.axes)
 
@@ -508,7 +508,7 @@ def pending_attributes(version: Any, meta: ImagesMeta, document: JSONObject) -> 
     ome = version.ome(document)
     ome.pop("multiscales", None)
     document = version.with_ome(document, ome)
-    image = _stored_image(document)
+    image = _image_without_arrays(document)
     document = without_own_records(document, _PENDING)
     pending: JSONObject = {}
     if image is not None:
@@ -534,14 +534,14 @@ def _stored_axes(attributes: JSONObject) -> list[AxisMeta] | None:
     return axes_from_json(axes) if axes else None
 
 
-def _stored_image(attributes: JSONObject) -> JSONObject | None:
+def _image_without_arrays(attributes: JSONObject) -> JSONObject | None:
     image = own_record(attributes, "image")
     return image if isinstance(image, dict) else None
 
 
-def _add_stored_image(meta: ImagesMeta, attributes: JSONObject) -> None:
+def _add_image_without_arrays(meta: ImagesMeta, attributes: JSONObject) -> None:
     """Add the stored name and custom attributes of an image to a model without levels."""
-    image = _stored_image(attributes)
+    image = _image_without_arrays(attributes)
     if image is None:
         return
     stored = MultiScaleMeta.from_json({"axes": [], "datasets": [], **image})

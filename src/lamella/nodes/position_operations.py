@@ -67,7 +67,7 @@ class PositionOperations(Pictures):
 
         The image lists new levels when their pixels are complete; after a kill it lists none of them, and existing
         levels are stale (:attr:`stale_levels`). The same call finishes: for a large image it computes only what is
-        missing or has changed. Warns if there are fewer different shapes than levels.
+        missing or has changed. Warns, and creates fewer levels, if the image cannot be made smaller so many times.
 
         Parameters
         ----------
@@ -150,7 +150,7 @@ class PositionOperations(Pictures):
         Raises
         ------
         InvalidArgumentError
-            If there are no lower levels, their method is unknown, or it is another one (a ValueError).
+            If there are no lower levels, their method is unknown, or `method` differs from it (a ValueError).
 
         Examples
         --------
@@ -216,8 +216,9 @@ class PositionOperations(Pictures):
     def stale_levels(self) -> bool:
         """Whether lower levels differ from level 0: it was written since, or they were created empty and not filled.
 
-        Writes through ``position["0"]`` count, in any process, and a pyramid that was killed. Writes that bypass
-        lamella's arrays (``array.zarr()``, ``array.tensorstore()``, other libraries) do not count.
+        Writes through ``position["0"]`` make them stale, in any process, and so does a killed computation of them.
+        Writes that bypass lamella's arrays (``array.zarr()``, ``array.tensorstore()``, other libraries) are not
+        noticed.
         """
         from lamella.ops.pyramids.update import stale_levels
 
@@ -285,8 +286,8 @@ class PositionOperations(Pictures):
             Compute that many levels (or ``"auto"``) by mean during the stream, on one thread, whenever a file of frames
             is stored. The end of the stream computes what is still missing.
         queue
-            Number of chunks that may wait for encoding before ``append`` waits until one is encoded; from half of them
-            on, it waits a little. By default the larger of 8 and twice the processors.
+            Number of chunks that may wait for encoding before ``append`` waits until one is encoded; once half as many
+            wait, it waits for a short time. By default the larger of 8 and twice the processors.
         flush_every
             Store all frames after each group of so many, such as 100: a kill loses at most these, also if a shard has
             more frames.
@@ -412,9 +413,9 @@ class PositionOperations(Pictures):
         level
             Path of the level; the finest by default.
         **labels
-            Axis to the name of a channel or a coordinate in the unit of the axis, which drop the axis; or to a list or
-            slice of them, which keep it. A slice includes both of its ends; :meth:`crop` cuts out half-open regions.
-            A coordinate may be off by a millionth of a voxel, as 0.3 is of 3 times 0.1.
+            For each axis the name of a channel, or a coordinate in the unit of the axis; the result lacks the axis. Or
+            a list or slice of these; the result keeps the axis. A slice includes both of its ends; :meth:`crop` cuts
+            out half-open regions. A coordinate may be off by a millionth of a voxel, as 0.3 is of 3 times 0.1.
 
         Raises
         ------
@@ -461,15 +462,15 @@ class PositionOperations(Pictures):
         -----
         A new image has the scale and translation of the coordinates. An axis with a single coordinate gets
         the scale that `to_xarray` stored in ``encoding["lamella_scale"]``, else 1. Along all axes but T and C the shape
-        must equal that of the image, and so must the coordinates where both state any (not plain indices, nor scale 1
-        at 0).
+        must equal that of the image, and so must the coordinates, unless either has none: plain indices, or scale 1 and
+        translation 0.
 
         If all timepoints were written by `write_xarray`, the order of writes makes no difference: T starts at the
-        earliest timepoint, with the largest step that meets all of them. A timepoint before the first, or between two,
-        moves the stored ones: this costs a copy, and admits one writer at a time. A time within a twentieth of a step
-        of a timepoint joins it, if it has no voxels yet of the written channels; otherwise it is refused. An image that
-        `create_zeros` created, or whose time scale or translation was set since, keeps its time axis: such a timepoint
-        is refused, and many threads and processes may write at once.
+        earliest timepoint, and its step is the largest that leads to all of them. A timepoint before the first, or
+        between two, moves the stored ones: this costs a copy, and admits one writer at a time. A time within a
+        twentieth of a step of a timepoint joins it, if it has no voxels yet of the written channels; otherwise it is
+        refused. An image that `create_zeros` created, or whose time scale or translation was set since, keeps its time
+        axis: such a timepoint is refused, and many threads and processes may write at once.
 
         Data backed by dask are computed block by block, on dask's scheduler; data that read from the image to which
         they are written are computed into an array beside it first. A value of lazy data that the image cannot store

@@ -34,7 +34,7 @@ INDEX_ENDING = ".mlf"
 _DETAIL = "MeasurementDetail.mrf"
 _BAND_PASS = re.compile(r"BP(\d+)(?:/\d+)?")
 _ARGB = re.compile(r"#[0-9A-Fa-f]{2}([0-9A-Fa-f]{6})")
-_NUMBERS = ("Row", "Column", "FieldIndex", "Ch")
+_INTEGER_ATTRIBUTES = ("Row", "Column", "FieldIndex", "Ch")
 
 
 def parse_cellvoyager(index: str) -> Screen:
@@ -58,20 +58,20 @@ def parse_cellvoyager(index: str) -> Screen:
         notes.append(f"the instrument reports {counted(failed, 'error')} in place of images")
     start = detail.get("BeginTime") or min(values.get("Time", "") for values, _ in records)
     planes = tuple(_plane(index, values, name, start) for values, name in records)
-    used = sorted({plane.channel for plane in planes})
-    first = detail_channels.get(str(used[0]), {})
+    used_channels = sorted({plane.channel for plane in planes})
+    first = detail_channels.get(str(used_channels[0]), {})
     return Screen(
         name=detail.get("Title") or os.path.basename(os.path.dirname(os.path.abspath(index))),
         origin=index,
         index_files=(index, *(file for file in (detail_file, settings_file) if file)),
         planes=planes,
-        channels={channel: _channel(channel, settings.get(str(channel), {})) for channel in used},
+        channels={channel: _channel(channel, settings.get(str(channel), {})) for channel in used_channels},
         pixel_size=yx_or_none(
             parse_number(first.get(f"{word}PixelDimension")) for word in ("Vertical", "Horizontal")
         ),
         plane_shape=plane_shape(first, "VerticalPixels", "HorizontalPixels"),
         date=start or None,
-        objective=_objective(settings.get(str(used[0]), {})),
+        objective=_objective(settings.get(str(used_channels[0]), {})),
         notes=tuple(notes),
     )
 
@@ -107,7 +107,7 @@ def _settings(
 
 
 def _plane(index: str, values: Mapping[str, str], name: str, start: str) -> ScreenPlane:
-    row, column, field, channel = (whole_number(index, name, values, key) for key in _NUMBERS)
+    row, column, field, channel = (whole_number(index, name, values, key) for key in _INTEGER_ATTRIBUTES)
     y = parse_number(values.get("Y"))
     return ScreenPlane(
         file=file_beside(index, name),

@@ -198,7 +198,7 @@ def _is_lossless(plane: Array, converted: Array) -> bool:
     """Return whether the values are the same after a conversion; floats may be rounded, but not to infinity."""
     if plane.dtype.kind == converted.dtype.kind == "f":
         return np.array_equal(np.isinf(converted), np.isinf(plane))
-    # A whole number out of range becomes another one and back again, such as -1 and 65535: only the signs differ.
+    # The second test is for numbers out of range: -1 becomes 65535 as uint16, and that becomes -1 again as int16.
     return np.array_equal(converted.astype(plane.dtype), plane) and np.array_equal(
         np.less(converted, 0), np.less(plane, 0)
     )

@@ -41,9 +41,9 @@ PENDING_BYTES = 64 * 2**20
 """Maximum raw size of the incomplete chunks and files of all targets of a pass."""
 
 UNIT_BYTES = 512 * 2**20
-"""Maximum raw size of the source of one unit on an executor, unless a file needs more; see `_is_possible`."""
+"""Maximum raw size of the source of one unit on an executor, unless a file needs more; see `_fits_one_pass`."""
 LARGEST_UNIT_BYTES = 32 * UNIT_BYTES
-"""The same for units of one process, of which a kill loses one: reading the source in another pass would cost more."""
+"""The same for units of threads of this process. A kill loses one such unit, which costs less than another pass."""
 
 _LOSSLESS = frozenset(
     (
@@ -144,12 +144,12 @@ def passes(
     max_unit_bytes = UNIT_BYTES if on_executor else LARGEST_UNIT_BYTES if is_recorded else None
     for array, step in levels:
         targets = planned[-1].targets if planned else ()
-        before = targets[-1].factors if targets else (1,) * len(step)
-        total = tuple(factor * step_factor for factor, step_factor in zip(before, step, strict=True))
+        factors_before = targets[-1].factors if targets else (1,) * len(step)
+        total = tuple(factor * step_factor for factor, step_factor in zip(factors_before, step, strict=True))
         extended = ReadPass(source, (*targets, Target.of(array, step, total)), method)
         if not targets:
             planned.append(extended)
-        elif _is_possible(extended, max_unit_bytes):
+        elif _fits_one_pass(extended, max_unit_bytes):
             planned[-1] = extended
         else:
             source = targets[-1].array
@@ -157,7 +157,7 @@ def passes(
     return planned
 
 
-def _is_possible(read_pass: ReadPass, max_unit_bytes: int | None) -> bool:
+def _fits_one_pass(read_pass: ReadPass, max_unit_bytes: int | None) -> bool:
     """Return whether one pass can compute all its targets from lossless levels, in bounded memory."""
     source = read_pass.meta
     if any(not _LOSSLESS.issuperset(target.array.meta.codecs) for target in read_pass.targets[:-1]):
@@ -173,7 +173,7 @@ def _is_possible(read_pass: ReadPass, max_unit_bytes: int | None) -> bool:
 
 
 def _pending_bytes(read_pass: ReadPass, block: Shape, buffer_shapes: Sequence[Shape]) -> int:
-    """Return the raw size of incomplete buffers of the targets: at a border of regions those of both are incomplete."""
+    """Return the raw size of incomplete buffers of the targets, of a region and of the next one at their border."""
     source = read_pass.meta
     return 2 * sum(
         _nbytes(extent, source) // prod(target.factors)
@@ -284,16 +284,16 @@ def make_levels(
     if 0 in source.meta.shape:
         return
     count = count or Count(None, "voxels")
-    changed = region
+    changed_region = region
     regions_of_passes = []
     for read_pass in passes(
         source, levels, method, on_executor=workers.executor is not None, is_recorded=progress is not None
     ):
         shape = read_pass.meta.shape
-        source_region = aligned(changed or whole_region(shape), read_pass.factors, shape)
+        source_region = aligned(changed_region or whole_region(shape), read_pass.factors, shape)
         regions_of_passes.append((read_pass, source_region))
         count.expect(_voxels(source_region))
-        changed = shrink(source_region, read_pass.factors)
+        changed_region = shrink(source_region, read_pass.factors)
     for read_pass, source_region in regions_of_passes:
         remaining = [source_region] if progress is None else list(progress.remaining(read_pass))
         count.add(_voxels(source_region) - sum(_voxels(unfinished) for unfinished in remaining))
@@ -319,12 +319,12 @@ def _compute_region(
             progress.record(read_pass, region)
 
     if workers.executor is None:
-        recorded = (
+        regions = (
             [source_region]
             if progress is None
             else split_region(source_region, [recorded_source_shape(read_pass)])
         )
-        for region in recorded:
+        for region in regions:
             record(compute_unit(PassUnit(read_pass, region, workers.jobs, count)))
     else:
 
@@ -354,7 +354,9 @@ def compute_unit(unit: PassUnit) -> Region:
     def add_to_targets(target_region: Region, block: Array) -> None:
         additions: list[tuple[LevelAssembler, Region, Array]] = []
         for target, assembler in zip(read_pass.targets, assemblers, strict=True):
-            if max(target.step, default=1) > 1:  # not if the first target is the finest level itself
+            if (
+                max(target.step, default=1) > 1
+            ):  # 1 if the source is written into this target, the finest level
                 block = downsample(block, target.step, read_pass.method)
             target_region = shrink(target_region, target.step)
             if sends_together:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject, Shape
 
 _UNLIMITED = 2**31
-"""Number of regions above which `add_region` merges them: never in memory; the stored record has a few."""
+"""Limit above which `add_region` merges regions: those in memory are never merged, those of the stored record are."""
 
 _MAX_DAMAGED = 100
 """A level with more damaged files than this is computed again as a whole."""
@@ -85,7 +85,7 @@ def begin_pyramid(
     def write_mark(attributes: JSONObject) -> JSONObject:
         stale = read_stale(attributes)
         if resume and _can_resume(stale, digest, len(levels), len(source.meta.shape)):
-            resumed.append(_with_regions(stale, name))
+            resumed.append(_job_with_written_regions(stale, name))
         job = resumed[0] if resumed else None
         if planned and job is None:  # so that another call can compare its own job with this one
             level_0 = (0,) * len(source.meta.shape), source.meta.shape
@@ -108,14 +108,14 @@ def _digest(
     return digest([__version__, method, arrays, steps])
 
 
-def _can_resume(stale: StaleLevels, digest: str, levels: int, ndim: int) -> bool:
+def _can_resume(stale: StaleLevels, digest: str, level_count: int, ndim: int) -> bool:
     """Return whether a killed job was the same, and no other writer left unknown regions."""
     job = stale.job
     return (
         job is not None
         and job.digest == digest
         and stale.writers == (job.writer,)
-        and len(job.unfinished) == levels
+        and len(job.unfinished) == level_count
         and all(
             len(start) == len(stop) == ndim
             for start, stop in (*stale.regions, *sum(job.unfinished, start=()))
@@ -123,7 +123,7 @@ def _can_resume(stale: StaleLevels, digest: str, levels: int, ndim: int) -> bool
     )
 
 
-def _with_regions(stale: StaleLevels, name: str) -> PyramidJob:
+def _job_with_written_regions(stale: StaleLevels, name: str) -> PyramidJob:
     """Return the stored job with a new name; regions of level 0 that were written meanwhile are unfinished too."""
     assert stale.job is not None
     remaining = []
@@ -143,9 +143,9 @@ def finish_edit(
 ) -> Callable[[JSONObject], JSONObject]:
     """Return the edit of an image's document that removes the mark of unfinished levels with a given name.
 
-    Regions that others wrote meanwhile stay stale, and all levels do if an array no longer has its planned shape. If
-    another job may have computed levels at the same time (not ``is_alone``), its results may be mixed with ours: then
-    the regions of level 0 that ``mixed_regions`` returns become stale.
+    Regions that others wrote meanwhile stay stale, and all levels do if an array no longer has its planned shape. With
+    ``is_alone`` false another job may have computed the levels at the same time, so that files of a level may be those
+    of either job: then the regions of level 0 that ``mixed_regions`` returns become stale.
     """
 
     def without_mark(attributes: JSONObject) -> JSONObject:
@@ -247,11 +247,11 @@ class PyramidProgress:
                 self._write_record()
 
     def _subtract_finished(self) -> None:
-        """Subtract finished regions in order, as long as few regions remain: more would slow down later units."""
+        """Subtract finished regions from the unfinished ones; stop before one that would leave too many regions."""
         for levels, regions in self._finished_by_levels.items():
             regions.sort(reverse=True)
             while regions:
-                # Levels of one pass have equal unfinished regions, which are subtracted from once.
+                # The levels of a pass often have equal unfinished regions: compute the difference once for them.
                 remaining = {
                     unfinished: subtract_region(unfinished, regions[-1], _UNLIMITED)
                     for unfinished in {self._unfinished[path] for path in levels}
@@ -289,7 +289,7 @@ class PyramidProgress:
         if job is None:
             return
         if job.since is not None and self._start_time is None:
-            return  # the record was copied to a store without times
+            return  # the store was copied to one without times, so the files cannot be compared with the record
         for array, regions in zip(self._levels, job.unfinished, strict=True):
             self._unfinished[array.path] = tuple(self._clipped(regions))
             self._add_unfinished([array.path], self._damaged(array))
@@ -327,7 +327,7 @@ class PyramidProgress:
                     yield _bounds(enlarge(meta.file_region(file_index), factors, self._shape))
 
     def _written_after(self, since: int, regions: Iterable[Bounds]) -> Iterator[Bounds]:
-        """Yield the regions of level 0's files, among some regions, that were written after a time."""
+        """Yield the regions of the files of level 0 that overlap some regions, and were written after a time."""
         meta = self._source.meta
         for bounds in regions:
             for file_index in files_of(meta, _region(bounds)):
@@ -382,9 +382,9 @@ def begin_unlisted(
     Return the result of ``mark``.
     """
     documents = position.documents
-    new = {position.node_path.child(path).path: meta for path, meta in levels.items()}
+    new_arrays = {position.node_path.child(path).path: meta for path, meta in levels.items()}
     with documents.lock(position.path):  # so that no other process creates levels meanwhile
-        documents.request_ahead([position.path, *new], arrays=new, at_once=True)
+        documents.request_ahead([position.path, *new_arrays], arrays=new_arrays, at_once=True)
         listed = refuse_other_levels(position, position.document.refresh())
         stale = stored_stale(position)
         unlisted = unlisted_levels(stale, listed)
@@ -393,7 +393,7 @@ def begin_unlisted(
         _delete_arrays(position, (path for path in unlisted if path not in reusable))
         marked = mark(stale)
         # Reusable arrays too: a kill may have happened between the files of their documents.
-        documents.put_arrays(new, is_new=not unlisted)  # `refuse_occupied` has checked the others
+        documents.put_arrays(new_arrays, is_new=not unlisted)  # `refuse_occupied` has checked the others
     return marked
 
 
@@ -444,7 +444,7 @@ def refuse_overtaken(position: Position, levels: Iterable[str], name: str, diges
 def _check_not_overtaken(
     position: Position, paths: list[str], listed: list[str], stale: StaleLevels, name: str, digest: str | None
 ) -> None:
-    """Raise for levels that the document neither marks as unfinished nor lists."""
+    """Raise if the document no longer has the mark of the job ``name``, and does not list its levels either."""
     if stale.has_writer(name):
         return
     is_other_job = stale.job is not None and stale.job.digest != digest

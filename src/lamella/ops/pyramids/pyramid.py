@@ -72,7 +72,7 @@ def initialize_pyramid(
     """Create the arrays and metadata of lower-resolution levels; see :meth:`Position.initialize_pyramid`."""
     position.require_writable("initialize a pyramid")
     source, axes = _level_0(position)
-    steps = _steps(position, axes, dims, factors)
+    steps = _steps_by_axis(position, axes, dims, factors)
     notes: list[str] = []
     plan = _plan(position.node_path, axes, source.meta.shape, levels, steps, notes)
     if len(plan) > 1 and len(position.dataset_paths) > 1:
@@ -87,34 +87,35 @@ def _create_levels(
 ) -> None:
     """Create arrays and metadata of levels without pixels; raise if another call has created some."""
     transforms = position.document.shared_model.multiscales[0].datasets[0].coordinate_transformations or []
-    levels = _plan_arrays(position.dataset_paths[0], source.meta, plan)
+    new_arrays = _plan_arrays(position.dataset_paths[0], source.meta, plan)
 
     def list_unwritten(meta: ImagesMeta) -> ImagesMeta:
         refuse_other_levels(position, meta)
         factors = [to_level_0 for _, to_level_0 in plan[1:]]
         return edits.add_datasets(
-            meta, dict(zip(levels, geometry.transforms_of_levels(transforms, factors, method), strict=True))
+            meta,
+            dict(zip(new_arrays, geometry.transforms_of_levels(transforms, factors, method), strict=True)),
         )
 
     def create_arrays() -> None:
         refuse_occupied(
-            position, levels
+            position, new_arrays
         )  # again: the document is locked, so no other process creates an array
-        for path, array in levels.items():
+        for path, array in new_arrays.items():
             position.documents.put_array(position.node_path.child(path).path, array)
 
     def mark_unwritten(attributes: JSONObject) -> JSONObject:
         """Mark new levels as unwritten, and as stale if level 0 was resized."""
         stale = read_stale(attributes)
-        for path, level in levels.items():
-            whole_level = (0,) * level.ndim, level.shape
-            stale = stale.with_unwritten(path, [whole_level] if all(level.shape) else [])
+        for path, array in new_arrays.items():
+            whole_level = (0,) * array.ndim, array.shape
+            stale = stale.with_unwritten(path, [whole_level] if all(array.shape) else [])
         return with_stale(attributes, stale.without_writer("", resized_region([source])))
 
     with position.documents.lock(position.path):  # so that no other process creates levels meanwhile
         refuse_other_levels(position, position.document.refresh())
         drop_unlisted(position)
-        refuse_occupied(position, levels)
+        refuse_occupied(position, new_arrays)
         position.document.edit(list_unwritten, before_write=create_arrays, edit_attributes=mark_unwritten)
 
 
@@ -154,9 +155,8 @@ def _compute(
     resume: bool,
 ) -> None:
     """Compute the levels of the image alone, as `compute_pyramid` does."""
-    documents, child = position.documents, position.node_path.child
-    usual_level_0 = child("0").path
-    documents.request_ahead([position.path], arrays=[usual_level_0], at_once=True)
+    documents, node_at = position.documents, position.node_path.child
+    documents.request_ahead([position.path], arrays=[node_at("0").path], at_once=True)  # usually level 0
     source, axes = _level_0(position)
     dtype = source.meta.dtype
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
@@ -167,10 +167,10 @@ def _compute(
     paths = position.dataset_paths
     level_count = len(paths)
     if level_count > 1:
-        documents.request_ahead((), arrays=[child(path).path for path in paths], at_once=True)
+        documents.request_ahead((), arrays=[node_at(path).path for path in paths], at_once=True)
     if levels is None and level_count == 1:
         levels = "auto"
-    steps = _steps(position, axes, dims, factors)
+    steps = _steps_by_axis(position, axes, dims, factors)
     notes: list[str] = []
     if levels is not None or dims is not None or factors is not None:
         requested = level_count if levels is None else levels
@@ -206,7 +206,7 @@ def _compute_new_levels(
 ) -> None:
     """Compute levels of an image that has only level 0."""
     steps = {
-        path: _step(fine, coarse)
+        path: _step_between(fine, coarse)
         for path, ((_, fine), (_, coarse)) in zip(planned, itertools.pairwise(plan), strict=True)
     }
 
@@ -268,18 +268,20 @@ def recompute_levels(
 ) -> None:
     """Compute the pixels and transforms of all listed levels, each from the one before; `resume` a killed call."""
     levels = PlannedLevels.of(position)
-    described = functools.partial(_with_levels_described, method=method, steps=levels.steps)
-    described(position.document.shared_model)  # unusable transforms raise before anything is written
+    with_levels_described = functools.partial(_with_levels_described, method=method, steps=levels.steps)
+    with_levels_described(
+        position.document.shared_model
+    )  # unusable transforms raise before anything is written
     workers.check_reach(position.documents.storage)
     source, targets = levels.arrays[0], levels.targets
-    # Resized levels are not those of a killed call.
+    # Files that a killed call finished do not fit levels that are resized now.
     resume = resume and not levels.outgrown
     progress = begin_pyramid(position, source, targets, method, stored_stale(position), resume=resume)
     levels.resize()
     progress.resume()
     make_levels(source, targets, cast("Method", method), workers, progress=progress, count=count)
     with reading_again(position, levels.arrays):
-        position.document.edit(described, edit_attributes=progress.finish_edit())
+        position.document.edit(with_levels_described, edit_attributes=progress.finish_edit())
 
 
 @dataclass(frozen=True)
@@ -293,13 +295,13 @@ class NewLevels:
 def plan_levels(
     image: str, path: str, base: ArrayMeta, levels: int | Literal["auto"], axes: Sequence[AxisMeta]
 ) -> NewLevels:
-    """Plan all levels of an image whose first will be ``base`` at a path; ``image`` is its name for warnings."""
+    """Plan all levels of an image with level 0 ``base`` at ``path``; ``image`` is its name for warnings."""
     notes: list[str] = []
     plan = _plan(image, axes, base.shape, levels, dict.fromkeys(space_axes(axes), 2), notes)
     warn_of(notes)  # before the conversion, so that the user can stop it
     arrays = {path: base, **_plan_arrays(path, base, plan)}
     factors_to_level_0 = [factors for _, factors in plan]
-    steps = [_step(fine, coarse) for fine, coarse in itertools.pairwise(factors_to_level_0)]
+    steps = [_step_between(fine, coarse) for fine, coarse in itertools.pairwise(factors_to_level_0)]
     return NewLevels(arrays, [(1,) * base.ndim, *steps])
 
 
@@ -320,7 +322,7 @@ def delete_pyramid(position: Position) -> None:
     for path in paths:
         position.documents.storage.check_deletable(position.node_path.child(path).path)
     if paths:
-        # Metadata first: a kill leaves unlisted arrays, never a listed gap.
+        # Metadata first: a kill then leaves arrays that are not listed, not a listed level without an array.
         position.document.edit(lambda meta: _without_levels(meta, paths))
     for path in paths:
         node_path = position.node_path.child(path)
@@ -331,7 +333,7 @@ def delete_pyramid(position: Position) -> None:
     _match_labels(position, THREADS)
 
 
-def _step(fine: Shape, coarse: Shape) -> Shape:
+def _step_between(fine: Shape, coarse: Shape) -> Shape:
     """Return the factors between two levels from their factors to level 0: (2, 2) and (4, 8) give (2, 4)."""
     return tuple(
         coarse_factor // fine_factor for fine_factor, coarse_factor in zip(fine, coarse, strict=True)
@@ -365,7 +367,7 @@ def _match_labels(position: Position, workers: Workers) -> None:
         match_levels(position, workers)
 
 
-def _steps(
+def _steps_by_axis(
     position: Position,
     axes: Sequence[AxisMeta],
     dims: Sequence[str] | None,
@@ -485,9 +487,9 @@ def _with_levels_described(meta: ImagesMeta, method: str, steps: dict[str, Shape
 
     factors: list[Shape] = []
     for step in steps.values():
-        to_finer_level = factors[-1] if factors else (1,) * len(step)
+        factors_of_finer = factors[-1] if factors else (1,) * len(step)
         factors.append(
-            tuple(factor * step_factor for factor, step_factor in zip(to_finer_level, step, strict=True))
+            tuple(factor * step_factor for factor, step_factor in zip(factors_of_finer, step, strict=True))
         )
     base = meta.multiscales[0].datasets[0].coordinate_transformations or []
     transforms = dict(zip(steps, geometry.transforms_of_levels(base, factors, method), strict=True))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _UNIT_BYTES = 8 << 20
 _MAX_UNMERGED = 64
-"""Maximum id_index of units whose boxes are in memory before they are merged."""
+"""Maximum number of units whose boxes are in memory before they are merged."""
 
 
 @dataclass

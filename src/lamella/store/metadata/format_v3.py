@@ -60,7 +60,7 @@ def group_document(attributes: JSONObject, old_document: JSONObject | None) -> J
 
 
 def new_array(meta: ArrayMeta, *, checksum: bool = False) -> ArrayMeta:
-    """Add the document to the description of a new array; with `checksum`, each chunk ends in its crc32c."""
+    """Return the description of a new array with its document; with `checksum`, each chunk ends in its crc32c."""
     itemsize = meta.dtype.itemsize
     codecs: list[JSONObject] = [_bytes_codec(itemsize)]
     if meta.compressor is not None:
@@ -93,17 +93,17 @@ def parse_array(document: JSONObject, node: str) -> ArrayMeta:
     if node_type(document, node) != "array":
         raise MetadataError(f"{where} describes a group, not an array.")
     shape = lengths_from_json(document.get("shape"), "shape", where)
-    grid = _name_and_configuration(document.get("chunk_grid"), "chunk_grid", where)
-    if grid[0] != "regular":
+    grid_name, grid = _name_and_configuration(document.get("chunk_grid"), "chunk_grid", where)
+    if grid_name != "regular":
         raise NotDecodedError(
-            f"{where} has the chunk grid {short_repr(grid[0])}, and lamella reads regular grids only."
+            f"{where} has the chunk grid {short_repr(grid_name)}, and lamella reads regular grids only."
         )
     if document.get("storage_transformers"):
         raise NotDecodedError(
             f"{where} has storage transformers, {short_repr(document['storage_transformers'])}, and lamella reads "
             "chunks without them only."
         )
-    files = lengths_from_json(grid[1].get("chunk_shape"), "chunk_shape", where, minimum=1)
+    files = lengths_from_json(grid.get("chunk_shape"), "chunk_shape", where, minimum=1)
     dtype = _dtype(document.get("data_type"), where)
     chunks, codecs = _codecs(document.get("codecs"), where)
     shards = files if chunks is not None else None
@@ -123,14 +123,14 @@ def parse_array(document: JSONObject, node: str) -> ArrayMeta:
         not isinstance(dimension_names, list) or len(dimension_names) != len(shape)
     ):
         raise wrong_field(where, f"the dimension_names {short_repr(dimension_names)} for {len(shape)} axes")
-    encoding = _name_and_configuration(
+    key_encoding, key_settings = _name_and_configuration(
         document.get("chunk_key_encoding", {"name": "default"}), "chunk_key_encoding", where
     )
-    separator = encoding[1].get("separator", "/" if encoding[0] == "default" else ".")
-    if encoding[0] not in ("default", "v2") or separator not in ("/", "."):
+    separator = key_settings.get("separator", "/" if key_encoding == "default" else ".")
+    if key_encoding not in ("default", "v2") or separator not in ("/", "."):
         raise wrong_field(
             where,
-            f"the chunk keys {short_repr(encoding[0])} with the separator {short_repr(separator)}, which are unknown",
+            f"the chunk keys {short_repr(key_encoding)} with the separator {short_repr(separator)}, which are unknown",
         )
     return ArrayMeta(
         shape,
