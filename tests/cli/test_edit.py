@@ -37,6 +37,7 @@ def test_edit_changes_all_fields_and_a_dry_run_none(plate, files):
     assert files(plate) == before
     assert "A/1/0, A/1/1, B/3/0:" in dry.stdout
     assert '  + "label": "DAPI"' in dry.stdout.splitlines()
+    assert '  + "scale": [1.0, 1.0, 0.65, 0.65]' in dry.stdout.splitlines()
     assert dry.stdout.splitlines()[-1] == "Would change the metadata of 4 nodes."
     result = run(*words, "--json")
     assert result.exit_code == 0, result.stderr

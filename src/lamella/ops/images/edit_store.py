@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 #: Name of a channel, its start and end, and the paths of the images that had other limits before.
 _Window = tuple[str, tuple[float, float], tuple[str, ...]]
+#: A list without lists and objects in it, over several lines.
+_PLAIN_LIST = re.compile(r"\[\n\s*([^\[\]{}]*?)\n\s*\]")
 
 
 @dataclass(frozen=True)
@@ -236,12 +239,15 @@ def _changes_of_node(node: NGFFNode, name: str | None, attributes: Mapping[str, 
 
 def _difference(before: JSONObject, after: JSONObject) -> tuple[str, ...]:
     """Return the lines that differ between two documents."""
-    old, new = (
-        json.dumps(document, indent=1, ensure_ascii=False).splitlines() for document in (before, after)
-    )
-    diff_lines = difflib.unified_diff(old, new, lineterm="", n=0)
+    diff_lines = difflib.unified_diff(_lines(before), _lines(after), lineterm="", n=0)
     return tuple(
         f"{line[0]} {line[1:].strip().rstrip(',')}"
         for line in diff_lines
         if line[:2] not in ("--", "++", "@@")
     )
+
+
+def _lines(document: JSONObject) -> list[str]:
+    """Return the lines of a document; a list of numbers or texts is on one line with its key."""
+    text = json.dumps(document, indent=1, ensure_ascii=False) if document else "{\n}"
+    return _PLAIN_LIST.sub(lambda found: "[" + re.sub(r"\n *", " ", found[1]) + "]", text).splitlines()
