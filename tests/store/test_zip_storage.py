@@ -28,6 +28,7 @@ from lamella.errors import (
 )
 from lamella.store.files.local import LocalStorage
 from lamella.store.metadata import json_document
+from lamella.store.pixels import chunk_objects
 from lamella.store.storage import RangeRequest, open_storage
 
 FILES = specimen("image 0.5")
@@ -317,6 +318,18 @@ def test_an_archive_is_read_as_it_was_when_it_was_opened(tmp_path):
         file.write(b"more")
     with pytest.raises(StorageError, match=r"x\.ozx: the archive was changed since it was opened"):
         position["0"][...]
+
+
+def test_an_archive_that_replaced_another_is_read_at_once(tmp_path, monkeypatch):
+    sleeps = []
+    monkeypatch.setattr(chunk_objects.time, "sleep", sleeps.append)
+    for value in (1, 2):
+        with lamella.open_ome_zarr(tmp_path / "a.zarr", "fov", "w", axes="yx", version="0.4") as position:
+            position.create_zeros("0", (8, 8), "u1", chunks=(2, 2))[:] = value
+        lamella.pack(tmp_path / "a.zarr", tmp_path / "new.zip")
+        os.replace(tmp_path / "new.zip", tmp_path / "a.zip")
+        assert (lamella.open_ome_zarr(tmp_path / "a.zip")["0"][:] == value).all()
+    assert len(sleeps) <= 1  # not one for each chunk of the old archive, which are cached
 
 
 def test_a_path_leads_into_an_archive(tmp_path):

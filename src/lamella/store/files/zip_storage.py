@@ -159,15 +159,20 @@ class ZipStorage(Storage):
         return results
 
     def read_ranges(self, requests: Sequence[RangeRequest]) -> list[RangesRead | None]:
-        present: list[tuple[str, Entry, Sequence[tuple[int, int]]]] = []
-        stamps: list[Stamp | None] = []
-        for request in requests:
-            entry, stamp = self._entry(request.key), self.stamp(request.key)
-            if request.stamp is not None and request.stamp != stamp:
-                raise ChangedError(request.key)
-            stamps.append(stamp)
-            if entry is not None:
-                present.append((request.key, entry, request.ranges))
+        entries = [self._entry(request.key) for request in requests]
+        stamps = [self.stamp(request.key) for request in requests]
+        changed = [
+            request.key
+            for request, stamp in zip(requests, stamps, strict=True)
+            if request.stamp not in (None, stamp)
+        ]
+        if changed:  # all of them, so that the caller forgets the chunks of an older archive at once
+            raise ChangedError(*changed)
+        present = [
+            (request.key, entry, request.ranges)
+            for request, entry in zip(requests, entries, strict=True)
+            if entry is not None
+        ]
         parts = iter(self._parts(present))
         return [None if stamp is None else RangesRead(next(parts), stamp) for stamp in stamps]
 
