@@ -89,6 +89,21 @@ def test_an_image_comes_back(data: st.DataObject) -> None:
             check_same(again, image)
 
 
+@pytest.mark.parametrize("origin", [0.0, 12.5])
+def test_a_stage_position_comes_back_at_the_origin_and_along_z_of_a_plane(tmp_path, origin):
+    plane = {f"Position{axis}": [value] for axis, value in zip("XYZ", (origin, 0.0, 9.5), strict=True)}
+    units = {f"Position{axis}Unit": ["µm"] for axis in "XYZ"}
+    metadata = {"axes": "YX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "Plane": plane | units}
+    tifffile.imwrite(tmp_path / "a.ome.tif", np.ones((20, 30), "uint16"), metadata=metadata)
+    lamella.convert(tmp_path / "a.ome.tif", tmp_path / "a.zarr")
+    stage = lamella.open(tmp_path / "a.zarr").stage_position
+    assert stage == {"x": origin, "y": 0.0, "z": 9.5}
+    (file,) = lamella.export(tmp_path / "a.zarr", tmp_path / "b.ome.tif")
+    check_schema(file)
+    lamella.convert(file, tmp_path / "b.zarr")
+    assert lamella.open(tmp_path / "b.zarr").stage_position == stage
+
+
 def kind(axis: str) -> str:
     return {"t": "time", "c": "channel"}.get(axis, "space")
 

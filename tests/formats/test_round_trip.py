@@ -75,6 +75,8 @@ def test_an_exported_image_or_plate_comes_back_with_all_that_was_read(sample: Sa
         if "t" in ours and "t" in theirs and image.axes[ours["t"]].unit:
             np.testing.assert_allclose(again.to_xarray()["t"], image.to_xarray()["t"], rtol=1e-9)
         assert facts_of(again) == facts_of(image)
+        stage = image.stage_position or {}
+        assert {axis: (again.stage_position or {}).get(axis) for axis in stage} == pytest.approx(stage)
 
 
 def check_schema(file: str) -> None:

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 from lamella._version import __version__
 from lamella.spec.channels import acquisition_settings
-from lamella.spec.own_key import own_object, own_record
+from lamella.spec.own_key import STAGE, own_object, own_record
 from lamella.spec.units import unit_symbol
 
 if TYPE_CHECKING:
@@ -119,10 +119,7 @@ def _add_pixels(image: Element, selection: Selection, image_attributes: JSONObje
         facts = {key: value for key, value in channel.items() if key != "ExposureTime"}
         _add(pixels, "Channel", ID=f"Channel:0:{number}", SamplesPerPixel=samples, **facts)
     _add(pixels, "TiffData", IFD=0, PlaneCount=t * len(channels) * z)
-    position_of_plane: dict[str, object] = {}
-    if any(translations[axis] for axis in symbols):
-        position_of_plane |= {f"Position{axis.upper()}": float(translations[axis]) for axis in symbols}
-        position_of_plane |= {f"Position{axis.upper()}Unit": symbol for axis, symbol in symbols.items()}
+    position_of_plane = _position_of_plane(image_attributes, translations, symbols)
     times = selection.times() if time_unit is not None else []
     pixels.append(ElementTree.Comment(_PLANES))
     lines = []
@@ -139,6 +136,26 @@ def _add_pixels(image: Element, selection: Selection, image_attributes: JSONObje
                 for plane in range(z)
             ]
     return "".join(lines)
+
+
+def _position_of_plane(
+    image_attributes: JSONObject, translations: dict[str, float], symbols: dict[str, str]
+) -> dict[str, object]:
+    """Return the position of the first voxel: its translation, and the z of the stage if the image has no axis z.
+
+    A translation of zeros is written only if the microscope stated a position.
+    """
+    stage = own_object(image_attributes, STAGE)
+    if not stage and not any(translations[axis] for axis in symbols):
+        return {}
+    values = {axis: float(translations[axis]) for axis in symbols}
+    units = dict(symbols)
+    z = stage.get("z")
+    if "z" not in symbols and isinstance(z, int | float) and math.isfinite(z):
+        values, units = {"z": float(z), **values}, {"z": "µm", **units}
+    return {f"Position{axis.upper()}": value for axis, value in values.items()} | {
+        f"Position{axis.upper()}Unit": unit for axis, unit in units.items()
+    }
 
 
 def _is_size(number: float) -> bool:
