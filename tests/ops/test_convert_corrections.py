@@ -33,7 +33,7 @@ def test_every_correction_reaches_the_store(tmp_path: Path) -> None:
         main,
         [
             "convert", str(path), str(tmp_path / "a.zarr"), "--axes", "zcyx", "--pixel-size", "0.5,0.2,0.1",
-            "--unit", "nanometer", "--channel-names", "a,b,c,d", "--colors", "FF0000,#00ff00,0000FF,FFFFFF",
+            "--unit", "nanometer", "--channel-names", "a,b,c,d", "--colors", "red,#00ff00,0000FF,FFFFFF",
             "--name", "mine", "--dtype", "uint16",
         ],
     )  # fmt: skip
@@ -70,7 +70,7 @@ def test_axes_of_the_user_are_not_reported_as_a_guess(tmp_path: Path) -> None:
         ({"unit": "furlong"}, InvalidArgumentError, "unit of space"),
         ({"channel_names": ["a", "b"]}, InvalidArgumentError, "1 channel, but 2 names"),
         ({"channel_names": "a,b"}, InvalidArgumentError, "not a list of one text"),
-        ({"colors": ["green"]}, InvalidArgumentError, "hex digits"),
+        ({"colors": ["gren"]}, InvalidArgumentError, "hex digits .* Did you mean 'green'"),
         ({"dtype": "uint8"}, SourceError, "not all uint8"),
         ({"dtype": "complex64"}, InvalidArgumentError, "type of numbers"),
     ],

@@ -108,7 +108,7 @@ def _list_formats(context: click.Context, _: click.Parameter, is_set: bool) -> N
 @click.option("--unit", metavar="UNIT", help="Unit of the sizes, such as nanometer.")
 @click.option("--channel-names", callback=split_option, metavar="NAME,...", help="A name for each channel.")
 @click.option(
-    "--colors", callback=split_option, metavar="HEX,...", help="A colour for each channel: 0000FF,00FF00."
+    "--colors", callback=split_option, metavar="COLOR,...", help="A colour for each channel: blue,00FF00."
 )
 @click.option("--time-step", type=float, metavar="SECONDS", help="Time between time points.")
 @click.option("--name", metavar="NAME", help="Name of the image or plate.")

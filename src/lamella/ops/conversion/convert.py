@@ -264,7 +264,7 @@ def convert(
     unit : str, optional
         Unit of the sizes; micrometers for a `pixel_size` without one.
     channel_names, colors : sequence of str, optional
-        Name and colour (six hex digits) of each channel.
+        Name and colour of each channel; a colour is a name of CSS or hex digits.
     time_step : float, optional
         Seconds between time points.
     name : str, optional

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -10,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, SourceError, counted, short_repr
+from lamella.errors import InvalidArgumentError, SourceError, counted
 from lamella.ops.conversion.source import LEGAL_ORDER, channels_of
+from lamella.spec.colors import parse_color
 from lamella.spec.units import LARGEST_SIZE, SMALLEST_SIZE, is_size, legal_unit
 
 if TYPE_CHECKING:
     from lamella.ops.conversion.source import ImageDescription, PlaneSource, SourceChannel
     from lamella.types import Array
-
-_COLOR = re.compile(r"#?([0-9A-Fa-f]{6})")
 
 
 @dataclass(frozen=True)
@@ -76,10 +74,7 @@ class Corrections:
             if texts is not None and not (is_list and all(isinstance(text, str) for text in texts)):
                 raise InvalidArgumentError(f"{subject}={texts!r} is not a list of one text for each channel.")
         for color in self.colors or ():
-            if not _COLOR.fullmatch(color):
-                raise InvalidArgumentError(
-                    f"The colour {short_repr(color)} is not six hex digits, such as 00FF00."
-                )
+            parse_color(color)
 
     def correct_source(self, source: PlaneSource) -> PlaneSource:
         """Return a source with other axes and another type of pixels, if they differ."""
@@ -127,7 +122,7 @@ class Corrections:
             channels = tuple(replace(channel, label=label) for channel, label in pairs)
         if self.colors is not None:
             colored = zip(channels, self.colors, strict=True)
-            channels = tuple(replace(channel, color=color.lstrip("#").upper()) for channel, color in colored)
+            channels = tuple(replace(channel, color=parse_color(color)) for channel, color in colored)
         return channels if self.channel_names or self.colors else original.channels
 
 
