@@ -57,6 +57,17 @@ def test_edit_changes_all_fields_and_a_dry_run_none(plate, files):
     assert "Skipped the rename of 'w1': no image has it, and 'DAPI' exists already." in with_more.stdout
 
 
+def test_limits_that_are_stated_are_not_computed(plate):
+    words = ("edit", plate, "--rename-channel", "w1=GFP", "--window", "GFP=5,500", "--contrast")
+    for words_and_option in ((*words, "--dry-run", "--json"), (*words, "--json")):
+        result = run(*words_and_option)
+        assert result.exit_code == 0, result.stderr
+        assert [window["channel"] for window in json.loads(result.stdout)["contrast"]] == ["w2"]
+    first, second = lamella.open(plate)["A/1/0"].metadata.omero.channels
+    assert (first.window["start"], first.window["end"]) == (5, 500)
+    assert 800 < second.window["end"] < 900
+
+
 def test_a_name_for_a_well_is_refused_and_not_ignored(plate):
     result = run("edit", plate / "A" / "1", "--name", "control")
     assert (result.exit_code, result.stdout) == (1, "")

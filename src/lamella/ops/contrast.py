@@ -29,7 +29,7 @@ from lamella.spec import edits
 from lamella.spec.channels import ALPHA
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from concurrent.futures import Executor
 
     from numpy.typing import NDArray
@@ -65,11 +65,12 @@ def compute_contrast(
     executor: Executor | None = None,
     progress: Progress | bool | None = None,
     dry_run: bool = False,
+    without: Collection[str] = (),
 ) -> dict[str, WindowDict]:
     """Choose one contrast window per channel for some fields, write it to all of them, and return the windows.
 
-    With ``dry_run`` nothing is written. Fields without an array are skipped. Raises InvalidArgumentError if no field
-    has an array and a named channel.
+    With ``dry_run`` nothing is written. Channels ``without`` new windows are named. Fields without an array are
+    skipped. Raises InvalidArgumentError if no field has an array and a named channel.
     """
     workers = Workers(jobs, executor)
     check_progress(progress)
@@ -87,13 +88,17 @@ def compute_contrast(
         if is_rgb(position):  # separate windows would change the hues of a colour image
             windows = _stored_windows(position) | windows
         elif not dry_run:
-            _write(position, windows)
+            _write(position, {key: window for key, window in windows.items() if key[0] not in without})
     if not windows:
         where = f" in {fields[0].documents.storage.name}" if fields else ""
         raise InvalidArgumentError(
             f"There is no contrast to compute{where}: no image has both pixels and a channel with a name."
         )
-    return {name if not again else f"{name} #{again}": window for (name, again), window in windows.items()}
+    return {
+        name if not again else f"{name} #{again}": window
+        for (name, again), window in windows.items()
+        if name not in without
+    }
 
 
 def _stored_windows(position: Position) -> dict[_Key, WindowDict]:

@@ -110,7 +110,8 @@ def edit_store(
     """Change the metadata of all images of a store that have the axes or channels.
 
     ``name`` and ``attributes`` apply to the node itself, a plate or image. All changes are checked before the first
-    write. Channels are deleted after the other changes; then ``contrast`` computes the limits of all channels.
+    write. Channels are deleted after the other changes; then ``contrast`` computes the limits of the channels
+    whose limits are not among the changes.
     """
     node = open_ome_zarr(
         path,
@@ -146,7 +147,7 @@ def edit_store(
                 edit_attributes(node, attributes)
             for channel, _ in to_delete:
                 delete_from_fields(images, channel, jobs=jobs)
-        windows = _compute_windows(images, jobs=jobs, progress=progress, dry_run=dry_run) if contrast else ()
+        windows = _compute_windows(images, edits, jobs, progress, dry_run=dry_run) if contrast else ()
         if dry_run:
             windows = _after_edits(windows, edits, channels_to_delete)
         else:
@@ -161,11 +162,21 @@ def edit_store(
 
 
 def _compute_windows(
-    images: Mapping[str, Position], *, jobs: int | None, progress: Progress | bool | None, dry_run: bool
+    images: Mapping[str, Position],
+    edits: ImageEdits,
+    jobs: int | None,
+    progress: Progress | bool | None,
+    *,
+    dry_run: bool,
 ) -> tuple[_Window, ...]:
-    """Compute the contrast limits of all channels, and return those that differ from the limits of an image."""
+    """Compute the contrast limits that the edits do not set; return those that differ from the limits of an image."""
     before = {position.path or position.store_handle.name: _limits(position) for position in images.values()}
-    windows = compute_contrast(list(images.values()), jobs=jobs, progress=progress, dry_run=dry_run)
+    stated = {name for name, options in edits.channels.items() if "window" in options}
+    if dry_run:  # the images have the old names
+        stated = {old for old in _channels_of(images) if edits.renamed.get(old, old) in stated}
+    windows = compute_contrast(
+        list(images.values()), jobs=jobs, progress=progress, dry_run=dry_run, without=stated
+    )
     computed = {name: (window["start"], window["end"]) for name, window in windows.items()}
     return tuple(
         (name, limits, paths)
@@ -205,9 +216,7 @@ def _channels_to_delete(
             if name in {edits.renamed.get(channel, channel) for channel in position.channel_names}
         )
         if not paths:
-            names = dict.fromkeys(
-                channel for position in images.values() for channel in position.channel_names
-            )
+            names = _channels_of(images)
             raise InvalidArgumentError(
                 f"No image has the channel {name!r} to delete: there are {', '.join(names) or 'none'} in "
                 f"{store_of(images)}."
@@ -215,6 +224,11 @@ def _channels_to_delete(
             )
         to_delete.append((name, paths))
     return to_delete
+
+
+def _channels_of(images: Mapping[str, Position]) -> dict[str, None]:
+    """Return the names of the channels of all images, each once."""
+    return dict.fromkeys(channel for position in images.values() for channel in position.channel_names)
 
 
 def _differences(position: Position, requested: ImageEdits) -> Iterator[tuple[str, tuple[str, ...]]]:
