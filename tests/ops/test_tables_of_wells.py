@@ -99,6 +99,10 @@ def test_a_killed_rename_of_a_position_is_finished_in_tables_too(tmp_path, monke
     plate = lamella.open(tmp_path / "p.zarr", "r+")
     plate.rename_position("A/1/0", "7")
     assert plate.tables["fields"]["field"].tolist()[:2] == [7.0, 1.0]
+    plate.rename_position("A/1/7", "x")
+    plate.rename_position("A/1/1", "8")
+    found = plate.tables["fields"]["field"]
+    assert (found.tolist()[:2], found.isna().tolist()) == (["x", "8"], [False, False, True])
 
 
 def edit_attributes(group, change):

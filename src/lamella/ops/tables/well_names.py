@@ -217,7 +217,7 @@ def _like(column: pd.Series[Any], values: list[Any]) -> Any:
     try:
         return pd.Series(values, dtype=column.dtype)
     except (TypeError, ValueError, OverflowError):
-        return pd.Series([str(value) for value in values], dtype="object")
+        return pd.Series([None if pd.isna(value) else _text(value) for value in values], dtype="object")
 
 
 def _has_other_parts(tables: Tables, table: str, frame: pd.DataFrame) -> bool:
