@@ -93,7 +93,7 @@ def test_a_killed_rename_of_a_position_is_finished_in_tables_too(tmp_path, monke
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("lamella.ops.renaming.settle_renaming", killed)
+        patch.setattr("lamella.ops.renaming.update_after_move", killed)
         with pytest.raises(KeyboardInterrupt):
             plate.rename_position("A/1/0", "7")
     plate = lamella.open(tmp_path / "p.zarr", "r+")
