@@ -60,6 +60,15 @@ def test_axes_of_the_user_are_not_reported_as_a_guess(tmp_path: Path) -> None:
     assert lamella.open(tmp_path / "film.zarr").axes[0].name == "t"
 
 
+def test_a_size_of_an_axis_that_no_image_has_is_noted(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "plane.tif", PIXELS[0, 0], metadata=None)
+    report = lamella.convert(tmp_path / "plane.tif", tmp_path / "a.zarr", time_step=5, pixel_size=(2, 1, 1))
+    assert report.notes == (
+        "the z step 2 was not used: no image has an axis z",
+        "the time step 5 was not used: no image has an axis t",
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [

@@ -99,6 +99,16 @@ class Corrections:
             plate=self.name or original.plate,
         )
 
+    def notes_of_unused_sizes(self, axes: str) -> list[str]:
+        """Return a note on each size of an axis that no image has; `axes` are those of all images."""
+        sizes = {"z": self._sizes().get("z"), "t": self.time_step}
+        nouns = {"z": "z step", "t": "time step"}
+        return [
+            f"the {nouns[axis]} {size:g} was not used: no image has an axis {axis}"
+            for axis, size in sizes.items()
+            if size is not None and axis not in axes
+        ]
+
     def _sizes(self) -> dict[str, float]:
         sizes = self.pixel_size
         if sizes is None:
