@@ -164,6 +164,15 @@ def test_an_image_without_labels_has_an_empty_table(image):
     assert (len(found), found.index.name) == (0, "label")
     assert list(found.columns) == list(position.labels["cells"].measure(PROPERTIES).columns)
     assert len(position.tables["none"]) == 0
+    with pytest.raises(errors.InvalidArgumentError, match=r"labels/none/0 cannot be measured: .*perimeter"):
+        position.labels["none"].measure("perimeter")
+
+
+def test_an_image_without_labels_has_columns_that_need_a_hull_of_several_voxels():
+    stack = lamella.open_ome_zarr(MemoryStore(), layout="fov", mode="w", channel_names=[], axes="zyx")
+    stack["0"] = np.zeros((2, 4, 4), "uint8")
+    stack.labels["none"] = np.zeros((2, 4, 4), "uint8")
+    assert list(stack.labels["none"].measure("feret_diameter_max")) == ["feret_diameter_max"]
 
 
 def test_lower_levels_are_measured_where_they_lie(image):

@@ -322,18 +322,7 @@ def _measure_unit(
     # Renumber the labels of this unit from 1, and remove others: scikit-image allocates memory up to the largest label.
     row = np.minimum(np.searchsorted(ids, block), len(ids) - 1)
     renumbered = np.where(ids[row] == block, row + 1, 0).astype(np.int32)
-    try:
-        measured = regionprops(
-            renumbered,
-            request.read_image(index, box),
-            properties=("label", *request.properties),
-            spacing=request.spacing,
-        )
-    except (NotImplementedError, ValueError) as error:
-        raise InvalidArgumentError(
-            f"{request.labels.node_path} cannot be measured: {clause(error)}. Some properties need two space axes, "
-            "or voxels of equal size along all axes (physical=False)."
-        ) from error
+    measured = _compute_properties(request, regionprops, renumbered, request.read_image(index, box))
     columns: dict[str, Any] = {**index, "label": ids[measured.pop("label") - 1]}
     starts = [box[name].start for name in request.space]
     for name, values in measured.items():
@@ -341,20 +330,35 @@ def _measure_unit(
     return columns
 
 
+def _compute_properties(
+    request: _Request, regionprops: Any, labels: NDArray[Any], image: NDArray[Any] | None
+) -> dict[str, Any]:
+    """Return the properties of labels under the names that they have in scikit-image."""
+    try:
+        measured: dict[str, Any] = regionprops(
+            labels, image, properties=("label", *request.properties), spacing=request.spacing
+        )
+    except (NotImplementedError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"{request.labels.node_path} cannot be measured: {clause(error)}. Some properties need two space axes, "
+            "or voxels of equal size along all axes (physical=False)."
+        ) from error
+    return measured
+
+
 def _empty_table(request: _Request, regionprops: Any) -> dict[str, Any]:
     """Return the columns of an image without labels: those that labels would have, without rows."""
-    labels = np.zeros([1] * len(request.space), np.int32)
+    # One label: scikit-image computes a single voxel for an image without labels, which has no hull in 3-D.
+    labels = np.pad(np.ones([3] * len(request.space), np.int32), 1)
     image = None
     if request.image is not None:
         image = np.zeros(
             [*labels.shape, *([len(request.channels)] if request.channels else [])], request.image.dtype
         )
     with warnings.catch_warnings():
-        # regionprops is called for its column names only, and may warn about an image without labels.
+        # regionprops is called for its column names only, and may warn about an image of zeros.
         warnings.simplefilter("ignore")
-        measured = regionprops(
-            labels, image, properties=("label", *request.properties), spacing=request.spacing
-        )
+        measured = _compute_properties(request, regionprops, labels, image)
     names = [_column(request, name) for name in measured if name != "label"]
     return {name: [] for name in (*request.separate_axes, "label", *names)}
 
