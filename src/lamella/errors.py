@@ -42,7 +42,7 @@ import re
 import sys
 from difflib import get_close_matches
 from reprlib import Repr
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -295,7 +295,12 @@ class WorkerLostError(LamellaError, RuntimeError):
 
 
 class UnitsFailedError(LamellaError, RuntimeError):
-    """A function that was mapped over a plate failed on some units; the results of the others are stored."""
+    """A function that was mapped over a plate failed on some units; the results of the others are stored.
+
+    ``report`` is the `MapReport` of the call, with all failures and the values of the other units.
+    """
+
+    report: Any = None
 
 
 class MissingDependencyError(LamellaError, ImportError):

@@ -143,6 +143,10 @@ def test_what_fails_is_named_and_the_rest_is_stored(plate, tmp_path):
     with pytest.raises(UnitsFailedError, match=match) as caught:
         plate.map(fails_once, output=tmp_path / "out.zarr")
     assert 'raise ValueError("no cells")' in caught.value.__notes__[0]  # Python prints it below the message
+    with pytest.raises(UnitsFailedError, match="check=False") as caught:
+        plate.map(lambda position: fails_once(position).ndim)
+    assert caught.value.report.failed == {"A/1/1": "ValueError: no cells"}
+    assert caught.value.report.values.keys() == set(PATHS) - {"A/1/1"}
     report = plate.map(fails_once, output=tmp_path / "out.zarr", check=False)
     assert not report
     assert report.failed == {"A/1/1": "ValueError: no cells"}

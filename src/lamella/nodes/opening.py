@@ -156,7 +156,10 @@ def _check_storage(storage: Storage, store_path: object, mode: str, durability: 
 
 def _not_found_error(storage: Storage, mode: str) -> Exception:
     if isinstance(storage, LocalStorage) and os.path.isfile(storage.root):
-        return MetadataError(f"Cannot open {storage.name}: it is a file, and an OME-Zarr store is a folder.")
+        return MetadataError(
+            f"Cannot open {storage.name}: it is a file, and an OME-Zarr store is a folder, or an archive named .ozx or "
+            ".zip. Convert a file of a microscope by `lamella convert`."
+        )
     if (
         isinstance(storage, LocalStorage)
         and os.path.islink(storage.root)

@@ -146,7 +146,8 @@ def _create_hidden(labels: Labels, name: str, attributes: JSONObject) -> bool:
             if name not in labels._listed_names():  # killed before the last step of its creation
                 _edit_list(labels, lambda names: names)
             raise NodeExistsError(
-                f"{labels.node_path.parent} has labels {name!r} already. Delete them first."
+                f"{labels.node_path.parent} has labels {name!r} already. Delete them first: "
+                f"del position.labels[{name!r}]."
             )
         if documents.storage.exists(path) and not documents.has_begun_group(path):
             token = read_creating(documents.group(path)) if documents.kind(path) == "group" else None

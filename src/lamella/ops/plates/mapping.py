@@ -143,8 +143,10 @@ def _raise_failures(report: MapReport, total: int, node: Plate | Position) -> No
         error = UnitsFailedError(
             f"{len(report.failed)} of {total} units of {node.node_path} failed; the results of the others are stored. "
             f"The first, {unit}: {clause(reason)}. Fix the cause and make the same call again: finished work is "
-            "skipped."
+            "skipped. The error's `report` has all failures and the values of the other units; with check=False, map "
+            "returns it."
         )
+        error.report = report
         error.add_note(f"\nThe first failure, {unit}, was raised here:\n{report.tracebacks[unit]}")
         raise error
 
