@@ -346,9 +346,9 @@ class ArrayCreation:
 
     def _forget_unfinished(self) -> None:
         """Delete unlisted levels of a killed call, so that their names can be used."""
-        from lamella.ops.pyramids.progress import forget_unlisted
+        from lamella.ops.pyramids.progress import delete_unlisted_levels
 
-        forget_unlisted(self._position)
+        delete_unlisted_levels(self._position)
 
 
 def create_empty_array(position: Position, name: str, request: ArrayRequest) -> ImageArray:

@@ -25,7 +25,7 @@ from lamella.nodes.metadata_document import unreadable
 from lamella.nodes.node_classes import is_row_of_plate, node_class
 from lamella.nodes.open_request import OpenRequest
 from lamella.nodes.plate import Plate
-from lamella.nodes.position import Position, is_pending
+from lamella.nodes.position import Position, has_no_arrays_yet
 from lamella.nodes.reporting import check_formats
 from lamella.nodes.store_creation import create_store
 from lamella.nodes.store_handle import NodePath, StoreHandle
@@ -232,7 +232,7 @@ def _open_root(documents: Documents, request: OpenRequest) -> NGFFNode:
         raise unreadable(name, error) from error
     node_path = NodePath(StoreHandle(documents, version, strict=request.strict), "")
     stored_class = node_class(version.ome(attributes), node_path)
-    if stored_class is None and is_pending(attributes):  # a position without arrays has no multiscales
+    if stored_class is None and has_no_arrays_yet(attributes):
         stored_class = Position
     if stored_class is None and request.layout == "auto":
         row_path = _row_path(documents.storage, request.strict)

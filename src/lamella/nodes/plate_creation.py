@@ -24,7 +24,7 @@ from lamella.errors import (
 )
 from lamella.nodes.array_creation import ArrayCreation, create_empty_array
 from lamella.nodes.plate_arrays import NewPosition, Nodes, is_as_planned, plan_positions, requests_of
-from lamella.nodes.position import Position, pending_attributes
+from lamella.nodes.position import Position, attributes_without_arrays
 from lamella.nodes.reporting import warn_of
 from lamella.nodes.store_handle import NodePath, errors_naming
 from lamella.nodes.well import Well, path_in_plate, plate_above
@@ -416,7 +416,7 @@ def position_attributes(parent: NGFFNode) -> JSONObject:
     """Return the attributes of a position without an image, with the channels and axes of its plate."""
     version = parent.store_handle.version
     meta = edits.new_images(parent.axes, parent.channel_names)
-    return pending_attributes(version, meta, version.dump(meta, {}))
+    return attributes_without_arrays(version, meta, version.dump(meta, {}))
 
 
 def _write(

@@ -108,7 +108,7 @@ class Position(
         An image that is being created stores its axes under lamella's own key, and is listed when all pixels are
         written.
         """
-        if is_pending(attributes) or "multiscales" in ome_of(self.node_path, attributes):
+        if has_no_arrays_yet(attributes) or "multiscales" in ome_of(self.node_path, attributes):
             return
         if self.documents.storage.can_list:
             names = [name for name in self.array_keys() if not self.is_unwritten(name)]
@@ -193,7 +193,7 @@ class Position(
         return stored.get_or_make(key, lambda: self._load(stored.attributes))
 
     def _dump(self, meta: ImagesMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:
-        """Return the attributes to store; see :func:`pending_attributes` for a position without an array."""
+        """Return the attributes to store; see :func:`attributes_without_arrays` for a position without an array."""
         appending = self._appending
         if is_unfinished(attributes):
             attributes = without_replacing(self.node_path, attributes).attributes
@@ -204,8 +204,8 @@ class Position(
             is_named = appending.name in edits.channel_names(meta)
             document = with_appending(document, None if is_named else appending)
         if any(image.datasets for image in meta.multiscales):
-            return without_own_records(document, _PENDING)
-        return pending_attributes(version, meta, document)
+            return without_own_records(document, _KEYS_WITHOUT_ARRAYS)
+        return attributes_without_arrays(version, meta, document)
 
     def _is_settled(self, attributes: JSONObject) -> bool:
         """Whether the document alone defines the image: no channel is being appended, and no array replaced."""
@@ -494,11 +494,11 @@ def _has_all_units(image: MultiScaleMeta) -> bool:
 
 
 _TRANSFORMS = "coordinateTransformations"
-_PENDING = ("axes", _TRANSFORMS, "image")
+_KEYS_WITHOUT_ARRAYS = ("axes", _TRANSFORMS, "image")
 """Keys under lamella's own attribute that a position without arrays stores for its first array."""
 
 
-def pending_attributes(version: Any, meta: ImagesMeta, document: JSONObject) -> JSONObject:
+def attributes_without_arrays(version: Any, meta: ImagesMeta, document: JSONObject) -> JSONObject:
     """Return the attributes of a position that has no array yet.
 
     The specification demands an array for each image (MS-03), so ``multiscales`` is written with the first array. Until
@@ -509,7 +509,7 @@ def pending_attributes(version: Any, meta: ImagesMeta, document: JSONObject) -> 
     ome.pop("multiscales", None)
     document = version.with_ome(document, ome)
     image = _image_without_arrays(document)
-    document = without_own_records(document, _PENDING)
+    document = without_own_records(document, _KEYS_WITHOUT_ARRAYS)
     pending: JSONObject = {}
     if image is not None:
         pending["image"] = {**image, "name": meta.multiscales[0].name} if meta.multiscales else image
@@ -524,8 +524,8 @@ def pending_attributes(version: Any, meta: ImagesMeta, document: JSONObject) -> 
     return document
 
 
-def is_pending(attributes: JSONObject) -> bool:
-    """Whether attributes are those of a position without arrays."""
+def has_no_arrays_yet(attributes: JSONObject) -> bool:
+    """Return whether attributes are those of a position that has no array yet."""
     return _stored_axes(attributes) is not None
 
 

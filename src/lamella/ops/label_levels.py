@@ -15,8 +15,8 @@ from lamella._version import __version__
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.image_array import ImageArray
 from lamella.ops.execution import THREADS, Workers, run
-from lamella.ops.pyramids.progress import begin_unlisted, finish_edit, publish_levels
-from lamella.ops.pyramids.pyramid import make_unlisted, recompute_levels
+from lamella.ops.pyramids.progress import create_unlisted_arrays, finish_edit, publish_levels
+from lamella.ops.pyramids.pyramid import compute_unlisted_levels, recompute_levels
 from lamella.ops.pyramids.update import begin_update
 from lamella.ops.regions import Region, regions
 from lamella.spec import edits, geometry
@@ -59,7 +59,7 @@ def create_levels(
     sizes = [geometry.effective_scale(model, path) for path in (image.dataset_paths[0], *planned)]
     factors_of_levels = whole_factors([source.meta.shape, *(meta.shape for meta in planned.values())], sizes)
     if factors_of_levels is not None:
-        make_unlisted(
+        compute_unlisted_levels(
             image,
             source,
             planned,
@@ -69,7 +69,7 @@ def create_levels(
             workers,
         )
         return
-    mark = begin_unlisted(image, planned, lambda _: begin_update(image, planned))
+    mark = create_unlisted_arrays(image, planned, lambda _: begin_update(image, planned))
     arrays = [base, *(ImageArray(image.node_path.child(path)) for path in planned)]
     fill_with_nearest(arrays, sizes, workers.jobs)
     arrays_to_finish = [

@@ -13,7 +13,7 @@ from lamella.errors import InvalidArgumentError, LamellaError, SourceError
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
 from lamella.nodes.plate_creation import create_positions as create_plate_positions
-from lamella.nodes.position import Position, pending_attributes
+from lamella.nodes.position import Position, attributes_without_arrays
 from lamella.nodes.position_metadata import dtype_window
 from lamella.nodes.reporting import check_edit
 from lamella.ops.contrast import window_of_samples
@@ -185,7 +185,7 @@ def _create_collection(
             delete_unfinished(folder)
         description = image.source.description
         meta = new_images(image_axes(description), channel_labels(description), image.path)
-        attributes = pending_attributes(version, meta, version.dump(meta, {}))
+        attributes = attributes_without_arrays(version, meta, version.dump(meta, {}))
         new_nodes[image.path] = {"": attributes, **levels_of_image.arrays}
     list_series(documents, version, [image.path for image in images])
     collection: ImageCollection = open_ome_zarr(path, layout="auto", mode="r+")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError
 from lamella.nodes.plate import Plate
-from lamella.nodes.position import pending_attributes
+from lamella.nodes.position import attributes_without_arrays
 from lamella.nodes.well import Well
 from lamella.ops.plates.origins import copy_attributes, custom_attributes
 from lamella.spec.axes import channel_axis
@@ -149,7 +149,7 @@ def _copy_metadata(source: Position, target: Any, channel_names: Sequence[str] |
         image = meta.multiscales[0]
         image_names = {"name": image.name, **(image.__pydantic_extra__ or {})}
         attributes = {**attributes, "lamella": {**attributes.get("lamella", {}), "image": image_names}}
-    attributes = pending_attributes(version, meta, version.dump(meta, attributes))
+    attributes = attributes_without_arrays(version, meta, version.dump(meta, attributes))
     target.documents.edit_group(target.path, lambda _: attributes)
 
 

@@ -76,20 +76,20 @@ class Target:
     """Whole factors from the level before."""
     factors: Shape
     """Whole factors from the source of the pass."""
-    unit: Shape
+    buffer_source: Shape
     """Shape of the source region from which one buffer of the level is computed (see `unit_shape`)."""
-    file: Shape
+    file_source: Shape
     """Shape of the source region from which one file of the level is computed."""
 
     @classmethod
     def of(cls, array: StoredArray, step: Shape, factors: Shape) -> Target:
         """Describe a level to write."""
         meta = array.meta
-        unit, file = (
+        buffer_source, file_source = (
             tuple(length * factor for length, factor in zip(shape, factors, strict=True))
             for shape in (unit_shape(array, meta), meta.files)
         )
-        return cls(array, step, factors, unit, file)
+        return cls(array, step, factors, buffer_source, file_source)
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,10 @@ class ReadPass:
 
     @cached_property
     def unit(self) -> Shape:
-        """Shape of the source regions from which whole files of every target are computed: the unit of one machine."""
+        """Smallest shape of source regions from which whole files of every target are computed."""
         unit = self.factors
         for target in self.targets:
-            unit = _least_common_shape(unit, target.file, self.meta.shape)
+            unit = _least_common_shape(unit, target.file_source, self.meta.shape)
         return unit
 
     @cached_property
@@ -123,7 +123,7 @@ class ReadPass:
         """Shapes of nested source regions: the smallest block, then for each target one that fills whole buffers."""
         shapes = [_least_common_shape(self.meta.chunks, self.factors, self.meta.shape)]
         for target in self.targets:
-            shapes.append(_least_common_shape(shapes[-1], target.unit, self.meta.shape))
+            shapes.append(_least_common_shape(shapes[-1], target.buffer_source, self.meta.shape))
         return shapes
 
 
@@ -223,7 +223,7 @@ def reading_order(read_pass: ReadPass) -> Order:
             -(-chunk // factor) * factor
             for chunk, factor in zip(source.chunks, read_pass.factors, strict=True)
         )
-        buffer_shapes = [read_pass.targets[0].unit]
+        buffer_shapes = [read_pass.targets[0].buffer_source]
     one_by_one = _pending_bytes(read_pass, smallest, buffer_shapes) > PENDING_BYTES
     max_bytes = REQUESTED_BYTES if writes_by_requests(read_pass.targets[0].array) else BLOCK_BYTES
     in_cache = [] if one_by_one else [shape for shape in buffer_shapes if _nbytes(shape, source) <= max_bytes]
@@ -232,7 +232,7 @@ def reading_order(read_pass: ReadPass) -> Order:
     block = bounded_shape(extent, in_cache[-1] if in_cache else smallest, source.dtype.itemsize, max_bytes)
     files = [buffer_shapes[-1]]  # whole files one after the other: few are open at a time
     for target in read_pass.targets:
-        files.append(_least_common_shape(files[-1], target.file, source.shape))
+        files.append(_least_common_shape(files[-1], target.file_source, source.shape))
     return Order(
         (*reversed(files[1:]), *reversed(beyond_cache), tuple(max(1, length) for length in block)), one_by_one
     )

@@ -374,10 +374,10 @@ def unlisted_levels(stale: StaleLevels, listed: Sequence[str]) -> tuple[str, ...
     return tuple(path for path in stale.unlisted if is_key(path) and path not in listed)
 
 
-def begin_unlisted(
+def create_unlisted_arrays(
     position: Position, levels: Mapping[str, ArrayMeta], mark: Callable[[StaleLevels], MarkType]
 ) -> MarkType:
-    """Record new levels by calling ``mark``, and create their arrays, or reuse equal ones of a killed call.
+    """Create the arrays of new levels, or reuse equal ones of a killed call; ``mark`` records the levels before.
 
     Return the result of ``mark``.
     """
@@ -466,14 +466,14 @@ def _mark_as_mixed(position: Position, name: str) -> None:
     )
 
 
-def forget_unlisted(position: Position) -> None:
+def delete_unlisted_levels(position: Position) -> None:
     """Delete unlisted levels of a killed call, and their mark."""
     with position.documents.lock(position.path):
-        drop_unlisted(position)
+        delete_unlisted_levels_under_lock(position)
 
 
-def drop_unlisted(position: Position) -> None:
-    """Delete unlisted levels, as `forget_unlisted` does, for callers that have locked the image."""
+def delete_unlisted_levels_under_lock(position: Position) -> None:
+    """Delete unlisted levels, as `delete_unlisted_levels` does, for callers that have locked the image."""
     documents = position.documents
     stale = stored_stale(position)
     if stale.unlisted:

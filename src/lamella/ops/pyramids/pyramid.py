@@ -26,9 +26,9 @@ from lamella.ops.pyramids.passes import make_levels
 from lamella.ops.pyramids.plan import PlannedLevels
 from lamella.ops.pyramids.progress import (
     begin_pyramid,
-    begin_unlisted,
-    drop_unlisted,
-    forget_unlisted,
+    create_unlisted_arrays,
+    delete_unlisted_levels,
+    delete_unlisted_levels_under_lock,
     publish_levels,
     reading_again,
     refuse_occupied,
@@ -114,7 +114,7 @@ def _create_levels(
 
     with position.documents.lock(position.path):  # so that no other process creates levels meanwhile
         refuse_other_levels(position, position.document.refresh())
-        drop_unlisted(position)
+        delete_unlisted_levels_under_lock(position)
         refuse_occupied(position, new_arrays)
         position.document.edit(list_unwritten, before_write=create_arrays, edit_attributes=mark_unwritten)
 
@@ -217,10 +217,12 @@ def _compute_new_levels(
             meta, dict.fromkeys(new, scales.datasets[0].coordinate_transformations or [])
         )
 
-    make_unlisted(position, source, planned, steps, list_new, method, workers, resume=resume, count=count)
+    compute_unlisted_levels(
+        position, source, planned, steps, list_new, method, workers, resume=resume, count=count
+    )
 
 
-def make_unlisted(
+def compute_unlisted_levels(
     position: Position,
     source: PinnedArray,
     planned: Mapping[str, ArrayMeta],
@@ -252,7 +254,7 @@ def make_unlisted(
     def mark(stale: StaleLevels) -> PyramidProgress:
         return begin_pyramid(position, source, targets, method, stale, resume=resume, planned=planned)
 
-    progress = begin_unlisted(position, planned, mark)
+    progress = create_unlisted_arrays(position, planned, mark)
     try:
         progress.resume()
         make_levels(source, targets, cast("Method", method), workers, progress=progress, count=count)
@@ -328,7 +330,7 @@ def delete_pyramid(position: Position) -> None:
         node_path = position.node_path.child(path)
         if position.documents.storage.exists(node_path.path):
             position.documents.delete(node_path.path)
-    forget_unlisted(position)
+    delete_unlisted_levels(position)
     update.forget(position)
     _match_labels(position, THREADS)
 
