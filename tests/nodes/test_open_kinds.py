@@ -80,8 +80,11 @@ def test_pixels_inside_a_plate_touch_no_other_node(plate_path, reads, version):
         document.write_text("{")
     with open_ome_zarr(plate_path / "A/1/0", mode="r+") as position:
         np.testing.assert_array_equal(position.data[:], pixels())
+        assert all("/A/1/0/" in name for name in reads)
         position.set_scale("0", "x", 0.5)
-    assert all("/A/1/0/" in name for name in reads)
+    # In Zarr v3 the documents above may contain a copy of what was edited.
+    above = {str(plate_path / name / "zarr.json") for name in ("", "A", "A/1")}
+    assert {name for name in reads if "/A/1/0/" not in name} <= above
 
 
 def test_a_row_knows_its_name_and_wells(plate_path):
