@@ -33,7 +33,7 @@ from lamella.store.objects.credentials import (
 from lamella.store.objects.document_memory import ReadUnderLocks, RecentDocuments
 from lamella.store.objects.event_loop import PerLoop, run
 from lamella.store.objects.merging_store import count_changes, merged
-from lamella.store.objects.object_client import FIRST_WAIT, waits
+from lamella.store.objects.object_client import FIRST_WAIT, retry_waits
 from lamella.store.objects.range_plan import Span, extract_ranges, spans_of
 from lamella.store.objects.service_errors import (
     conceal_secrets,
@@ -159,7 +159,7 @@ def test_errors_of_requests_are_recognised_and_explained():
     assert "the server ignores the Range header" in str(ranges_ignored_error("https://host/a.zarr/0/c/0"))
     assert is_without_length(ValueError("Generic HTTP error: Content-Length Header missing from response"))
     assert uncompressed(b"{}", "", "https://host/a.zarr/zarr.json", is_part=False) == b"{}"
-    assert next(waits()) <= FIRST_WAIT
+    assert next(retry_waits()) <= FIRST_WAIT
 
 
 def test_near_ranges_share_a_request():

@@ -16,8 +16,8 @@ from lamella.store.keys import (
     check_key,
     check_new_name,
     is_document,
-    is_document_name,
     is_key,
+    is_metadata_file,
     is_private,
     is_tensorstore_lock,
     join,
@@ -58,9 +58,9 @@ def test_keys_are_joined_and_sorted():
 
 def test_names_of_documents_and_of_temporary_files_are_recognised():
     names = ["zarr.json", ".zattrs", ".zmetadata", "0"]
-    assert [is_document_name(name) for name in names] == [True, True, True, False]
+    assert [is_metadata_file(name) for name in names] == [True, True, True, False]
     assert [is_document(f"A/{name}") for name in names] == [True, True, False, False]
-    assert V2.all == (".zgroup", ".zattrs", ".zarray")
+    assert V2.document_names == (".zgroup", ".zattrs", ".zarray")
     names = ["c_15f1a44d038bbe61.__lock", "notes.__lock", "download.partial"]
     assert [is_private(name) for name in names] == [True, False, False]
     assert is_tensorstore_lock("0.0_25e487a525d4d6b3.__lock")

@@ -16,7 +16,7 @@ from lamella.store.metadata.documents import Documents
 from lamella.store.objects import document_memory
 from lamella.store.objects import object_storage as s3_storage
 from lamella.store.objects.addresses import split_url
-from lamella.store.objects.object_client import _used_in
+from lamella.store.objects.object_client import _first_process_id
 from lamella.store.objects.object_requests import _supports_conditions
 from lamella.store.storage import ChangedError, RangeRequest
 
@@ -264,7 +264,7 @@ def _read_in_child(pickled, answers):
 def test_a_forked_child_is_refused_at_once(service, storage):
     """Its requests would wait for ever: the threads of obstore are not there."""
     storage.write("x", b"1")
-    assert _used_in == [os.getpid()]
+    assert _first_process_id == [os.getpid()]
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
     child = context.Process(target=_read_in_child, args=(pickle.dumps(storage), answers))

@@ -245,7 +245,7 @@ def test_an_old_index_is_never_used_for_a_new_shard(stamped, values, monkeypatch
         storage.before_ranges = [lambda: None, replaced, lambda: None, replaced]
         np.testing.assert_array_equal(stamped.read(index), latest[0][index])
     storage.before_ranges = [replaced] * 99
-    monkeypatch.setattr(object_client, "PATIENCE", 0.2)
+    monkeypatch.setattr(object_client, "RETRY_SECONDS", 0.2)
     with pytest.raises(StorageError, match="was replaced each time") as caught:
         stamped.read(np.s_[0, 1:3, 1:3])
     assert not isinstance(caught.value, DamagedDataError)

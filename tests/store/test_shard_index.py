@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lamella.errors import DamagedDataError
 from lamella.store.metadata import array_creation
 from lamella.store.metadata.array_meta import ArrayMeta
-from lamella.store.metadata.format_v3 import new_array
+from lamella.store.metadata.format_v3 import with_document
 from lamella.store.pixels.arrays import StoredArray
 from lamella.store.pixels.shard_file import NO_CHUNK, IndexLayout, decode_index, encode_index
 from lamella.store.pixels.stored_files import ChunkLookup, inspect_stored_file
@@ -66,7 +66,7 @@ def test_a_chunk_with_half_an_entry_is_damaged_and_not_missing(local_documents):
 
 @pytest.mark.parametrize("location", ["end", "start"])
 def test_the_index_of_another_writer_is_read(tmp_path, location):
-    meta = new_array(ArrayMeta((4, 6), np.dtype("u2"), (2, 2), (4, 6)))
+    meta = with_document(ArrayMeta((4, 6), np.dtype("u2"), (2, 2), (4, 6)))
     meta.document["codecs"][0]["configuration"]["index_location"] = location
     array = ts.open(
         {

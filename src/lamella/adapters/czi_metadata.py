@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 _IMAGE = "Metadata/Information/Image"
-_OLE_DAYS = 25569
+_DAYS_TO_UNIX_EPOCH = 25569
 """Days from 1899-12-30, where OLE dates begin, to 1970-01-01."""
 _WELL = re.compile(r"([A-Z]{1,2})0*([1-9]\d*)")
 Box = tuple[int, int, int, int]
@@ -33,9 +33,9 @@ class CziScene:
     def stage(
         self, box: Box, scale: dict[str, float], scene_box: Box, is_one_of_many: bool
     ) -> dict[str, float]:
-        """Return the stage position of the first pixel of an image, ``box``, of the scene.
+        """Return the stage position of the first pixel of an image, whose region in the file is ``box``.
 
-        Without the centre of the scene, positions of several images are relative to the origin of the file.
+        If the centre of the scene is unknown, several images of a file are placed relative to the file's origin.
         """
         if not {"x", "y"} <= set(scale):
             return {}
@@ -65,25 +65,25 @@ class CziMetadata:
                 scale[axis] = positive_or_none(_number(element.findtext("Value"), 6)) or scale.get(axis)
         return {axis: step for axis, step in scale.items() if step is not None}
 
-    def channels(self, first: int, count: int, samples: int) -> tuple[SourceChannel, ...]:
-        """Return ``count`` channels from index ``first`` on, or all samples of a colour image."""
-        if samples >= 3:
-            names = [channel.label for channel in self._channels(first, count)]
-            return sample_channels(samples, [""] if count == 1 else names)
-        return tuple(self._channels(first, count))
+    def channels(self, first_channel: int, count: int, sample_count: int) -> tuple[SourceChannel, ...]:
+        """Return ``count`` channels from index ``first_channel`` on, or all samples of a colour image."""
+        if sample_count >= 3:
+            names = [channel.label for channel in self._channels(first_channel, count)]
+            return sample_channels(sample_count, [""] if count == 1 else names)
+        return tuple(self._channels(first_channel, count))
 
     def scene(self, number: int | None) -> CziScene:
-        """Return a scene by its number; None is the only scene of a file without numbers."""
+        """Return a scene by its number; None for the only scene of a file that does not number scenes."""
         return self._scenes.get(0 if number is None else number, CziScene())
 
-    def times(self, stamps: Any, first: int, count: int) -> tuple[float, ...]:
+    def times(self, stamps: Any, first_frame: int, count: int) -> tuple[float, ...]:
         """Return the times of frames in seconds from the time stamps of the file; empty if a frame has none.
 
         Time stamps are seconds, or days since 1899-12-30 if they are near the day of the acquisition.
         """
-        if stamps is None or len(stamps) < first + count:
+        if stamps is None or len(stamps) < first_frame + count:
             return ()
-        seconds = [float(stamp) for stamp in stamps[first : first + count]]
+        seconds = [float(stamp) for stamp in stamps[first_frame : first_frame + count]]
         day = self._acquisition_day()
         if day is not None and all(abs(stamp - day) < 2 for stamp in seconds):  # OLE dates
             seconds = [(stamp - seconds[0]) * 86400 for stamp in seconds]
@@ -108,17 +108,17 @@ class CziMetadata:
             )
         return None
 
-    def _channels(self, first: int, count: int) -> list[SourceChannel]:
+    def _channels(self, first_channel: int, count: int) -> list[SourceChannel]:
         elements = self._find_all(f"{_IMAGE}/Dimensions/Channels/Channel")
-        display = {
+        display_settings = {
             element.get("Id"): element
             for element in self._find_all("Metadata/DisplaySetting/Channels/Channel")
         }
         channels = []
-        for number in range(first, first + count):
+        for number in range(first_channel, first_channel + count):
             element = elements[number] if number < len(elements) else None
             identifier = f"Channel:{number}" if element is None else element.get("Id")
-            descriptions = (element, display.get(identifier))
+            descriptions = (element, display_settings.get(identifier))
             channels.append(
                 _channel([description for description in descriptions if description is not None])
             )
@@ -130,8 +130,8 @@ class CziMetadata:
             match = _WELL.fullmatch(element.findtext("ArrayName") or "")
             well = None if match is None else (match[1], match[2])
             index = element.get("Index", "")
-            numbers = [_number(text) for text in (element.findtext("CenterPosition") or "").split(",")]
-            centre = (numbers[0], numbers[1]) if len(numbers) == 2 else None
+            coordinates = [_number(text) for text in (element.findtext("CenterPosition") or "").split(",")]
+            centre = (coordinates[0], coordinates[1]) if len(coordinates) == 2 else None
             scenes[int(index) if index.isdecimal() else number] = CziScene(
                 element.get("Name", ""),
                 well,
@@ -148,7 +148,7 @@ class CziMetadata:
             moment = datetime.fromisoformat(self.acquired[:19])
         except ValueError:
             return None
-        return moment.toordinal() - datetime(1970, 1, 1).toordinal() + _OLE_DAYS
+        return moment.toordinal() - datetime(1970, 1, 1).toordinal() + _DAYS_TO_UNIX_EPOCH
 
     def _find_all(self, path: str) -> list[Element]:
         return [] if self._root is None else self._root.findall(path)
@@ -158,7 +158,7 @@ class CziMetadata:
 
 
 def _channel(elements: list[Element]) -> SourceChannel:
-    """Return a channel from its elements; of each value, the first element that states it counts."""
+    """Return a channel from its elements; each value is that of the first element that states it."""
 
     def text(*paths: str) -> str:
         return next(
@@ -179,9 +179,9 @@ def _channel(elements: list[Element]) -> SourceChannel:
     )
 
 
-def _number(text: str | None, shift: int = 0) -> float | None:
-    """Return a number times a power of ten, exactly: 2e-07 meters are 0.2 micrometers."""
+def _number(text: str | None, power_of_ten: int = 0) -> float | None:
+    """Return a number times 10 to a power, exactly: 2e-07 meters are 0.2 micrometers with the power 6."""
     try:
-        return float(Decimal(text or "").scaleb(shift))
+        return float(Decimal(text or "").scaleb(power_of_ten))
     except ArithmeticError:
         return None

@@ -76,17 +76,17 @@ def _describe(file: HDF5File, path: str) -> ImageDescription:
     volume = file.root[f"{_FINEST}/TimePoint 0/Channel 0/Data"]
     if any(length > actual for length, actual in zip(lengths.values(), volume.shape, strict=True)):
         raise SourceError(
-            f"{path} is damaged: it states the size {tuple(lengths.values())}, its pixels are {volume.shape}. "
-            f"{COPY_AGAIN}"
+            f"{path} is damaged: it states the size {tuple(lengths.values())}, but its pixels have the shape "
+            f"{volume.shape}. {COPY_AGAIN}"
         )
     scale: dict[str, float] = {}
-    stage: dict[str, float] = {}
+    stage_position: dict[str, float] = {}
     for number, axis in enumerate("xyz"):
         first, last = float(image.get(f"ExtMin{number}", 0)), float(image.get(f"ExtMax{number}", 0))
         if is_size((last - first) / lengths[axis]):
             scale[axis] = (last - first) / lengths[axis]
-            stage[axis] = first
-    missing = sum(
+            stage_position[axis] = first
+    missing_count = sum(
         f"{_FINEST}/TimePoint {time}/Channel {channel}/Data" not in file.root
         for time in range(times)
         for channel in range(channels)
@@ -98,9 +98,9 @@ def _describe(file: HDF5File, path: str) -> ImageDescription:
         scale=scale,
         units=dict.fromkeys("xyz", unit_name(image.get("Unit", "um"))),
         channels=tuple(_channel(info, number) for number in range(channels)),
-        notes=missing_note(missing, "volume"),
+        notes=missing_note(missing_count, "volume"),
         title=image.get("Name", ""),
-        stage=stage if any(stage.values()) else {},
+        stage=stage_position if any(stage_position.values()) else {},
         times=_times(_attributes(info["TimeInfo"]) if "TimeInfo" in info else {}, times),
         acquired=image.get("RecordingDate", "").strip().replace(" ", "T"),
         band_rows=volume.chunks[1] if volume.chunks else 1,
@@ -114,13 +114,15 @@ def _numbers(group: Any, word: str) -> list[int]:
 
 
 def _channel(info: Any, number: int) -> SourceChannel:
-    values = _attributes(info[f"Channel {number}"]) if f"Channel {number}" in info else {}
-    color = _floats(values.get("Color", ""), 3)
-    window = _floats(values.get("ColorRange", ""), 2)
-    wavelengths = [_floats(values.get(f"LSM{word}Wavelength", ""), 1) for word in ("Excitation", "Emission")]
+    attributes = _attributes(info[f"Channel {number}"]) if f"Channel {number}" in info else {}
+    color = _floats(attributes.get("Color", ""), 3)
+    window = _floats(attributes.get("ColorRange", ""), 2)
+    wavelengths = [
+        _floats(attributes.get(f"LSM{word}Wavelength", ""), 1) for word in ("Excitation", "Emission")
+    ]
     excitation, emission = (positive_or_none(numbers[0]) if numbers else None for numbers in wavelengths)
     return SourceChannel(
-        label=values.get("Name", ""),
+        label=attributes.get("Name", ""),
         color="".join(f"{round(255 * min(1, max(0, component))):02X}" for component in color)
         if color
         else None,
@@ -139,11 +141,11 @@ def _floats(text: str, count: int) -> list[float]:
     return numbers if len(numbers) == count else []
 
 
-def _times(values: dict[str, str], count: int) -> tuple[float, ...]:
-    """Return the seconds of the time points after the first; an empty tuple if the time of any is missing."""
+def _times(time_info: dict[str, str], count: int) -> tuple[float, ...]:
+    """Return the seconds from the first time point to each one; an empty tuple if the time of any is missing."""
     try:
         moments = [
-            datetime.fromisoformat(values[f"TimePoint{number + 1}"].strip()) for number in range(count)
+            datetime.fromisoformat(time_info[f"TimePoint{number + 1}"].strip()) for number in range(count)
         ]
     except (KeyError, ValueError):
         return ()

@@ -40,11 +40,11 @@ def write_lazy(array: ImageArray, selection: Selection, data: Any) -> None:
     array cannot store.
     """
     bounds = selection.bounds
-    source = _Broadcast.to(data, selection, str(array.node_path))
+    source = _Broadcast.to_selection(data, selection, str(array.node_path))
     if bounds is None:
         return
     if reads_from(data, array.node_path):
-        with computed_beside(array, source) as computed:
+        with computed_in_temporary_array(array, source) as computed:
             _write_bounds(array, bounds, _Broadcast(computed, computed.shape, computed.shape))
         return
     _write_bounds(array, bounds, source)
@@ -77,24 +77,24 @@ def _write_bounds(array: ImageArray, bounds: Bounds, source: _Broadcast) -> None
 
 
 @contextmanager
-def computed_beside(array: ImageArray, data: Any) -> Iterator[ImageArray]:
-    """Yield a temporary array beside an array, with data that are computed from that array."""
+def computed_in_temporary_array(array: ImageArray, data: Any) -> Iterator[ImageArray]:
+    """Compute data that read an array into a temporary array beside it, and yield that; delete it at the end."""
     documents = array.node_path.store_handle.documents
-    beside = array.node_path.parent.child(temporary_name(".tmp"))
+    temporary = array.node_path.parent.child(temporary_name(".tmp"))
     meta = new_array(
         data.shape,
         data.dtype,
         zarr_format=documents.format,
         chunks=[max(1, min(unit, length)) for unit, length in zip(array.write_unit, data.shape, strict=True)],
     )
-    documents.put_array(beside.path, meta, is_new=True)
+    documents.put_array(temporary.path, meta, is_new=True)
     try:
-        computed = ImageArray(beside)
-        stored = StoredArray(documents, beside.path)
+        computed = ImageArray(temporary)
+        stored = StoredArray(documents, temporary.path)
         write_blocks(computed, stored, data, [None] * len(data.shape))
         yield computed
     finally:
-        documents.delete(beside.path)
+        documents.delete(temporary.path)
 
 
 def write_blocks(
@@ -126,7 +126,7 @@ def write_blocks(
     run(write, _split_regions(lengths))
 
 
-def around(shape: Shape, indices: Sequence[Sequence[int] | None]) -> Bounds | None:
+def bounding_region(shape: Shape, indices: Sequence[Sequence[int] | None]) -> Bounds | None:
     """Return the smallest region of an array that contains the written indices; None if nothing is written.
 
     ``indices`` has the written indices of each axis, or None for the whole axis.
@@ -141,7 +141,7 @@ def around(shape: Shape, indices: Sequence[Sequence[int] | None]) -> Bounds | No
 
 
 class _Broadcast:
-    """Lazy data with all axes of the region to which they are written.
+    """Lazy data that are broadcast to the region to which they are written.
 
     For ``array[3, :, :] = row`` with a row of 5 columns and an array of 4 rows, ``data_shape`` is (4, 5), and
     ``region_shape``, which also has the axes of integer indices, is (1, 4, 5).
@@ -152,7 +152,7 @@ class _Broadcast:
         self.dtype = np.dtype(source.dtype)
 
     @classmethod
-    def to(cls, data: Any, selection: Selection, array_name: str) -> _Broadcast:
+    def to_selection(cls, data: Any, selection: Selection, array_name: str) -> _Broadcast:
         """Broadcast data to a selection; raise InvalidArgumentError if they do not fit."""
         shape, selected = tuple(map(int, data.shape)), selection.result_shape
         extra = max(0, len(shape) - len(selected))
@@ -197,9 +197,9 @@ class _Broadcast:
         axes: list[int | None] = []
         axis = 0
         for length in self.shape:
-            exists = axis < len(self._data_shape) and self._data_shape[axis] == length
-            axes.append(axis if exists else None)
-            axis += exists
+            has_axis = axis < len(self._data_shape) and self._data_shape[axis] == length
+            axes.append(axis if has_axis else None)
+            axis += has_axis
         return axes
 
 
@@ -230,7 +230,10 @@ def _block_lengths(
 def _split_regions(lengths: tuple[tuple[int, ...], ...]) -> Iterator[Region]:
     """Yield the regions of data that are split into these lengths along each axis."""
     spans = [
-        [slice(stop - length, stop) for stop, length in zip(accumulate(of_axis), of_axis, strict=True)]
-        for of_axis in lengths
+        [
+            slice(stop - length, stop)
+            for stop, length in zip(accumulate(axis_lengths), axis_lengths, strict=True)
+        ]
+        for axis_lengths in lengths
     ]
     return product(*spans)

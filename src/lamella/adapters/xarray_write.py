@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.adapters.dask import ArrayWriter, block_shape, dask_array
-from lamella.adapters.lazy_writes import around, computed_beside, write_blocks
+from lamella.adapters.lazy_writes import bounding_region, computed_in_temporary_array, write_blocks
 from lamella.adapters.xarray_attributes import with_user_attributes
 from lamella.adapters.xarray_plan import WritePlan, plan_write
 from lamella.errors import InvalidArgumentError
@@ -80,7 +80,7 @@ def _computed_if_read_from(position: Position, plan: WritePlan) -> Iterator[Writ
             f"Cannot write {node_path} from data that read from it: it was deleted, or never written. Load the data "
             "before the store is replaced."
         )
-    with computed_beside(plan.array, plan.data) as computed:
+    with computed_in_temporary_array(plan.array, plan.data) as computed:
         yield replace(plan, data=plan.data.copy(data=dask_array(computed)))
 
 
@@ -152,7 +152,10 @@ def _write_pixels(
 ) -> None:
     """Write the pixels, and then the new shape of an array that grows."""
     shape = array.shape if growing_plan is None else _grown_shape(growing_plan, array.shape)
-    stored, bounds = StoredArray(array.node_path.store_handle.documents, array.path), around(shape, indices)
+    stored, bounds = (
+        StoredArray(array.node_path.store_handle.documents, array.path),
+        bounding_region(shape, indices),
+    )
     with array.recording_write(lambda: bounds), marked_unless_finished(array, bounds):
         if growing_plan is None:
             write_blocks(array, stored, data, indices, exact=True)

@@ -70,7 +70,7 @@ class ArrayCreation:
     def _create(self) -> ImageArray:
         document, source, request = self._position.document, self._source, self._request
         # For an empty array, no document is read here: the edit reads it under its lock, and `_add_level` checks again.
-        uses_last_model = source is None and document.unedited is not None and not self._overwrites
+        uses_last_model = source is None and document.unedited_document is not None and not self._overwrites
         is_vacant = self._is_vacant()
         model = document.last_shared_model if uses_last_model else document.shared_model
         if self._is_unfinished:
@@ -236,7 +236,7 @@ class ArrayCreation:
     def _has_leftover_chunks(self) -> bool:
         """Whether a killed deletion left chunks without a document; raise unless they may be replaced."""
         storage = self._documents.storage
-        if not storage.can_list or set(storage.list(self._path)) <= set(self._documents.files.all):
+        if not storage.can_list or set(storage.list(self._path)) <= set(self._documents.files.document_names):
             return False
         if not self._overwrites:
             raise NodeExistsError(

@@ -5,7 +5,7 @@ reading (a plate with 384 equal fields parses one model), and a node gets its ow
 (``position.metadata``). `read_part` parses a part of a document, with errors that name the node.
 
 A document is settled if its model depends on the attributes alone. While a member is being renamed, replaced or
-appended, the model also depends on what is stored, so it is loaded again at each access.
+appended, the model also depends on which files exist in the store, so it is loaded again at each access.
 """
 
 from __future__ import annotations
@@ -35,16 +35,25 @@ _UNKNOWN_STAMP = object()
 class MetadataDocument(Generic[M]):
     """The model of a node's document, kept current with the store; the node converts attributes to models and back."""
 
-    __slots__ = ("_node", "_node_path", "_own", "_shared", "_stamp", "_stored", "_unchecked", "is_settled")
+    __slots__ = (
+        "_node",
+        "_node_path",
+        "_own_model",
+        "_shared_model",
+        "_stamp",
+        "_stored",
+        "_unchecked",
+        "is_settled",
+    )
 
     def __init__(self, node: ModelNode[M]) -> None:
         self._node = node
         self._node_path = node.node_path
         self._stored: StoredGroup | None = None
         self._stamp: object = _UNKNOWN_STAMP
-        self._shared: M | None = None
+        self._shared_model: M | None = None
         """The model of a settled document that was read, or the result of an edit."""
-        self._own: M | None = None
+        self._own_model: M | None = None
         """The model that the user got from `editable_model`, with his unsaved changes."""
         self._unchecked = False
         """Whether the rules of the document have not been checked yet."""
@@ -55,33 +64,33 @@ class MetadataDocument(Generic[M]):
 
     @property
     def shared_model(self) -> M:
-        """The model for reading: never changed, never returned to users. With unsaved changes, the user's own model."""
-        if self._own is not None:
+        """The model for reading, which no caller may change; the user's own model after a call of `editable_model`."""
+        if self._own_model is not None:
             if not self._is_unchanged() and not self._is_edited():
                 self._read()
         elif self._stored is None or not self._is_unchanged():
             self._read()
         model = self.last_shared_model
         if self._unchecked:
-            self._node._check(self._read_group)  # again on the next access if it raises
+            self._node._check(self._stored_group)  # if it raises, the next access checks again
             self._unchecked = False
         return model
 
     def editable_model(self) -> M:
         """Return the node's own model, which the user may change at any time."""
         model = self.shared_model
-        if self._own is None:
-            # Copied, not read: the document of an image without arrays does not contain all results of an edit.
-            self._own = model.copied()
-        return self._own
+        if self._own_model is None:
+            # Copied, not parsed from the document: that of an image without arrays lacks parts of an edited model.
+            self._own_model = model.copied()
+        return self._own_model
 
     def cached_result(self, compute: Callable[[M], T]) -> T:
         """Return `compute(shared_model)`; nodes that share the model share the result."""
         model = self.shared_model
-        if self._own is not None:
+        if self._own_model is not None:
             return compute(model)
-        # The cached result is of this model object: after an edit, other nodes with the old document have another one.
-        results = self._read_group.derived
+        # Nodes with equal documents may have different model objects after an edit: compare the object, too.
+        results = self._stored_group.derived
         cached: tuple[M, T] | None = results.get(compute)
         if cached is None or cached[0] is not model:
             cached = results[compute] = model, compute(model)
@@ -93,24 +102,24 @@ class MetadataDocument(Generic[M]):
         return self._stored
 
     @property
-    def unedited(self) -> StoredGroup | None:
+    def unedited_document(self) -> StoredGroup | None:
         """The document as it was last read; None if the user got an own model, or the document was edited since."""
         stored = self._stored
-        return None if stored is None or not stored.data or self._own is not None else stored
+        return None if stored is None or not stored.data or self._own_model is not None else stored
 
     @property
-    def _read_group(self) -> StoredGroup:
+    def _stored_group(self) -> StoredGroup:
         assert self._stored is not None
         return self._stored
 
     @property
     def last_shared_model(self) -> M:
         """The model of the document as it was last read or written, without a check of the store."""
-        model = self._shared if self._own is None else self._own
+        model = self._shared_model if self._own_model is None else self._own_model
         if model is None:
-            model = self._node._load_shared(self._read_group)
+            model = self._node._load_shared(self._stored_group)
             if self.is_settled:
-                self._shared = model
+                self._shared_model = model
         return model
 
     @property
@@ -128,8 +137,8 @@ class MetadataDocument(Generic[M]):
 
     def refresh(self) -> M:
         """Return the model, read again unless it has unsaved changes."""
-        if self._own is not None and self._is_edited():
-            return self._own
+        if self._own_model is not None and self._is_edited():
+            return self._own_model
         self._stamp = _UNKNOWN_STAMP
         return self.shared_model
 
@@ -139,33 +148,34 @@ class MetadataDocument(Generic[M]):
         self._unchecked = True
 
     def _read(self) -> None:
-        """Read the document; the models of an equal one stay."""
-        before, model = self._stored, self._shared
+        """Read the document; keep the models if its attributes have not changed."""
+        old_document, old_model = self._stored, self._shared_model
         self._set_stored(*self._node_path.store_handle.documents.stored_group(self._node_path.path))
-        is_equal = before is not None and before.attributes == self.last_attributes
+        is_equal = old_document is not None and old_document.attributes == self.last_attributes
         self._unchecked = self._unchecked or not is_equal
         if is_equal and self.is_settled:
-            self._shared = self._shared or model
-        elif self._own is not None:
-            self._update_own(self._node._load(self.last_attributes))
+            self._shared_model = self._shared_model or old_model
+        elif self._own_model is not None:
+            self._update_own_model(self._node._load(self.last_attributes))
 
     def _set_stored(self, stored: StoredGroup, stamp: object) -> None:
         if stored is not self._stored:
-            self._stored, self._shared = stored, None
+            self._stored, self._shared_model = stored, None
             self.is_settled = self._node._is_settled(stored.attributes)
         self._stamp = stamp
 
-    def _update_own(self, model: M) -> None:
+    def _update_own_model(self, model: M) -> None:
         """Replace the content of the model that callers keep as `node.metadata`, and of its parts."""
-        if self._own is not None and self._own is not model:
-            assign(self._own, model.copied())  # the result of an edit shares parts with the model before
+        if self._own_model is not None and self._own_model is not model:
+            # Copied, because the result of an edit shares parts with the edited model.
+            assign(self._own_model, model.copied())
 
     def _is_edited(self) -> bool:
         """Return whether a user has unsaved changes in the model."""
-        if self._own is None:
+        if self._own_model is None:
             return False
         attributes, node = self.last_attributes, self._node
-        return node._dump(self._own, attributes) != node._dump(node._load(attributes), attributes)
+        return node._dump(self._own_model, attributes) != node._dump(node._load(attributes), attributes)
 
     # -- changing ---------------------------------------------------------------------------------------------
 
@@ -195,11 +205,11 @@ class MetadataDocument(Generic[M]):
 
         def apply(stored: JSONObject) -> JSONObject:
             node, newest = self._node, self._newest_model(stored)
-            if newest is self._own:
+            if newest is self._own_model:
                 node._check_edit(stored, node._dump(newest, stored), newest)
             model = self.apply_change(change, newest)
             results.append(model)
-            attributes = node._dump(model, stored, trusted=self._own is None)
+            attributes = node._dump(model, stored, trusted=self._own_model is None)
             if edit_attributes is not None:
                 attributes = edit_attributes(attributes)
             create_arrays()
@@ -209,17 +219,17 @@ class MetadataDocument(Generic[M]):
         attributes, stamp = documents.edit_group(self._node_path.path, apply)
         # Without stamps, the next access reads the document again.
         self._set_stored(StoredGroup(b"", attributes), _UNKNOWN_STAMP if stamp is None else stamp)
-        self._shared = results[-1]
-        if self._own is None:
+        self._shared_model = results[-1]
+        if self._own_model is None:
             return results[-1]
-        self._update_own(results[-1])
-        return self._own
+        self._update_own_model(results[-1])
+        return self._own_model
 
     def _write_prepared(
         self, change: Callable[[M], M], change_key: Hashable, before_write: Callable[[], object]
     ) -> bool:
         """Write a change whose result is cached; False if the document has changed since it was read."""
-        stored, documents = self.unedited, self._node_path.store_handle.documents
+        stored, documents = self.unedited_document, self._node_path.store_handle.documents
         if stored is None:
             return False
         model = self.last_shared_model
@@ -237,7 +247,7 @@ class MetadataDocument(Generic[M]):
 
     def _newest_model(self, stored: JSONObject) -> M:
         """Return the model of the attributes as they are stored now, with the user's unsaved changes."""
-        current = self._shared if self._own is None else self._own
+        current = self._shared_model if self._own_model is None else self._own_model
         if current is None or self._stored is None:
             return self._node._load(stored)
         attributes = self._stored.attributes
@@ -276,15 +286,15 @@ class MetadataDocument(Generic[M]):
         self.edit(lambda model: model)
 
 
-def read_part(node_path: NodePath, kind: type[M], attributes: JSONObject) -> M | None:
+def read_part(node_path: NodePath, model_type: type[M], attributes: JSONObject) -> M | None:
     """Parse one kind of metadata in a group's attributes, such as `PlateMeta`; None if they have none.
 
     Raises `MetadataError`, which names the node, for invalid metadata.
     """
     try:
-        return node_path.store_handle.version_of(attributes).load(kind, attributes)
+        return node_path.store_handle.version_of(attributes).load(model_type, attributes)
     except MetadataError as error:
-        raise unreadable(node_path, error) from error
+        raise unusable_error(node_path, error) from error
 
 
 def ome_of(node_path: NodePath, attributes: JSONObject) -> JSONObject:
@@ -292,7 +302,7 @@ def ome_of(node_path: NodePath, attributes: JSONObject) -> JSONObject:
     try:
         return node_path.store_handle.version.ome(attributes)
     except MetadataError as error:
-        raise unreadable(node_path, error) from error
+        raise unusable_error(node_path, error) from error
 
 
 def stored_ome(node_path: NodePath) -> JSONObject:
@@ -300,7 +310,7 @@ def stored_ome(node_path: NodePath) -> JSONObject:
     return ome_of(node_path, node_path.store_handle.documents.group(node_path.path))
 
 
-def unreadable(node_path: object, error: MetadataError) -> MetadataError:
+def unusable_error(node_path: object, error: MetadataError) -> MetadataError:
     """Return an error about metadata as an error that names the node and what to do."""
     return MetadataError(
         f"The metadata of {node_path} cannot be used: {clause(error)}. lamella.validate() lists all that is "

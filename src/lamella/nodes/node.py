@@ -26,7 +26,7 @@ from lamella.nodes.metadata_document import MetadataDocument, stored_ome
 from lamella.nodes.reporting import check_document, check_edit
 from lamella.nodes.store_handle import NodePath
 from lamella.spec.axes import axes_from
-from lamella.store.keys import is_document_name, is_private, join
+from lamella.store.keys import is_metadata_file, is_private, join
 from lamella.store.metadata.missing_document import content_without_document
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ class NGFFNode(Mapping[str, Any]):
     def _key_to_delete(self, key: int | str) -> str:
         """Return the key of a member to delete; raise for documents and temporary files, which are not members."""
         name = self._checked_key(key)
-        if any(is_document_name(folder) or is_private(folder) for folder in name.split("/")):
+        if any(is_metadata_file(folder) or is_private(folder) for folder in name.split("/")):
             raise self.missing_error(name)
         return name
 

@@ -21,7 +21,7 @@ from lamella.errors import (
     callers_level,
     did_you_mean,
 )
-from lamella.nodes.metadata_document import unreadable
+from lamella.nodes.metadata_document import unusable_error
 from lamella.nodes.node_classes import is_row_of_plate, node_class
 from lamella.nodes.open_request import OpenRequest
 from lamella.nodes.plate import Plate
@@ -229,7 +229,7 @@ def _open_root(documents: Documents, request: OpenRequest) -> NGFFNode:
     try:
         version = detect(documents.format, attributes)
     except MetadataError as error:
-        raise unreadable(name, error) from error
+        raise unusable_error(name, error) from error
     node_path = NodePath(StoreHandle(documents, version, strict=request.strict), "")
     stored_class = node_class(version.ome(attributes), node_path)
     if stored_class is None and has_no_arrays_yet(attributes):

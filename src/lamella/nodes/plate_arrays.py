@@ -149,7 +149,7 @@ def is_as_planned(parent: Plate | Well, node_path: NodePath, plan: NewPosition) 
     for folder in folders:
         names = documents.storage.list(join_names(node_path.path, folder))
         member_names = {key.rpartition("/")[2] for key in plan.members if key.rpartition("/")[0] == folder}
-        if not set(names) <= {*documents.files.all, *member_names}:
+        if not set(names) <= {*documents.files.document_names, *member_names}:
             return False
     kinds = {key: documents.kind(join_names(node_path.path, key)) for key in folders}
     if kinds[""] is not None and not _is_planned_group(documents, node_path.path, plan.attributes):

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from lamella.errors import InvalidArgumentError, InvalidNameError, MetadataError, NodeNotFoundError, clause
-from lamella.nodes.metadata_document import ome_of, read_part, unreadable
+from lamella.nodes.metadata_document import ome_of, read_part, unusable_error
 from lamella.nodes.node import ModelNode
 from lamella.nodes.ome_xml import described_image, names_from_xml, with_sizes
 from lamella.nodes.position_arrays import PositionArrays
@@ -76,16 +76,16 @@ class Position(
 
     _kinds: ClassVar[tuple[Kind, ...]] = ("image",)
 
-    _read_levels: dict[str, ArrayMeta] | None = None
+    _levels_by_path: dict[str, ArrayMeta] | None = None
     """The descriptions of the levels that were read through this handle, by path."""
     _last_array: StoredArray | None = None
     """The level that was read last."""
-    _has_name_without_voxels = False
+    _has_channel_without_voxels = False
     """Whether `append_channel` added a name, and left the arrays to its caller."""
     _temporary_names: dict[str, str] | None = None
     """Temporary name of a level that is being replaced, by path, while it is not stored at that path."""
 
-    # -- reading with assumptions -----------------------------------------------------------------------------
+    # -- checks of documents and levels -----------------------------------------------------------------------
 
     def _check(self, stored: StoredGroup) -> None:
         check_document(self.node_path, stored, self._kinds)
@@ -117,13 +117,13 @@ class Position(
         if names:
             text = f"there are no multiscales, but the arrays {', '.join(map(repr, names))}."
             text += explain_missing_attributes(self.documents, self.path)
-            raise unreadable(self.node_path, MetadataError(text.rstrip(".")))
+            raise unusable_error(self.node_path, MetadataError(text.rstrip(".")))
 
     def _check_level(self, path: str, image: MultiScaleMeta, meta: ArrayMeta) -> None:
-        """Report rules that a level breaks, alone and with the levels that were read before."""
-        stored, levels = self.document.stored, self._read_levels
+        """Report rules that a level breaks, by itself or together with the levels that this handle has read before."""
+        stored, levels = self.document.stored, self._levels_by_path
         if levels is None:
-            levels = self._read_levels = {}
+            levels = self._levels_by_path = {}
         elif levels.get(path) is meta:
             return
         finest = image.datasets[0].path if image.datasets else path
@@ -135,7 +135,7 @@ class Position(
             self._report_levels(stored, levels)
 
     def _report_levels(self, stored: StoredGroup, levels: dict[str, ArrayMeta]) -> None:
-        """Report rules that the levels break; first read all levels again, since others may have rewritten them."""
+        """Report rules that the levels break. Read all levels again before: other programs may have changed them."""
         findings = level_findings(self.node_path, stored, self._kinds[-1], levels)
         if findings and len(levels) > 1:
             for path in levels:
@@ -229,7 +229,7 @@ class Position(
         Without channel metadata, the names in the OME-XML of bioformats2raw, with a warning, or else ``channel_0``,
         ``channel_1``, ...
         """
-        image, stored_names, axis = self.document.cached_result(_channels)
+        image, stored_names, axis = self.document.cached_result(_image_and_channels)
         names = [*stored_names]
         if not names and axis is not None:
             names = list(self._default_channels or [])
@@ -240,29 +240,29 @@ class Position(
             return []
         return names_from_xml(self.node_path, count) or edits.fitted_names([], count)
 
-    def _channel_count(self, image: MultiScaleMeta, axis: int | None, expected: int) -> int | None:
+    def _channel_count(self, image: MultiScaleMeta, axis: int | None, name_count: int) -> int | None:
         """Return the number of channels of the finest level; None if it cannot be read."""
-        if not image.datasets or self._has_name_without_voxels:
+        if not image.datasets or self._has_channel_without_voxels:
             return None
         finest = image.datasets[0].path
-        cached = None if self._read_levels is None else self._read_levels.get(finest)
+        cached = None if self._levels_by_path is None else self._levels_by_path.get(finest)
         # Read the array again in a writable store, or if the cached one does not fit.
         if (
             cached is not None
             and not self.store_handle.writable
-            and _channels_of(cached, image, axis) == expected
+            and _channel_count_of(cached, image, axis) == name_count
         ):
-            return expected
+            return name_count
         try:
             meta = self._array(finest).latest()
         except (
             NodeNotFoundError,
             MetadataError,
             InvalidNameError,
-        ):  # reading the array raises the error again
+        ):  # the caller gets the error when it reads the array
             return None
         self._check_level(finest, image, meta)
-        return _channels_of(meta, image, axis)
+        return _channel_count_of(meta, image, axis)
 
     def _array(self, path: str) -> StoredArray:
         """Return the array of a level, which caches its document."""
@@ -353,7 +353,7 @@ class Position(
             raise self.missing_error(name)
         storage.check_deletable(member.path)
         levels = self.dataset_paths
-        updates_labels = name in levels and len(levels) > 1 and self._has_labels_of(len(levels))
+        updates_labels = name in levels and len(levels) > 1 and self._labels_have_levels(len(levels))
         if name in levels:
             # Metadata first: a kill before the deletion leaves an unlisted array, not a listed array that is missing.
             self.document.edit(
@@ -367,7 +367,7 @@ class Position(
 
             match_levels(self)
 
-    def _has_labels_of(self, levels: int) -> bool:
+    def _labels_have_levels(self, levels: int) -> bool:
         """Return whether there are label images, with as many levels as the image (LB-04)."""
         from lamella.nodes.new_levels import broken_labels
 
@@ -474,13 +474,13 @@ class Position(
         return f", {''.join(self.axis_names)} {array.shape} {array.dtype}{levels}"
 
 
-def _channels(meta: ImagesMeta) -> tuple[MultiScaleMeta, list[str], int | None]:
+def _image_and_channels(meta: ImagesMeta) -> tuple[MultiScaleMeta, list[str], int | None]:
     """Return the image, its stored channel names and the index of its channel axis."""
     image = meta.multiscales[0]
     return image, edits.channel_names(meta), channel_axis(image.axes)
 
 
-def _channels_of(meta: ArrayMeta, image: MultiScaleMeta, axis: int | None) -> int | None:
+def _channel_count_of(meta: ArrayMeta, image: MultiScaleMeta, axis: int | None) -> int | None:
     """Return the number of channels of an array; None if its axes do not fit."""
     if axis is None:
         return 1
@@ -544,11 +544,12 @@ def _add_image_without_arrays(meta: ImagesMeta, attributes: JSONObject) -> None:
     image = _image_without_arrays(attributes)
     if image is None:
         return
-    stored = MultiScaleMeta.from_json({"axes": [], "datasets": [], **image})
-    scales = meta.multiscales[0]
-    stored.axes, stored.coordinate_transformations = scales.axes, scales.coordinate_transformations
-    stored.name = stored.name or scales.name
-    meta.multiscales[0] = stored
+    stored_image = MultiScaleMeta.from_json({"axes": [], "datasets": [], **image})
+    new_image = meta.multiscales[0]
+    stored_image.axes = new_image.axes
+    stored_image.coordinate_transformations = new_image.coordinate_transformations
+    stored_image.name = stored_image.name or new_image.name
+    meta.multiscales[0] = stored_image
 
 
 def _stored_transforms(attributes: JSONObject) -> list[TransformationMeta] | None:

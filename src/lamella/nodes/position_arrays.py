@@ -150,4 +150,4 @@ class PositionArrays(NGFFNode):
     def is_unwritten(self, key: str) -> bool:
         """Whether an array has no chunks."""
         names = self.documents.storage.list(self.node_path.child(key).path)
-        return set(names) <= set(self.documents.files.all)
+        return set(names) <= set(self.documents.files.document_names)

@@ -22,7 +22,7 @@ from lamella.errors import (
     name_where,
 )
 from lamella.nodes.image_array import ImageArray
-from lamella.nodes.metadata_document import unreadable
+from lamella.nodes.metadata_document import unusable_error
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.replacing import finish_replacing
 from lamella.nodes.store_handle import errors_naming
@@ -60,7 +60,7 @@ class PositionMetadata(NGFFNode):
     _appending: Appending | None = None
     """The channel that this handle is appending."""
     open_level: Callable[[str], ImageArray]
-    _has_name_without_voxels: bool
+    _has_channel_without_voxels: bool
 
     def append_channel(self, chan_name: str, resize_arrays: bool = True) -> None:
         """Append a channel to the end of the channel list.
@@ -116,7 +116,7 @@ class PositionMetadata(NGFFNode):
             lambda meta: append(with_channel_names(meta, names, window)),
             edit_attributes=lambda attributes: with_acquisition_settings(attributes, len(names), old_indices),
         )
-        self._has_name_without_voxels = not resize_arrays
+        self._has_channel_without_voxels = not resize_arrays
 
     def _grow_channels(self, levels: list[ImageArray], count: int) -> None:
         for level in reversed(levels):
@@ -339,7 +339,7 @@ class PositionMetadata(NGFFNode):
         try:
             scale_or_translation = compute(meta, image)
         except MetadataError as error:
-            raise unreadable(self.node_path, error) from error
+            raise unusable_error(self.node_path, error) from error
         except NodeNotFoundError as error:
             name_where(error, self.node_path)
             raise

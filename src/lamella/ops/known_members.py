@@ -93,7 +93,7 @@ class _MetadataWalk:
                 if document is not None:
                     node.documents[file] = document
         if self._files is None and node.exists:  # the root: a store has one format
-            self._files = (V3 if V3.group in node.data else V2).all
+            self._files = (V3 if V3.group in node.data else V2).document_names
         return node
 
     def visit(self, path: str) -> None:

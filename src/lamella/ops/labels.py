@@ -407,7 +407,7 @@ def _is_empty(labels: Labels) -> bool:
     version = labels.store_handle.version_of(attributes)
     if attributes not in (version.with_ome({}, {}), version.dump(LabelsMeta(labels=[]), {})):
         return False
-    return all(name in documents.files.all for name in documents.storage.list(labels.path))
+    return all(name in documents.files.document_names for name in documents.storage.list(labels.path))
 
 
 def delete_label(labels: Labels, name: str) -> None:

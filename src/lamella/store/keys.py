@@ -24,7 +24,7 @@ LONGEST_PART = 255
 #: Prefix of temporary and lock files, which readers never list.
 PRIVATE_PREFIX = ".lamella-"
 
-#: Longest name of a temporary file without its ending, such as ``.lock``.
+#: Longest name of a temporary or lock file, without its ending; the longest ending is ``.export``.
 _LONGEST_PRIVATE = LONGEST_PART - len(".export")
 
 #: Keys that need no further check: ASCII, parts of 1 to 63 characters, none of them ``.`` or ``..``.
@@ -32,9 +32,11 @@ _SIMPLE_KEY = re.compile(r"(?:(?!\.{1,2}(?:/|\Z))[^/\\\x00:]{1,63}(?:/(?=[^/])|\
 #: Names of the files of an array or group: documents, and chunks such as ``c``, ``0``, ``0.1.2`` and ``c.0.1``.
 _FILE_OF_ZARR = r"(?:zarr\.json|\.zarray|\.zattrs|\.zgroup|\.zmetadata|c|(?:c\.)?\d+(?:\.\d+)*)"
 #: TensorStore locks ``NAME`` by ``NAME.__lock`` or ``NAME_<hexadecimal digits>.__lock``.
-_OF_TENSORSTORE = re.compile(rf"{_FILE_OF_ZARR}(?:_[0-9a-f]{{1,16}})?\.__lock", re.ASCII)
+_TENSORSTORE_LOCK = re.compile(rf"{_FILE_OF_ZARR}(?:_[0-9a-f]{{1,16}})?\.__lock", re.ASCII)
 #: zarr-python's temporary files end in 32 hexadecimal digits.
-_OF_ZARR_PYTHON = re.compile(r"[^.].*\.[0-9a-f]{32}\.partial|\.z[a-z]+\.[0-9a-f]{32}\.partial", re.ASCII)
+_ZARR_PYTHON_TEMPORARY = re.compile(
+    r"[^.].*\.[0-9a-f]{32}\.partial|\.z[a-z]+\.[0-9a-f]{32}\.partial", re.ASCII
+)
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -110,7 +112,7 @@ def is_private(name: str) -> bool:
         return True
     if name.endswith(".__lock"):
         return is_tensorstore_lock(name)
-    return name.endswith(".partial") and _OF_ZARR_PYTHON.fullmatch(name) is not None
+    return name.endswith(".partial") and _ZARR_PYTHON_TEMPORARY.fullmatch(name) is not None
 
 
 def private_name(name: str, ending: str = "") -> str:
@@ -118,21 +120,21 @@ def private_name(name: str, ending: str = "") -> str:
     return shortened(PRIVATE_PREFIX + name, _LONGEST_PRIVATE) + ending
 
 
-def shortened(name: str, longest: int) -> str:
-    """Return a name of at most `longest` bytes: the end of a longer one is replaced by a digest of the whole name."""
-    data = name.encode(errors="surrogatepass")
-    if len(data) <= longest:
+def shortened(name: str, max_bytes: int) -> str:
+    """Return a name of at most `max_bytes` bytes: the end of a longer one is replaced by a digest of the whole name."""
+    encoded = name.encode(errors="surrogatepass")
+    if len(encoded) <= max_bytes:
         return name
-    digest = sha256(data).hexdigest()[:16]
-    return f"{data[: longest - len(digest) - 1].decode(errors='ignore')}-{digest}"
+    digest = sha256(encoded).hexdigest()[:16]
+    return f"{encoded[: max_bytes - len(digest) - 1].decode(errors='ignore')}-{digest}"
 
 
 def is_document(key: str) -> bool:
-    """Whether a key is that of a document of a group or array."""
+    """Whether a key is that of a document of a group or array (`DOCUMENTS`), and not of consolidated metadata."""
     return key.rpartition("/")[2] in DOCUMENTS
 
 
-def is_document_name(name: str) -> bool:
+def is_metadata_file(name: str) -> bool:
     """Whether a name is reserved for metadata documents of Zarr."""
     return name in METADATA_FILES
 
@@ -140,8 +142,8 @@ def is_document_name(name: str) -> bool:
 def check_new_name(name: str) -> str:
     """Return the name of a new node; raise `InvalidNameError` where a part of it is reserved for files."""
     for part in check_key(name).split("/"):
-        if is_document_name(part) or is_private(part):
-            kind = "metadata" if is_document_name(part) else "temporary"
+        if is_metadata_file(part) or is_private(part):
+            kind = "metadata" if is_metadata_file(part) else "temporary"
             raise InvalidNameError(
                 f"{name!r} cannot be the name of a node: {part!r} is a name of {kind} files."
             )
@@ -150,12 +152,12 @@ def check_new_name(name: str) -> str:
 
 def is_tensorstore_lock(name: str) -> bool:
     """Whether a name is that of a lock file of TensorStore, such as ``0.0_25e487a525d4d6b3.__lock``."""
-    return _OF_TENSORSTORE.fullmatch(name) is not None
+    return _TENSORSTORE_LOCK.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)
 class Format:
-    """The file names of a Zarr format: of documents of groups, arrays and attributes, and of consolidated copies."""
+    """The names of the files in which a Zarr format stores documents, attributes and consolidated metadata."""
 
     number: ZarrFormat
     group: str
@@ -164,7 +166,7 @@ class Format:
     consolidated: str
 
     @property
-    def all(self) -> tuple[str, ...]:
+    def document_names(self) -> tuple[str, ...]:
         """The documents of groups and arrays, without consolidated copies."""
         return tuple(dict.fromkeys((self.group, self.attributes, self.array)))
 
@@ -175,12 +177,12 @@ V3 = Format(3, "zarr.json", "zarr.json", "zarr.json", "zarr.json")
 FORMATS: dict[int, Format] = {2: V2, 3: V3}
 
 DOCUMENTS = (V3.group, V2.attributes, V2.group, V2.array)
-"""Files that make a folder of a store a node, in either format."""
+"""Names of the documents of nodes: a folder with such a file is a node, in either format."""
 
-METADATA_FILES = (V3.group, *V2.all, V2.consolidated)
+METADATA_FILES = (V3.group, *V2.document_names, V2.consolidated)
 """`DOCUMENTS` and the consolidated file of Zarr v2, in reading order; no other file may have these names."""
 
 
 def may_be_node_name(name: str) -> bool:
     """Whether a name can be a node's; saves a request for names that no writer uses."""
-    return not is_document_name(name) and not name.startswith(".z") and is_key(name)
+    return not is_metadata_file(name) and not name.startswith(".z") and is_key(name)

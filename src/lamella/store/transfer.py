@@ -8,7 +8,7 @@ from lamella.errors import StorageError
 from lamella.store.files.local import LocalStorage
 from lamella.store.files.temporary_files import stage
 from lamella.store.files.zip_storage import ZipStorage
-from lamella.store.keys import is_document_name, join
+from lamella.store.keys import is_metadata_file, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -131,4 +131,4 @@ def _sizes(storage: Storage, keys: Sequence[str]) -> Iterator[tuple[str, int | N
 
 
 def _is_document(key: str) -> bool:
-    return is_document_name(key.rpartition("/")[2])
+    return is_metadata_file(key.rpartition("/")[2])

@@ -1,7 +1,8 @@
 """Read the data sets of MetaMorph: an index ``.nd`` lists stages, waves, z series and times of its TIFF or STK files.
 
 A file is named after the index: ``scan_w1DAPI_s1_t1.stk`` is wave 1, stage 1, time 1, with all z. Each stage is an
-image, and a field of a plate if all stages are named after wells. The files have sizes, positions and times.
+image, and a field of a plate if all stages are named after wells. Pixel sizes, stage positions and times are read from
+these files.
 """
 
 from __future__ import annotations
@@ -52,20 +53,20 @@ class _Index:
     times: int
     z_steps: int
     z_step: float | None
-    collected: Mapping[int, frozenset[int]]
+    times_by_wave: Mapping[int, frozenset[int]]
     """The times at which a wave was recorded, by its number; waves that are missing here were recorded at all times."""
 
     @property
     def name(self) -> str:
         return os.path.splitext(os.path.basename(self.path))[0]
 
-    def expected(self) -> list[tuple[int, int]]:
+    def expected_files(self) -> list[tuple[int, int]]:
         """List (wave, time) of each file that a stage must have, counted from 1."""
         return [
             (wave, time)
             for time in range(1, max(1, self.times) + 1)
             for wave in range(1, len(self.waves) + 1)
-            if time in self.collected.get(wave, (time,))
+            if time in self.times_by_wave.get(wave, (time,))
         ]
 
 
@@ -89,30 +90,32 @@ class MetaMorphReader(Reader):
         files = _find_files(index)
         if not files:
             raise SourceError(
-                f"No TIFF or STK file beside {path} is named after it, as {index.name}_w1... is."
+                f"{path} lists files such as {index.name}_w1..., but no such TIFF or STK file is beside it."
             )
-        depths, sample = _depths(index, files)
+        depths, first_of_all = _depths(index, files)
         notes = [*_z_notes(index, depths)]
         wells = _wells(index.stages)
         notes += ["wells and fields were read from the names of stages"] if wells else []
         sources = []
         for stage in range(1, max(1, len(index.stages)) + 1):
-            own_files = {(wave, time): file for (own, wave, time), file in files.items() if own == stage}
+            stage_files = {
+                (wave, time): file for (file_stage, wave, time), file in files.items() if file_stage == stage
+            }
             description = replace(
-                _describe(index, stage, own_files, depths, sample),
+                _describe(index, stage, stage_files, depths, first_of_all),
                 notes=tuple(notes),
                 well=wells[stage - 1] if wells else None,
                 plate=index.name if wells else "",
             )
             notes = []  # only the first image reports them
-            by_index = {(time - 1, wave - 1, 0): file for (wave, time), file in own_files.items()}
-            sources.append(StackSource(description, by_index, depths))
+            files_by_index = {(time - 1, wave - 1, 0): file for (wave, time), file in stage_files.items()}
+            sources.append(StackSource(description, files_by_index, depths))
         with open(path, encoding="latin-1") as stream:
             return Container(sources, [OriginalMetadata(os.path.basename(path), stream.read())])
 
 
 class StackSource(FieldSource):
-    """A field whose files have all z of a channel and time; ``depths`` are the numbers of their planes by channel."""
+    """A field with one file per channel and time, which has all z; ``depths`` are the numbers of planes by channel."""
 
     def __init__(
         self,
@@ -178,7 +181,7 @@ def _parse(path: str) -> _Index:
             _Wave(text(f"WaveName{number}"), has_z and text(f"WaveDoZ{number}").upper() != "FALSE")
             for number in range(1, count("NWavelengths") + 1)
         ]
-    collected = {
+    times_by_wave = {
         number: frozenset(int(time) for time in keys[key] if time.isdecimal())
         for number in range(1, len(waves) + 1)
         if keys.get(key := f"WavePointsCollected{number}")
@@ -194,19 +197,19 @@ def _parse(path: str) -> _Index:
         count("NTimePoints") if is_on("DoTimelapse") else 0,
         count("NZSteps") if has_z else 1,
         step if step and is_size(step) else None,
-        collected,
+        times_by_wave,
     )
 
 
 def _find_files(index: _Index) -> Files:
-    """Find the files of an index in its folder by their names, without stages, waves and times beyond its counts."""
+    """Find the files of an index in its folder by name; leave out stages, waves and times that it does not list."""
     wave_pattern = r"_w(?P<wave>\d+).*?" if index.has_waves else ""
     stage_pattern = r"_s(?P<stage>\d+)" if index.stages else ""
     time_pattern = r"_t(?P<time>\d+)" if index.times else ""
     pattern = re.compile(
         re.escape(index.name) + wave_pattern + stage_pattern + time_pattern + _ENDING, re.IGNORECASE
     )
-    expected = set(index.expected())
+    expected = set(index.expected_files())
     folder = os.path.dirname(os.path.abspath(index.path))
     files: Files = {}
     for name in sorted(list_names(folder)):
@@ -227,7 +230,7 @@ def _find_files(index: _Index) -> Files:
 
 
 def _depths(index: _Index, files: Files) -> tuple[list[int], ImageDescription]:
-    """Return the number of planes of the first file of each wave, and the description of the first of all."""
+    """Return the number of planes of each wave's first file, and the description of the first file of all waves."""
     samples = []
     for wave in range(1, len(index.waves) + 1):
         file = next((files[key] for key in sorted(files) if key[1] == wave), None)
@@ -249,10 +252,16 @@ def _z_notes(index: _Index, depths: Sequence[int]) -> list[str]:
     for number, (wave, depth) in enumerate(zip(index.waves, depths, strict=True), 1):
         if wave.has_z and depth != index.z_steps:
             notes.append(f"the index states {index.z_steps} z steps, the files of wave {number} have {depth}")
-    flat = [f"w{number}" for number, depth in enumerate(depths, 1) if depth == 1 < max(depths)]
-    if flat:
-        verb = "has a single plane, which stands" if len(flat) == 1 else "have single planes, which stand"
-        notes.append(f"{', '.join(flat)} {verb} at the first z step; the other z steps are zeros")
+    single_plane_waves = [f"w{number}" for number, depth in enumerate(depths, 1) if depth == 1 < max(depths)]
+    if single_plane_waves:
+        verb = (
+            "has a single plane, which stands"
+            if len(single_plane_waves) == 1
+            else "have single planes, which stand"
+        )
+        notes.append(
+            f"{', '.join(single_plane_waves)} {verb} at the first z step; the other z steps are zeros"
+        )
     return notes
 
 
@@ -261,9 +270,9 @@ def _describe(
     stage: int,
     files: Mapping[tuple[int, int], str],
     depths: Sequence[int],
-    sample: ImageDescription,
+    first_of_all: ImageDescription,
 ) -> ImageDescription:
-    """Describe a stage by the index and by its first wave at each time; shape and type are those of ``sample``."""
+    """Describe a stage by the index and its files; plane shape and data type are those of ``first_of_all``."""
     by_time: dict[int, ImageDescription] = {}
     by_wave: dict[int, ImageDescription] = {}
     for (wave, time), file in sorted(files.items()):
@@ -274,18 +283,18 @@ def _describe(
             by_wave.setdefault(wave, image.description)
     lengths = {"t": max(1, index.times), "c": len(index.waves), "z": max(depths)}
     axes = "".join(axis for axis, length in lengths.items() if length > 1 or axis == "c") + "yx"
-    sizes = {**lengths, "y": sample.plane_shape[0], "x": sample.plane_shape[1]}
-    first = by_time[min(by_time)] if by_time else sample
+    sizes = {**lengths, "y": first_of_all.plane_shape[0], "x": first_of_all.plane_shape[1]}
+    first = by_time[min(by_time)] if by_time else first_of_all
     scale = {axis: first.scale[axis] for axis in "zyx" if axis in first.scale}
     units = {axis: first.units.get(axis) for axis in scale}
     if index.z_step is not None:
         scale["z"], units["z"] = index.z_step, "micrometer"
-    start = first.acquired
-    seconds = [seconds_between(start, by_time[time].acquired) for time in sorted(by_time)]
+    start_time = first.acquired
+    seconds = [seconds_between(start_time, by_time[time].acquired) for time in sorted(by_time)]
     times = tuple(second for second in seconds if second is not None)
     missing = tuple(
         f"stage {stage}, wave {wave}, time {time} (a file named after {index.path})"
-        for wave, time in index.expected()
+        for wave, time in index.expected_files()
         if (wave, time) not in files
     )
     name = index.stages[stage - 1] if index.stages else ""
@@ -294,16 +303,16 @@ def _describe(
         files=tuple(files.values()),
         axes=axes,
         shape=tuple(sizes[axis] for axis in axes),
-        dtype=sample.dtype,
+        dtype=first_of_all.dtype,
         scale=scale,
         units={**units, "t": "second"} if lengths["t"] > 1 and len(times) > 1 else units,
         channels=tuple(_channel(wave, by_wave.get(number)) for number, wave in enumerate(index.waves, 1)),
         title=name,
         stage=first.stage if by_time else {},
         times=times if len(times) == lengths["t"] > 1 else (),
-        acquired=start if by_time else "",
+        acquired=start_time if by_time else "",
         objective=first.objective,
-        band_rows=sample.band_rows,
+        band_rows=first_of_all.band_rows,
         missing=missing,
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from lamella.errors import InvalidArgumentError, SourceError, counted
 from lamella.ops.conversion.corrections import Corrections
 from lamella.ops.conversion.reader import list_names
-from lamella.store.keys import is_document_name
+from lamella.store.keys import is_metadata_file
 from lamella.store.objects.addresses import clean_url
 from lamella.store.paths import is_url, local_path, location
 
@@ -119,7 +119,7 @@ class Inputs:
         try:
             files = self._formats.list_folder(folder, deep=True)
         except SourceError as error:
-            if any(map(is_document_name, list_names(folder))):
+            if any(map(is_metadata_file, list_names(folder))):
                 raise SourceError(f"{folder} {_IS_A_STORE}") from error
             raise
         self.is_nested = True

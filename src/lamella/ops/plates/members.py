@@ -163,7 +163,9 @@ def _can_delete_row(plate: Plate, row: str, well: str) -> bool:
     if plate.documents.kind(node_path.path) != "group":
         return False
     names = plate.documents.storage.list(node_path.path)  # names, not nodes: one of these may be damaged
-    return all(join_names(row, name) == well or name in plate.documents.files.all for name in names)
+    return all(
+        join_names(row, name) == well or name in plate.documents.files.document_names for name in names
+    )
 
 
 def _images(well: Well) -> Images:

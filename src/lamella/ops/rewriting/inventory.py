@@ -70,7 +70,7 @@ class _Walk:
     def visit(self, paths: Sequence[str]) -> Iterator[str]:
         """Add the nodes and files of some folders; yield the folders in them."""
         documents, storage = self.documents, self.documents.storage
-        storage.request_ahead([join(path, file) for path in paths for file in documents.files.all])
+        storage.request_ahead([join(path, file) for path in paths for file in documents.files.document_names])
         for path in paths:
             kind = documents.kind(path)
             if kind is not None:
@@ -94,7 +94,7 @@ class _Walk:
             documents.files.array if kind == "array" else documents.files.group,
             documents.files.attributes,
         )
-        for file in documents.files.all:
+        for file in documents.files.document_names:
             data = (
                 documents.data(path, file)
                 if file in cached_files

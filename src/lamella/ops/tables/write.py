@@ -369,7 +369,7 @@ def _put(tables: Tables, path: str, content: TableContent) -> None:
 
 def _copy(tables: Tables, old: str, new: str) -> None:
     """Copy the files of a table, the documents of its group last."""
-    storage, files = tables.documents.storage, tables.documents.files.all
+    storage, files = tables.documents.storage, tables.documents.files.document_names
     group_documents = {join(old, file) for file in files}
 
     def order(key: str) -> tuple[bool, bool, str]:

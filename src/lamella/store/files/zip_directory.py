@@ -54,7 +54,7 @@ class Entry(NamedTuple):
     """CRC-32 of the uncompressed file."""
     is_deflated: bool
     """Whether it is deflated, rather than stored."""
-    room: int
+    bytes_to_next: int
     """Bytes from the local header to the next entry."""
     has_descriptor: bool
     """Whether a data descriptor follows its bytes."""
@@ -63,7 +63,7 @@ class Entry(NamedTuple):
     def start(self) -> int:
         """Probable offset of its bytes; only the local header states it for certain."""
         after_name = self.header_offset + LOCAL.size + self.name_length
-        guess = self.header_offset + self.room - self.stored_size
+        guess = self.header_offset + self.bytes_to_next - self.stored_size
         return after_name if self.has_descriptor or guess > after_name + _MAX_16_BITS else guess
 
 
@@ -110,7 +110,7 @@ def read_directory(read: Callable[[int, int], bytes], name: str) -> Directory:
         raise refuse("it is cut off: its directory is not all there. Copy it again")
     entries: dict[str, Entry] = {}
     folders: dict[str, list[str]] = {"": []}
-    for key, entry in _add_rooms(list(_parse_entries(data, end, refuse)), end.offset, refuse):
+    for key, entry in _add_bytes_to_next(list(_parse_entries(data, end, refuse)), end.offset, refuse):
         if key.endswith("/"):
             _add_folder(key[:-1], folders, entries, refuse)
             continue
@@ -251,20 +251,22 @@ def _zip64_fields(
     raise refuse("its directory is damaged: an entry lacks its sizes. Copy it again")
 
 
-def _add_rooms(entries: list[tuple[str, Entry]], end: int, refuse: _Refuse) -> Iterator[tuple[str, Entry]]:
-    """Yield the entries with the bytes up to the next one as their `room`; refuse those that overlap."""
+def _add_bytes_to_next(
+    entries: list[tuple[str, Entry]], end: int, refuse: _Refuse
+) -> Iterator[tuple[str, Entry]]:
+    """Yield the entries with the bytes up to the next one as `bytes_to_next`; refuse those that overlap."""
     order = sorted((entry for _, entry in entries), key=attrgetter("header_offset"))
-    rooms: dict[int, int] = {}
+    distances: dict[int, int] = {}
     ends = [*(entry.header_offset for entry in order), end][1:]
     for entry, following in zip(order, ends, strict=True):
-        room = following - entry.header_offset
-        if room < LOCAL.size + entry.name_length + entry.stored_size:
+        bytes_to_next = following - entry.header_offset
+        if bytes_to_next < LOCAL.size + entry.name_length + entry.stored_size:
             name = next(name for name, other_entry in entries if other_entry == entry)
             raise refuse(
                 f"{short_repr(name)} in it overlaps what comes after it: it is damaged, or made to harm. Copy it again"
             )
-        rooms[entry.header_offset] = room
-    return ((name, entry._replace(room=rooms[entry.header_offset])) for name, entry in entries)
+        distances[entry.header_offset] = bytes_to_next
+    return ((name, entry._replace(bytes_to_next=distances[entry.header_offset])) for name, entry in entries)
 
 
 def _add_folder(

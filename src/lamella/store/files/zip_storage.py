@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from lamella.store.storage import RangeRequest
 
 _INFLATED_BYTES = 64 << 20
-"""Limit of cached inflated entries: a shard is read for its index, and then for its chunks."""
+"""Limit of cached inflated entries. Without the cache a deflated shard would be inflated for its index, and again for
+its chunks."""
 
 _MAX_DIRECTORIES = 4
 _directories: dict[str, tuple[Stamp, Directory]] = {}
@@ -41,7 +42,7 @@ _IGNORED = ("__MACOSX", ".DS_Store", "Thumbs.db")
 
 
 class ZipStorage(Storage):
-    """A store in an archive; `path` is the folder inside it that is the root here."""
+    """A store in an archive, or the part of it below the folder `path` of the store."""
 
     read_only = True
 
@@ -51,7 +52,7 @@ class ZipStorage(Storage):
         self.survives_fork = file.survives_fork
         self._lock = threading.Lock()
         self._directory: Directory | None = None
-        self._starts: dict[str, int] = {}
+        self._data_starts: dict[str, int] = {}
         self._inflated: OrderedDict[str, bytes] = OrderedDict()
 
     def __repr__(self) -> str:
@@ -145,7 +146,7 @@ class ZipStorage(Storage):
 
     def read_range(self, key: str, start: int, length: int) -> bytes | None:
         entry = self._entry(key)
-        return None if entry is None else self._parts([(key, entry, [(start, length)])])[0][0]
+        return None if entry is None else self._ranges_of_entries([(key, entry, [(start, length)])])[0][0]
 
     def read_stamped(self, key: str) -> tuple[bytes, Stamp | None] | None:
         return self.read_many([key])[key]
@@ -173,11 +174,11 @@ class ZipStorage(Storage):
             for request, entry in zip(requests, entries, strict=True)
             if entry is not None
         ]
-        parts = iter(self._parts(present))
+        parts = iter(self._ranges_of_entries(present))
         return [None if stamp is None else RangesRead(next(parts), stamp) for stamp in stamps]
 
     def _contents(self, entries: Sequence[tuple[str, Entry]]) -> list[bytes]:
-        """Return files, each read with its local header and the gap between in one range."""
+        """Return the contents of files. Each is read in one range, from its local header to its last byte."""
         cached = {key: self._cached(key) for key, entry in entries if entry.is_deflated}
         missing = [(key, entry) for key, entry in entries if cached.get(key) is None]
         for key, entry in missing:
@@ -185,7 +186,7 @@ class ZipStorage(Storage):
         ranges = [
             (
                 entry.header_offset,
-                min(entry.room, LOCAL.size + entry.name_length + 0xFFFF + entry.stored_size),
+                min(entry.bytes_to_next, LOCAL.size + entry.name_length + 0xFFFF + entry.stored_size),
             )
             for _, entry in missing
         ]
@@ -208,7 +209,7 @@ class ZipStorage(Storage):
             try:  # at most one byte more than the directory states
                 content = inflater.decompress(content, entry.size + 1)
             except zlib.error as error:
-                self._damaged(key, f"it cannot be inflated: {error}")
+                self._raise_damaged(key, f"it cannot be inflated: {error}")
         self._check_content(key, entry, content)
         if entry.is_deflated and entry.size <= _INFLATED_BYTES:
             with self._lock:
@@ -223,43 +224,48 @@ class ZipStorage(Storage):
                 self._inflated.move_to_end(key)
             return self._inflated.get(key)
 
-    def _parts(self, requests: Sequence[tuple[str, Entry, Sequence[tuple[int, int]]]]) -> list[list[bytes]]:
+    def _ranges_of_entries(
+        self, requests: Sequence[tuple[str, Entry, Sequence[tuple[int, int]]]]
+    ) -> list[list[bytes]]:
         """Return ranges of files; the offset of a file's bytes is read from its local header, once."""
         plans = []
         ranges: list[tuple[int, int]] = []
         for key, entry, request_ranges in requests:
             clipped_ranges = [_clip_range(start, length, entry.size) for start, length in request_ranges]
-            is_certain = key in self._starts
-            start_guess = self._starts[key] if is_certain else entry.start
+            is_known_start = key in self._data_starts
+            start_guess = self._data_starts[key] if is_known_start else entry.start
             if not entry.is_deflated:
-                ranges += [] if is_certain else [(entry.header_offset, LOCAL.size)]
+                ranges += [] if is_known_start else [(entry.header_offset, LOCAL.size)]
                 ranges += [(start_guess + start, length) for start, length in clipped_ranges]
-            plans.append((key, entry, clipped_ranges, start_guess, is_certain))
+            plans.append((key, entry, clipped_ranges, start_guess, is_known_start))
         answers = iter(self.file.read(ranges) if ranges else [])
         results: list[list[bytes]] = []
-        for key, entry, clipped_ranges, start_guess, is_certain in plans:
+        for key, entry, clipped_ranges, start_guess, is_known_start in plans:
             if entry.is_deflated:
                 content = self._contents([(key, entry)])[0]
                 results.append([content[start : start + length] for start, length in clipped_ranges])
                 continue
-            data_start = start_guess if is_certain else self._data_start(key, entry, next(answers))
+            data_start = start_guess if is_known_start else self._data_start(key, entry, next(answers))
             parts = [next(answers) for _ in clipped_ranges]
             if data_start != start_guess:
                 parts = self.file.read([(data_start + start, length) for start, length in clipped_ranges])
-            self._starts[key] = data_start
+            self._data_starts[key] = data_start
             if [len(part) for part in parts] != [length for _, length in clipped_ranges]:
-                self._damaged(key, "the archive ends before it does")
+                self._raise_damaged(key, "the archive ends before the last byte of the file")
             results.append(parts)
         return results
 
     def _data_start(self, key: str, entry: Entry, header: bytes) -> int:
         """Return the offset of an entry's bytes from its local header."""
         if len(header) < LOCAL.size or header[:4] != b"PK\3\4":
-            self._damaged(key, "its header is not where the directory of the archive says")
-        *_, name_length, extra = LOCAL.unpack(header)
-        start: int = entry.header_offset + LOCAL.size + name_length + extra
-        if name_length != entry.name_length or start + entry.stored_size > entry.header_offset + entry.room:
-            self._damaged(key, "its header and the directory of the archive differ")
+            self._raise_damaged(key, "its header is not where the directory of the archive states")
+        *_, name_length, extra_length = LOCAL.unpack(header)
+        start: int = entry.header_offset + LOCAL.size + name_length + extra_length
+        if (
+            name_length != entry.name_length
+            or start + entry.stored_size > entry.header_offset + entry.bytes_to_next
+        ):
+            self._raise_damaged(key, "its header and the directory of the archive differ")
         return start
 
     def _check_size(self, key: str, entry: Entry) -> None:
@@ -271,11 +277,13 @@ class ZipStorage(Storage):
 
     def _check_content(self, key: str, entry: Entry, content: bytes) -> None:
         if len(content) != entry.size:
-            self._damaged(key, f"it has other than the {binary_size(entry.size)} that the directory says")
+            self._raise_damaged(
+                key, f"its size is not the {binary_size(entry.size)} that the directory of the archive states"
+            )
         if zlib.crc32(content) != entry.crc:
-            self._damaged(key, "its bytes do not match their checksum")
+            self._raise_damaged(key, "its bytes do not match their checksum")
 
-    def _damaged(self, key: str, reason: str) -> NoReturn:
+    def _raise_damaged(self, key: str, reason: str) -> NoReturn:
         raise DamagedDataError(f"Cannot read {self.where(key)}: {reason}. Copy the archive again.")
 
     # ---- listing --------------------------------------------------------------------------------

@@ -381,7 +381,7 @@ class Documents(StoredDocuments):
     def delete_documents(self, path: str) -> None:
         """Delete the documents of a group; nodes and files below it stay."""
         self.drop_consolidated(path)
-        self.storage.delete_files([join(path, file) for file in self.files.all])
+        self.storage.delete_files([join(path, file) for file in self.files.document_names])
 
     def move(self, old: str, new: str) -> None:
         """Move a node with all below it. The caller edits the documents above."""

@@ -25,8 +25,8 @@ _TIME_DTYPE = re.compile(r"[<>|=]?[mM]8(\[\d*[A-Za-z]+\])?", re.ASCII)
 _SIMPLE_DTYPE = re.compile(r"[<>|=]?[a-z][a-z0-9]*", re.ASCII | re.IGNORECASE)
 
 
-def new_array(meta: ArrayMeta) -> ArrayMeta:
-    """Add the document to the description of a new array."""
+def with_document(meta: ArrayMeta) -> ArrayMeta:
+    """Return the description of a new array with its ``.zarray`` document."""
     itemsize = meta.dtype.itemsize
     compressor = None if meta.compressor is None else meta.compressor.to_json(2, itemsize)
     document: JSONObject = {
@@ -87,7 +87,7 @@ def _dtype(dtype_json: JSON, where: str) -> np.dtype[Any]:
         dtype = None
     if dtype is None or dtype.name not in DTYPES:
         error_type = (
-            MetadataError if dtype is None and not _is_unsupported_numpy(dtype_json) else NotDecodedError
+            MetadataError if dtype is None and not _is_unsupported_dtype(dtype_json) else NotDecodedError
         )
         raise error_type(
             f"{where} has the dtype {short_repr(dtype_json)}, and lamella reads {', '.join(DTYPES)}."
@@ -95,7 +95,7 @@ def _dtype(dtype_json: JSON, where: str) -> np.dtype[Any]:
     return dtype.newbyteorder("=")
 
 
-def _is_unsupported_numpy(dtype_json: JSON) -> bool:
+def _is_unsupported_dtype(dtype_json: JSON) -> bool:
     """Whether a dtype is valid NumPy but unsupported: a time, or a list of named fields."""
     if isinstance(dtype_json, list):
         return bool(dtype_json) and all(
@@ -111,7 +111,7 @@ def _codecs(document: JSONObject, where: str) -> tuple[Compressor | None, tuple[
     if not isinstance(filters, list) or not (compressor_json is None or isinstance(compressor_json, Mapping)):
         raise wrong_field(
             where,
-            f"the compressor {short_repr(compressor_json)} and filters {short_repr(filters)}, which are not objects",
+            f"the compressor {short_repr(compressor_json)} and filters {short_repr(filters)}, not an object and a list",
         )
     try:
         compressor = None if compressor_json is None else compressor_from_json(compressor_json)

@@ -59,7 +59,7 @@ def group_document(attributes: JSONObject, old_document: JSONObject | None) -> J
     return {**other_keys, "zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
-def new_array(meta: ArrayMeta, *, checksum: bool = False) -> ArrayMeta:
+def with_document(meta: ArrayMeta, *, checksum: bool = False) -> ArrayMeta:
     """Return the description of a new array with its document; with `checksum`, each chunk ends in its crc32c."""
     itemsize = meta.dtype.itemsize
     codecs: list[JSONObject] = [_bytes_codec(itemsize)]

@@ -109,7 +109,7 @@ class StoredDocuments:
 
     def has_older_documents(self) -> bool:
         """Whether documents of Zarr v2 lie at the root beside those of Zarr v3."""
-        return self.format == 3 and self.storage.has_any(V2.all)
+        return self.format == 3 and self.storage.has_any(V2.document_names)
 
     def is_whole_group(self, path: str) -> bool:
         """Whether a group has all its documents: in Zarr v2 a kill can leave one of two."""
@@ -261,14 +261,14 @@ class StoredDocuments:
 
     def existing(self, paths: Collection[str], *, groups: Iterable[str] = ()) -> set[str]:
         """Return those of some paths that exist; the documents of groups are requested in the same round."""
-        documents = [join(path, file) for path in groups for file in self.files.all]
+        documents = [join(path, file) for path in groups for file in self.files.document_names]
         if self.format == 2:
             documents.append(V2.consolidated)
         return self.storage.existing(paths, documents=documents)
 
     def existing_of_move(self, old: str, new: str, *, groups: Collection[str]) -> set[str]:
         """Return which of two nodes exist, before a `move`; the documents of groups are requested in the same round."""
-        documents = [join(path, file) for path in groups for file in self.files.all]
+        documents = [join(path, file) for path in groups for file in self.files.document_names]
         if self.format == 2:
             documents += [join(path, V2.consolidated) for path in ("", *groups)]
         return self.storage.existing_of_move(old, new, documents=documents)

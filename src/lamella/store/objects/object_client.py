@@ -27,11 +27,11 @@ RETRIES = 6
 """Limit of repetitions of a request."""
 FIRST_WAIT: Final = 0.1
 LONGEST_WAIT: Final = 5.0
-"""Limits of the wait before the second attempt and any later one, in seconds; the wait doubles."""
-PATIENCE: Final = 60.0
+"""Upper limits of the random wait in seconds: after the first attempt, and after any; the limit doubles each time."""
+RETRY_SECONDS: Final = 60.0
 """Seconds after which no further attempt is made."""
 
-_used_in: list[int] = []
+_first_process_id: list[int] = []
 """The id of the process that used obstore first."""
 
 
@@ -46,25 +46,25 @@ _TIMEOUTS = {
 
 
 _SECONDS_TO_END = 0.05
-"""Seconds for which an ending process waits for the threads of obstore, which need the interpreter after an answer.
+"""Seconds for which an ending process waits, so that obstore's threads can pass their last answers to the interpreter.
 Python before 3.14 ends a late thread, and Rust then aborts the process (https://github.com/PyO3/pyo3/pull/4874)."""
 
 
-def waits() -> Iterator[float]:
-    """Yield for each attempt a random time to wait after it, in seconds; end after `PATIENCE`."""
-    began, longest = time.monotonic(), FIRST_WAIT
-    while time.monotonic() - began <= PATIENCE:
-        yield random.uniform(0, longest)
-        longest = min(LONGEST_WAIT, 2 * longest)
+def retry_waits() -> Iterator[float]:
+    """Yield for each attempt a random time to wait after it, in seconds; end after `RETRY_SECONDS`."""
+    start_time, max_wait = time.monotonic(), FIRST_WAIT
+    while time.monotonic() - start_time <= RETRY_SECONDS:
+        yield random.uniform(0, max_wait)
+        max_wait = min(LONGEST_WAIT, 2 * max_wait)
 
 
 def check_process(where: str) -> None:
     """Raise in a process that was forked after its parent used obstore."""
-    process = os.getpid()
-    if not _used_in:
-        _used_in.append(process)
+    process_id = os.getpid()
+    if not _first_process_id:
+        _first_process_id.append(process_id)
         atexit.register(_end)
-    elif _used_in[0] != process:
+    elif _first_process_id[0] != process_id:
         raise StorageError(
             f"Cannot use {where} in a process that was forked after its parent used an object store: the connections "
             "do not survive a fork. Start workers with the method 'spawn' or 'forkserver', as in "
@@ -73,7 +73,7 @@ def check_process(where: str) -> None:
 
 
 def _end() -> None:
-    if _used_in[0] != os.getpid():  # a forked process, which has none of the threads
+    if _first_process_id[0] != os.getpid():  # a forked process, which has none of the threads
         return
     end_requests()
     time.sleep(_SECONDS_TO_END)
@@ -88,7 +88,7 @@ class ObjectClient:
         self._stores: dict[bool, Any] = {}
         self._retry: dict[str, Any] = {
             "max_retries": RETRIES,
-            "retry_timeout": timedelta(seconds=PATIENCE),
+            "retry_timeout": timedelta(seconds=RETRY_SECONDS),
             "backoff": {
                 "init_backoff": timedelta(seconds=FIRST_WAIT),
                 "max_backoff": timedelta(seconds=LONGEST_WAIT),
@@ -103,8 +103,8 @@ class ObjectClient:
         return int(self._retry["max_retries"])
 
     @property
-    def tried(self) -> str:
-        """Words on the repetitions, for messages; "" without repetitions."""
+    def retries_text(self) -> str:
+        """The end of a message about a failed request: how often it was repeated; "" without repetitions."""
         if not self.retries:
             return ""
         seconds = self._retry["retry_timeout"].total_seconds()

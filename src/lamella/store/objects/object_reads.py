@@ -96,11 +96,18 @@ class ObjectReads:
 
     def _failed(self, verb: str, key: str, error: Exception) -> StorageError | DamagedDataError:
         return request_error(
-            verb, key, self.address, error, origin=self.client.access.origin, tried=self.client.tried
+            verb,
+            key,
+            self.address,
+            error,
+            origin=self.client.access.origin,
+            retries_text=self.client.retries_text,
         )
 
     def _explained(self, verb: str, key: str) -> AbstractContextManager[None]:
-        return explained(verb, key, self.address, origin=self.client.access.origin, tried=self.client.tried)
+        return explained(
+            verb, key, self.address, origin=self.client.access.origin, retries_text=self.client.retries_text
+        )
 
     def _get(self, key: str, **options: Any) -> GetResult:
         """Send one GET and wait for its answer, in a thread."""

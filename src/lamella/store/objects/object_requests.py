@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lamella.errors import callers_level
 from lamella.store.keys import PRIVATE_PREFIX
-from lamella.store.objects.object_client import waits
+from lamella.store.objects.object_client import retry_waits
 from lamella.store.objects.object_reads import GetResult, ObjectReads, await_all, is_missing_key
 from lamella.store.objects.range_plan import Span
 from lamella.store.objects.service_errors import (
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_ID = "lamellaid"
+_WRITE_ID_KEY = "lamellaid"
 """Metadata key of conditionally written objects: a random text, by which a write recognises its own object."""
 _LARGEST_COPY = 5 << 30
 """Limit of S3 for copying with one request, in bytes."""
-_MULTIPART = 64 << 20
+_MULTIPART_BYTES = 64 << 20
 """Size from which an object is written in parts, in bytes."""
 _MAX_PARTS = 9000
-"""Number of parts of an object; S3 allows 10,000."""
+"""Limit of parts of an object; S3 allows 10,000."""
 S3_DELETED_PER_REQUEST = 1000
 """Limit of S3 for deleting with one request."""
 DELETED_PER_REQUEST = {"s3": S3_DELETED_PER_REQUEST, "az": 256}
@@ -60,7 +60,7 @@ class ObjectRequests(ObjectReads):
         return set(await self.members_of(folder))
 
     async def members_of(self, folder: str) -> dict[str, bool]:
-        """Return the names directly below a folder, each with whether it is that of an object."""
+        """Return the names directly below a folder: True for an object, False for a folder."""
         store = self.client.store
         listing = await self._await_listing(folder, store.list_with_delimiter_async(prefix=folder or None))
         if listing is None:
@@ -70,12 +70,12 @@ class ObjectRequests(ObjectReads):
         names = {path.strip("/").rpartition("/")[2]: is_object for path, is_object in paths.items()}
         return {name: is_object for name, is_object in names.items() if name}
 
-    async def existing(self, paths: Collection[str]) -> set[str]:
-        """Return those of some keys and folders that exist."""
+    async def existing_paths(self, paths: Collection[str]) -> set[str]:
+        """Return which of the keys and folders exist."""
         parent = posixpath.commonpath(map(posixpath.dirname, paths)) if paths else ""
-        return await self._existing(set(paths), parent)
+        return await self._existing_paths(set(paths), parent)
 
-    async def _existing(self, paths: set[str], folder: str) -> set[str]:
+    async def _existing_paths(self, paths: set[str], folder: str) -> set[str]:
         if not paths:
             return set()
         prefix = f"{folder}/" if folder else ""
@@ -84,14 +84,14 @@ class ObjectRequests(ObjectReads):
         for path in paths - listed:
             paths_by_child.setdefault(prefix + path.removeprefix(prefix).partition("/")[0], set()).add(path)
         existing_below = await await_all(
-            self._existing(paths_below, child)
+            self._existing_paths(paths_below, child)
             for child, paths_below in paths_by_child.items()
             if child in listed
         )
         return (paths & listed).union(*existing_below)
 
-    async def readable(self, paths: Iterable[str]) -> set[str]:
-        """Return those of some keys whose size can be read."""
+    async def readable_keys(self, paths: Iterable[str]) -> set[str]:
+        """Return which of the keys can be read: the service returns their sizes."""
         requested = list(paths)
         return {
             path
@@ -127,7 +127,7 @@ class ObjectRequests(ObjectReads):
         with self._explained("write", key):
             async with self._slots():
                 result = await self.client.store.put_async(
-                    key, data, use_multipart=len(data) > _MULTIPART, chunk_size=_MULTIPART // 4
+                    key, data, use_multipart=len(data) > _MULTIPART_BYTES, chunk_size=_MULTIPART_BYTES // 4
                 )
         return self._stamp_of_write(result)
 
@@ -136,7 +136,7 @@ class ObjectRequests(ObjectReads):
         return await await_all(self.put(key, data) for key, data in values.items())
 
     async def put_if(self, key: str, data: bytes, expected: Stamp | None) -> Stamp | None:
-        """Write a key only if it has a stamp, or with None only if it is missing; raise `ChangedError` otherwise.
+        """Write a key if its stamp is the expected one, or, for None, if the key is missing; else raise `ChangedError`.
 
         If an answer is lost, the write may have succeeded. So the request is repeated; if the repetition is refused,
         the id of the stored object shows whether the first attempt wrote it.
@@ -148,20 +148,20 @@ class ObjectRequests(ObjectReads):
             return await self.put(key, data)
         if expected is not None and not isinstance(expected[-1], str):  # a time and a size are no condition
             raise lacks_header_error(f"Cannot write {self.address}/{key}", "ETag")
-        write_id, is_lost = secrets.token_hex(16), False
-        for repetitions, wait in zip(range(self.client.retries, -1, -1), waits(), strict=False):
+        write_id, has_lost_answer = secrets.token_hex(16), False
+        for repetitions, wait in zip(range(self.client.retries, -1, -1), retry_waits(), strict=False):
             try:
                 return await self._put_once(key, data, expected, write_id)
             except Exception as error:
                 failure = error
             if already_exists(failure) and not is_conflict(failure):
-                own_object = await self._find_own(key, write_id) if is_lost else None
+                own_object = await self._find_own(key, write_id) if has_lost_answer else None
                 if own_object is None:
                     raise ChangedError(key) from failure
                 return own_object.stamp
             if not is_temporary(failure):
                 raise self._failed("write", key, failure) from failure
-            is_lost = is_lost or not is_conflict(failure)
+            has_lost_answer = has_lost_answer or not is_conflict(failure)
             await asyncio.sleep(wait if repetitions else 0)
         own_object = await self._find_own(key, write_id)
         if own_object is None:
@@ -175,11 +175,11 @@ class ObjectRequests(ObjectReads):
         after the last part was read, and the upload is cancelled if it exists.
         """
         size = os.path.getsize(path)
-        if size <= _MULTIPART:
+        if size <= _MULTIPART_BYTES:
             with open(path, "rb") as file:
                 data = file.read()
             return await (self.put(key, data) if replaces else self.put_if(key, data, None))
-        part_size = max(_MULTIPART // 4, -(-size // _MAX_PARTS))
+        part_size = max(_MULTIPART_BYTES // 4, -(-size // _MAX_PARTS))
         exists = False
 
         async def parts() -> AsyncIterator[bytes]:
@@ -219,14 +219,14 @@ class ObjectRequests(ObjectReads):
             mode = dict(zip(("e_tag", "version"), expected, strict=False))
         async with self._slots():
             result = await self.client.store_without_retries.put_async(
-                key, data, mode=mode, attributes={_ID: write_id}, use_multipart=False
+                key, data, mode=mode, attributes={_WRITE_ID_KEY: write_id}, use_multipart=False
             )
         return self._stamp_of_write(result)
 
     async def _find_own(self, key: str, write_id: str) -> GetResult | None:
         """Return the stored object if it has the id of a write whose answer was lost."""
         head = await self.head(key)
-        return head if head is not None and head.attributes.get(_ID) == write_id else None
+        return head if head is not None and head.attributes.get(_WRITE_ID_KEY) == write_id else None
 
     async def supports_conditions(self) -> bool:
         """Whether the service supports conditional writes; tested once per bucket, for unknown services."""
@@ -273,7 +273,7 @@ class ObjectRequests(ObjectReads):
                     await self.client.store.copy_async(key, target)
                 else:
                     source = await self.client.store.get_async(key)
-                    await self.client.store.put_async(target, source.stream(), chunk_size=_MULTIPART)
+                    await self.client.store.put_async(target, source.stream(), chunk_size=_MULTIPART_BYTES)
 
     async def delete(self, keys: Iterable[str]) -> None:
         """Delete exactly these keys, on S3 1000 per request, on Azure 256."""

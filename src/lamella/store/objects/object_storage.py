@@ -18,7 +18,7 @@ from lamella.store.keys import METADATA_FILES, check_key, is_document, is_privat
 from lamella.store.objects.addresses import identity_of, lock_name, title_in
 from lamella.store.objects.document_memory import SECONDS, DocumentMemory
 from lamella.store.objects.event_loop import run
-from lamella.store.objects.object_client import PATIENCE, ObjectClient, check_process, waits
+from lamella.store.objects.object_client import RETRY_SECONDS, ObjectClient, check_process, retry_waits
 from lamella.store.objects.object_reads import MAX_REQUESTS, GetResult, await_all
 from lamella.store.objects.object_requests import DELETED_PER_REQUEST, ObjectRequests
 from lamella.store.objects.range_plan import Span
@@ -283,9 +283,9 @@ class ObjectStorage(FlatStorage):
         if self._is_new() and not missing:
             return set()
         if self.can_list:
-            lookup: Coroutine[Any, Any, set[str]] = self._requests.existing(prefixes)
+            lookup: Coroutine[Any, Any, set[str]] = self._requests.existing_paths(prefixes)
         else:
-            lookup = self._requests.readable(prefixes)
+            lookup = self._requests.readable_keys(prefixes)
         existing: set[str]
         existing, fetched = self._run(_await_both(lookup, self._requests.get_many(missing)))
         self._remember(fetched, since, ahead=True)
@@ -449,13 +449,13 @@ class ObjectStorage(FlatStorage):
                     raise
                 except (ChangedError, LamellaError):  # the remembered document may be too old: read it again
                     self._memory.forget(key)
-            for wait in waits():
+            for wait in retry_waits():
                 with suppress(ChangedError):
                     return self._write_changed(key, self._read_to_change(key), change)
                 time.sleep(wait)
         raise StorageError(
             f"Cannot change {self.where(key)}: others wrote it each time between reading and writing it, for "
-            f"{PATIENCE:g} s. Nothing was lost: try again."
+            f"{RETRY_SECONDS:g} s. Nothing was lost: try again."
         )
 
     def _write_changed(

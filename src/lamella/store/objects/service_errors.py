@@ -153,11 +153,11 @@ def is_whole_for_a_part(error: BaseException) -> bool:
 
 
 def request_error(
-    verb: str, key: str, where: str, error: Exception, *, origin: str = "", tried: str = ""
+    verb: str, key: str, where: str, error: Exception, *, origin: str = "", retries_text: str = ""
 ) -> StorageError | DamagedDataError:
     """Return the error of lamella for a failed request to read, list or write (`verb`) a `key` of the store at `where`.
 
-    `origin` is the source of the credentials; `tried` are words such as " after 6 more tries".
+    `origin` is the source of the credentials; `retries_text` are words such as " after 6 more tries".
     """
     conceal_secrets(error)
     address = f"{where}{'' if where.endswith('/') else '/'}{key}" if key else where
@@ -178,16 +178,16 @@ def request_error(
         )
     if status in _BUSY and status is not None:
         return StorageError(
-            f"{prefix}: the service answers {_status_words(status)}{tried} ({_text(error)}). Nothing is known to be "
-            "wrong with what is stored: try again later.",
+            f"{prefix}: the service answers {_status_words(status)}{retries_text} ({_text(error)}). Nothing is known "
+            "to be wrong with what is stored: try again later.",
             errno.EAGAIN,
         )
     for cause in _chain(error) if status is None else ():
         failure = _connection_failure(cause)
         if failure is not None:
             return StorageError(
-                f"{prefix}: {failure[0]}{tried} ({_text(error)}). Nothing is known to be wrong with what is stored: "
-                "check the connection and try again.",
+                f"{prefix}: {failure[0]}{retries_text} ({_text(error)}). Nothing is known to be wrong with what is "
+                "stored: check the connection and try again.",
                 failure[1],
             )
     number = error.errno if isinstance(error, OSError) else None
@@ -195,7 +195,7 @@ def request_error(
 
 
 @contextmanager
-def explained(verb: str, key: str, where: str, *, origin: str = "", tried: str = "") -> Iterator[None]:
+def explained(verb: str, key: str, where: str, *, origin: str = "", retries_text: str = "") -> Iterator[None]:
     """Convert the error of a request by `request_error`; FileNotFoundError for a missing key to look at or delete."""
     try:
         yield
@@ -204,7 +204,7 @@ def explained(verb: str, key: str, where: str, *, origin: str = "", tried: str =
             raise
         if verb in _MAY_BE_MISSING and is_absent(error):
             raise FileNotFoundError(_text(error)) from error
-        raise request_error(verb, key, where, error, origin=origin, tried=tried) from error
+        raise request_error(verb, key, where, error, origin=origin, retries_text=retries_text) from error
 
 
 def _unreadable_content(prefix: str, error: Exception) -> StorageError | DamagedDataError | None:

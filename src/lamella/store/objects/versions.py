@@ -119,7 +119,7 @@ class SessionService(Service):
             raise StorageError(
                 f"Cannot write {key!r} in {self.address}: icechunk stores Zarr v3 only, and this is a file of Zarr v2, "
                 "as OME-NGFF 0.4 has them. Create the store with version='0.5' or '0.6'."
-                if key.rpartition("/")[2] in V2.all
+                if key.rpartition("/")[2] in V2.document_names
                 else f"Cannot write {key!r} in {self.address}: icechunk stores documents and chunks of Zarr, and no "
                 "other files."
             )

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from lamella.store.pixels.selection import Indices
     from lamella.types import Array, Shape
 
-#: Lock files per array. Two writers of different files share a lock in 1 of 32 cases; a write of more partly covered
-#: files than this acquires all locks.
+#: Lock files per array. Two writers of different files share a lock in 1 of 32 cases; a write that does not fill more
+#: than 32 of its files acquires all locks.
 LOCKS_PER_ARRAY = 32
 
 
@@ -49,8 +49,8 @@ def split_by_file(
         for file_index in np.unique(file_indexes, axis=1).T:
             in_file = np.flatnonzero((file_indexes == file_index[:, None]).all(axis=0))
             points = tuple(np.asarray(axis)[in_file] for axis in selection.axes)
-            count = (len(in_file),)
-            yield tuple(file_index.tolist()), Selection(points, True, count, (), None, count), block[in_file]
+            shape = (len(in_file),)
+            yield tuple(file_index.tolist()), Selection(points, True, shape, (), None, shape), block[in_file]
         return
     for axis_cells in itertools.product(*split_axes(selection.axes, meta.files)):
         file_block = block
@@ -210,23 +210,23 @@ _AxisPart: TypeAlias = tuple[int, Any, Any, bool]
 
 def chunks_by_file(meta: ArrayMeta, selection: Selection) -> Iterator[tuple[Shape, list[ChunkPart]]]:
     """Yield the index of each file that a selection touches, with the parts of its chunks that are touched."""
-    grid = meta.chunks_per_file
-    strides = [1] * len(grid)
-    for axis in range(len(grid) - 1, 0, -1):
-        strides[axis - 1] = strides[axis] * grid[axis]
+    file_grid = meta.chunks_per_file
+    strides = [1] * len(file_grid)
+    for axis in range(len(file_grid) - 1, 0, -1):
+        strides[axis - 1] = strides[axis] * file_grid[axis]
     if selection.is_paired:
-        yield from _chunks_of_points(selection, meta.chunks, grid, strides)
+        yield from _chunks_of_points(selection, meta.chunks, file_grid, strides)
         return
     has_only_slices = all(isinstance(axis, slice) for axis in selection.axes)
     for axis_files in itertools.product(*_axis_files(meta, selection.axes, strides)):
         parts = []
         for axis_parts in itertools.product(*[axis_file[1] for axis_file in axis_files]):
-            summands, in_chunk, in_block, are_whole = (
+            number_parts, in_chunk, in_block, are_whole = (
                 zip(*axis_parts, strict=True) if axis_parts else ((), (), (), ())
             )
             if not has_only_slices:
                 in_chunk, in_block = crossed(in_chunk), crossed(in_block)
-            parts.append(ChunkPart(sum(summands), in_chunk, in_block, all(are_whole)))
+            parts.append(ChunkPart(sum(number_parts), in_chunk, in_block, all(are_whole)))
         yield tuple([axis_file[0] for axis_file in axis_files]), parts
 
 
@@ -260,9 +260,9 @@ def _axis_files(
 
 
 def _chunks_of_points(
-    selection: Selection, chunk_shape: Shape, grid: Shape, strides: list[int]
+    selection: Selection, chunk_shape: Shape, file_grid: Shape, strides: list[int]
 ) -> Iterator[tuple[Shape, list[ChunkPart]]]:
-    """Yield the same as `chunks_by_file` for a selection of points, which are sorted by file and chunk."""
+    """Sort the points of a selection by file and chunk, and yield the same as `chunks_by_file`."""
     points = [np.asarray(indices) for indices in selection.axes]
     chunk_indexes = [
         indices // chunk_length for indices, chunk_length in zip(points, chunk_shape, strict=True)
@@ -270,7 +270,7 @@ def _chunks_of_points(
     if not points or not points[0].size:
         return
     sort_keys = [
-        indices // chunks_per_file for indices, chunks_per_file in zip(chunk_indexes, grid, strict=True)
+        indices // chunks_per_file for indices, chunks_per_file in zip(chunk_indexes, file_grid, strict=True)
     ] + chunk_indexes
     order = np.lexsort(sort_keys[::-1])
     is_new_chunk = np.zeros(len(order), bool)
@@ -278,11 +278,11 @@ def _chunks_of_points(
         is_new_chunk[1:] |= np.diff(indices[order]) != 0
     parts: list[ChunkPart] = []
     current_file: Shape | None = None
-    for in_chunk_points in np.split(order, np.flatnonzero(is_new_chunk)):
-        chunk_index = [int(indices[in_chunk_points[0]]) for indices in chunk_indexes]
+    for point_numbers in np.split(order, np.flatnonzero(is_new_chunk)):
+        chunk_index = [int(indices[point_numbers[0]]) for indices in chunk_indexes]
         file_index = tuple(
             chunk_number // chunks_per_file
-            for chunk_number, chunks_per_file in zip(chunk_index, grid, strict=True)
+            for chunk_number, chunks_per_file in zip(chunk_index, file_grid, strict=True)
         )
         if file_index != current_file:
             if current_file is not None:
@@ -290,12 +290,12 @@ def _chunks_of_points(
             current_file, parts = file_index, []
         number = sum(
             chunk_number % chunks_per_file * stride
-            for chunk_number, chunks_per_file, stride in zip(chunk_index, grid, strides, strict=True)
+            for chunk_number, chunks_per_file, stride in zip(chunk_index, file_grid, strides, strict=True)
         )
         in_chunk = tuple(
-            indices[in_chunk_points] - chunk_number * chunk_length
+            indices[point_numbers] - chunk_number * chunk_length
             for indices, chunk_number, chunk_length in zip(points, chunk_index, chunk_shape, strict=True)
         )
-        parts.append(ChunkPart(number, in_chunk, (in_chunk_points,), False))
+        parts.append(ChunkPart(number, in_chunk, (point_numbers,), False))
     if current_file is not None:
         yield current_file, parts

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from lamella.errors import DamagedDataError, StorageError
 from lamella.store.keys import join
-from lamella.store.objects.object_client import PATIENCE, waits
+from lamella.store.objects.object_client import RETRY_SECONDS, retry_waits
 from lamella.store.pixels.chunk_cache import indexes
 from lamella.store.pixels.chunk_source import Task
 from lamella.store.pixels.shard_file import NO_CHUNK, MemoryFile, ShardFile, decode_index, fill_shard
@@ -76,13 +76,13 @@ class ObjectSource:
                     file.forget()
 
     def _attempts(self) -> Iterator[None]:
-        """Yield for each attempt, after increasing random waits; raise `StorageError` after `PATIENCE` seconds."""
-        for seconds in waits():
+        """Yield for each attempt, after increasing random waits; raise `StorageError` after `RETRY_SECONDS` seconds."""
+        for seconds in retry_waits():
             yield
             time.sleep(seconds)
         raise StorageError(
-            f"{self.storage.where(self._path)} was replaced each time while it was read, for {PATIENCE:g} s: another "
-            "program writes there. Try again later."
+            f"{self.storage.where(self._path)} was replaced each time while it was read, for {RETRY_SECONDS:g} s: "
+            "another program writes there. Try again later."
         )
 
     def _read_portions(
