@@ -234,9 +234,7 @@ def new_array(
         zarr_format,
     )
     if zarr_format == 3:
-        return format_v3.with_document(
-            meta, checksum=shard_lengths is not None if checksum is None else checksum
-        )
+        return format_v3.with_document(meta, checksum=shards is not None if checksum is None else checksum)
     if checksum:
         raise InvalidArgumentError(
             "checksum=True needs version 0.5 or 0.6: Zarr v2 has no checksum that other programs can read."
