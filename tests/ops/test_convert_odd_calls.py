@@ -155,6 +155,8 @@ def test_a_folder_that_may_not_be_listed_is_named(folder: Path, monkeypatch: pyt
     report = lamella.convert("screen", "out.zarr")
     assert report.images == 4
     assert any("lost+found cannot be listed: Permission denied" in note for note in report.notes)
+    (folder / "below" / "lost+found").mkdir()
+    assert lamella.convert("below", "below.zarr").images == 1
 
 
 def test_files_that_no_name_of_a_layout_fits_are_refused_with_an_example(folder: Path) -> None:

@@ -344,10 +344,18 @@ def _names_in(folder: str) -> Iterator[str]:
     )
 
 
+_SYSTEM_FOLDERS = {"lost+found", "System Volume Information", "$RECYCLE.BIN"}
+"""Folders of file systems: they contain no images, and often cannot be listed."""
+
+
 def _names_below(folder: str) -> Iterator[str]:
     """Yield the paths, relative to a folder, of the visible files in it and below."""
     for root, folders, names in os.walk(folder, onerror=_raise_unlisted):
-        folders[:] = [name for name in folders if not name.startswith(".") and not name.endswith(".zarr")]
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and not name.endswith(".zarr") and name not in _SYSTEM_FOLDERS
+        ]
         inner = os.path.relpath(root, folder)
         yield from (
             name if inner == os.curdir else os.path.join(inner, name)

@@ -88,7 +88,8 @@ export class Volume {
 
   /** Request the volumes again when they are next drawn: those that failed to load, or all. @param {boolean} all */
   renew(all) {
-    for (const name of /** @type {const} */ (["block", "ids"])) if (all || this[name]?.count === 0) this.paths[name] = this.loaded[name] = "";
+    for (const name of /** @type {const} */ (["block", "ids"]))
+      if (all || this[name]?.count === 0) this.paths[name] = this.loaded[name] = "";
   }
 
   /** Draw coarsely now, and finely when nothing has moved for a moment. */
