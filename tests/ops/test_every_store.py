@@ -72,7 +72,8 @@ def test_what_changes_a_plate(store, tmp_path):
     image.delete_channel("c")
     plate.rename_channel("b", "d")
     plate.set_channel("d", color="00FF00")
-    plate.set_scale({"y": 0.5, "x": 0.5})
+    with pytest.warns(UserWarning, match="parts contains regions"):
+        plate.set_scale({"y": 0.5, "x": 0.5})
     plate.compute_contrast()
     plate["A/2/0"]["0"].append(PIXELS[:1])
     plate["A/2/0"]["0"].resize((1, *PIXELS.shape[1:]))

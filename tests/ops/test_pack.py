@@ -267,7 +267,8 @@ def test_an_archive_at_a_url_appears_whole_and_replaces_nothing_unless_asked(
 
 
 def test_a_large_archive_is_uploaded_in_parts(made, s3, temporary, tmp_path, monkeypatch):
-    monkeypatch.setattr(object_requests, "_MULTIPART", 20 << 20)  # so that a part is as small as S3 allows
+    # so that a part is as small as S3 allows
+    monkeypatch.setattr(object_requests, "_MULTIPART_BYTES", 20 << 20)
     lamella.copy_store(made, tmp_path / "big.zarr", fields=["A/1/0"])
     (tmp_path / "big.zarr" / "notes.bin").write_bytes(os.urandom(21 << 20))
     lamella.pack(tmp_path / "big.zarr", tmp_path / "big.ozx")

@@ -297,7 +297,7 @@ def _has_key(store: Storage | StrPath, key: str) -> bool:
 def _last_path_parts(url: str) -> Iterator[str]:
     """Yield the ends of the path of a URL, the longest first.
 
-    >>> list(_last_parts("s3://bucket/plates/a.zarr"))
+    >>> list(_last_path_parts("s3://bucket/plates/a.zarr"))
     ['bucket/plates/a.zarr', 'plates/a.zarr', 'a.zarr']
     """
     names = [name for name in url.partition("://")[2].split("/") if name]

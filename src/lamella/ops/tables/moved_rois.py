@@ -26,27 +26,29 @@ _UNITS = {"x": "micrometer", "y": "micrometer", "z": "micrometer", "t": "second"
 @contextmanager
 def warning_of_moved_rois(positions: Collection[Position]) -> Iterator[None]:
     """Warn once if regions of images contain other voxels after the ``with`` block, and name the first table."""
-    positions = [position for position in positions if not isinstance(position, LabelImage)]
-    before = [_voxel_sizes(position, is_edited=False) for position in positions]
+    images = [position for position in positions if not isinstance(position, LabelImage)]
+    _request_ahead(images)
+    with_regions = [(image, tables) for image in images if (tables := _roi_tables(image))]
+    before = [_voxel_sizes(image, is_edited=False) for image, _ in with_regions]
     yield
-    after = [_voxel_sizes(position, is_edited=True) for position in positions]
-    factors = [
-        {
-            axis: new[axis] / old[axis]
-            for axis in old
-            if axis in new and not isclose(new[axis], old[axis], rel_tol=1e-9)
+    moved: list[tuple[str, dict[str, float]]] = []
+    for (image, tables), old_sizes in zip(with_regions, before, strict=True):
+        new_sizes = _voxel_sizes(image, is_edited=True)
+        factors = {
+            axis: new_sizes[axis] / old_size
+            for axis, old_size in old_sizes.items()
+            if axis in new_sizes and not isclose(new_sizes[axis], old_size, rel_tol=1e-9)
         }
-        for old, new in zip(before, after, strict=True)
-    ]
-    changed = [(position, ratios) for position, ratios in zip(positions, factors, strict=True) if ratios]
-    if changed:
-        documents = changed[0][0].documents
-        paths = [position.node_path.child("tables").path for position, _ in changed]
-        if all(position.documents is documents for position, _ in changed):
-            documents.request_ahead(paths, at_once=True)
-    tables = [(name, ratios) for position, ratios in changed for name in _roi_tables(position)]
-    if tables:
-        _warn(*tables[0], len(tables) - 1)
+        moved += [(table, factors) for table in tables if factors]
+    if moved:
+        _warn(*moved[0], len(moved) - 1)
+
+
+def _request_ahead(images: list[Position]) -> None:
+    """Read the lists of tables of images in one round."""
+    if images and all(image.documents is images[0].documents for image in images):
+        paths = [image.node_path.child("tables").path for image in images]
+        images[0].documents.request_ahead(paths, at_once=True)
 
 
 def _warn(table: str, factors: dict[str, float], others: int) -> None:
@@ -85,7 +87,10 @@ def _voxel_sizes(position: Position, *, is_edited: bool) -> dict[str, float]:
 
 def _roi_tables(position: Position) -> list[str]:
     """Return the full paths of the tables of regions of an image."""
-    tables = Tables(position.node_path.child("tables"), False)
+    node_path = position.node_path.child("tables")
+    if position.documents.kind(node_path.path) is None:
+        return []
+    tables = Tables(node_path, False)
     tables_with_regions = []
     for name in stored_table_names(position):
         try:
