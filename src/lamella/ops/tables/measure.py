@@ -7,7 +7,6 @@ smallest region that contains them (about 32 MiB); a larger label is measured al
 from __future__ import annotations
 
 import operator
-import warnings
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -352,13 +351,10 @@ def _empty_table(request: _Request, regionprops: Any) -> dict[str, Any]:
     labels = np.pad(np.ones([3] * len(request.space), np.int32), 1)
     image = None
     if request.image is not None:
-        image = np.zeros(
-            [*labels.shape, *([len(request.channels)] if request.channels else [])], request.image.dtype
-        )
-    with warnings.catch_warnings():
-        # regionprops is called for its column names only, and may warn about an image of zeros.
-        warnings.simplefilter("ignore")
-        measured = _compute_properties(request, regionprops, labels, image)
+        channels = [len(request.channels)] if request.channels else []
+        # Not zeros, which no property can weight: scikit-image would warn of divisions by 0.
+        image = np.ones([*labels.shape, *channels], request.image.dtype)
+    measured = _compute_properties(request, regionprops, labels, image)
     names = [_column(request, name) for name in measured if name != "label"]
     return {name: [] for name in (*request.separate_axes, "label", *names)}
 
