@@ -286,8 +286,7 @@ class ZarrSurface:
         array([510, 511], dtype=uint16)
         """
         if _has_options(options):
-            self.warn_unfinished()
-            return self.zarr().get_basic_selection(selection, **options)
+            return self._read(partial(self.zarr().get_basic_selection, **options), selection)
         return _scalar_or_array(self._read(self.stored.read, basic_index(selection)))
 
     def set_basic_selection(self, selection: Any, value: Any, **options: Any) -> None:
@@ -312,8 +311,7 @@ class ZarrSurface:
                [57, 58]], dtype=uint16)
         """
         if _has_options(options):
-            self.warn_unfinished()
-            return self.zarr().get_orthogonal_selection(selection, **options)
+            return self._read(partial(self.zarr().get_orthogonal_selection, **options), selection)
         return _scalar_or_array(self._read(self.stored.read_orthogonal, selection))
 
     def set_orthogonal_selection(self, selection: Any, value: Any, **options: Any) -> None:
@@ -337,8 +335,7 @@ class ZarrSurface:
         array([ 1, 58], dtype=uint16)
         """
         if _has_options(options):
-            self.warn_unfinished()
-            return self.zarr().get_coordinate_selection(selection, **options)
+            return self._read(partial(self.zarr().get_coordinate_selection, **options), selection)
         return self._read(self.stored.read_points, coordinates_index(selection))
 
     def set_coordinate_selection(self, selection: Any, value: Any, **options: Any) -> None:
@@ -367,8 +364,7 @@ class ZarrSurface:
         array([510, 511], dtype=uint16)
         """
         if _has_options(options):
-            self.warn_unfinished()
-            return self.zarr().get_mask_selection(mask, **options)
+            return self._read(partial(self.zarr().get_mask_selection, **options), mask)
         return self._read(self.stored.read_points, mask_index(mask, self.shape))
 
     def set_mask_selection(self, mask: Any, value: Any, **options: Any) -> None:
@@ -392,8 +388,7 @@ class ZarrSurface:
         (1, 1, 4, 8, 8)
         """
         if _has_options(options):
-            self.warn_unfinished()
-            return self.zarr().get_block_selection(selection, **options)
+            return self._read(partial(self.zarr().get_block_selection, **options), selection)
         return self._read(self.stored.read, self._blocks(selection))
 
     def set_block_selection(self, selection: Any, value: Any, **options: Any) -> None:
