@@ -61,14 +61,15 @@ class ScreenReader(Reader):
         """List the indexes in a folder itself."""
         return sorted(os.path.join(folder, name) for name in list_names(folder) if self.may_claim_file(name))
 
-    def find_indexes(self, path: str, notes: list[str]) -> list[str]:
+    def find_indexes(self, path: str) -> tuple[list[str], list[str]]:
         """List the index at a path, or those in a folder and below; folders below an index are not searched.
 
-        Folders below it that cannot be listed are skipped with a note.
+        Folders below it that cannot be listed are skipped, with a note each in the second list.
         """
         if not os.path.isdir(path):
-            return [path] if self.may_claim_file(path) and os.path.isfile(path) else []
-        folders, all_indexes = [path], list[str]()
+            is_index = self.may_claim_file(path) and os.path.isfile(path)
+            return ([path] if is_index else []), []
+        folders, all_indexes, notes = [path], list[str](), list[str]()
         for _ in range(_DEPTH + 1):
             inner: list[str] = []
             for folder in folders:
@@ -82,16 +83,16 @@ class ScreenReader(Reader):
                     continue
                 all_indexes += indexes
             folders = inner
-        return all_indexes
+        return all_indexes, notes
 
     def claims(self, path: str) -> bool:
-        return bool(self.find_indexes(path, []))
+        indexes, _ = self.find_indexes(path)
+        return bool(indexes)
 
     def open(self, path: str) -> Container:
         """Return the fields of a screen: see `Reader.open`. Only the first image is opened."""
         self.require()
-        notes: list[str] = []
-        indexes = self.find_indexes(path, notes)
+        indexes, notes = self.find_indexes(path)
         if not indexes:
             raise SourceError(f"{path} has no index of {self.title}.")
         if len(indexes) > 1:
@@ -140,9 +141,11 @@ class ImageXpressReader(ScreenReader):
         """Return the folder itself in a list if it is that of a plate."""
         return [folder] if super().indexes_of(folder) or contains_steps(folder) else []
 
-    def find_indexes(self, path: str, notes: list[str]) -> list[str]:
-        indexes = super().find_indexes(path, notes)
-        return indexes if os.path.isdir(path) else [os.path.dirname(index) for index in indexes]
+    def find_indexes(self, path: str) -> tuple[list[str], list[str]]:
+        indexes, notes = super().find_indexes(path)
+        if not os.path.isdir(path):
+            indexes = [os.path.dirname(index) for index in indexes]
+        return indexes, notes
 
     def parse(self, index: str) -> Screen:
         return parse_imagexpress(index, _tiff_description)
