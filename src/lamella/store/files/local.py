@@ -40,6 +40,11 @@ _MAX_GAP = 6
 """Limit of folders without documents between two groups of a store."""
 
 
+def has_documents(folder: str) -> bool:
+    """Return whether a folder has a document of Zarr itself, also one that cannot be read."""
+    return any(os.path.lexists(os.path.join(folder, name)) for name in DOCUMENTS)
+
+
 def folders_above(folder: str) -> Iterator[str]:
     """Yield the folders above that have documents of the same store, nearest first.
 
@@ -48,7 +53,7 @@ def folders_above(folder: str) -> Iterator[str]:
     gap = 0
     while gap < _MAX_GAP and folder != os.path.dirname(folder):
         folder, gap = os.path.dirname(folder), gap + 1
-        if any(os.path.lexists(os.path.join(folder, name)) for name in DOCUMENTS):
+        if has_documents(folder):
             gap = 0
             yield folder
 

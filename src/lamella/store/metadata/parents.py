@@ -9,8 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError
-from lamella.store.files.local import LocalStorage, folders_above
-from lamella.store.keys import DOCUMENTS
+from lamella.store.files.local import LocalStorage, folders_above, has_documents
 from lamella.store.metadata.documents import Documents
 
 if TYPE_CHECKING:
@@ -53,8 +52,9 @@ def refuse_in_store(path: str, read: Storage | None = None) -> None:
     folder = os.path.realpath(path)
     while folder != os.path.dirname(folder):
         folder = os.path.dirname(folder)
-        is_store = any(os.path.lexists(os.path.join(folder, name)) for name in DOCUMENTS)
-        if is_store or (root is not None and os.path.exists(folder) and os.path.samefile(folder, root)):
+        if has_documents(folder) or (
+            root is not None and os.path.exists(folder) and os.path.samefile(folder, root)
+        ):
             raise InvalidArgumentError(
                 f"Cannot write {path}: it would be a file of the store {folder}. Choose a place outside of it."
             )
