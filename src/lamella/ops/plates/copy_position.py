@@ -165,10 +165,11 @@ class PositionCopy:
 
         renamed: set[str] = set()
         for plate in origins.plates:
-            names = names_of_copies(plate.node, origins.copies[str(plate.node.node_path)])
             tables = [name for name in stored_table_names(plate.node) if name not in renamed]
+            if tables:
+                names = names_of_copies(plate.node, origins.copies[str(plate.node.node_path)])
+                rename_in_tables(cast("Plate", self.root), names, tables)
             renamed.update(tables)  # of the same names in other plates none is copied
-            rename_in_tables(cast("Plate", self.root), names, tables)
 
     def _units_of_table(self, source: NodePath, target: NodePath) -> Iterator[Unit]:
         source = _listable(source)

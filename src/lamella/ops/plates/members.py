@@ -380,11 +380,11 @@ def _rename_in_tables(plate: Plate, renaming: Renaming, tables: Sequence[str]) -
         from lamella.ops.tables.well_names import NewNames, rename_in_tables
 
         paths = {renaming.old: [renaming.new]}
-        is_well = renaming.old.count("/") == 1
         well_names = {well.path for well in plate.document.shared_model.wells}
-        if is_well:  # the plate may list the new path already
-            well_names = well_names - {renaming.new} | {renaming.old}
-        names = NewNames(sorted(well_names), *((paths, {}) if is_well else ({}, paths)))
+        if renaming.old.count("/") == 1:  # a well: the plate may list the new path already
+            names = NewNames(sorted(well_names - {renaming.new} | {renaming.old}), wells=paths)
+        else:
+            names = NewNames(sorted(well_names), positions=paths)
         rename_in_tables(plate, names, tables)
 
 
