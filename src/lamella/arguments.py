@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from numbers import Real
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from lamella.errors import InvalidArgumentError, InvalidNameError, WrongTypeError
 
@@ -86,6 +87,15 @@ def is_whole_number(number: object, minimum: int) -> bool:
         return operator.index(number) >= minimum  # type: ignore[arg-type]
     except TypeError:
         return False
+
+
+def is_real_number(number: object) -> TypeGuard[Real]:
+    """Return whether an argument is a real number of Python or numpy, and not a boolean.
+
+    >>> is_real_number(1), is_real_number(0.5), is_real_number(True), is_real_number("1")
+    (True, True, False, False)
+    """
+    return isinstance(number, Real) and not isinstance(number, bool)
 
 
 def checked_name(name: object) -> str:

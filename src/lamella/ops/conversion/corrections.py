@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamella.arguments import is_real_number
 from lamella.errors import InvalidArgumentError, SourceError, counted
 from lamella.ops.conversion.source import LEGAL_ORDER, channels_of
 from lamella.spec.colors import parse_color
@@ -54,7 +54,7 @@ class Corrections:
         numbers: list[tuple[str, object]] = [("pixel_size", number) for number in self._sizes().values()]
         numbers += [] if self.time_step is None else [("time_step", self.time_step)]
         for subject, number in numbers:
-            if isinstance(number, bool) or not isinstance(number, Real) or not is_size(float(number)):
+            if not is_real_number(number) or not is_size(float(number)):
                 raise InvalidArgumentError(
                     f"{subject}={number!r} is not a number above 0, from {SMALLEST_SIZE:g} to {LARGEST_SIZE:g}."
                 )

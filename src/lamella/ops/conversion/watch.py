@@ -11,11 +11,10 @@ import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
-from numbers import Real
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Literal
 
-from lamella.arguments import whole_number
+from lamella.arguments import is_real_number, whole_number
 from lamella.errors import InvalidArgumentError, LamellaError, NodeExistsError, SourceError, counted
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
@@ -172,7 +171,7 @@ def watch(
     settings = ImageSettings(version, chunks, shards, levels)
     durations: dict[str, object] = {"idle": idle, "settle": settle}
     for option, seconds in durations.items():
-        if isinstance(seconds, bool) or not isinstance(seconds, Real) or not float(seconds) >= 0:
+        if not is_real_number(seconds) or not float(seconds) >= 0:
             raise InvalidArgumentError(f"{option}={seconds!r} is not a number of seconds from 0.")
     corrections = Corrections(
         axes, pixel_size, unit, channel_names, colors, time_step, name, dtype, take_what_is_there
