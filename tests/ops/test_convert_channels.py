@@ -67,7 +67,7 @@ def test_rgb_shows_0_to_the_full_range_and_alpha_is_off(
     path = tmp_path / "rgba.tif"
     image = pixels((4, 40, 50), dtype) if planar == "separate" else pixels((40, 50, 4), dtype)
     tifffile.imwrite(path, image, photometric="rgb", planarconfig=planar, extrasamples=["unassalpha"])
-    convert(path, store, version=version)
+    assert "contrast" not in convert(path, store, version=version).kept
     with open_ome_zarr(store) as position:
         assert channels(position) == [
             ("Red", "FF0000", 0, top, True),

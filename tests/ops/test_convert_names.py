@@ -234,11 +234,25 @@ def test_the_word_before_the_number_says_along_what_files_are_stacked(tmp_path, 
         tifffile.imwrite(file, np.full((8, 10), number, "uint16"), metadata=None)
     report = convert(tmp_path / "in", tmp_path / "out.zarr")
     assert any(f"its 3 files were stacked along {axis}" in note for note in report.notes)
+    assert report.notes[-1].startswith(f"no file has the numbers 3 to 9 along {axis}: ")
     with open_ome_zarr(tmp_path / "out.zarr") as position:
         lengths = dict(zip(position.axis_names, position.data.shape, strict=True))
         assert lengths == {"c": 1, "y": 8, "x": 10} | {axis: 3}
         assert np.unique(position.data[...]).tolist() == [1, 2, 10]
         assert position.data[...].reshape(3, 80)[:, 0].tolist() == [1, 2, 10]
+
+
+def test_files_stacked_along_c_keep_what_they_state_about_their_channels(folder: Path, store: Path) -> None:
+    for number, name in enumerate(["DAPI", "GFP"]):
+        channel = {"Name": [name], "EmissionWavelength": [450 + number]}
+        tifffile.imwrite(
+            folder / f"ch{number}.ome.tif", plane(number)[None], metadata={"axes": "CYX", "Channel": channel}
+        )
+    convert(folder, store)
+    with open_ome_zarr(store) as position:
+        assert position.channel_names == ["DAPI", "GFP"]
+        settings = position.zattrs["lamella"]["channels"]
+        assert [channel["emission"] for channel in settings] == [450, 451]
 
 
 REFUSED = {

@@ -110,6 +110,13 @@ def test_a_refused_removal_changes_nothing(plate_path, action):
         ACTIONS[action](plate_path)
 
 
+def test_a_destination_that_cannot_be_listed_is_named(plate_path):
+    secret = plate_path.parent / "secret.zarr"
+    secret.mkdir(mode=0)
+    with as_user(), pytest.raises(StorageError, match=rf"{secret}.*Permission denied"):
+        lamella.rechunk(plate_path, secret, chunks=(1, 1, 1, 4, 4), overwrite=True)
+
+
 def test_a_removal_that_fails_half_way_puts_the_rest_back_and_says_what_is_gone(plate_path):
     before = contents(plate_path)
     steps = {}

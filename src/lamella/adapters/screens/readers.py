@@ -21,6 +21,7 @@ from lamella.adapters.screens.screen import arrange, join_first
 from lamella.adapters.screens.source import FieldSource, existing_files, open_plane
 from lamella.adapters.tiff.file import open_file
 from lamella.errors import SourceError, clause, counted
+from lamella.ops.conversion.combine import notes_of_skipped
 from lamella.ops.conversion.reader import (
     MAX_ORIGINAL_BYTES,
     Container,
@@ -204,6 +205,7 @@ def _notes(screen: Screen, grid: ScreenGrid, sample: ImageDescription) -> tuple[
         )
     if len(grid.heights) > 1 and grid.z_step is None:
         notes.append("the step along z is unknown")
+    notes += [*notes_of_skipped("t", grid.times), *notes_of_skipped("z", grid.heights)]
     if grid.gaps:
         planes = (
             "1 plane that other fields have is" if len(grid.gaps) == 1 else f"{len(grid.gaps)} planes are"

@@ -8,11 +8,18 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
-from lamella.errors import SourceError
-from lamella.ops.conversion.source import LEGAL_ORDER, ImageDescription, SourceChannel, read_into, read_planes
+from lamella.errors import SourceError, first_of
+from lamella.ops.conversion.source import (
+    LEGAL_ORDER,
+    ImageDescription,
+    SourceChannel,
+    channels_of,
+    read_into,
+    read_planes,
+)
 from lamella.ops.last_used import LastUsed
 
 if TYPE_CHECKING:
@@ -231,6 +238,26 @@ def number_axis(numbers: Iterable[int]) -> dict[int, int]:
     return {number: (number - ordered[0]) // step for number in ordered}
 
 
+def notes_of_skipped(axis: str, numbers: Iterable[int]) -> list[str]:
+    """Return a note on numbers that no file has, while the files before and after them become neighbours.
+
+    There is none for an even step: 0, 5, 10.
+
+    >>> notes_of_skipped("t", [0, 1, 10])
+    ['no file has the numbers 2 to 9 along t: the planes before and after them are neighbours in the image']
+    """
+    ordered = sorted(set(numbers))
+    step = math.gcd(*(number - ordered[0] for number in ordered))
+    ranges = [(before + step, after - step) for before, after in pairwise(ordered) if after - before > step]
+    if not ranges:
+        return []
+    listed = first_of([str(first) if first == last else f"{first} to {last}" for first, last in ranges])
+    word = "number" if len(ranges) == 1 and ranges[0][0] == ranges[0][1] else "numbers"
+    return [
+        f"no file has the {word} {listed} along {axis}: the planes before and after them are neighbours in the image"
+    ]
+
+
 def stack_sources(
     sources: Sequence[tuple[str, PlaneSource]], name: str, axis: str = ""
 ) -> tuple[CombinedSource, str]:
@@ -243,4 +270,11 @@ def stack_sources(
             "stacked: place them in a plate with --well-regex or --map."
         )
     members = [Member(source, {free_axis: index}, origin) for index, (origin, source) in enumerate(sources)]
-    return CombinedSource(members, {free_axis: len(members)}, name=os.path.basename(name)), free_axis
+    channels = [channel for _, source in sources for channel in channels_of(source.description)]
+    stack = CombinedSource(
+        members,
+        {free_axis: len(members)},
+        name=os.path.basename(name),
+        channels=channels if free_axis == "c" else None,
+    )
+    return stack, free_axis

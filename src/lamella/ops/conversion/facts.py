@@ -14,6 +14,7 @@ import numpy as np
 from lamella.errors import counted, first_of
 from lamella.ops.conversion.originals import MAX_ORIGINALS
 from lamella.ops.conversion.reader import MAX_ORIGINAL_BYTES
+from lamella.ops.conversion.source import channels_of
 from lamella.spec.channels import ACQUISITION_SETTINGS, COLOR_SAMPLES
 from lamella.spec.frame_times import with_real_times
 from lamella.spec.geometry import scale_and_translation
@@ -153,11 +154,16 @@ _FACTS: dict[str, Callable[[ImageDescription], object]] = {
     "z step": lambda image: "z" in image.axes and "z" in image.scale,
     "time step": lambda image: "t" in image.axes and ("t" in image.scale or bool(frame_times(image))),
     "times of frames": frame_times,
-    "channel names": lambda image: any(channel.label for channel in image.channels),
-    "colours": lambda image: any(channel.color for channel in image.channels),
-    "contrast": lambda image: any(channel.window for channel in image.channels),
-    "wavelengths": lambda image: any(channel.emission or channel.excitation for channel in image.channels),
-    "exposure": lambda image: any(channel.exposure for channel in image.channels),
+    "channel names": lambda image: any(channel.label for channel in channels_of(image)),
+    "colours": lambda image: any(channel.color for channel in channels_of(image)),
+    # Red, green, blue and opacity have the range of their data type without a statement of the file.
+    "contrast": lambda image: (
+        not image.is_rgb and any(channel.window for channel in channels_of(image) if channel.active)
+    ),
+    "wavelengths": lambda image: any(
+        channel.emission or channel.excitation for channel in channels_of(image)
+    ),
+    "exposure": lambda image: any(channel.exposure for channel in channels_of(image)),
     "stage positions": lambda image: image.stage,
     "date": lambda image: image.acquired,
     "objective": lambda image: image.objective,

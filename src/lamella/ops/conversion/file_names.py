@@ -89,11 +89,15 @@ def _rank(value: int | str) -> tuple[int, str]:
 
 @dataclass(frozen=True)
 class Stack:
-    """The files of a stack in order, the axis that their names mention ("t", "z", "c" or ""), and the word for it."""
+    """The files of a stack in order, the axis that their names mention ("t", "z", "c" or ""), and the word for it.
+
+    ``numbers`` are the numbers in the names; none if the files are in natural order of their names.
+    """
 
     files: list[str]
     axis: str = ""
     word: str = ""
+    numbers: tuple[int, ...] = ()
 
 
 def order_stack(files: Sequence[str], folder: str) -> Stack:
@@ -104,7 +108,7 @@ def order_stack(files: Sequence[str], folder: str) -> Stack:
     >>> order_stack(["z0.tif", "z-1.tif", "z-10.tif", "z2.tif"], "stack").files
     ['z-10.tif', 'z-1.tif', 'z0.tif', 'z2.tif']
     >>> order_stack(["time_10.tif", "time_9.tif"], "film")
-    Stack(files=['time_9.tif', 'time_10.tif'], axis='t', word='time')
+    Stack(files=['time_9.tif', 'time_10.tif'], axis='t', word='time', numbers=(9, 10))
     >>> order_stack(["t1_z1.tif", "t1_z2.tif", "t2_z1.tif", "t2_z2.tif"], "stack")
     Traceback (most recent call last):
     ...
@@ -121,8 +125,13 @@ def order_stack(files: Sequence[str], folder: str) -> Stack:
         raise SourceError(_refusal(files, folder, table, groups, role))
     if not table.is_number(number_part):
         return Stack(sorted(files, key=natural_order))
-    order = sorted(range(len(files)), key=lambda row: int(table.rows[row][number_part]))
-    return Stack([files[row] for row in order], {"channel": "c"}.get(role, role), word)
+    numbered_files = sorted((int(row[number_part]), index) for index, row in enumerate(table.rows))
+    return Stack(
+        [files[index] for _, index in numbered_files],
+        {"channel": "c"}.get(role, role),
+        word,
+        tuple(number for number, _ in numbered_files),
+    )
 
 
 def _numbering_part(table: _Table, group: list[int]) -> tuple[int, str, str]:

@@ -9,7 +9,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from lamella.errors import SourceError, counted
-from lamella.ops.conversion.combine import CombinedSource, Member, number_axis, stack_sources
+from lamella.ops.conversion.combine import (
+    CombinedSource,
+    Member,
+    notes_of_skipped,
+    number_axis,
+    stack_sources,
+)
 from lamella.ops.conversion.facts import stored_text
 from lamella.ops.conversion.file_layouts import recognise_layout
 from lamella.ops.conversion.file_names import order_stack
@@ -86,7 +92,7 @@ def plan_images(inputs: Inputs) -> InputPlan:
         selected = [
             file for file in placed if selected_paths is None or file.placement.path in selected_paths
         ]
-        images = _combine_placed(inputs, selected, keep_order=inputs.arrangement.map_file is not None)
+        images = _combine_placed(inputs, selected, notes, keep_order=inputs.arrangement.map_file is not None)
     missing_planes = _note_of_missing_planes(images)
     if missing_planes and not inputs.corrections.take_what_is_there:
         raise SourceError(
@@ -324,6 +330,7 @@ def _plan_stack(inputs: Inputs, notes: list[str]) -> ImagePlan:
         f"{folder}: its {len(inputs.files)} files were stacked along {axis}, in natural order of their names"
         f"{reason}"
     )
+    notes += notes_of_skipped(axis, order.numbers)
     return ImagePlan("", _with_axes(stack, "c", folder_name))
 
 
@@ -368,7 +375,9 @@ def _union(axes: Iterable[str]) -> str:
     return "".join(axis for axis in LEGAL_ORDER if axis in letters)
 
 
-def _combine_placed(inputs: Inputs, placed: Sequence[PlacedFile], *, keep_order: bool) -> list[ImagePlan]:
+def _combine_placed(
+    inputs: Inputs, placed: Sequence[PlacedFile], notes: list[str], *, keep_order: bool
+) -> list[ImagePlan]:
     """Combine placed files to one image per field; all get the same axes and the same lengths of channel, z and t."""
     _check_distinct(placed)
     _check_all_or_none("well", placed, [bool(file.placement.path) for file in placed])
@@ -381,6 +390,8 @@ def _combine_placed(inputs: Inputs, placed: Sequence[PlacedFile], *, keep_order:
         _check_all_or_none(axis, placed, [number is not None for number in numbers])
         if placed_numbers:
             index_by_number[axis] = number_axis(placed_numbers)
+            if max(index_by_number[axis].values()) + 1 == len(index_by_number[axis]):
+                notes += notes_of_skipped(axis, placed_numbers)
     lengths = {axis: max(indices.values()) + 1 for axis, indices in index_by_number.items()}
     if channels:
         lengths["c"] = len(channels)

@@ -121,8 +121,8 @@ def check_destination(path: str, *, overwrite: bool) -> None:
         raise StoreExistsError(
             f"{path} is not replaced, because it is a symbolic link: use the folder that it leads to."
         )
-    is_empty = os.path.isdir(path) and not os.listdir(path)
-    if not is_empty and not any(os.path.isfile(os.path.join(path, name)) for name in DOCUMENTS):
+    is_store = any(os.path.isfile(os.path.join(path, name)) for name in DOCUMENTS)
+    if not is_store and (not os.path.isdir(path) or LocalStorage(path).list("")):
         raise not_a_store(path)
     if ".zarr" not in path:
         raise StoreExistsError(
