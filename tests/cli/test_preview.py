@@ -143,7 +143,8 @@ def test_preview_returns_the_picture_that_the_command_writes(image, plate, tmp_p
     run(image, "-o", tmp_path / "a.png", "--channels", "G", "--region", "x=8:24,y=:8", "--size", 64)
     assert (np.asarray(picture) == pixels(tmp_path / "a.png")).all()
     run(plate, "-o", tmp_path / "b.png")
-    assert (np.asarray(lamella.open_ome_zarr(plate).preview()) == pixels(tmp_path / "b.png")).all()
+    lamella.open_ome_zarr(plate).preview(tmp_path / "c.png")
+    assert (tmp_path / "b.png").read_bytes() == (tmp_path / "c.png").read_bytes()
     assert (np.asarray(lamella.open_ome_zarr(plate)["A"].preview())).shape[2] == 3
 
 

@@ -224,6 +224,15 @@ def test_a_collection_of_images(tmp_path):
     assert [line.path for line in summary.damaged] == ["0"]
 
 
+def test_label_images_that_cannot_be_listed_have_a_reason(image, version):
+    document = image / "labels" / (".zattrs" if version == "0.4" else "zarr.json")
+    document.write_text("{")
+    described = to_json(describe(lamella.open_ome_zarr(image)))
+    assert described["labels"] == []
+    assert str(document) in described["labels_fault"]
+    assert f"labels: damaged: {document}" in lamella.open_ome_zarr(image)._repr_html_()
+
+
 def test_a_node_without_a_summary_is_refused(image):
     with pytest.raises(InvalidArgumentError, match="nothing to describe"):
         describe(lamella.open_ome_zarr(image).labels)

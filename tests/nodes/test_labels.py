@@ -25,7 +25,7 @@ def lazily(kind, data, tmp_path):
     if kind == "dask":
         import dask.array
 
-        return dask.array.from_array(data, chunks=(1, 2, 5, 3))
+        return dask.array.from_array(data, chunks=(1, 2, 5, 3)[-data.ndim :])
     if kind == "zarr":
         import zarr
 
@@ -102,6 +102,21 @@ def test_all_levels_are_compressed_for_long_runs_of_one_id(image, cells, path):
 def test_labels_of_the_space_axes_alone(image, cells, path, version):
     image.labels["cells"] = cells[0]
     assert image.labels["cells"].axis_names == ["z", "y", "x"]
+    check_valid(path, version)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "dask", "zarr", "memmap"])
+def test_axes_of_length_1_may_be_left_out(path, version, cells, tmp_path, kind):
+    with open_ome_zarr(path, layout="fov", mode="w", channel_names=["GFP"], version=version) as image:
+        image["0"] = np.zeros((2, 1, 1, 8, 10), "uint16")
+        image.labels["plane"] = lazily(kind, cells[0, 0], tmp_path)
+        image.labels["movie"] = lazily(kind, cells[:, 0], tmp_path)
+        np.testing.assert_array_equal(image.labels["plane"].data[:], cells[:1, 0])
+        np.testing.assert_array_equal(image.labels["movie"].data[:], cells[:, :1])
+        assert [len(label.axis_names) for label in image.labels.values()] == [3, 4]
+        for shape in ((2, 8), (10, 8), (8,), (2, 1, 1, 8, 10), (1, 1, 8, 10)):
+            with pytest.raises(errors.InvalidArgumentError, match="may be left out"):
+                image.labels["wrong"] = np.zeros(shape, "uint16")
     check_valid(path, version)
 
 

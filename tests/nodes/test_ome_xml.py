@@ -258,6 +258,16 @@ def test_xml_beyond_all_sense_is_not_read(path, monkeypatch):
         collection.ome_metadata()
 
 
+def test_xml_that_is_added_after_a_look_is_read(path):
+    with open_ome_zarr(scan(path, None)) as collection:
+        with pytest.raises(errors.NodeNotFoundError):
+            collection.ome_images()
+        image = collection["0"]
+        assert image.ome_image is None
+        (path / ome_xml.XML).write_text(FULL, encoding="utf-8")
+        assert collection.ome_images()["0"] == image.ome_image
+
+
 def test_missing_xml_is_said(path):
     collection = open_ome_zarr(scan(path, None))
     for ask in (collection.ome_metadata, collection.ome_images):

@@ -188,8 +188,11 @@ def test_positions_return_several_arrays_and_records_in_one_table(plate):
         "label": [1, 2, 7],
         "area": [4.0, 5.0, 1.0],
     }
-    with pytest.raises(InvalidArgumentError, match="float"):
-        plate.map(lambda position: 3.0).to_frame()
+    single = plate.map(lambda position: np.uint8(position.path == "A/1/0")).to_frame()
+    assert single.to_dict("list") == {"path": ["A/1/0", "B/2/0"], "value": [1, 0]}
+    for value in (None, [3.0], np.ones(2)):
+        with pytest.raises(InvalidArgumentError, match=f"returned {type(value).__name__} for"):
+            plate.map(lambda position, value=value: value).to_frame()
 
 
 def test_one_image_is_mapped_as_the_image_of_a_plate(plate, tmp_path):

@@ -192,7 +192,11 @@ def test_points_follow_the_coordinate_systems_of_an_image(tmp_path):
             "either level or pixel_size",
         ),
         (lambda image: image.labels["cells"].crop(c="GFP"), InvalidArgumentError, "no channel axis"),
-        (lambda image: image.level_for(-1), InvalidArgumentError, "above 0"),
+        (
+            lambda image: image.level_for(-1),
+            InvalidArgumentError,
+            "along y and x is a finite number above 0, not -1",
+        ),
         (lambda image: image.level_for(float("inf")), InvalidArgumentError, "finite number"),
         (lambda image: image.level_for({"q": 1}), InvalidArgumentError, "no axis 'q'"),
         (lambda image: image.index_to_world([1, 2, 3]), InvalidArgumentError, "need 5 numbers"),

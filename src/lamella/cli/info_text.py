@@ -73,8 +73,9 @@ def _image(image: ImageDescription, heading: str) -> Iterator[Block]:
     if image.channels:
         rows = [_channel_row(channel) for channel in image.channels]
         yield Block("Channels", header=("name", "color", "window", "shown"), rows=rows)
-    if image.labels:
-        yield Block("Labels", [("", name) for name in image.labels])
+    if image.labels or image.labels_fault:
+        faults = [("damaged", clause(image.labels_fault))] if image.labels_fault else []
+        yield Block("Labels", [("", name) for name in image.labels] + faults)
     if image.tables:
         yield Block("Tables", [("", name) for name in image.tables])
 

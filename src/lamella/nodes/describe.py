@@ -86,7 +86,7 @@ class LevelDescription:
 
 @dataclass(frozen=True)
 class ImageDescription:
-    """An image with its levels, channels and label images."""
+    """An image with its levels, channels and label images; ``labels_fault`` is why these cannot be listed."""
 
     store: str
     version: str
@@ -98,6 +98,7 @@ class ImageDescription:
     kind: str = "image"
     stale_levels: bool = False
     tables: tuple[str, ...] = ()
+    labels_fault: str | None = None
 
 
 @dataclass(frozen=True)
@@ -240,6 +241,7 @@ def describe(
 def describe_image(position: Position, *, count_files: bool = False) -> ImageDescription:
     """Describe an image; a level that cannot be read becomes an :class:`UnreadableNode`."""
     meta = position.document.shared_model
+    labels, labels_fault = _labels(position)
     return ImageDescription(
         store=str(position.node_path),
         version=position.version,
@@ -247,7 +249,8 @@ def describe_image(position: Position, *, count_files: bool = False) -> ImageDes
         axes=tuple(AxisDescription(axis.name, axis.type, axis.unit) for axis in position.axes),
         levels=tuple(_level(position, path, count_files) for path in position.dataset_paths),
         channels=_channels(position),
-        labels=_labels(position),
+        labels=labels,
+        labels_fault=labels_fault,
         stale_levels=position.stale_levels,
         tables=() if isinstance(position, LabelImage) else stored_table_names(position),
     )
@@ -303,13 +306,14 @@ def _channel(name: str, stored: ChannelMeta | None) -> ChannelDescription:
     return ChannelDescription(name, stored.color, displayed_range(stored), stored.active)
 
 
-def _labels(position: Position) -> tuple[str, ...]:
+def _labels(position: Position) -> tuple[tuple[str, ...], str | None]:
+    """Return the names of the label images, or the reason why they cannot be listed."""
     if isinstance(position, LabelImage):
-        return ()
+        return (), None
     try:
-        return tuple(position.labels)
+        return tuple(position.labels), None
     except LamellaError as error:
-        return (f"damaged: {clause(error)}",)
+        return (), one_line(error)
 
 
 def disk_usage(storage: Storage, path: str) -> tuple[int, int]:

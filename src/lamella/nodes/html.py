@@ -107,6 +107,7 @@ def _image_html(position: Position) -> str:
         _levels_html(image)
         + _channels_html(image)
         + _names_html("labels", image.labels)
+        + (f"<p>labels: damaged: {escape(clause(image.labels_fault))}</p>" if image.labels_fault else "")
         + _names_html("tables", image.tables)
     )
 

@@ -436,9 +436,10 @@ class Labels(RenamesMembers):
         name
             Name of the label image.
         data
-            Integers or booleans, of the image's shape without the channel axis, or of its space axes alone; lazy data
-            is read block by block. Without data the label image is 0 everywhere, and no pixel is written; after its
-            regions are written, :meth:`LabelImage.compute_pyramid` updates the lower levels.
+            Integers or booleans, of the image's shape without the channel axis, or of its space axes alone; axes of
+            length 1 may be left out. Lazy data is read block by block. Without data the label image is 0 everywhere,
+            and no pixel is written; after its regions are written, :meth:`LabelImage.compute_pyramid` updates the lower
+            levels.
         dtype
             Data type of a label image without data; uint32 by default.
         colors

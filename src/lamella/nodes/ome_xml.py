@@ -172,13 +172,15 @@ def _numbered(collection: NodePath) -> Iterator[str]:
 
 
 def _find_file(collection: NodePath) -> OMEFile | None:
-    """Return the XML file of a collection, looked up once per store handle; None if missing."""
+    """Return the XML file of a collection; None if missing, which a handle of a remote store asks once."""
     files, storage = collection.store_handle.ome_files, collection.store_handle.documents.storage
     key = collection.child(XML).path
     xml_file = files.get(collection.path)
-    if collection.path in files and (xml_file is None or xml_file.stamp == storage.stamp(key)):
-        return xml_file
+    if xml_file is None and collection.path in files and not storage.has_folders:
+        return None
     stamp = storage.stamp(key)
+    if xml_file is not None and xml_file.stamp == stamp:
+        return xml_file
     xml_file = None
     if storage.size(key) is not None:
         xml_file = OMEFile(collection, stamp)

@@ -33,7 +33,7 @@ class OpenRequest:
     strict: bool = False
     cache_bytes: int | None = None
     recheck: Recheck = "call"
-    storage_options: Mapping[str, Any] | None = None
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
     class_options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the class of the node, such as ``plate_name``."""
     creation_token: str | None = None

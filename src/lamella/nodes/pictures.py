@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
+    from lamella.types import StrPath
+
 
 class Pictures(NGFFNode):
     """Methods of images, and of nodes that contain images, which draw them."""
 
     def preview(
         self,
+        path: StrPath | None = None,
         *,
         channels: Sequence[str] | None = None,
         label: str | None = None,
@@ -38,6 +41,8 @@ class Pictures(NGFFNode):
 
         Parameters
         ----------
+        path
+            File to write the picture to as well, such as "cells.png"; an existing one is replaced.
         channels
             Names of the channels to draw; the active ones by default.
         label
@@ -75,9 +80,9 @@ class Pictures(NGFFNode):
         --------
         >>> position.preview(size=64).mode
         'RGB'
-        >>> position.preview(channels=["GFP"], z="max", region={"x": (2, 6)}).save(tmp / "gfp.png")
+        >>> picture = position.preview(tmp / "gfp.png", channels=["GFP"], z="max", region={"x": (2, 6)})
         """
-        from lamella.adapters.png import draw_preview
+        from lamella.adapters.png import check_target, draw_preview, save
         from lamella.ops.display.preview import PreviewOptions
 
         names = (
@@ -86,10 +91,13 @@ class Pictures(NGFFNode):
             else tuple(items_of(channels, "The argument channels is a list of names"))
         )
         options = PreviewOptions(label, z, t, names, None if level is None else str(level), region)
+        target = None if path is None else check_target(path)
         page, problems = draw_preview(self, options, size=size, jobs=jobs)
         for problem in problems:
             warnings.warn(f"{problem.path}: {problem.error}.", UserWarning, stacklevel=callers_level())
         picture: Image = page.image
+        if target is not None:
+            save(picture, target)
         return picture
 
     def view(self, *, height: int = 560) -> Any:

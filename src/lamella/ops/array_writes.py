@@ -30,16 +30,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """Pixels of a numpy or lazy array that are read by region; ``target_dtype`` is the dtype to convert them to."""
+    """Pixels of a numpy or lazy array that are read by region; ``target_dtype`` is the dtype to convert them to.
+
+    ``new_axes`` are the axes of length 1 that the source has and the array lacks.
+    """
 
     data: Any
     in_memory: bool
     target_dtype: np.dtype[Any] | None = None
+    new_axes: tuple[int, ...] = ()
 
     @property
     def shape(self) -> Shape:
         """Length of each axis."""
-        return tuple(int(length) for length in self.data.shape)
+        lengths = [int(length) for length in self.data.shape]
+        for axis in self.new_axes:
+            lengths.insert(axis, 1)
+        return tuple(lengths)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -53,8 +60,10 @@ class Source:
 
     def read(self, region: Region | EllipsisType = ...) -> NDArray[Any]:
         """Return the pixels of a region in memory; of the whole array by default."""
+        if self.new_axes and region is not ...:
+            region = tuple(part for axis, part in enumerate(region) if axis not in self.new_axes)
         # A lazy array may have blocks of another dtype than it states.
-        return cast_data(self.data[region], self.dtype)
+        return np.expand_dims(cast_data(self.data[region], self.dtype), self.new_axes)
 
 
 def as_source(data: Any) -> Source:

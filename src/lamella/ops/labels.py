@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import operator
@@ -9,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import combinations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +95,8 @@ def create_label(
             f"dtype={dtype!r} is for a label image without data: convert the data of {name!r} instead, by astype."
         )
     source = _integers(_zeros(position, dtype) if data is None else as_source(data), name)
-    axes = _label_axes(position, levels[0], source, name)
+    axes, missing_axes = _label_axes(position, levels[0], source, name)
+    source = dataclasses.replace(source, new_axes=missing_axes)
     meta = ImageLabelMeta(
         colors=color_entries(colors),
         properties=property_rows(properties),
@@ -208,8 +211,13 @@ def _zeros(position: Position, dtype: DTypeLike | None) -> Source:
     return as_source(np.broadcast_to(np.zeros((), data_type("uint32" if dtype is None else dtype)), shape))
 
 
-def _label_axes(position: Position, finest: ImageArray, source: Source, name: str) -> tuple[int, ...]:
-    """Return the axes of the image that its labels have: all but the channel, or only the axes of space."""
+def _label_axes(
+    position: Position, finest: ImageArray, source: Source, name: str
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the axes of the image that its labels have, and which of them the data lack, as their length is 1.
+
+    Labels have only the axes of space, or all but the channel.
+    """
     axes = position.axes
     if len(axes) != finest.ndim:
         raise MetadataError(
@@ -217,16 +225,17 @@ def _label_axes(position: Position, finest: ImageArray, source: Source, name: st
             f"array has shape {finest.shape}. lamella.validate() lists all that is wrong."
         )
     channel = channel_axis(axes)
-    allowed_axes = [tuple(axis for axis in range(len(axes)) if axis != channel), space_axes(axes)]
-    for label_axes in allowed_axes:
-        if source.shape == tuple(finest.shape[axis] for axis in label_axes):
-            return label_axes
-    shapes = " or ".join(
-        str(tuple(finest.shape[axis] for axis in label_axes)) for label_axes in dict.fromkeys(allowed_axes)
-    )
+    allowed_axes = [space_axes(axes), tuple(axis for axis in range(len(axes)) if axis != channel)]
+    shapes = [tuple(finest.shape[axis] for axis in label_axes) for label_axes in allowed_axes]
+    for label_axes, shape in zip(allowed_axes, shapes, strict=True):
+        singles = [axis for axis, length in enumerate(shape) if length == 1]
+        for missing_axes in combinations(singles, max(0, len(shape) - len(source.shape))):
+            if dataclasses.replace(source, new_axes=missing_axes).shape == shape:
+                return label_axes, missing_axes
     raise InvalidArgumentError(
         f"The labels {name!r} of shape {source.shape} do not fit the image {position.node_path} of shape "
-        f"{finest.shape}: they need the shape {shapes}."
+        f"{finest.shape}: they need the shape {' or '.join(map(str, dict.fromkeys(shapes)))}, where axes of length 1 "
+        "may be left out."
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.arguments import text_of_name
+from lamella.arguments import is_real_number, text_of_name
 from lamella.errors import (
     InvalidArgumentError,
     MetadataError,
@@ -19,9 +19,7 @@ from lamella.errors import (
 )
 from lamella.spec.axes import axis_index
 from lamella.spec.coordinate_graph import CoordinateGraph
-from lamella.spec.edits import checked_size
 from lamella.spec.transformations import SystemReference
-from lamella.spec.units import LARGEST_SIZE, SMALLEST_SIZE
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -49,11 +47,9 @@ def level_for(position: Position, pixel_size: float | Mapping[str, float]) -> st
 
 def _checked_limit(axis: str, size: Any) -> float:
     """Return the largest allowed size of a pixel; raise if it is not a finite number above 0."""
-    number = size if isinstance(size, float | int) else None
-    is_extreme = number is not None and (
-        0 < number < SMALLEST_SIZE or LARGEST_SIZE < number <= float_info.max
-    )
-    return float(size) if is_extreme else checked_size(axis, size)
+    if is_real_number(size) and not size <= 0 and size <= float_info.max:
+        return float(size)
+    raise InvalidArgumentError(f"The pixel size along {axis} is a finite number above 0, not {size!r}.")
 
 
 def _level_paths(position: Position) -> list[str]:

@@ -87,8 +87,8 @@ class MapReport:
     def to_frame(self) -> pandas.DataFrame:
         """Return the records that the function returned as one table, a row for each record.
 
-        A record is a dictionary; the function may also return a list of them, or a DataFrame. The first column, "path",
-        is the path of the position.
+        A record is a dictionary; the function may also return a list of them, a DataFrame, or one number or text, which
+        is in the column "value". The first column, "path", is the path of the position.
 
         Raises
         ------

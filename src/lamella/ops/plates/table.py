@@ -69,12 +69,14 @@ def joined_records(records_by_path: Mapping[str, Any]) -> pandas.DataFrame:
         import pandas
     tables = []
     for path, returned in records_by_path.items():
-        records = [returned] if isinstance(returned, Mapping) else returned
+        is_value = returned is not None and pandas.api.types.is_scalar(returned)
+        record = {"value": returned} if is_value else returned
+        records = [record] if isinstance(record, Mapping) else returned
         is_list = isinstance(records, list | tuple) and all(isinstance(record, Mapping) for record in records)
         if not is_list and not isinstance(records, pandas.DataFrame):
             raise InvalidArgumentError(
-                f"The function returned {type(returned).__name__} for {path}; a table needs dictionaries, lists of "
-                "them, or DataFrames."
+                f"The function returned {type(returned).__name__} for {path}; a table needs numbers or texts, "
+                "dictionaries, lists of dictionaries, or DataFrames."
             )
         table = pandas.DataFrame(records)
         table = table.drop(columns="path", errors="ignore")
