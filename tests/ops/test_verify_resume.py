@@ -157,11 +157,11 @@ def test_a_file_that_changed_meanwhile_is_read_again_and_no_other(plate, work):
 def test_a_file_that_changed_while_it_was_read_is_read_again(plate, tmp_path, monkeypatch):
     work, parts, changed = Work("checksum", tmp_path, monkeypatch), sums._read, []
 
-    def changing(storage, key):
-        yield from parts(storage, key)
+    def changing(file):
+        yield from parts(file)
         if not changed:
-            changed.append(key)
-            rewritten(plate, key, bytes(len((plate / key).read_bytes())))
+            changed.append(file.key)
+            rewritten(plate, file.key, bytes(len((plate / file.key).read_bytes())))
 
     monkeypatch.setattr(sums, "_read", changing)
     work.cut(plate, 3)

@@ -10,6 +10,7 @@ import pytest
 
 import lamella
 from lamella.adapters.png import write_preview
+from lamella.errors import StorageError
 from lamella.store.keys import METADATA_FILES, ancestors
 from lamella.store.objects import object_storage as s3_storage
 from lamella.store.objects.object_requests import _supports_conditions
@@ -250,3 +251,26 @@ def test_an_upgrade_reads_documents_and_chunks_at_once(asked, version, tmp_path)
     plate = lamella.open_ome_zarr(tmp_path / "new.zarr")
     assert len(plate.table()) == WELLS * FIELDS
     assert (plate["A/3/1"]["0"][...] == 1).all()
+
+
+def test_checksums_ask_once_for_each_file(asked, service, version, tmp_path):
+    folder, manifest = tmp_path / "plate.zarr", tmp_path / "sums"
+    files = len(lamella.checksum(folder))
+    # The documents of the one array with chunks show which of these are beyond its shape.
+    documents = 2 if version == "0.4" else 1
+    reading = {"GET", "LIST"}
+    assert asked(lambda: lamella.checksum(URL), reading)[0] <= 4 + 3 + files + documents
+    # With a record, a second list has the fingerprints of all files.
+    last = sorted(lamella.checksum(folder))[-2:]
+    service.fail(403, path=f"{last[0]}$")
+    with pytest.raises(StorageError):
+        lamella.checksum(URL, manifest, jobs=1)
+    service.heal()
+    changed = next(key for key in service.objects if key.endswith(("A/10/zarr.json", "A/10/.zattrs")))
+    service.objects[changed] += b" "
+    service.requests.clear()
+    digests = lamella.checksum(URL, manifest, jobs=1)
+    assert len([method for method, _ in service.requests]) <= 4 + 4 + documents + len(last) + 1
+    (folder / changed.removeprefix("/bucket/plate.zarr/")).write_bytes(service.objects[changed])
+    assert digests == lamella.checksum(folder)
+    assert asked(lambda: lamella.verify(URL, manifest=manifest), reading)[0] <= 4 + 3 + files + documents

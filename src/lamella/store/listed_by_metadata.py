@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import islice, product
 from typing import TYPE_CHECKING
 
 from lamella.store.keys import ancestors, join, natural_order
@@ -11,10 +11,14 @@ from lamella.store.pixels.stored_files import shows_whole
 from lamella.store.storage import Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.store.storage import Names
+
+
+_KEYS_AT_ONCE = 4096
+"""Number of chunks that are requested at once."""
 
 
 class ListedByMetadata(Storage):
@@ -54,7 +58,25 @@ class ListedByMetadata(Storage):
     # By `list`, also where the storage itself requests them from its service.
     members_of_each = Storage.members_of_each
     keys_below_each = Storage.keys_below_each
-    sizes_below = Storage.sizes_below
+
+    def sizes_below(self, folder: str) -> dict[str, int]:
+        """Return the sizes of documents and existing chunks below a folder, each by one request."""
+        sizes: dict[str, int] = {}
+        for keys in self._possible_keys(folder):
+            sizes |= {key: size for key, size in zip(keys, self.sizes(keys), strict=True) if size is not None}
+        return sizes
+
+    def _possible_keys(self, folder: str) -> Iterator[Names]:
+        """Yield the keys that may exist below a folder, up to some thousands at a time."""
+        prefix = f"{folder}/" if folder else ""
+        yield [key for key in self.documents if key.startswith(prefix)]
+        for path, meta in self.arrays.items():
+            if f"{path}/".startswith(prefix) or prefix.startswith(f"{path}/"):
+                check_requestable(self, path, meta)
+                keys = (join(path, meta.chunk_key(index)) for index in product(*map(range, meta.grid)))
+                keys_below = (key for key in keys if key.startswith(prefix))
+                while batch := list(islice(keys_below, _KEYS_AT_ONCE)):
+                    yield batch
 
     def exists(self, prefix: str) -> bool:
         return prefix in self._folders or self.size(prefix) is not None

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,8 +21,10 @@ from lamella.ops.integrity.array_status import FileFinding
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.known_members import listable
 from lamella.ops.raw_nodes import storage_of
+from lamella.ops.rewriting.inventory import batched
 from lamella.store.files.local import LocalStorage
-from lamella.store.keys import LONGEST_PART, V2, V3, join, shortened
+from lamella.store.flat_storage import has_private_name
+from lamella.store.keys import LONGEST_PART, V2, V3, ancestors, is_document, join, shortened
 from lamella.store.metadata.documents import Documents
 from lamella.store.metadata.parents import refuse_in_store
 from lamella.store.paths import check_replaceable, local_path
@@ -29,19 +32,22 @@ from lamella.store.pixels.stored_chunks import is_beyond
 from lamella.store.storage import times_of, with_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterator, Mapping
     from concurrent.futures import Executor
 
     from zarr.abc.store import Store
 
     from lamella.nodes.node import NGFFNode
     from lamella.ops.execution import Progress
-    from lamella.store.metadata.array_meta import ArrayMeta
+    from lamella.store.metadata.array_meta import ArrayMeta, ZarrFormat
     from lamella.store.storage import Fingerprint, Storage
     from lamella.types import JSONObject, StrPath
 
 _READ_BYTES = 8 << 20
 """Number of bytes of a file that are read at a time."""
+
+_AHEAD = 1000
+"""Number of arrays whose documents are requested at once."""
 
 _LINE = re.compile(r"(\\?)([0-9a-f]{64}) [ *](.+)")
 
@@ -66,21 +72,25 @@ def open_journal(record: StrPath, job: str, storage: Storage, root_path: str) ->
     return Journal(LocalFile(path, "record", follows_links=True), head, keeps_other_jobs=True)
 
 
-def journaled_digest(journal: Journal[LocalFile], storage: Storage, key: str) -> JournaledDigest | None:
-    """Return the journal's result for a file, if the file still has the same fingerprint."""
+def journaled_digest(
+    journal: Journal[LocalFile], storage: Storage, key: str, listed: Fingerprint | None = None
+) -> JournaledDigest | None:
+    """Return the journal's result for a file, if the file still has the same fingerprint, perhaps one just listed."""
     line = journal.get(key)
-    if line is None or len(line) != 3 or line[0] is None or line[0] != fingerprint(storage, key):
+    if line is None or len(line) != 3 or line[0] is None or line[0] != (listed or fingerprint(storage, key)):
         return None
     _, size, digest = line
     return JournaledDigest(size, digest) if isinstance(size, int) and isinstance(digest, str) else None
 
 
 class _File(NamedTuple):
-    """A file to read, and whether its result is added to the journal."""
+    """A file to read, with its size and fingerprint if they were listed, and whether it is added to the journal."""
 
     storage: Storage
     path: str
     key: str
+    size: int | None
+    fingerprint: Fingerprint | None
     is_journaled: bool
 
 
@@ -218,14 +228,14 @@ def _digests_of_all_files(
         digests[result.key] = result.digest
         byte_count.add(result.size)
 
-    _compute_digests(storage, path, _files(storage, path), collect, workers, journal)
+    _compute_digests(storage, path, _sizes(storage, path), collect, workers, journal)
     return dict(sorted(digests.items()))
 
 
 def _compute_digests(
     storage: Storage,
     path: str,
-    keys: Iterable[str],
+    sizes: Mapping[str, int | None],
     collect: Callable[[_FileDigest], object],
     workers: Workers,
     journal: Journal[LocalFile] | None = None,
@@ -236,16 +246,20 @@ def _compute_digests(
     If digests are ``expected``, only files with the expected digest are skipped.
     """
     count = 0
+    is_listed = journal is not None and storage.lists_below
+    fingerprints = (storage.fingerprints_below(path) or {}) if is_listed else {}
 
     def files_to_read() -> Iterator[_File]:
         nonlocal count
-        for key in keys:
-            recorded = None if journal is None else journaled_digest(journal, storage, join(path, key))
+        for key, size in sizes.items():
+            stored_key = join(path, key)
+            listed = fingerprints.get(stored_key)
+            recorded = None if journal is None else journaled_digest(journal, storage, stored_key, listed)
             if recorded is not None and (expected is None or expected[key] == recorded.digest):
                 count += 1
                 collect(_FileDigest(key, recorded.size, recorded.digest))
             else:
-                yield _File(storage, path, key, journal is not None)
+                yield _File(storage, path, key, size, listed, journal is not None)
 
     def collect_and_journal(result: _FileDigest) -> None:
         collect(result)
@@ -318,14 +332,16 @@ def compare(
     journal: Journal[LocalFile] | None = None,
 ) -> Comparison:
     """Compare the files of a store with the digests of a manifest; skip files in the journal."""
-    present = set(_files(storage, path))
+    sizes = _sizes(storage, path)
     # Also files beyond the shape of an array that was made smaller after the manifest.
-    present |= {key for key in expected.keys() - present if storage.size(join(path, key)) is not None}
-    findings = [FileFinding(key, "is missing") for key in expected if key not in present]
-    sizes: list[int] = []
+    unlisted = sorted(expected.keys() - sizes.keys())
+    sizes_beyond = zip(unlisted, storage.sizes([join(path, key) for key in unlisted]), strict=True)
+    sizes |= {key: size for key, size in sizes_beyond if size is not None}
+    findings = [FileFinding(key, "is missing") for key in expected if key not in sizes]
+    read_sizes: list[int] = []
 
     def collect(result: _FileDigest) -> None:
-        sizes.append(result.size)
+        read_sizes.append(result.size)
         if result.damage:
             findings.append(FileFinding(result.key, result.damage, result.unread))
         elif result.digest != expected[result.key]:
@@ -335,14 +351,13 @@ def compare(
         if progress is not None:
             progress.add(result.size)
 
-    skipped = _compute_digests(
-        storage, path, sorted(present & expected.keys()), collect, workers, journal, expected
-    )
+    to_compare = {key: sizes[key] for key in sorted(sizes.keys() & expected.keys())}
+    skipped = _compute_digests(storage, path, to_compare, collect, workers, journal, expected)
     return Comparison(
-        len(sizes),
-        sum(sizes),
+        len(read_sizes),
+        sum(read_sizes),
         tuple(sorted(findings, key=lambda finding: finding.key)),
-        tuple(sorted(present - expected.keys())),
+        tuple(sorted(sizes.keys() - expected.keys())),
         skipped,
     )
 
@@ -359,56 +374,71 @@ class Comparison(NamedTuple):
     """Number of files that were not read, because the journal has their digest."""
 
 
-def _files(storage: Storage, path: str, below: str = "") -> Iterator[str]:
-    """Yield the keys of all files below a path, except chunks beyond an array's shape, which a killed call leaves."""
-    names = storage.list(join(path, below))
-    meta = _array_of(storage, join(path, below), names)
-    for name in names:
-        for key in _files_of(storage, path, join(below, name)):
-            if meta is None or not is_beyond(key[len(below) + 1 :] if below else key, meta):
-                yield key
+def _sizes(storage: Storage, path: str) -> dict[str, int | None]:
+    """Return all files below a path with their sizes, without chunks beyond an array's shape, which killed calls leave.
 
-
-def _files_of(storage: Storage, path: str, key: str) -> Iterator[str]:
-    """Yield the keys of all files in a folder, or the key itself if it is a file."""
-    if _is_folder(storage, join(path, key)):
-        yield from _files(storage, path, key)
+    The size of a link that may not be followed is None.
+    """
+    if isinstance(storage, LocalStorage):
+        sizes = dict(_local_sizes(storage, path, ""))
     else:
-        yield key
+        below = ((key[len(path) :].lstrip("/"), size) for key, size in storage.sizes_below(path).items())
+        sizes = {key: size for key, size in below if not has_private_name(key)}
+    nodes = {key.rpartition("/")[0] for key in sizes if is_document(key)}
+    node_of_file = {
+        key: next((above for above in reversed(ancestors(key)) if above in nodes), None)
+        for key in sizes
+        if not is_document(key)
+    }
+    arrays = _arrays(storage, path, {node for node in node_of_file.values() if node is not None}, sizes)
+    for key, node in node_of_file.items():
+        if node in arrays and is_beyond(key[len(node) :].lstrip("/"), arrays[node]):
+            del sizes[key]
+    return sizes
 
 
-def _array_of(storage: Storage, path: str, names: Iterable[str]) -> ArrayMeta | None:
-    """Return the metadata of an array, None without a readable document."""
-    has_chunks = any(name[0] in "c0123456789" for name in names)
-    zarr_format = next((number for file, number in ((V2.array, 2), (V3.array, 3)) if file in names), None)
-    if zarr_format is None or not has_chunks:
-        return None
-    try:
-        return Documents(storage, 3 if zarr_format == 3 else 2).array(path)
-    except LamellaError:
-        return None  # a group, or a document that `verify` without a manifest reports
+def _local_sizes(storage: LocalStorage, path: str, folder: str) -> Iterator[tuple[str, int | None]]:
+    """Yield the files in a folder at any depth with their sizes; reading a refused link raises later."""
+    for name in storage.list(join(path, folder)):
+        key = join(folder, name)
+        try:
+            size = storage.size(join(path, key))
+        except LamellaError:
+            yield key, None
+            continue
+        if size is None:
+            yield from _local_sizes(storage, path, key)
+        else:
+            yield key, size
 
 
-def _is_folder(storage: Storage, key: str) -> bool:
-    """Return whether a key is a folder; raise if a service does not answer. Reading a refused link raises later."""
-    try:
-        return storage.size(key) is None
-    except StorageError:
-        if storage.service is not None:  # else a folder would have the digest of an empty file
-            raise
-        return False
-    except LamellaError:
-        return False
+def _arrays(storage: Storage, path: str, nodes: set[str], files: Container[str]) -> dict[str, ArrayMeta]:
+    """Return the metadata of those nodes that are arrays with a readable document."""
+    arrays: dict[str, ArrayMeta] = {}
+    formats: tuple[tuple[str, ZarrFormat], ...] = ((V2.array, 2), (V3.array, 3))
+    for file, zarr_format in formats:
+        documents = Documents(storage, zarr_format)
+        paths = {join(path, node): node for node in nodes - arrays.keys() if join(node, file) in files}
+        for batch in batched(list(paths), _AHEAD):
+            documents.request_ahead((), arrays=batch, at_once=True)
+            for array in batch:
+                with suppress(
+                    LamellaError
+                ):  # a group, or a document that `verify` without a manifest reports
+                    arrays[paths[array]] = documents.array(array)
+    return arrays
 
 
 def _compute_digest(file: _File) -> _FileDigest:
-    storage, path, key, is_journaled = file
-    before = fingerprint(storage, join(path, key)) if is_journaled else None
+    key = join(file.path, file.key)
+    before = file.fingerprint
+    if file.is_journaled and before is None:
+        before = fingerprint(file.storage, key)
     digest, size = hashlib.sha256(), 0
-    for data in _read(storage, join(path, key)):
+    for data in _read(file):
         digest.update(data)
         size += len(data)
-    return _FileDigest(key, size, digest.hexdigest(), "", before)
+    return _FileDigest(file.key, size, digest.hexdigest(), "", before)
 
 
 def _compute_digest_or_damage(file: _File) -> _FileDigest:
@@ -418,9 +448,14 @@ def _compute_digest_or_damage(file: _File) -> _FileDigest:
         return _FileDigest(file.key, 0, "", clause(error), unread=isinstance(error, StorageError))
 
 
-def _read(storage: Storage, key: str) -> Iterable[bytes]:
-    start = 0
-    while data := storage.read_range(key, start, _READ_BYTES):
+def _read(file: _File) -> Iterator[bytes]:
+    key, start = join(file.path, file.key), 0
+    while start != file.size:
+        data = file.storage.read_range(key, start, _READ_BYTES)
+        if data is None:
+            raise StorageError(f"Cannot read {file.storage.where(key)}: it was listed, and was then deleted.")
+        if not data:
+            return
         yield data
         start += len(data)
 
