@@ -15,6 +15,7 @@ from tests.array_source import ArraySource
 
 import lamella
 from lamella.adapters.export import tiff_files
+from lamella.adapters.export.selection import Selection
 from lamella.cli import main
 from lamella.models import AcquisitionMeta, AxisMeta, TransformationMeta
 from lamella.ops.conversion.source import SAMPLE_COLORS, SourceChannel
@@ -126,6 +127,8 @@ def check_same(again: lamella.Position, image: lamella.Position) -> None:
         assert again.axes[theirs[axis]].unit == image.axes[ours[axis]].unit
     assert again.channel_names == image.channel_names
     assert colors(again) == colors(image)
+    contrast = Selection.of(image).windows()
+    assert not contrast or Selection.of(again).windows() == contrast
     assert again.metadata.multiscales[0].name == image.metadata.multiscales[0].name
 
 
@@ -144,6 +147,7 @@ def test_a_plate_comes_back(data: st.DataObject) -> None:
     fields = data.draw(st.lists(st.sampled_from(FIELDS), min_size=1, max_size=3, unique=True))
     names = data.draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True))
     title = data.draw(st.sampled_from(["screen 7", "a&b <µ>", "x/y"]))
+    window = data.draw(st.sampled_from([(3, 90.5), (0, 65535)]))
     days = [AcquisitionMeta(id=0, name="day 1"), AcquisitionMeta(id=3, name="a&b <µ>")]
     with tempfile.TemporaryDirectory() as folder:
         plate = lamella.open(
@@ -168,13 +172,14 @@ def test_a_plate_comes_back(data: st.DataObject) -> None:
             )  # fmt: skip
             position.set_unit({"y": "micrometer", "x": "micrometer"})
             for name, color in zip(names, ["0000FF", "00FF00", "FF0000"], strict=False):
-                position.set_channel(name, color=color)
+                position.set_channel(name, color=color, window=window)
+            position.labels.create("cells", (pixels[:, 0] > 0).astype("uint8"))
             if data.draw(st.booleans()):
                 position.set_name(f"field {number}")
-        files = lamella.export(plate, f"{folder}/tiffs")
+        files = lamella.export(plate, f"{folder}/tiffs", labels=True)
         for file in files:
             check_schema(file)
-        layout = "lamella" if len(files) == 1 else None  # one file has nothing to be recognised by
+        layout = "lamella" if len(files) == 2 else None  # one file has nothing to be recognised by
         lamella.convert(f"{folder}/tiffs", f"{folder}/b.zarr", version=version, layout=layout)
         with lamella.open(f"{folder}/b.zarr") as again:
             assert sorted(path for path, _ in again.positions()) == sorted(fields)

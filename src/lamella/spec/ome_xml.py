@@ -100,6 +100,9 @@ def fill_missing_sizes(meta: ImagesMeta, ome_image: OMEImage) -> ImagesMeta:
     return meta
 
 
+CONTRAST = "lamella/contrast"
+"""Namespace of the annotation of a channel with its contrast limits, for which OME-XML has no attribute."""
+
 _MAX_DEPTH = 200
 """Maximum depth of nested elements; the schema has about a dozen."""
 

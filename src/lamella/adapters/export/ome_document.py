@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 
 from lamella._version import __version__
 from lamella.spec.channels import acquisition_settings
+from lamella.spec.ome_xml import CONTRAST
 from lamella.spec.own_key import STAGE, own_object, own_record
 from lamella.spec.units import unit_symbol
 
@@ -62,6 +63,7 @@ def ome_document(selection: Selection) -> bytes:
         _add(image, "InstrumentRef", ID="Instrument:0")
         _add(image, "ObjectiveSettings", ID="Objective:0:0")
     planes = _add_pixels(image, selection, image_attributes)
+    _add_contrast(root, selection)
     text = ElementTree.tostring(root, encoding="unicode").replace(f"<!--{_PLANES}-->", planes)
     identifier = f' UUID="urn:uuid:{uuid5(NAMESPACE_OID, text)}"'
     return f'<?xml version="1.0" encoding="UTF-8"?><OME{identifier}{text.removeprefix("<OME")}'.encode()
@@ -136,6 +138,21 @@ def _add_pixels(image: Element, selection: Selection, image_attributes: JSONObje
                 for plane in range(z)
             ]
     return "".join(lines)
+
+
+def _add_contrast(root: Element, selection: Selection) -> None:
+    """Add an annotation for each channel with its contrast limits; none for an RGB image, which is one channel."""
+    windows = selection.windows() if selection.color_name is None else []
+    if not windows:
+        return
+    annotations = _add(root, "StructuredAnnotations")
+    channels = root.findall("Image/Pixels/Channel")
+    for number, (channel, window) in enumerate(zip(channels, windows, strict=True)):
+        identifier = f"Annotation:{number}"
+        _add(channel, "AnnotationRef", ID=identifier)
+        value = _add(_add(annotations, "MapAnnotation", ID=identifier, Namespace=CONTRAST), "Value")
+        for key, limit in zip(("start", "end"), window, strict=True):
+            _add(value, "M", K=key).text = _text(limit)
 
 
 def _position_of_plane(

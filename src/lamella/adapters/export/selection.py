@@ -236,15 +236,15 @@ class Selection:
         return [channels[channel].color if channel < len(channels) else None for channel in self.channels]
 
     def windows(self) -> list[tuple[float, float]]:
-        """Return the displayed range of each channel; empty if one is missing or the whole range of the type."""
+        """Return the displayed range of each channel; empty if one is missing, or if all are the whole range."""
         channels = self._omero_channels()
         windows: list[tuple[float, float]] = []
         for channel in self.channels:
             window = channels[channel].window if channel < len(channels) else None
-            if window is None or (window["start"], window["end"]) == type_limits(self.dtype):
+            if window is None:
                 return []
             windows.append((float(window["start"]), float(window["end"])))
-        return windows
+        return windows if {*windows} != {type_limits(self.dtype)} else []
 
     def _omero_channels(self) -> Sequence[ChannelMeta]:
         omero = self.position.document.shared_model.omero

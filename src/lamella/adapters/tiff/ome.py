@@ -10,7 +10,7 @@ from lamella.adapters.descriptions import parse_number
 from lamella.adapters.tiff.metadata import TiffMetadata
 from lamella.errors import MetadataError, SourceError, clause
 from lamella.ops.conversion.source import Objective, SourceChannel
-from lamella.spec.ome_xml import UnsafeXMLError, children, parse_xml, read_sizes
+from lamella.spec.ome_xml import CONTRAST, UnsafeXMLError, children, parse_xml, read_sizes
 from lamella.spec.units import is_size, unit_name, unit_ratio
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _NO_COLOR = -(1 << 31)
 """The colour that old versions of Bio-Formats wrote for "no colour"."""
+
+_Windows = dict[str, tuple[float, float]]
+"""Contrast limits by the ID of their annotation."""
 
 _ROOTS: WeakKeyDictionary[Any, Element | None] = WeakKeyDictionary()
 """The parsed OME-XML of open files."""
@@ -48,9 +51,10 @@ def read_ome(root: Element | None) -> list[TiffMetadata]:
     objectives = _objectives(root)
     plates = [plate.get("Name") or "" for plate in children(root, "Plate")]
     acquisitions = _acquisitions(root)
+    windows = _windows(root)
     return [
         replace(
-            _metadata_of_pixels(pixels),
+            _metadata_of_pixels(pixels, windows),
             well=wells.get(image.get("ID", "")),
             plate=plates[0] if len(plates) == 1 else "",
             acquisition=acquisitions.get(image.get("ID", ""), (None, ""))[0],
@@ -67,7 +71,7 @@ def read_ome(root: Element | None) -> list[TiffMetadata]:
     ]
 
 
-def _metadata_of_pixels(pixels: Element) -> TiffMetadata:
+def _metadata_of_pixels(pixels: Element, windows: _Windows) -> TiffMetadata:
     notes: tuple[str, ...] = ()
     try:
         sizes = read_sizes(pixels)
@@ -86,14 +90,14 @@ def _metadata_of_pixels(pixels: Element) -> TiffMetadata:
     return TiffMetadata(
         scale,
         units,
-        _channels(pixels),
+        _channels(pixels, windows),
         notes=notes,
         stage=_stage(pixels, units),
         times=tuple(times[frame] for frame in frames) if times.keys() >= set(frames) else (),
     )
 
 
-def _channels(pixels: Element) -> tuple[SourceChannel, ...]:
+def _channels(pixels: Element, windows: _Windows) -> tuple[SourceChannel, ...]:
     exposures: dict[int, float] = {}
     for plane in children(pixels, "Plane"):
         exposure = parse_number(plane.get("ExposureTime"))
@@ -106,11 +110,31 @@ def _channels(pixels: Element) -> tuple[SourceChannel, ...]:
             _color(element.get("Color")),
             excitation=_length(element, "ExcitationWavelength", "nm", "nanometer"),
             emission=_length(element, "EmissionWavelength", "nm", "nanometer"),
+            window=next(
+                (
+                    windows[reference.get("ID", "")]
+                    for reference in children(element, "AnnotationRef")
+                    if reference.get("ID") in windows
+                ),
+                None,
+            ),
             exposure=exposures.get(index),
             number=_last_number(element.get("ID", "")),
         )
         for index, element in enumerate(children(pixels, "Channel"))
     )
+
+
+def _windows(root: Element) -> _Windows:
+    """Return the contrast limits that `lamella.export` writes, by the ID of their annotation."""
+    windows: _Windows = {}
+    for annotation in root.iterfind("{*}StructuredAnnotations/{*}MapAnnotation"):
+        if annotation.get("Namespace") == CONTRAST:
+            limits = {pair.get("K"): parse_number(pair.text) for pair in annotation.iterfind("{*}Value/{*}M")}
+            start, end = limits.get("start"), limits.get("end")
+            if start is not None and end is not None:
+                windows[annotation.get("ID", "")] = start, end
+    return windows
 
 
 def _last_number(identifier: str) -> int | None:

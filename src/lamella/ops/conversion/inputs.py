@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.reader import Container, Formats
     from lamella.ops.conversion.source import PlaneSource
     from lamella.types import StrPath
+
+_LABEL_IMAGE = re.compile(r"_labels\.ome\.tiff?$", re.IGNORECASE)
 
 Series = int | Literal["all", "fields"]
 """Which of the images of a file are converted: one, all as a collection, or all as fields of one well."""
@@ -77,6 +80,7 @@ class Inputs:
         self.names: list[str] = []
         self.folders: list[str] = []
         self.files: list[str] = []
+        self.label_files: list[str] = []
         self.relative: dict[str, str] = {}
         self.is_nested = False
         self.has_data_set = False
@@ -92,7 +96,12 @@ class Inputs:
         self.names.append(path)
         if os.path.isdir(path) and not self._is_data_set(path):
             self.folders.append(path)
-            for file in self._list_folder(path):
+            files = self._list_folder(path)
+            images = [file for file in files if not _LABEL_IMAGE.search(file)]
+            if images and not self.arrangement.is_by_name:
+                self.label_files += [file for file in files if _LABEL_IMAGE.search(file)]
+                files = images
+            for file in files:
                 self.files.append(file)
                 self.relative[file] = os.path.relpath(file, path).replace(os.sep, "/")
         elif os.path.exists(path):
