@@ -326,6 +326,41 @@ def test_delete_takes_the_name_off_the_list(image, cells, path, version):
     assert not (path / "labels/a").exists()
 
 
+def test_an_assigned_label_image_replaces_the_old_one_whole(image, cells, path, version):
+    old = image.labels.create("cells", cells, colors={7: (1, 2, 3)}, properties={7: {"area": 1}})
+    image.labels["others"] = cells
+    with pytest.raises(errors.NodeExistsError, match="has labels 'cells' already"):
+        image.labels.create("cells", cells)
+    image.labels["cells"] = (
+        old.data.dask_array()[0].astype("uint8") + 1
+    )  # reads from the image that it replaces
+    label = image.labels["cells"]
+    np.testing.assert_array_equal(label.data[:], cells[0].astype("uint8") + 1)
+    assert (label.axis_names, label.dataset_paths) == (["z", "y", "x"], image.dataset_paths)
+    assert (label.colors, label.properties) == ({}, {})
+    assert (label.name, label.metadata.multiscales[0].name) == ("cells", "cells")
+    assert list(image.labels) == ["cells", "others"]
+    assert sorted(entry.name for entry in (path / "labels").iterdir() if entry.is_dir()) == [
+        "cells",
+        "others",
+    ]
+    check_valid(path, version)
+
+
+def test_a_failed_replacement_keeps_the_old_label_image(image, cells, path):
+    class Broken:
+        shape, dtype, ndim = cells.shape, cells.dtype, cells.ndim
+
+        def __getitem__(self, key):
+            raise RuntimeError("gone")
+
+    image.labels["cells"] = cells
+    with pytest.raises(RuntimeError, match="gone"):
+        image.labels["cells"] = Broken()
+    np.testing.assert_array_equal(image.labels["cells"].data[:], cells)
+    assert [entry.name for entry in (path / "labels").iterdir() if entry.is_dir()] == ["cells"]
+
+
 def test_labels_are_a_mapping(image, cells):
     assert len(image.labels) == 0
     assert "cells" not in image.labels

@@ -402,10 +402,10 @@ class Labels(RenamesMembers):
         return self._open_listed(LabelImage, name)
 
     def __setitem__(self, key: int | str, value: Any) -> None:
-        """Create a label image with default settings."""
+        """Create or replace a label image with default settings; see :meth:`create`."""
         if value is None:
             raise WrongTypeError(f"The labels {key!r} are an array, not None. `create` creates empty labels.")
-        self.create(self._checked_key(key), value)
+        self.create(self._checked_key(key), value, overwrite=True)
 
     def __delitem__(self, key: int | str) -> None:
         """Delete a label image, and remove its name from the list.
@@ -425,8 +425,9 @@ class Labels(RenamesMembers):
         dtype: DTypeLike | None = None,
         colors: Mapping[int, Sequence[int]] | None = None,
         properties: Mapping[int, Mapping[str, Any]] | Iterable[Mapping[str, Any]] | None = None,
+        overwrite: bool = False,
     ) -> LabelImage:
-        """Create a label image for the position's image, from an array or empty.
+        """Create a label image for the position's image, from an array or empty, or replace the one of this name.
 
         The label image has the image's axes (without channels), scale, translation, chunks, shards and number of levels
         (LB-04); the lower levels are computed with "mode".
@@ -446,6 +447,9 @@ class Labels(RenamesMembers):
             As for :meth:`LabelImage.set_colors`. By default no colours are stored, and viewers choose.
         properties
             As for :meth:`LabelImage.set_properties`.
+        overwrite
+            Whether a label image of this name is replaced, with its colours and properties; in local folders only.
+            After an error or a kill, the old or the new one is complete.
 
         Raises
         ------
@@ -464,7 +468,7 @@ class Labels(RenamesMembers):
         from lamella.ops.labels import create_label
 
         self.require_writable(f"create the labels {name!r}")
-        return create_label(self, self._checked_key(name), data, dtype, colors, properties)
+        return create_label(self, self._checked_key(name), data, dtype, colors, properties, overwrite)
 
     def view(self, *, height: int = 560) -> Any:
         """Show the image of the labels in a notebook, where they can be chosen; see :meth:`Position.view`.

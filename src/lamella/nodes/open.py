@@ -108,6 +108,7 @@ def open_ome_zarr(
         units second and micrometer. By default T, C, Z, Y, X (in lower case in 0.6).
     version
         OME-NGFF version of a new store: "0.4" (Zarr v2), "0.5" or "0.6" (Zarr v3). An existing store states its own.
+        `lamella.open`, `write_image` and all commands create 0.5 by default.
     disable_path_checking
         Let mode "w" delete an existing directory that is not a Zarr store or has no ".zarr" in its path, with all its
         files. In every mode, follow symbolic links that lead out of the store, for plates of linked images; they are

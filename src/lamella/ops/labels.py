@@ -82,8 +82,12 @@ def create_label(
     dtype: DTypeLike | None,
     colors: Mapping[int, Sequence[int]] | None,
     properties: Mapping[int, Mapping[str, Any]] | Iterable[Mapping[str, Any]] | None,
+    overwrite: bool = False,
 ) -> LabelImage:
-    """Create a label image; see :meth:`Labels.create`. Until it is complete, a record in its document hides it."""
+    """Create or replace a label image; see :meth:`Labels.create`.
+
+    Until it is complete, a record in its document hides it. One that replaces another has a temporary name until then.
+    """
     _check_label_name(name)
     position = Position(labels.node_path.parent)
     levels = [position.open_level(path) for path in position.dataset_paths]
@@ -105,25 +109,33 @@ def create_label(
     documents, node_path = labels.documents, labels.node_path.child(name)
     attributes = _image_attributes(position, name, axes, meta)
     arrays = {
-        node_path.child(path).path: _level_like(level, source, axes, position)
+        path: _level_like(level, source, axes, position)
         for path, level in zip(position.dataset_paths, levels, strict=True)
     }
     token = "" if documents.storage.locks_processes else temporary_name(".tmp")
     # Under this lock, a label image of this name that is not complete is that of a killed call.
     with documents.storage.lock(node_path.path), abandoned_on_errors(token):
-        is_first = _create_hidden(labels, name, with_creating(attributes, token))
+        replaces = overwrite and documents.storage.locks_processes and name in labels._all_names()
+        new_name = temporary_name(".tmp") if replaces else name
+        new_path = labels.node_path.child(new_name)
+        is_first = _create_hidden(labels, new_name, with_creating(attributes, token))
         try:
-            documents.put_arrays(arrays, is_new=True)
-            image = LabelImage(node_path)
+            documents.put_arrays(
+                {new_path.child(path).path: array for path, array in arrays.items()}, is_new=True
+            )
+            image = LabelImage(new_path)
             if data is not None:
                 write_array(ImageArray(image.data.node_path), source)  # colours of the caller stay unchanged
                 fill_levels(image)
+            if replaces:
+                _replace_label(labels, name, new_name)
         except BaseException:
             with suppress(LamellaError):  # the first error is the one to raise
-                _remove_unfinished(labels, name, is_first=is_first)
+                _remove_unfinished(labels, new_name, is_first=is_first)
             raise
-        _publish(labels, name, token)
-    return image
+        if not replaces:
+            _publish(labels, name, token)
+    return LabelImage(node_path) if replaces else image
 
 
 def _remove_unfinished(labels: Labels, name: str, *, is_first: bool) -> None:
@@ -149,8 +161,8 @@ def _create_hidden(labels: Labels, name: str, attributes: JSONObject) -> bool:
             if name not in labels._listed_names():  # killed before the last step of its creation
                 _edit_list(labels, lambda names: names)
             raise NodeExistsError(
-                f"{labels.node_path.parent} has labels {name!r} already. Delete them first: "
-                f"del position.labels[{name!r}]."
+                f"{labels.node_path.parent} has labels {name!r} already. `position.labels[{name!r}] = data` replaces "
+                f"labels in a local folder; elsewhere delete them first: del position.labels[{name!r}]."
             )
         if documents.storage.exists(path) and not documents.has_begun_group(path):
             token = read_creating(documents.group(path)) if documents.kind(path) == "group" else None
@@ -186,6 +198,17 @@ def _publish(labels: Labels, name: str, token: str) -> None:
 
     documents.edit_group(labels.node_path.child(name).path, without_creating_record)
     with documents.lock(labels.node_path.parent.path):
+        _edit_list(labels, lambda names: [*names, name])
+
+
+def _replace_label(labels: Labels, name: str, new_name: str) -> None:
+    """Exchange a label image and a complete new one, and delete the old one."""
+    documents, new_path = labels.documents, labels.node_path.child(new_name).path
+    documents.edit_group(new_path, lambda attributes: with_creating(attributes, None))
+    with documents.lock(labels.node_path.parent.path):
+        finish_locked_rename(labels)
+        documents.storage.sweep(labels.path)  # left by killed replacements
+        documents.replace(labels.node_path.child(name).path, new_path)
         _edit_list(labels, lambda names: [*names, name])
 
 
