@@ -22,8 +22,10 @@ def test_one_record_for_each_position(plate):
     assert [record["path"] for record in records] == [path for path, _ in plate.positions()]
     assert records[3] == {
         "path": "A/2/1",
+        "well": "A/2",
         "row": "A",
         "column": "2",
+        "field": "1",
         "acquisition": 0,
         "shape": (2, 2, 3, 8, 10),
         "dtype": "uint16",
@@ -58,7 +60,8 @@ def test_damage_raises_or_is_reported_in_its_place(plate):
     with pytest.raises(ValueError, match="nothing is stored at"):
         plate.table()
     records = plate.table(on_error="report")
-    assert [record["path"] for record in records if "error" in record] == ["A/1/1", "A/2"]
+    damaged = [(record["path"], record["well"], record["field"]) for record in records if "error" in record]
+    assert damaged == [("A/1/1", "A/1", "1"), ("A/2", "A/2", None)]
     assert list(plate.table(as_frame=True, on_error="report").error.notna()) == [
         False,
         True,

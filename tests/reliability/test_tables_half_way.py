@@ -105,3 +105,31 @@ def test_a_table_in_an_object_store_is_old_or_new_and_the_same_call_ends_it(call
             break
     else:
         raise AssertionError("it never ended")
+
+
+def test_a_table_of_a_plate_names_a_field_as_its_well_does_after_the_next_call(tmp_path):
+    with lamella.open_ome_zarr(tmp_path / "a.zarr", layout="hcs", mode="w-", channel_names=["a"]) as plate:
+        plate.create_positions([("A", "1", "0"), ("A", "1", "1")])
+        plate.tables.write("cells", {"well": ["A1"], "field": ["0"]}, backend="csv")
+        plate.tables.write("paths", {"path": ["A/1/0"]}, backend="anndata")
+
+    def rename(place):
+        with suppress(KeyError):
+            lamella.open_ome_zarr(place, mode="r+").rename_position("A/1/0", "7")
+
+    shutil.copytree(tmp_path / "a.zarr", tmp_path / "all.zarr")
+    with Faults(tmp_path / "all.zarr") as faults:
+        rename(tmp_path / "all.zarr")
+    for step in chosen(faults.steps, 16):
+        place = tmp_path / f"{step}.zarr"
+        shutil.copytree(tmp_path / "a.zarr", place)
+        with suppress(CutShortError), Faults(place, step, cut, lasting=True):
+            rename(place)
+        shutil.copytree(place, tmp_path / f"{step}-again.zarr")
+        rename(tmp_path / f"{step}-again.zarr")
+        lamella.open_ome_zarr(place, mode="r+")["A/1"].create_position("5")
+        for plate in map(lamella.open_ome_zarr, (place, tmp_path / f"{step}-again.zarr")):
+            name = plate.position_paths()[0]
+            assert plate.tables["paths"]["path"].tolist() == [name], step
+            assert [f"A/1/{field}" for field in plate.tables["cells"]["field"]] == [name], step
+        assert name == "A/1/7", step

@@ -441,9 +441,10 @@ class Plate(
         Returns
         -------
         list of dict, or pandas.DataFrame
-            With ``path``, ``row``, ``column``, ``acquisition``, ``shape`` and ``dtype`` of the finest level, ``scale``
-            (voxel size per axis, in the unit of the axis), ``channels`` and the number of ``levels``. A position
-            without an image has no shape, dtype and scale, and 0 levels.
+            With ``path``, ``well``, ``row``, ``column``, ``field``, ``acquisition``, ``shape`` and ``dtype`` of the
+            finest level, ``scale`` (voxel size per axis, in the unit of the axis), ``channels`` and the number of
+            ``levels``. A position without an image has no shape, dtype and scale, and 0 levels. ``well`` and ``field``
+            are as in :attr:`tables`, so that both can be merged.
 
         Examples
         --------

@@ -19,6 +19,7 @@ from lamella.spec.own_key import read_renaming_record, with_renaming_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
     from typing import TypeAlias
 
     from lamella.spec.own_key import Renaming, RenamingRecord
@@ -32,6 +33,10 @@ class RenamesMembers(NGFFNode):
 
     moved: Renaming | None = None
     """The rename of which this node has moved the files and is updating the metadata."""
+
+    def lock_members(self) -> AbstractContextManager[None]:
+        """Lock the group for the rename of a member."""
+        return self.documents.lock(self.path)
 
     @abstractmethod
     def _update_moved_member(self, renaming: Renaming) -> None:

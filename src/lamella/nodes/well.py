@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, cast
 
 from lamella.arguments import checked_name
@@ -13,6 +14,7 @@ from lamella.nodes.position import Position
 from lamella.nodes.renaming import ListsMembers
 from lamella.nodes.reporting import report
 from lamella.nodes.store_handle import NodePath, StoreHandle
+from lamella.nodes.tables import stored_table_names
 from lamella.spec import plate_edits
 from lamella.spec.plate import ImageMeta, WellGroupMeta
 from lamella.spec.rules import Finding
@@ -80,6 +82,16 @@ class Well(Pictures, ListsMembers[WellGroupMeta]):
 
     def _with_new_name(self, meta: WellGroupMeta, renaming: Renaming) -> WellGroupMeta:
         return plate_edits.rename_image(meta, *renaming)
+
+    @contextmanager
+    def lock_members(self) -> Iterator[None]:
+        """Lock the well; before it the plate, if it has tables, which name positions."""
+        plate = plate_above(self.node_path, 2)
+        with ExitStack() as locks:
+            if plate is not None and stored_table_names(plate):
+                locks.enter_context(plate.documents.lock(plate.path))
+            locks.enter_context(super().lock_members())
+            yield
 
     def _update_moved_member(self, renaming: Renaming) -> None:
         """Update the metadata after the move of a position."""

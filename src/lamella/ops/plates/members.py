@@ -23,7 +23,7 @@ from lamella.spec.plate_names import new_well
 from lamella.store.keys import is_key, join_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from lamella.nodes.plate import Plate
     from lamella.spec.plate import PlateMeta
@@ -328,15 +328,9 @@ def rename_position(well: Well, old: str, new: str) -> None:
     """Rename a position; the same call finishes a killed one. See :meth:`Plate.rename_position`."""
     well.store_handle.require_writable(f"rename the position {old!r}", well.path)
     plate_edits.check_name(new)
-    with well.documents.lock(well.path):
+    with well.lock_members():
         if finish_locked_rename(well, (old, new)) != (old, new):
             _rename_locked_position(well, old, new)
-    plate = None if old == new else plate_above(well.node_path, 2)
-    tables = () if plate is None else stored_table_names(plate)
-    if plate is not None and tables:
-        with plate.documents.lock(plate.path):
-            paths = (join_names(path_in_plate(well.node_path), name) for name in (old, new))
-            _rename_in_tables(plate, Renaming(*paths), tables)
 
 
 def _rename_locked_position(well: Well, old: str, new: str) -> None:
@@ -355,28 +349,28 @@ def _rename_locked_position(well: Well, old: str, new: str) -> None:
 
 
 def update_moved_position(well: Well, renaming: Renaming) -> None:
-    """Rename a moved position in the list of images that belongs to an OME-XML."""
-    old, new = renaming
+    """Rename a moved position in the tables of its plate, and in the list of images that belongs to an OME-XML."""
     plate = plate_above(well.node_path, 2)
     if plate is not None:
-        path = path_in_plate(well.node_path)
-        _rename_in_series(plate, join_names(path, old), join_names(path, new))
+        paths = Renaming(*(join_names(path_in_plate(well.node_path), name) for name in renaming))
+        _rename_in_series(plate, *paths)
+        _rename_in_tables(plate, paths)
 
 
 def update_moved_well(plate: Plate, renaming: Renaming) -> None:
     """Rename a moved well in the list of images that belongs to an OME-XML, and delete its old row if it is empty."""
     old, new = renaming
     _rename_in_series(plate, old, new)
-    _rename_in_tables(plate, renaming, stored_table_names(plate))
+    _rename_in_tables(plate, renaming)
     can_delete = _can_delete_row(plate, old.partition("/")[0], old)
     # Another program may write a new well at the old path.
     if can_delete and not plate.documents.storage.exists(plate.node_path.child(old).path):
         _delete_row_of(plate, old)
 
 
-def _rename_in_tables(plate: Plate, renaming: Renaming, tables: Sequence[str]) -> None:
+def _rename_in_tables(plate: Plate, renaming: Renaming) -> None:
     """Change the name of a well, or the path of a position, in the tables of a plate whose members are locked."""
-    if tables:
+    if tables := stored_table_names(plate):
         from lamella.ops.tables.well_names import NewNames, rename_in_tables
 
         paths = {renaming.old: [renaming.new]}

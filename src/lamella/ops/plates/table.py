@@ -27,7 +27,7 @@ Record: TypeAlias = dict[str, Any]
 OnError: TypeAlias = Literal["raise", "report"]
 """The reaction to a missing or damaged node."""
 
-COLUMNS = ("path", "row", "column", "acquisition", "shape", "dtype", "scale", "channels", "levels")
+COLUMNS = ("path", "well", "row", "column", "field", "acquisition", "shape", "dtype", "scale", "channels", "levels")
 
 
 def plate_records(plate: Plate, on_error: OnError = "raise") -> Iterator[Record]:
@@ -35,9 +35,10 @@ def plate_records(plate: Plate, on_error: OnError = "raise") -> Iterator[Record]
     if on_error not in ("raise", "report"):
         raise InvalidArgumentError(f"on_error={on_error!r} is neither 'raise' nor 'report'.")
     for field in walk(plate):
-        row, column, *_ = [*field.path.split("/"), ""]  # an invalid path may have no column
         record: Record = dict.fromkeys(COLUMNS)
-        record |= {"path": field.path, "row": row, "column": column, "acquisition": field.acquisition}
+        record |= {"path": field.path, "acquisition": field.acquisition}
+        record |= zip(("row", "column", "field"), field.path.split("/"), strict=False)  # a damaged well has no field
+        record["well"] = "/".join(field.path.split("/")[:2])
         try:
             record |= _image_columns(field)
         except LamellaError as error:
