@@ -231,6 +231,11 @@ CALLS: dict[str, tuple[Any, dict[str, Any], dict[str, list[Any]]]] = {
         {"chan_name": "c"},
         {"chan_name": ["a", "", None, 5], "resize_arrays": []},
     ),
+    "append_channel of a plate": (
+        lambda s, **a: s.plate.append_channel(**a),
+        {"name": "c"},
+        {"name": ["a", "", None, 5]},
+    ),
     "create_well": (
         lambda s, **a: s.plate.create_well(**a),
         {"row_name": "C", "col_name": "7"},
@@ -754,6 +759,7 @@ def test_every_call_that_creates_is_in_the_table():
         and name != "create_from"  # of operations: no user calls it
     }
     assert creating == {
+        "Plate.append_channel",
         "Plate.create_position",
         "Plate.create_positions",
         "Plate.create_well",

@@ -40,7 +40,8 @@ def where(request, tmp_path):
 def check_valid(where):
     """Check the store once its last field has an image."""
     with lamella.open(where, "r+") as plate:
-        plate["B/2/0"]["0"] = np.ones((2, 1, 8, 8), "uint16")
+        field = plate["B/2/0"]
+        field["0"] = np.ones((len(field.channel_names), 1, 8, 8), "uint16")
     report = lamella.validate(where)
     assert report.valid, report.lines()
 
@@ -71,6 +72,19 @@ def test_a_channel_is_changed_in_all_fields_that_have_it(where):
         ["nuclei", "far red"],
         ["nuclei", "Actin"],
     ]
+    check_valid(where)
+
+
+def test_a_channel_is_appended_to_all_fields_that_lack_it(where):
+    with lamella.open(where, "r+") as plate:
+        plate["A/1/1"].append_channel("RFP")
+        assert plate.append_channel("RFP") == ["A/1/0", "B/2/0"]
+        with pytest.raises(InvalidArgumentError, match="Every field has a channel 'RFP' already"):
+            plate.append_channel("RFP")
+    plate = lamella.open(where)
+    assert [position.channel_names[-1] for _, position in plate.positions()] == ["RFP"] * 3
+    assert [image.shape[0] for _, image in plate["A/1/0"].images()] == [3, 3]
+    assert not plate["A/1/0"].data[2].any()
     check_valid(where)
 
 

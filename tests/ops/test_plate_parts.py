@@ -364,7 +364,7 @@ def test_regions_of_other_programs_are_moved_by_a_crop_or_named(tmp_path, versio
     table = tmp_path / "a.zarr" / "tables" / "text" / "table.csv"
     table.write_text(table.read_text().replace("12.0", "left"))
     with pytest.warns(
-        UserWarning, match="'text' .* could not be moved: .*x_micrometer of (object|str)"
+        UserWarning, match="'text' .* regions of the whole image: .*x_micrometer of (object|str)"
     ) as caught:
         cut = open_ome_zarr(tmp_path / "a.zarr").subset(tmp_path / "cut.zarr", crop={"x": (10, 30)})
     assert [warning.filename for warning in caught] == [__file__]

@@ -160,6 +160,53 @@ def test_copied_plates_have_the_rows_of_their_wells_and_fields(tmp_path):
     assert wells_and_doses(both) == wells_and_doses(plate)
 
 
+def test_a_cut_image_has_the_rows_of_its_labels_and_times(tmp_path):
+    with lamella.open(tmp_path / "a.zarr", "w-", layout="fov", channel_names=["a"], axes="tcyx") as image:
+        image["0"] = np.ones((4, 1, 8, 8), "uint8")
+        cells = np.zeros((4, 8, 8), "uint16")
+        cells[:, :2, :2], cells[1:3, 3:5, 5:8], cells[3, 6:, 6:] = 1, 2, 3
+        image.labels["cells"] = cells
+        image.labels["plane"] = cells[2]
+        rows = [(time, label) for time in range(4) for label in np.unique(cells[time]) if label]
+        frame = pd.DataFrame(rows, columns=["t", "label"]).assign(n=range(len(rows)))
+        image.tables.write("times", frame, label="cells")
+        image.tables.write("sizes", {"label": [1, 2, 3], "area": [4, 6, 4]}, label="cells", backend="csv")
+        image.tables.write("plane", {"label": [1, 2], "t": [0, 0]}, label="plane", backend="anndata")
+        image.tables["notes"] = {"label": [1, 7], "note": ["a", "b"]}
+        image.labels["cells"].write_rois()
+    cut = image.subset(tmp_path / "cut.zarr", crop={"t": (1, 4), "y": (4, 8), "x": (4, 8)})
+    expected = [(time, label) for time in range(3) for label in np.unique(cut.labels["cells"].data[time])[1:]]
+    times = cut.tables["times"]
+    assert list(zip(times["t"], times.index, strict=True)) == expected == [(0, 2), (1, 2), (2, 3)]
+    assert times["n"].tolist() == [n for n, (time, label) in enumerate(rows) if (time - 1, label) in expected]
+    assert cut.tables["sizes"]["area"].tolist() == [6, 4]
+    assert cut.tables["plane"].index.tolist() == [2]
+    assert cut.tables["notes"]["note"].tolist() == ["a", "b"]
+    assert cut.tables["cells_ROI_table"].index.tolist() == [2, 3]
+    assert lamella.validate(tmp_path / "cut.zarr")
+
+
+def test_columns_of_a_renamed_channel_are_named(tmp_path):
+    plate = make(tmp_path / "p.zarr")
+    for path in ("A/1/1", "B/2/0"):
+        plate[path].tables["cells"] = {"area": [1.0], "intensity_mean-DAPI": [2.0]}
+    renames = {
+        "GFP": lambda: plate.rename_channel("DAPI", "GFP"),
+        "red": lambda: plate["A/1/1"].rename_channel("DAPI", "red"),
+        "far": lambda: plate["B/2/0"].set_channel("DAPI", label="far"),
+        "blue": lambda: plate.set_channel("DAPI", label="blue"),
+    }
+    for new, rename in renames.items():
+        with pytest.warns(
+            UserWarning, match=rf"tables/cells has .* '{new}' now, in the columns intensity_mean-DAPI\."
+        ) as caught:
+            rename()
+        assert [warning.filename for warning in caught] == [__file__]
+        for _, position in plate.positions():
+            if position.channel_names == [new]:
+                position.set_channel(new, label="DAPI")  # no column is named after the new name
+
+
 def test_regions_that_mean_other_voxels_after_a_change_of_sizes_are_named(tmp_path):
     plate = make(tmp_path / "p.zarr")
     position = plate["A/1/0"]

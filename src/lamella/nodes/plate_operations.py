@@ -356,7 +356,8 @@ class PlateOperations(Pictures):
             Names, in the order of the new plate; all by default.
         crop
             Axis to (start, stop), or to a slice, in pixels of level 0: ``{"z": (2, 8), "x": slice(-512, None)}``.
-            Labels are cut in the same way, and the translation becomes that of the region.
+            Labels are cut in the same way, tables keep the rows of their labels that remain, and the translation
+            becomes that of the region.
         jobs, executor, progress, storage_options
             As for :meth:`from_positions`.
 
@@ -507,6 +508,28 @@ class PlateOperations(Pictures):
         return self._edit_fields(
             f"rename the channel {old!r}", ImageEdits({checked_channel_name(old): checked_channel_name(new)})
         )
+
+    def append_channel(self, name: str) -> list[str]:
+        """Append a channel to all fields that lack it; see :meth:`Position.append_channel`. Return their paths.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If every field has the channel, or one has no channel axis (a ValueError). Nothing is written then.
+
+        Examples
+        --------
+        >>> plate.append_channel("Cy5")
+        ['A/1/0', 'A/1/1', 'B/2/0']
+        >>> plate.channel_names, plate["A/1/0"].data.shape
+        (['DAPI', 'GFP', 'Cy5'], (1, 3, 4, 8, 8))
+        """
+        from lamella.ops.images.edit import append_to_fields
+
+        name = checked_channel_name(name)
+        self.require_writable(f"append the channel {name!r}")
+        with logged("Append the channel %r in %s", name, self.node_path):
+            return append_to_fields(dict(cast("Plate", self).positions()), name)
 
     def delete_channel(self, name: str, *, jobs: int | None = None) -> list[str]:
         """Delete a channel with its pixels from all fields that have it; see :meth:`Position.delete_channel`.

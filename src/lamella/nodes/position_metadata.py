@@ -80,12 +80,16 @@ class PositionMetadata(NGFFNode):
         (['DAPI', 'GFP', 'Cy5'], (1, 3, 4, 8, 8))
         """
         self.store_handle.require_writable(f"append the channel {chan_name!r}", self.path)
-        if channel_axis(self.axes) is None:
-            raise InvalidArgumentError(f"{self.node_path} has no channel axis to append {chan_name!r} to.")
+        self._check_channel_axis(chan_name)
         with self.documents.lock(self.path):
             finished_name = self._finish_append()
             if finished_name is None or finished_name != chan_name:
                 self._append_channel(chan_name, resize_arrays=resize_arrays)
+
+    def _check_channel_axis(self, name: str) -> None:
+        """Raise for an image without an axis for the channel ``name``."""
+        if channel_axis(self.axes) is None:
+            raise InvalidArgumentError(f"{self.node_path} has no channel axis to append {name!r} to.")
 
     def _append_channel(self, name: str, *, resize_arrays: bool) -> None:
         """Append a channel: record it in the document, grow the arrays (level 0 last), then add the name."""
@@ -193,15 +197,18 @@ class PositionMetadata(NGFFNode):
     def rename_channel(self, old: str, new: str) -> None:
         """Rename the channel ``old`` to ``new``; a ValueError if ``old`` does not exist, or ``new`` does.
 
+        Columns of tables keep names such as "intensity_mean-GFP"; a warning lists them.
+
         Examples
         --------
         >>> position.rename_channel("GFP", "Actin")
         >>> position.channel_names
         ['DAPI', 'Actin']
         """
+        from lamella.ops.images.edit import ImageEdits, edit_image
+
         self.require_writable(f"rename the channel {old!r}")
-        names = self.channel_names
-        self.document.edit(lambda meta: edits.rename_channel(self._with_all_names(meta, names), old, new))
+        edit_image(cast("Position", self), ImageEdits({checked_channel_name(old): checked_channel_name(new)}))
 
     def update_channel(self, chan_name: str, target: str, data: ArrayLike) -> None:
         """Write the voxels of one channel of an array.
@@ -497,7 +504,7 @@ class PositionMetadata(NGFFNode):
 
     def _edit_transforms(self, change: Callable[[ImagesMeta], ImagesMeta]) -> None:
         """Change scales or translations, and warn if regions in tables then refer to other voxels."""
-        from lamella.ops.tables.moved_rois import warning_of_moved_rois
+        from lamella.ops.tables.outdated_tables import warning_of_moved_rois
 
         with warning_of_moved_rois([cast("Position", self)]):
             self.document.edit(change)

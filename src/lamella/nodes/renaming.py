@@ -34,7 +34,7 @@ class RenamesMembers(NGFFNode):
     moved: Renaming | None = None
     """The rename of which this node has moved the files and is updating the metadata."""
 
-    def lock_members(self) -> AbstractContextManager[None]:
+    def _lock_members(self) -> AbstractContextManager[None]:
         """Lock the group for the rename of a member."""
         return self.documents.lock(self.path)
 

@@ -84,13 +84,13 @@ class Well(Pictures, ListsMembers[WellGroupMeta]):
         return plate_edits.rename_image(meta, *renaming)
 
     @contextmanager
-    def lock_members(self) -> Iterator[None]:
+    def _lock_members(self) -> Iterator[None]:
         """Lock the well; before it the plate, if it has tables, which name positions."""
         plate = plate_above(self.node_path, 2)
         with ExitStack() as locks:
             if plate is not None and stored_table_names(plate):
                 locks.enter_context(plate.documents.lock(plate.path))
-            locks.enter_context(super().lock_members())
+            locks.enter_context(super()._lock_members())
             yield
 
     def _update_moved_member(self, renaming: Renaming) -> None:

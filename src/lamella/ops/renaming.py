@@ -163,7 +163,7 @@ def _finish(node: RenamesMembers, record: RenamingRecord) -> None:
 
 def finish_rename(node: RenamesMembers) -> None:
     """Finish a rename that was killed after the member had moved; undo it before that."""
-    with node.lock_members():
+    with node._lock_members():
         finish_locked_rename(node)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lamella.errors import InvalidArgumentError, WrongTypeError, counted, did_you_mean
 from lamella.nodes.position_metadata import dtype_window, with_channel_names
-from lamella.ops.tables.moved_rois import warning_of_moved_rois
+from lamella.ops.tables.outdated_tables import warn_of_measured_channels, warning_of_moved_rois
 from lamella.spec import edits
 from lamella.spec.axes import axis_kind
 
@@ -75,6 +75,12 @@ class ImageEdits:
             *(("axis", str(axis).lower()) for axis in (*self.sizes, *units)),
             *(("channel", name) for name in (*self.renamed, *(set(self.channels) - new))),
         }
+
+    @property
+    def new_channel_names(self) -> dict[str, str]:
+        """New names of channels by the old ones, whichever way they were requested."""
+        labels = {name: options.get("label") for name, options in self.channels.items()}
+        return {**self.renamed, **{old: new for old, new in labels.items() if new not in (None, old)}}
 
     def check_new_names(self, names: Iterable[str]) -> None:
         """Raise for a channel that the same changes rename: its other changes must use the new name."""
@@ -157,6 +163,9 @@ def edit_images(positions: Mapping[str, Position], edits_by_path: Mapping[str, I
             for label, edits_of_label in label_edits(positions[path], image_edits):
                 _write(label, edits_of_label)
             _write(positions[path], image_edits)
+    warn_of_measured_channels(
+        {positions[path]: image_edits.new_channel_names for path, image_edits in edits_by_path.items()}
+    )
 
 
 def edit_fields(positions: Mapping[str, Position], requested: ImageEdits) -> list[str]:
@@ -167,6 +176,19 @@ def edit_fields(positions: Mapping[str, Position], requested: ImageEdits) -> lis
     edits_by_path = planned_edits(positions, requested)
     edit_images(positions, edits_by_path)
     return list(edits_by_path)
+
+
+def append_to_fields(positions: Mapping[str, Position], name: str) -> list[str]:
+    """Append a channel to all images that lack it; return their paths. See :meth:`Plate.append_channel`."""
+    lacking = {path: image for path, image in positions.items() if name not in image.channel_names}
+    if not lacking:
+        what = f"Every field has a channel {name!r} already" if positions else "There is no field"
+        raise InvalidArgumentError(f"{what} in {store_of(positions)}.")
+    for image in lacking.values():
+        image._check_channel_axis(name)
+    for image in lacking.values():
+        image.append_channel(name)
+    return list(lacking)
 
 
 def planned_edits(

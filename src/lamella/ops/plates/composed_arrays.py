@@ -264,22 +264,32 @@ class ImagePlan:
         }
         return with_own_record(attributes, STAGE, moved)
 
-    def write_rois(self, source: Position, target: NodePath) -> list[str]:
-        """Move the regions of copied tables to the origin of the new image; return notes on tables that cannot be."""
+    def cut_tables(self, source: Position, target: NodePath) -> list[str]:
+        """Cut copied tables of regions and labels as the image; return notes on tables that could not be."""
         if not self.region:
             return []
+        from lamella.ops.tables.labels import rows_of_labels
         from lamella.ops.tables.rois import cut_rois
 
         notes = []
+        labels = source.labels
         for name in source.tables:
             try:
-                if source.tables.info(name).type in ROI_TYPES:
-                    cut = cut_rois(source, source.tables[name], self.region)
-                    Tables(target.child("tables"), False).write(name, cut)
+                info = source.tables.info(name)
+                label_name = info.label if info.label in labels else None
+                if info.type not in ROI_TYPES and label_name is None:
+                    continue
+                table = source.tables[name]
+                if info.type in ROI_TYPES:
+                    table = cut_rois(source, table, self.region)
+                if label_name is not None:
+                    label = LabelImage(target.child(join("labels", label_name)))
+                    table = rows_of_labels(table, label, self.region.get("t", (0, 0))[0])
+                Tables(target.child("tables"), False).write(name, table)
             except LamellaError as error:
                 notes.append(
-                    f"The regions of the table {name!r} of {source.node_path} are measured from the edge of the whole "
-                    f"image in its copy too, because they could not be moved: {clause(error)}."
+                    f"The copy of the table {name!r} of {source.node_path} did not change, although the image was cut, "
+                    f"so it lists labels or regions of the whole image: {clause(error)}."
                 )
         return notes
 

@@ -140,7 +140,7 @@ class PositionCopy:
             for path, plan in self._plans.items():
                 plan.compute_levels(self.root.node_path.child(path), self._workers)
             notes: list[str] = []
-            run(self._write_rois, self._plans, Workers(self._workers.jobs), on_result=notes.extend)
+            run(self._cut_tables, self._plans, Workers(self._workers.jobs), on_result=notes.extend)
             count.finish()
         warn_of(notes)
         warn_of_files(self._sources.values())
@@ -220,8 +220,8 @@ class PositionCopy:
         else:
             self._documents += units
 
-    def _write_rois(self, path: str) -> list[str]:
-        return self._plans[path].write_rois(self._sources[path], self.root.node_path.child(path))
+    def _cut_tables(self, path: str) -> list[str]:
+        return self._plans[path].cut_tables(self._sources[path], self.root.node_path.child(path))
 
     def _complete_documents(self, path: str) -> None:
         """Convert the documents of a position to the version of the plate, and add facts from OME-XML."""

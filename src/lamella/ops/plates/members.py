@@ -328,7 +328,7 @@ def rename_position(well: Well, old: str, new: str) -> None:
     """Rename a position; the same call finishes a killed one. See :meth:`Plate.rename_position`."""
     well.store_handle.require_writable(f"rename the position {old!r}", well.path)
     plate_edits.check_name(new)
-    with well.lock_members():
+    with well._lock_members():
         if finish_locked_rename(well, (old, new)) != (old, new):
             _rename_locked_position(well, old, new)
 

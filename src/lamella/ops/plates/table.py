@@ -27,7 +27,19 @@ Record: TypeAlias = dict[str, Any]
 OnError: TypeAlias = Literal["raise", "report"]
 """The reaction to a missing or damaged node."""
 
-COLUMNS = ("path", "well", "row", "column", "field", "acquisition", "shape", "dtype", "scale", "channels", "levels")
+COLUMNS = (
+    "path",
+    "well",
+    "row",
+    "column",
+    "field",
+    "acquisition",
+    "shape",
+    "dtype",
+    "scale",
+    "channels",
+    "levels",
+)
 
 
 def plate_records(plate: Plate, on_error: OnError = "raise") -> Iterator[Record]:
@@ -37,7 +49,9 @@ def plate_records(plate: Plate, on_error: OnError = "raise") -> Iterator[Record]
     for field in walk(plate):
         record: Record = dict.fromkeys(COLUMNS)
         record |= {"path": field.path, "acquisition": field.acquisition}
-        record |= zip(("row", "column", "field"), field.path.split("/"), strict=False)  # a damaged well has no field
+        record |= zip(
+            ("row", "column", "field"), field.path.split("/"), strict=False
+        )  # a damaged well has no field
         record["well"] = "/".join(field.path.split("/")[:2])
         try:
             record |= _image_columns(field)

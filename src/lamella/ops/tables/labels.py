@@ -1,4 +1,4 @@
-"""Compute the bounding boxes of the labels of a label image, unit by unit."""
+"""Compute the bounding boxes of the labels of a label image, unit by unit, and choose the rows of its labels."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamella.errors import InvalidArgumentError
 from lamella.ops.execution import THREADS, Workers, run
 from lamella.ops.regions import bounded_shape, region_shape, regions, whole_region
+from lamella.ops.tables.frames import as_ids, pandas
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     from lamella.nodes.image_array import ImageArray
@@ -45,7 +48,8 @@ def bounding_boxes(
     within = whole_region(array.shape) if within is None else within
     shape = region_shape(within)
     unit = bounded_shape(shape, array.shards or array.chunks, array.dtype.itemsize, _UNIT_BYTES)
-    boxes_of_units: list[Boxes] = []
+    empty = np.zeros((0, array.ndim), np.int64)
+    boxes_of_units = [Boxes(np.zeros(0, array.dtype), empty, empty)]
 
     def collect(boxes: Boxes) -> None:
         boxes_of_units.append(boxes)
@@ -60,25 +64,48 @@ def bounding_boxes(
         return _boxes_of(array, region_of_array)
 
     run(boxes_in, regions(shape, unit), workers, on_result=collect)
-    return _merged(boxes_of_units) if boxes_of_units else _no_boxes(array.ndim, array.dtype)
+    return _merged(boxes_of_units)
 
 
-def _no_boxes(ndim: int, dtype: np.dtype[Any]) -> Boxes:
-    empty = np.zeros((0, ndim), np.int64)
-    return Boxes(np.zeros(0, dtype), empty, empty)
+def rows_of_labels(frame: pd.DataFrame, image: LabelImage, first_time: int) -> pd.DataFrame:
+    """Return the rows of a table whose labels are in an image, which was cut out of the measured one.
+
+    In a column "t", as `measure` writes it, rows of other time points are left out, and ``first_time`` becomes 0.
+    """
+    is_integer = pandas().api.types.is_integer_dtype
+    labels = frame.index if frame.index.name == "label" else frame.get("label")
+    if labels is None or not is_integer(labels.dtype):
+        raise InvalidArgumentError("It has no column of labels, which are integers.")
+    labels, whole = as_ids(labels), whole_region(image.data.shape)
+    axis_names = image.axis_names[-len(whole) :]
+    if "t" not in axis_names or "t" not in frame.columns or not is_integer(frame["t"].dtype):
+        return frame[labels.isin(as_ids(bounding_boxes(image).ids))]
+    frame = frame.assign(t=frame["t"] - first_time)
+    axis, inside = axis_names.index("t"), np.zeros(len(frame), bool)
+    for time in range(whole[axis].stop):
+        within = (*whole[:axis], slice(time, time + 1), *whole[axis + 1 :])
+        at_time = (frame["t"] == time).to_numpy()
+        inside[at_time] = labels[at_time].isin(as_ids(bounding_boxes(image, within=within).ids))
+    return frame[inside]
 
 
 def _boxes_of(array: ImageArray, region: Region) -> Boxes:
-    block = np.asarray(array[region])
-    indices = np.nonzero(block)
-    if not indices[0].size:
-        return _no_boxes(array.ndim, block.dtype)
-    ids, id_index = np.unique(block[indices], return_inverse=True)
+    block = np.ascontiguousarray(array[region])
+    # Runs of one label along the last axis are far fewer than voxels.
+    begins_run = np.ones(block.shape, bool)
+    np.not_equal(block[..., 1:], block[..., :-1], out=begins_run[..., 1:])
+    first = np.flatnonzero(begins_run)
+    lengths, labels = np.diff(first, append=block.size), block.ravel()[first]
+    first, lengths, labels = first[labels != 0], lengths[labels != 0], labels[labels != 0]
+    ids, id_index = np.unique(labels, return_inverse=True)
     start = np.full((len(ids), array.ndim), np.iinfo(np.int64).max)
     stop = np.zeros_like(start)
-    for axis, (coordinates, span) in enumerate(zip(indices, region, strict=True)):
+    for axis, (coordinates, span) in enumerate(
+        zip(np.unravel_index(first, block.shape), region, strict=True)
+    ):
+        ends = coordinates + (lengths if axis == array.ndim - 1 else 1)
         np.minimum.at(start[:, axis], id_index, coordinates + span.start)
-        np.maximum.at(stop[:, axis], id_index, coordinates + span.start + 1)
+        np.maximum.at(stop[:, axis], id_index, ends + span.start)
     return Boxes(ids, start, stop)
 
 

@@ -1,13 +1,13 @@
-"""Warn of tables of regions, which are in micrometers and seconds, when the size of voxels changes."""
+"""Warn of tables that an edit of their image does not change: regions in micrometers, and columns named by channels."""
 
 from __future__ import annotations
 
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import isclose
 from typing import TYPE_CHECKING
 
-from lamella.errors import LamellaError, callers_level, counted
+from lamella.errors import LamellaError, callers_level, counted, first_of
 from lamella.nodes.labels import LabelImage
 from lamella.nodes.tables import Tables, stored_table_names
 from lamella.spec.geometry import effective_scale
@@ -15,7 +15,7 @@ from lamella.spec.tables import ROI_TYPES
 from lamella.spec.units import unit_ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from lamella.nodes.position import Position
 
@@ -42,6 +42,35 @@ def warning_of_moved_rois(positions: Collection[Position]) -> Iterator[None]:
         moved += [(table, factors) for table in tables if factors]
     if moved:
         _warn(*moved[0], len(moved) - 1)
+
+
+def warn_of_measured_channels(new_names: Mapping[Position, Mapping[str, str]]) -> None:
+    """Name the first table with columns of a renamed channel, such as "intensity_mean-GFP".
+
+    ``new_names`` has the new names of channels by the old ones, of each image. Many images have tables of one name: the
+    first is read.
+    """
+    images = [image for image, names in new_names.items() if names]
+    _request_ahead(images)
+    names_read: set[str] = set()
+    for image in images:
+        for name in stored_table_names(image):
+            if name in names_read:
+                continue
+            names_read.add(name)
+            tables = Tables(image.node_path.child("tables"), False)
+            with suppress(LamellaError):  # a damaged table, or one of another program
+                columns = [str(column) for column in tables[name].columns]
+                for old, new in new_names[image].items():
+                    if columns_of_channel := [column for column in columns if column.endswith(f"-{old}")]:
+                        warnings.warn(
+                            f"{tables.node_path.child(name)} has measurements of the channel {old!r}, which is named "
+                            f"{new!r} now, in the columns {first_of(columns_of_channel)}. Columns keep their names: "
+                            "rename them and write the table again, also in other images, or measure again.",
+                            UserWarning,
+                            stacklevel=callers_level(),
+                        )
+                        return
 
 
 def _request_ahead(images: list[Position]) -> None:
