@@ -168,6 +168,19 @@ def test_pages_with_depth_are_z(tmp_path: Path) -> None:
     assert_array_equal(pixels_of(source), pixels)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("axes", ["CYX", "ZYX", "TCYX", "CZYX"])
+def test_planes_that_tifffile_stores_as_samples_keep_their_axis(tmp_path: Path, axes: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 99, (2, 3, 20, 22)[-len(axes) :], "uint16")
+    tifffile.imwrite(tmp_path / "a.tif", pixels, metadata={"axes": axes})
+    (source,) = open_tiff(tmp_path / "a.tif")
+    description = source.description
+    assert (description.axes, description.is_rgb) == (axes.lower(), False)
+    assert [channel.label for channel in description.channels] == [""] * description.length("c")
+    for index in np.ndindex(*pixels.shape[:-2]):
+        assert_array_equal(source.read_plane(index), pixels[index])
+
+
 def test_threads_read_one_source_at_once(tmp_path: Path) -> None:
     pixels = random_pixels((16, 40, 40))
     source = write(tmp_path / "stack.tif", pixels, compression="zlib", photometric="minisblack")

@@ -372,10 +372,13 @@ def _describe(
     page_axes = series.keyframe.axes
     outer = tuple(int(length) for length in series.shape[: len(series.axes) - len(page_axes)])
     axes = _series_axes(series)
-    if not axes.endswith(page_axes) or not set(page_axes) <= set("SZYX"):
+    inner_axes = "S" + axes[-2:] if _has_planes_as_samples(series) else axes[len(outer) :]
+    page_shape = int(series.keyframe.imagelength), int(series.keyframe.imagewidth)
+    if inner_axes != page_axes or not set(page_axes) <= set("SZYX") or plan.shape[-2:] != page_shape:
         raise SourceError(
-            f"{image_name} stores {series.axes} in pages of {page_axes}: only pages of planes "
-            "(YX, with samples S or depth Z) can be read one at a time."
+            f"{image_name} stores {series.axes} of shape {tuple(series.shape)} in pages of {page_axes} of "
+            f"{page_shape[0]} x {page_shape[1]} pixels: only pages of planes (YX, with samples S or depth Z) can be "
+            "read one at a time."
         )
     layout = SeriesLayout(path, number, plan, outer, page_axes, image_count > 1, fixed, is_partial)
     if len(pages) < math.prod(outer):
@@ -401,16 +404,27 @@ def _describe(
         **metadata_fields,
         band_rows=_band_rows(series.keyframe),
         channels_together=_channels_together(series.keyframe),
-        is_rgb=is_rgb(series.keyframe) and series.kind != "lsm",
+        is_rgb=is_rgb(series.keyframe) and not _has_own_channels(series),
     )
     return description, layout
 
 
 def _channels(channels: Sequence[SourceChannel], series: Any, count: int) -> tuple[SourceChannel, ...]:
-    """Return the channels of an image; the samples of LSM pages are detectors, those of other pages colours."""
-    if series.kind == "lsm":
+    """Return the channels of an image; samples are colours, but those of `_has_own_channels` are not."""
+    if _has_own_channels(series):
         return tuple(channels) if len(channels) == count else (SourceChannel(""),) * count
     return merge_channels(channels, series.keyframe, count)
+
+
+def _has_planes_as_samples(series: Any) -> bool:
+    """Return whether each page has planes as samples, as `tifffile.imwrite` stores three or four along any axis."""
+    axes = str(series.axes)
+    return series.kind == "shaped" and str(series.keyframe.axes) == "SYX" and axes[-3:-2] in [*"CZT"]
+
+
+def _has_own_channels(series: Any) -> bool:
+    """Return whether the samples of pages are no colours: the detectors of LSM, or planes along an axis."""
+    return series.kind == "lsm" or _has_planes_as_samples(series)
 
 
 def _series_axes(series: Any) -> str:
