@@ -128,6 +128,38 @@ def test_a_damaged_document_is_a_finding_and_the_rest_is_judged(plate, node, con
         assert not {where for _, where in musts(report)} & others
 
 
+@pytest.mark.parametrize("node", ["", "A", "A/1", "A/1/0", "A/1/0/labels", "A/1/0/labels/cells"])
+@pytest.mark.parametrize("edit", [{"zarr_format": 1}, {"zarr_format": None}, {"node_type": "grou"}])
+def test_a_document_that_states_no_group_is_a_finding(plate, node, edit):
+    file = next(file for file in (plate / node).iterdir() if file.name in ("zarr.json", ".zgroup"))
+    if file.name == ".zgroup" and "node_type" in edit:
+        pytest.skip("Zarr v2 has no node_type")
+    file.write_text(json.dumps(json.loads(file.read_text()) | edit))
+    assert musts(lamella.validate(plate)) == {("LM-01", node)}
+
+
+@pytest.mark.parametrize("node", ["A", "A/1", "A/1/0"])
+def test_an_array_where_a_group_belongs_is_a_finding(plate, node):
+    for file in (plate / "A/1/0/0").iterdir():
+        if file.name in ("zarr.json", ".zarray"):
+            shutil.copy(file, plate / node)
+    rule = "ST-02" if (plate / "zarr.json").exists() else "ST-01"
+    assert (rule, node) in musts(lamella.validate(plate))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "rule"),
+    [([], "ST-03"), ({"ome": 5}, "ST-03"), ({"ome": []}, "ST-03"), ({"ome": {}}, "ST-07")],
+)
+@pytest.mark.parametrize("node", ["", "A/1/0"])
+def test_attributes_without_metadata_of_the_version_are_a_finding_at_any_root(plate, node, attributes, rule):
+    file = document(plate / node)
+    if file.name == ".zattrs":
+        pytest.skip("0.4 has no key ome")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"attributes": attributes}))
+    assert musts(lamella.validate(plate / node)) == {(rule, "")}
+
+
 @pytest.mark.parametrize(
     "value",
     [3, "text", [], [3], [{}], [[]], {"name": []}, {"path": {}}, [{"path": 3}], [{"path": "../.."}], None],

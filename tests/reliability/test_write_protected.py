@@ -51,6 +51,7 @@ def plate_path():
         shutil.copytree(path, root / "rehearsal.zarr")
         action(root / "rehearsal.zarr")
         shutil.rmtree(root / "rehearsal.zarr")
+    lamella.validate(spare, pixels=True)
     shutil.rmtree(spare)
     if os.geteuid() == 0:
         for folder, _, names in os.walk(root):
@@ -190,3 +191,43 @@ def test_a_store_in_a_protected_folder_with_protected_content_is_not_touched(pla
     with as_user(), pytest.raises(StorageError, match="Nothing was removed"):
         ACTIONS["mode w"](plate_path)
     assert contents(plate_path) == before
+
+
+def copied(path, **options):
+    return lamella.copy_store(path, path.parent / "copy.zarr", **options)
+
+
+UNREADABLE = {
+    "copy": (copied, "A/1/0/0/c/0/0/0/0/0"),
+    "upgrade": (lambda path: lamella.upgrade(path, "0.6", path.parent / "copy.zarr"), "A/1/0/0/c/0/0/0/0/0"),
+    "a parent": (lamella.verify, ".."),
+    "a parent of a copy": (copied, ".."),
+    "a destination": (lambda path: lamella.upgrade(path, "0.6", path / "out" / "copy.zarr"), "out"),
+    "a store to replace": (lambda path: copied(path, overwrite=True), "../copy.zarr"),
+}
+"""What reads or writes, and what the user has no right to read or write."""
+
+
+@pytest.mark.parametrize("call", UNREADABLE)
+def test_what_the_user_may_not_read_or_write_is_named(plate_path, call):
+    run, name = UNREADABLE[call]
+    protected = Path(os.path.normpath(plate_path / name))
+    if not protected.exists():
+        protected.mkdir()
+    protected.chmod(0o000)
+    with as_user(), pytest.raises(LamellaError) as caught:
+        run(plate_path)
+    protected.chmod(0o755)
+    assert str(protected) in str(caught.value)
+    assert ".lamella" not in str(caught.value)
+
+
+def test_chunks_that_the_user_may_not_read_are_not_taken_for_damaged(plate_path):
+    chunk = plate_path / "A/1/0/0/c/0/0/0/0/0"
+    (plate_path / "A/2/zarr.json").chmod(0o000)
+    chunk.chmod(0o000)
+    with as_user():
+        report = lamella.validate(plate_path, pixels=True)
+    unread = [finding for finding in report.findings if finding.level == "MUST"]
+    assert [(finding.rule, finding.node) for finding in unread] == [("LM-09", "A/1/0/0"), ("LM-01", "A/2")]
+    assert {finding.remedy for finding in unread} == {"validate again when it can be read"}

@@ -24,6 +24,7 @@ from lamella.errors import (
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.node import NGFFNode
 from lamella.spec.rules import ArrayFacts
+from lamella.spec.rules.value import describe
 from lamella.spec.versions import VERSIONS
 from lamella.store.files.local import LocalStorage
 from lamella.store.flat_storage import FlatStorage
@@ -106,15 +107,17 @@ class StoredNode:
     @property
     def formats(self) -> set[int]:
         """The Zarr formats of the documents."""
-        v2 = {V2.group, V2.array, V2.attributes} & self.data.keys()
-        return ({3} if V3.group in self.data else set()) | ({2} if v2 else set())
+        unread_files = {
+            finding.file for finding in self.findings if self.names and finding.file in self.names
+        }
+        files = self.data.keys() | unread_files
+        v2 = {V2.group, V2.array, V2.attributes} & files
+        return ({3} if V3.group in files else set()) | ({2} if v2 else set())
 
     @property
     def zarr_format(self) -> int | None:
         """The Zarr format; 3 for documents of both, as in zarr-python. None without a node."""
-        if V3.group in self.data:
-            return 3
-        return 2 if self.formats else None
+        return max(self.formats, default=None)
 
     @property
     def kind(self) -> NodeKind | None:
@@ -227,6 +230,7 @@ class StoreReader:
             return node
         for file in files:
             self._read(node, file, is_listed=node.names is not None)
+        _check_group_documents(node)
         return node
 
     def array(self, path: str, zarr_format: int | None) -> ArrayNode:
@@ -351,8 +355,8 @@ class StoreReader:
             problem = f"{file} is empty" if not data.strip() else f"{file} is not JSON ({error})"
             return None, [DocumentFinding("LM-01", file, problem)]
         if not isinstance(document, dict) or is_too_deep(document):
-            kind = type(document).__name__
-            text = "is nested too deeply" if kind == "dict" else f"contains a {kind}, not an object"
+            is_object = isinstance(document, dict)
+            text = "is nested too deeply" if is_object else f"contains {describe(document)}, not an object"
             return None, [DocumentFinding("LM-01", file, f"{file} {text}")]
         if self._constants:
             findings.append(
@@ -373,6 +377,22 @@ def _remove_comments(text: str) -> str:
 
 def _is_unread(error: Exception) -> bool:
     return isinstance(error, OSError) and not isinstance(error, DamagedDataError)
+
+
+def _check_group_documents(node: StoredNode) -> None:
+    """Replace documents that state no node of their format, which readers refuse, by findings."""
+    for file, zarr_format in ((V3.group, 3), (V2.group, 2)):
+        if (document := node.documents.get(file)) is None:
+            continue
+        stated_format, stated_type = document.get("zarr_format"), document.get("node_type")
+        if stated_format != zarr_format:
+            found = f"{file} has the zarr_format {describe(stated_format)}, not {zarr_format}"
+        elif file == V3.group and stated_type not in ("group", "array"):
+            found = f'{file} has the node_type {describe(stated_type)}, not "group" or "array"'
+        else:
+            continue
+        node.findings.append(DocumentFinding("LM-01", file, found))
+        del node.documents[file]
 
 
 def _describe(node: ArrayNode) -> None:
@@ -423,8 +443,8 @@ def storage_of(
     if isinstance(path_or_node, NGFFNode):
         return path_or_node.documents.storage, path_or_node.path, str(path_or_node.node_path)
     storage = open_storage(path_or_node, read_only=read_only, follow_links=follow_links, must_exist=True)
-    is_missing = not os.path.lexists(storage.root) if isinstance(storage, LocalStorage) else False
-    if is_missing:
+    is_missing = isinstance(storage, LocalStorage) and not os.path.lexists(storage.root)
+    if is_missing and not storage.exists(""):  # raises if a folder above it must not be searched
         raise StoreNotFoundError(f"There is no store at {storage.name}. Check the path.")
     storage.request_ahead(METADATA_FILES)  # also shows whether a service allows listing
     if not isinstance(storage, LocalStorage) and _is_without_documents(storage):

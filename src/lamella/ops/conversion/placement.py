@@ -192,7 +192,7 @@ def place_by_map(table: StrPath, locate: Callable[[str], str | None]) -> list[Pl
     ``locate`` returns the file of an entry, or None.
     """
     path = os.fspath(table)
-    rows = _read_table(path)
+    rows = read_table(path)
     header = [cell.strip().lower() for cell in rows[0][1]]
     header = ["column" if cell == "col" else cell for cell in header]
     well_columns = ("well",) if "well" in header else ("row", "column")
@@ -230,7 +230,7 @@ def place_by_map(table: StrPath, locate: Callable[[str], str | None]) -> list[Pl
     return placed
 
 
-def _read_table(path: str) -> list[tuple[int, list[str]]]:
+def read_table(path: str) -> list[tuple[int, list[str]]]:
     """Return the non-empty lines of a table, each with its number from 1."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:

@@ -6,7 +6,6 @@ is renamed to a temporary name, then B to A, then the temporary name to B.
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundEr
 from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
+from lamella.ops.conversion.placement import read_table
 from lamella.ops.jobs.units import digest
 from lamella.ops.plates import members
 from lamella.spec.own_key import read_swapped
@@ -214,15 +214,14 @@ def _check_renames(renames: Sequence[tuple[str, str]], plate: Plate) -> None:
 def read_renames(table: StrPath) -> dict[str, str]:
     """Read old and new names from a CSV file with two columns; the first line may be ``old,new``."""
     file, renames = local_path(table, "the table"), {}
-    with open(file, newline="", encoding="utf-8-sig") as lines:
-        for number, row in enumerate(csv.reader(lines), 1):
-            cells = [cell.strip() for cell in row]
-            if not any(cells) or (number == 1 and [cell.lower() for cell in cells] == ["old", "new"]):
-                continue
-            if len(cells) != 2 or not all(cells) or cells[0] in renames:
-                raise InvalidArgumentError(
-                    f"{file}, line {number}: expected the old and the new name of a well, each old one once; "
-                    f"found {','.join(row)!r}."
-                )
-            renames[cells[0]] = cells[1]
+    for number, row in read_table(file):
+        cells = [cell.strip() for cell in row]
+        if number == 1 and [cell.lower() for cell in cells] == ["old", "new"]:
+            continue
+        if len(cells) != 2 or not all(cells) or cells[0] in renames:
+            raise InvalidArgumentError(
+                f"{file}, line {number}: expected the old and the new name of a well, each old one once; "
+                f"found {','.join(row)!r}."
+            )
+        renames[cells[0]] = cells[1]
     return renames

@@ -97,7 +97,7 @@ def backup_folder(storage: Storage, requested: StrPath | None) -> str:
     if requested is not None:
         folder = local_path(requested, "the backup")
         is_inside = top is not None and os.path.realpath(folder).startswith(os.path.realpath(top) + os.sep)
-        if is_inside or (os.path.isdir(folder) and os.listdir(folder)) or os.path.isfile(folder):
+        if is_inside or (os.path.isdir(folder) and LocalStorage(folder).list("")) or os.path.isfile(folder):
             raise InvalidArgumentError(
                 f"A backup goes to a new or empty folder beside the store, not to {folder}."
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,7 @@ def rewritten_path(source: Storage, destination: StrPath | Store | None) -> str:
 
 
 def make_folder(path: str) -> None:
-    """Create a folder and missing folders above it."""
+    """Create a folder and missing folders above it; raise if nothing can be written into it."""
     try:
         os.makedirs(path, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
@@ -90,6 +91,11 @@ def make_folder(path: str) -> None:
         raise StorageError(
             f"The folder {path} cannot be created: {error.strerror or error}.", error.errno
         ) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise StorageError(
+            f"Nothing can be written into the folder {path}: no permission. Choose another path.",
+            errno.EACCES,
+        )
 
 
 def already_exists(name: str) -> StoreExistsError:
@@ -121,8 +127,9 @@ def check_destination(path: str, *, overwrite: bool) -> None:
         raise StoreExistsError(
             f"{path} is not replaced, because it is a symbolic link: use the folder that it leads to."
         )
-    is_store = any(os.path.isfile(os.path.join(path, name)) for name in DOCUMENTS)
-    if not is_store and (not os.path.isdir(path) or LocalStorage(path).list("")):
+    old_store = LocalStorage(path)
+    is_store = any(old_store.size(name) is not None for name in DOCUMENTS)
+    if not is_store and (not os.path.isdir(path) or old_store.list("")):
         raise not_a_store(path)
     if ".zarr" not in path:
         raise StoreExistsError(

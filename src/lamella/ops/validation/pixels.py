@@ -17,6 +17,7 @@ from lamella.ops.integrity.verify import decode, files_to_decode
 from lamella.ops.pyramids.downsample import downsample
 from lamella.ops.pyramids.plan import recorded_method
 from lamella.ops.regions import REGION_BYTES, bounded_shape, enlarge, regions
+from lamella.ops.validation.walk import VALIDATE_LATER
 from lamella.spec.edits import levels_from_removed
 from lamella.spec.geometry import level_factors
 from lamella.spec.rules import VERSION_TRAITS
@@ -75,22 +76,23 @@ def _decode(
     workers: Workers,
     progress: Count,
 ) -> None:
-    problems: list[str] = []
+    problems: list[tuple[str, str]] = []
 
     def collect(decoded: Decoded) -> None:
         progress.add(decoded.size)
-        if decoded.damage:
-            problems.append(f"{decoded.key.removeprefix(array.path + '/')} cannot be decoded")
+        if decoded.unread:
+            problems.append((decoded.damage, VALIDATE_LATER))
+        elif decoded.damage:
+            found = f"{decoded.key.removeprefix(array.path + '/')} cannot be decoded"
+            problems.append((found, "write that region again, or restore the file from a copy"))
 
     try:
         run(decode, files_to_decode(array), workers, on_result=collect)
     except LamellaError as error:  # the codec is unsupported, or the folder cannot be listed
-        problems.append(clause(error))
-    for problem in problems:
+        problems.append((clause(error), VALIDATE_LATER))
+    for found, remedy in problems:
         damaged.add(array.path)
-        inspection.report(
-            "LM-09", array.path, problem, "write that region again, or restore the file from a copy"
-        )
+        inspection.report("LM-09", array.path, found, remedy)
 
 
 # -- pyramids ------------------------------------------------------------------------------------------------------

@@ -60,15 +60,15 @@ def _visit_rows(
     inspection: Inspection, checked: CheckedGroup, plate: JSONObject, acquisitions: Collection[int]
 ) -> None:
     """Check the groups of rows, and unlisted wells."""
-    listed_rows = {
+    row_names = {path.partition("/")[0] for path in checked.fields}
+    row_names |= {
         entry["name"] for _, entry in objects(plate.get("rows")) if isinstance(entry.get("name"), str)
     }
-    rows_of_wells = {path.partition("/")[0] for path in checked.fields}
     for name in checked.node.members:
         if name in ("OME", "labels", "tables"):
             continue
         row = inspection.read_group(join(checked.node.path, name))
-        if row.kind == "array" or row.ome.keys() - {"version"}:
+        if (row.kind == "array" and name not in row_names) or row.ome.keys() - {"version"}:
             continue
         wells = 0
         for column in row.members:
@@ -84,12 +84,12 @@ def _visit_rows(
             found = f"the well {describe(path)} exists, and the plate does not list it"
             inspection.report("LM-05", checked.node.path, found, "rebuild the lists with reindex")
             visit_well(inspection, well, acquisitions)
-        if name in listed_rows | rows_of_wells or row.exists:
+        if name in row_names or row.exists:
             _check_row(inspection, checked, row, wells)
 
 
 def _check_row(inspection: Inspection, checked: CheckedGroup, row: StoredNode, wells: int) -> None:
-    is_group = row.exists and (row.zarr_format != 2 or not row.lacks(V2.group))
+    is_group = row.exists and row.kind != "array" and (row.zarr_format != 2 or not row.lacks(V2.group))
     if wells and not is_group:
         rule = "ST-01" if checked.node.zarr_format == 2 else "ST-02"
         inspection.report(

@@ -64,6 +64,10 @@ class CheckedGroup:
     """Of a plate: path and acquisition of each image of each listed well; None for an unreadable well."""
 
 
+VALIDATE_LATER = "validate again when it can be read"
+"""What to do about a file that the system or a service does not return: nothing is known to be wrong with it."""
+
+
 class Inspection:
     """One walk of a store, and its findings; ``on_group`` is called with each group when its members are checked."""
 
@@ -188,12 +192,8 @@ class Inspection:
             elif finding.rule == "LM-03":
                 self.report("LM-03", node.path, finding.found, "write a number, or leave the value out")
             else:
-                remedy = (
-                    "validate again when it can be read"
-                    if finding.unread
-                    else "restore the file from a copy, or delete the node"
-                )
-                self.report("LM-01", node.path, finding.found, remedy)
+                remedy = "restore the file from a copy, or delete the node"
+                self.report("LM-01", node.path, finding.found, VALIDATE_LATER if finding.unread else remedy)
         if len(node.formats) > 1 or node.has_other_format:
             found = f"documents of Zarr v2 and v3 lie side by side; the v{node.zarr_format} ones are checked"
             self.report("LM-02", node.path, found, "remove those of one format")
@@ -262,6 +262,8 @@ class Inspection:
         elif "labels" in ome:
             self.visit_labels(node, None)
         elif not ome.keys() & _CONTAINER_KEYS and depth < _MAX_DEPTH:
+            if not isinstance(node.attributes, dict) or "ome" in node.attributes:
+                self.check_document("ome", node)
             for name in node.members:
                 child = self.read_group(join(node.path, name))
                 if child.kind == "group" or child.unreadable or not child.exists:
@@ -324,7 +326,11 @@ class Inspection:
             )
             remedy = "keep one version in a store"
             self.report("ST-08", node, found, remedy, at=("ome", "version"), version=version)
-        if node.zarr_format == 2 and node.lacks(V2.group):
+        if node.kind == "array":
+            rule = {2: "ST-01", 3: "ST-02"}[node.zarr_format or 2]
+            found = "an array is stored here, where a group belongs"
+            self.report(rule, node, found, "restore the document from a copy", version=version)
+        elif node.zarr_format == 2 and node.lacks(V2.group):
             self.report("ST-01", node, "the group has no .zgroup", "write one", version=version)
         return version
 

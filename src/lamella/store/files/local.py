@@ -311,10 +311,17 @@ class LocalStorage(Storage):
         self.check_writable(new_key)
         folder = check_key(new_key).rpartition("/")[0]
         source._stat(key)  # refuses links out of its store
+        source_path = source._base + key
         paths = f"{self._base}{folder}/{temporary_name('.tmp')}", self._base + new_key
-        self.in_folder(
-            "copy to", new_key, partial(system.copy_whole, source._base + key, *paths, fsync=self.fsync)
-        )
+        try:
+            self.in_folder(
+                "copy to", new_key, partial(system.copy_whole, source_path, *paths, fsync=self.fsync)
+            )
+        except StorageError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.filename == source_path and cause.filename2 is None:
+                source._fail("read", key, cause)
+            raise
         if self.fsync:
             self.folders.flush(folder)
 
@@ -417,7 +424,9 @@ class LocalStorage(Storage):
         folder, _, name = check_key(key).rpartition("/")
         lock_path = f"{self._base}{folder}/{private_name(name or 'root', '.lock')}"
         with ExitStack() as stack:
-            self.in_folder("lock", key, lambda: stack.enter_context(file_lock(lock_path)))
+            self.in_folder(
+                "create a lock file beside", key, lambda: stack.enter_context(file_lock(lock_path))
+            )
             yield
 
     def replacement_lock(self, key: str) -> AbstractContextManager[object]:
