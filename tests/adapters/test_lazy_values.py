@@ -211,6 +211,7 @@ INDICES = {
     "a box": (slice(1, 3), slice(None), slice(1, 4), slice(3, 8), slice(2, 5)),
     "one thick": (slice(1, 2), 0, slice(2, 3), slice(None), 4),
     "with steps": (..., slice(None, None, 2)),
+    "backwards": (slice(0, 2), 0, slice(None, None, -1), slice(1, 7), slice(None, None, -1)),
     "a list": (0, 0, [0, 3]),
 }
 

@@ -226,7 +226,7 @@ class ImageArray(ZarrSurface):
         meta = self.meta
         selection = self.stored.parse_index(select, index, meta.shape)
         if is_lazy(value, meta.dtype):
-            if selection.is_region:
+            if selection.is_region and not selection.flips:
                 from lamella.adapters.lazy_writes import write_lazy
 
                 write_lazy(self, selection, value)
