@@ -43,6 +43,8 @@ class ImageArray(ZarrSurface):
     error the array is marked as unfinished (`lamella.status`, a warning at each read) until the region is written
     again.
 
+    All other public names of `zarr.Array`, such as ``nchunks``, ``compressors`` and ``info``, are those of zarr-python.
+
     Parameters
     ----------
     place

@@ -1,7 +1,7 @@
 """`ZarrSurface`, the base class of `ImageArray` with every public name of `zarr.Array`, and the same results.
 
-Selections such as ``oindex`` read and write with lamella's engines, checks and errors. Properties such as ``nchunks``
-come from zarr-python's array, which is opened at each access, and so do names that only a newer zarr-python has.
+Selections such as ``oindex`` read and write with lamella's engines, checks and errors. Names that this class lacks,
+such as ``nchunks``, come from zarr-python's array, which is opened at each access.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class ZarrSurface:
     # -- zarr-python's array ----------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
-        """Return an attribute that zarr-python's array has and this class lacks, such as one of a newer version."""
+        """Return an attribute that the installed zarr-python's array has and this class lacks, such as ``nchunks``."""
         if not name.startswith("_"):
             import zarr
 
@@ -125,121 +125,6 @@ class ZarrSurface:
         import zarr
 
         return cls(zarr.Array.from_dict(store_path, data))
-
-    @property
-    def async_array(self) -> Any:
-        """The asynchronous array of zarr-python (3.1.4 and later)."""
-        return self.zarr().async_array
-
-    @property
-    def metadata(self) -> Any:
-        """Metadata of the array, as zarr-python parses them."""
-        return self.zarr().metadata
-
-    @property
-    def config(self) -> Any:
-        """Configuration of zarr-python's array."""
-        return self.zarr().config
-
-    def with_config(self, config: Any) -> ZarrArray[Any]:
-        """Return zarr-python's array with another configuration.
-
-        Examples
-        --------
-        >>> position.data.with_config({"order": "F"}).order
-        'F'
-        """
-        return self.zarr().with_config(config)
-
-    @property
-    def store(self) -> Any:
-        """The zarr-python store of the array."""
-        return self.zarr().store
-
-    @property
-    def store_path(self) -> Any:
-        """Store and path of the array."""
-        return self.zarr().store_path
-
-    @property
-    def read_only(self) -> bool:
-        """Whether the store is open for reading only."""
-        return bool(self.zarr().read_only)
-
-    @property
-    def order(self) -> Any:
-        """Memory order of the arrays that zarr-python returns."""
-        return self.zarr().order
-
-    @property
-    def filters(self) -> Any:
-        """Codecs that change voxels before they become bytes."""
-        return self.zarr().filters
-
-    @property
-    def serializer(self) -> Any:
-        """Codec that converts voxels to bytes; None in Zarr v2."""
-        return self.zarr().serializer
-
-    @property
-    def compressors(self) -> Any:
-        """Codecs that compress bytes."""
-        return self.zarr().compressors
-
-    @property
-    def compressor(self) -> Any:
-        """The compressor of an array in Zarr v2; zarr-python advises ``compressors``."""
-        return self.zarr().compressor
-
-    @property
-    def cdata_shape(self) -> Any:
-        """Number of chunks along each axis."""
-        return self.zarr().cdata_shape
-
-    @property
-    def nchunks(self) -> int:
-        """Number of chunks."""
-        return self.zarr().nchunks
-
-    @property
-    def nchunks_initialized(self) -> int:
-        """Number of chunks that are stored; the store is listed."""
-        return self.zarr().nchunks_initialized
-
-    def nbytes_stored(self) -> int:
-        """Return the number of bytes that are stored, the metadata document included; the store is listed.
-
-        Examples
-        --------
-        >>> position.data.nbytes_stored() > 500
-        True
-        """
-        return self.zarr().nbytes_stored()
-
-    @property
-    def read_chunk_sizes(self) -> Any:
-        """Lengths of the chunks along each axis (zarr-python 3.2 and later)."""
-        return getattr(self.zarr(), "read_chunk_sizes")  # noqa: B009 (not in the oldest zarr-python)
-
-    @property
-    def write_chunk_sizes(self) -> Any:
-        """Lengths of the shards, or chunks of an array without shards, along each axis (zarr-python 3.2 and later)."""
-        return getattr(self.zarr(), "write_chunk_sizes")  # noqa: B009 (not in the oldest zarr-python)
-
-    @property
-    def info(self) -> Any:
-        """The metadata as text."""
-        return self.zarr().info
-
-    def info_complete(self) -> Any:
-        """Return the metadata and the number of stored bytes; the store is listed.
-
-        Examples
-        --------
-        >>> "No. bytes stored" in str(position.data.info_complete())
-        True
-        """
-        return self.zarr().info_complete()
 
     def update_attributes(self, new_attributes: Mapping[str, JSON]) -> Self:
         """Assign several attributes of the array in one write.
