@@ -296,6 +296,16 @@ def test_the_files_of_a_multi_file_ome_tiff_are_one_image(tmp_path: Path) -> Non
     assert_array_equal(pixels_of(source), pixels)
 
 
+@pytest.mark.parametrize(("shape", "dtype"), [((20, 25), "uint16"), ((20, 24), "uint8")])
+def test_a_file_of_a_multi_file_ome_tiff_that_was_replaced_is_refused(
+    tmp_path: Path, shape: tuple[int, int], dtype: str
+) -> None:
+    files = multi_file_ome(tmp_path, random_pixels((3, 20, 24)))
+    tifffile.imwrite(files[1], np.zeros(shape, dtype), metadata=None)
+    with pytest.raises(SourceError, match=rf"{files[1].name} has pages of shape .* {dtype}, but other pages"):
+        open_tiff(files[0])
+
+
 @pytest.mark.usefixtures("tifffile_log")
 def test_a_multi_file_ome_tiff_without_one_of_its_files_is_refused(tmp_path: Path) -> None:
     files = multi_file_ome(tmp_path, random_pixels((4, 20, 24)))

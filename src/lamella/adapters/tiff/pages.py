@@ -70,15 +70,22 @@ def _listed_pages(series: Any) -> list[PageBytes | None]:
         return [
             PageBytes(path, (series.dataoffset + number * size,), (size,), frame) for number in range(count)
         ]
-    return [None if page is None else _page_bytes(page) for page in series]
+    return [None if page is None else _page_bytes(page, frame) for page in series]
 
 
 def _planes_per_page(series: Any) -> int:
     return prod(map(int, series.shape)) // prod(map(int, series.keyframe.shape))
 
 
-def _page_bytes(page: Any) -> PageBytes:
+def _page_bytes(page: Any, first_frame: Any) -> PageBytes:
+    """Return the location of a page; raise SourceError if its shape or type is not that of the first."""
     frame = page.keyframe
+    if frame is not first_frame and (frame.shaped, frame.dtype) != (first_frame.shaped, first_frame.dtype):
+        raise SourceError(
+            f"{_path(page)} has pages of shape {frame.shape} and type {frame.dtype}, but other pages of its image have "
+            f"{first_frame.shape} and {first_frame.dtype}: an image must have one shape and one type. Check whether "
+            "the file was replaced by another one of this name."
+        )
     if frame.is_final:
         return PageBytes(_path(page), (int(page.dataoffsets[0]),), (int(frame.nbytes),), frame)
     tables = page.jpegtables if frame.compression in _JPEG else None

@@ -503,6 +503,6 @@ def _with_unused_pages(images: list[TiffMetadata], file: Any, described_by: str)
     unused = len(file.pages) - len(used)
     if unused <= 0:
         return images
-    pages = "1 page was" if unused == 1 else f"{unused} pages were"
-    note = f"{pages} left out, which come in addition to those that {described_by}"
+    pages = "1 page was left out, which comes" if unused == 1 else f"{unused} pages were left out, which come"
+    note = f"{pages} in addition to those that {described_by}"
     return [replace(images[0], notes=(*images[0].notes, note)), *images[1:]]
