@@ -222,6 +222,10 @@ def test_a_palette_that_is_no_ramp_is_noted(tmp_path: Path, store: Path) -> None
             {"imagej": True, "metadata": {"LUTs": [255 - ramp(1, 1, 1)]}},
             "a lookup table of it is not a ramp from black to one colour and was not used",
         ),
+        (
+            {"imagej": True, "metadata": {"c0": 0.5, "c1": 2, "vunit": "OD"}},
+            "its calibration of pixel values, to OD, was not applied",
+        ),
     ],
 )  # fmt: skip
 def test_a_display_that_is_not_kept_is_noted(

@@ -249,12 +249,13 @@ def test_a_file_that_changed_is_parsed_again(tmp_path: Path, store: Path) -> Non
             assert_array_equal(position.data[:], image)
 
 
-def test_pages_beyond_the_ome_xml_are_noted(tmp_path: Path, store: Path) -> None:
+@pytest.mark.parametrize("kind", ["OME-XML describes", "ImageJ metadata describe"])
+def test_pages_beyond_the_metadata_are_noted(tmp_path: Path, store: Path, kind: str) -> None:
     path = tmp_path / "more.ome.tif"
     with tifffile.TiffWriter(path, ome=True) as writer:
         writer.write(random_pixels((3, 16, 20)), photometric="minisblack", metadata={"axes": "ZYX"})
     with tifffile.TiffFile(path) as file:
-        xml = file.ome_metadata
+        xml = file.ome_metadata if "OME" in kind else "ImageJ=1.53\nimages=3\nslices=3\n"
     with tifffile.TiffWriter(path) as writer:
         for number in range(5):
             description = xml.encode() if number == 0 else None
@@ -264,5 +265,5 @@ def test_pages_beyond_the_ome_xml_are_noted(tmp_path: Path, store: Path) -> None
     report = convert(path, store)
     assert report.planes == 3
     assert report.notes == (
-        f"{path}: 2 pages were left out, which come in addition to those that its OME-XML describes",
+        f"{path}: 2 pages were left out, which come in addition to those that its {kind}",
     )

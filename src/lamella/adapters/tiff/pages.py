@@ -58,7 +58,7 @@ def list_pages(series: Any, *, is_partial: bool = False) -> list[PageBytes | Non
         return pages
     sizes = {page.file: os.path.getsize(page.file) for page in pages if page is not None}
     complete = [page if page is not None and page.end <= sizes[page.file] else None for page in pages]
-    return complete + [None] * (_planes_per_page(series) - len(complete))
+    return complete + [None] * (page_count(series) - len(complete))
 
 
 def _listed_pages(series: Any) -> list[PageBytes | None]:
@@ -66,14 +66,15 @@ def _listed_pages(series: Any) -> list[PageBytes | None]:
     if series.dataoffset is not None and frame.is_final:
         # The pixels of all pages are one run of bytes. ImageJ lists only the first page of stacks beyond 4 GiB.
         path, size = _path(frame), frame.nbytes
-        count = _planes_per_page(series)
+        count = page_count(series)
         return [
             PageBytes(path, (series.dataoffset + number * size,), (size,), frame) for number in range(count)
         ]
     return [None if page is None else _page_bytes(page, frame) for page in series]
 
 
-def _planes_per_page(series: Any) -> int:
+def page_count(series: Any) -> int:
+    """Return the number of pages that the shape of a series needs; the file may have fewer or more."""
     return prod(map(int, series.shape)) // prod(map(int, series.keyframe.shape))
 
 

@@ -9,6 +9,7 @@ import math
 import os
 import threading
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from lamella.adapters.tiff.pages import (
     PlaneInPage,
     check_sizes,
     list_pages,
+    page_count,
     read_raw_into,
     read_samples,
 )
@@ -496,7 +498,10 @@ def _read_metadata(file: Any, images: Sequence[tuple[int, FixedAxes]]) -> list[T
 def _with_unused_pages(images: list[TiffMetadata], file: Any, described_by: str) -> list[TiffMetadata]:
     """Add a note to the first image if the file has pages that belong to no image."""
     used = {
-        page.offset for series in file.series for page in series if page is not None and page.parent is file
+        page.offset
+        for series in file.series
+        for page in islice(series, page_count(series))
+        if page is not None and page.parent is file
     }
     if not used:  # with a companion file, the pages of the series belong to other TiffFile objects
         return images

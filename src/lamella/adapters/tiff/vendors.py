@@ -302,6 +302,8 @@ def read_imagej(imagej: Mapping[str, Any], tags: Any, plan: AxisPlan) -> TiffMet
     notes = () if unit_of_print is None else (print_note(per_unit, unit_of_print),)
     if any(lut_color(lut) is None for lut in _listed(imagej.get("LUTs"), np.ndarray)):
         notes = (*notes, "a lookup table of it is not a ramp from black to one colour and was not used")
+    if imagej.get("vunit") not in (None, "", "gray value"):  # ImageJ states gray values for signed integers
+        notes = (*notes, f"its calibration of pixel values, to {imagej['vunit']}, was not applied")
     return TiffMetadata(scale, units, _channels(imagej, plan), notes=notes)
 
 
