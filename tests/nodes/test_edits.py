@@ -85,6 +85,7 @@ def test_a_channel_is_appended_to_all_fields_that_lack_it(where):
     assert [position.channel_names[-1] for _, position in plate.positions()] == ["RFP"] * 3
     assert [image.shape[0] for _, image in plate["A/1/0"].images()] == [3, 3]
     assert not plate["A/1/0"].data[2].any()
+    assert not plate["A/1/0"].stale_levels
     check_valid(where)
 
 

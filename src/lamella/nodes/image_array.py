@@ -358,7 +358,8 @@ class ImageArray(ZarrSurface):
             raise InvalidArgumentError(
                 f"{self!r} is resized to one length of 0 or more per axis, not to {lengths}."
             )
-        with self.recording_write(lambda: _whole_region(self.shape)):
+        grown = _grown_region(self.shape, lengths)
+        with self.recording_write(lambda: grown):
             self.stored.resize(lengths)
 
     def append(self, data: ArrayLike, axis: int = 0) -> Shape:

@@ -127,9 +127,9 @@ class PositionMetadata(NGFFNode):
             axis = self._channel_axis_of(level)
             # A killed call may have made a level longer than the list of names.
             channel_count = max(level.shape[axis], count)
-            level.resize(
-                tuple(channel_count if index == axis else length for index, length in enumerate(level.shape))
-            )
+            shape = list(level.shape)
+            shape[axis] = channel_count
+            level.stored.resize(tuple(shape))  # no level is stale afterwards: all have fill values there
 
     def _finish_append(self) -> str | None:
         """Finish a killed append of a channel, under the lock of the image; return its name."""
