@@ -67,8 +67,10 @@ def write_wells(path: Path) -> None:
         for n, (name, wave, exposure) in enumerate([("DAPI", 465, 20000000), ("DAPI", 509, 100000000)])
     )
     colors = "".join(
-        f'<Channel Id="Channel:{n}"><Color>{color}</Color></Channel>'
-        for n, color in enumerate(["#FF00A0FF", "#FF00FF5B"])
+        f'<Channel Id="Channel:{n}"><Color>{color}</Color>{contrast}</Channel>'
+        for n, (color, contrast) in enumerate(
+            [("#FF00A0FF", "<Low>0.01</Low><High>0.5</High>"), ("#FF00FF5B", "")]
+        )
     )
     scenes = "".join(
         f'<Scene Index="{n}" Name="P{n + 1}"><ArrayName>{well}</ArrayName>'

@@ -24,9 +24,10 @@ DATA = Path(__file__).parents[1] / "data" / "formats"
 class Sample:
     """A file or folder under ``tests/data/formats``, and what its reader must say about it.
 
-    ``axes``, ``shape``, ``channels`` (names), ``colors`` and ``expected`` (other attributes of the description, numbers
-    compared with a relative tolerance of 1e-6) describe the image with the number ``image``. ``pixels`` returns the
-    pixels of every image, in the axes of its description, by the library itself or by the formula of a generated file.
+    ``axes``, ``shape``, ``channels`` (names), ``colors``, ``windows`` and ``expected`` (other attributes of the
+    description, numbers compared with a relative tolerance of 1e-6) describe the image with the number ``image``.
+    ``pixels`` returns the pixels of every image, in the axes of its description, by the library itself or by the
+    formula of a generated file.
     ``folder`` is what must be copied to have all files of the data set, and ``cut`` the file to truncate. ``needs`` are
     modules that ``pixels`` imports besides those of the reader. ``is_chosen`` says that the user must name the format.
     """
@@ -41,6 +42,7 @@ class Sample:
     image: int = 0
     channels: tuple[str, ...] = ()
     colors: tuple[str | None, ...] = ()
+    windows: tuple[tuple[float, float] | None, ...] = ()
     expected: Mapping[str, Any] = field(default_factory=dict)
     original: tuple[str, ...] = ()
     folder: str = ""

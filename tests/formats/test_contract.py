@@ -85,6 +85,8 @@ def check_description(source: PlaneSource, sample: Sample) -> None:
         assert tuple(channel.label for channel in found.channels) == sample.channels
     if sample.colors:
         assert tuple(channel.color for channel in found.channels) == sample.colors
+    if sample.windows:
+        assert tuple(channel.window for channel in found.channels) == sample.windows
     for name, value in sample.expected.items():
         stated = getattr(found, name)
         if isinstance(value, dict) and not any(isinstance(v, str) for v in value.values()):

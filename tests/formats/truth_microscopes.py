@@ -117,6 +117,7 @@ RGB = {"channels": ("Red", "Green", "Blue"), "colors": ("FF0000", "00FF00", "000
 STEPS = {"z": 0.5, "y": 0.2, "x": 0.2}
 WELLS_CZI = {
     "channels": ("DAPI", "DAPI"), "colors": ("00A0FF", "00FF5B"), "original": ("czi.xml",),
+    "windows": ((655.35, 32767.5), None),
 }  # fmt: skip
 WELLS_CZI_EXPECTED = {
     "scale": {"y": 0.65, "x": 0.65}, "acquired": "2024-05-31T12:00:00Z",

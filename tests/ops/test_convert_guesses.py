@@ -130,6 +130,23 @@ def test_the_note_of_a_folder_of_files_is_one_line(tmp_path: Path, store: Path) 
     assert stacked == f"{folder}: its 4 files were stacked along t, in natural order of their names"
 
 
+def test_files_of_one_image_that_state_different_sizes_are_noted(tmp_path: Path, store: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for z, resolution in enumerate([(2, 4), (2, 5)]):
+        tifffile.imwrite(
+            folder / f"z{z}.tif",
+            random_pixels((8, 9)),
+            imagej=True,
+            resolution=resolution,
+            metadata={"unit": "um"},
+        )
+    note, _ = convert(folder, store).notes
+    assert note.endswith(
+        "z0.tif: its size along y, 0.25, is used for the whole image, whose files state 0.2 to 0.25"
+    )
+
+
 # -- the resolution of printers ---------------------------------------------------------------------------------
 
 

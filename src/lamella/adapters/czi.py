@@ -313,7 +313,7 @@ def _describe(
         sizes,
         image.czi_image.dtype,
         scale=scale,
-        channels=metadata.channels(start.get("C", 0), channels, image.samples),
+        channels=metadata.channels(start.get("C", 0), channels, image.samples, image.czi_image.dtype),
         notes=missing_note(missing, "plane"),
         title=", ".join(text for text in (scene.name, image.label) if text),
         well=well,

@@ -8,6 +8,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lamella.adapters.descriptions import positive_or_none, sample_channels
 from lamella.ops.conversion.source import Objective, SourceChannel
 
@@ -65,12 +67,15 @@ class CziMetadata:
                 scale[axis] = positive_or_none(_number(element.findtext("Value"), 6)) or scale.get(axis)
         return {axis: step for axis, step in scale.items() if step is not None}
 
-    def channels(self, first_channel: int, count: int, sample_count: int) -> tuple[SourceChannel, ...]:
+    def channels(
+        self, first_channel: int, count: int, sample_count: int, dtype: np.dtype[Any]
+    ) -> tuple[SourceChannel, ...]:
         """Return ``count`` channels from index ``first_channel`` on, or all samples of a colour image."""
+        channels = self._channels(first_channel, count, np.iinfo(dtype).max if dtype.kind == "u" else None)
         if sample_count >= 3:
-            names = [channel.label for channel in self._channels(first_channel, count)]
+            names = [channel.label for channel in channels]
             return sample_channels(sample_count, [""] if count == 1 else names)
-        return tuple(self._channels(first_channel, count))
+        return tuple(channels)
 
     def scene(self, number: int | None) -> CziScene:
         """Return a scene by its number; None for the only scene of a file that does not number scenes."""
@@ -108,7 +113,7 @@ class CziMetadata:
             )
         return None
 
-    def _channels(self, first_channel: int, count: int) -> list[SourceChannel]:
+    def _channels(self, first_channel: int, count: int, largest: int | None) -> list[SourceChannel]:
         elements = self._find_all(f"{_IMAGE}/Dimensions/Channels/Channel")
         display_settings = {
             element.get("Id"): element
@@ -120,7 +125,7 @@ class CziMetadata:
             identifier = f"Channel:{number}" if element is None else element.get("Id")
             descriptions = (element, display_settings.get(identifier))
             channels.append(
-                _channel([description for description in descriptions if description is not None])
+                _channel([description for description in descriptions if description is not None], largest)
             )
         return channels
 
@@ -157,7 +162,7 @@ class CziMetadata:
         return "" if self._root is None else (self._root.findtext(path) or "").strip()
 
 
-def _channel(elements: list[Element]) -> SourceChannel:
+def _channel(elements: list[Element], largest: int | None) -> SourceChannel:
     """Return a channel from its elements; each value is that of the first element that states it."""
 
     def text(*paths: str) -> str:
@@ -174,9 +179,21 @@ def _channel(elements: list[Element]) -> SourceChannel:
         label=label,
         color=color[-6:].upper() if re.fullmatch(r"([0-9A-Fa-f]{2})?[0-9A-Fa-f]{6}", color) else None,
         excitation=_number(text("ExcitationWavelength")),
+        window=_window(_number(text("Low")), _number(text("High")), largest),
         emission=_number(text("EmissionWavelength")),
         exposure=exposure,
     )
+
+
+def _window(low: float | None, high: float | None, largest: int | None) -> tuple[float, float] | None:
+    """Return the displayed range, which is stated as parts of the largest value of the data type; 0 to 1 is none.
+
+    >>> _window(0.01, 0.5, 65535), _window(0, 1, 65535)
+    ((655.35, 32767.5), None)
+    """
+    if low is None or high is None or largest is None or (low, high) == (0, 1):
+        return None
+    return low * largest, high * largest
 
 
 def _number(text: str | None, power_of_ten: int = 0) -> float | None:

@@ -78,7 +78,7 @@ class CombinedSource:
                 )
             origins[key] = member.origin
             self._members[key] = member.source
-        self._member_axes = members[0].source.description.axes
+        self._first = members[0].source
         self.description = self._describe(members, lengths, axes, name, channels)
         self._open = self._no_open_members()
 
@@ -131,7 +131,16 @@ class CombinedSource:
 
     @property
     def notes_by_file(self) -> Iterator[tuple[str, str]]:
-        """Notes of all members, each with its file."""
+        """Notes of all members, each with its file, and notes on sizes in which they differ from the first."""
+        first = self._first.description
+        for axis, size in first.scale.items():
+            sizes = [source.description.scale.get(axis, size) for source in self._members.values()]
+            if max(sizes) > 1.001 * min(sizes):
+                yield (
+                    first.where,
+                    f"its size along {axis}, {size:g}, is used for the whole image, whose files state {min(sizes):g} "
+                    f"to {max(sizes):g}",
+                )
         for source in self._members.values():
             description = source.description
             if isinstance(source, CombinedSource):
@@ -164,7 +173,7 @@ class CombinedSource:
         source = self._members.get(tuple(index_by_axis[axis] for axis in self._combined_axes))
         if source is not None:
             self._open.put(id(source), source)
-        outer_axes = self._member_axes[:-2]
+        outer_axes = self._first.description.axes[:-2]
         return source, tuple(0 if axis in self._combined_axes else index_by_axis[axis] for axis in outer_axes)
 
     def close(self) -> None:

@@ -176,6 +176,7 @@ class CorrectedSource:
             times=original.times if "t" in unchanged_axes else (),
             axis_notes=original.axis_notes if corrections.axes is None else (),
             channels_together=original.channels_together if "c" in unchanged_axes else 1,
+            is_rgb=original.is_rgb and "c" in unchanged_axes,
         )
 
     def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
