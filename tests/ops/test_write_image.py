@@ -51,12 +51,34 @@ def of_memmap(array, folder):
     return np.load(folder / "source.npy", mmap_mode="r")
 
 
-@pytest.mark.parametrize("kind", [lambda a, _: a, of_dask, of_zarr, of_memmap, lambda a, _: Tensor(a)])
+class Hdf5Dataset:
+    """What a dataset of h5py looks like: its ``dims`` are labels, which are empty by default."""
+
+    dims = ('<"" dimension 0>', '<"" dimension 1>', '<"" dimension 2>', '<"" dimension 3>')
+
+    def __init__(self, array):
+        self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
+        self._array = array
+
+    def __getitem__(self, region):
+        return self._array[region]
+
+
+KINDS = [
+    lambda a, _: a,
+    of_dask,
+    of_zarr,
+    of_memmap,
+    lambda a, _: Tensor(a),
+    lambda a, _: Hdf5Dataset(a),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_any_array_becomes_a_whole_image(tmp_path, kind):
     image = lamella.write_image(
         tmp_path / "a.zarr",
         kind(PIXELS, tmp_path),
-        axes="czyx",
         scale=SCALE,
         channels={"DAPI": "blue", "GFP": "#0F0"},
         levels=3,

@@ -374,7 +374,7 @@ def _axis_name(dim: Any) -> str:
 
 def _axes_of(data: Any, axes: Any) -> list[AxisMeta]:
     """Return the axes of an array in its own order, with lower-case names."""
-    dims = [_axis_name(dim) for dim in getattr(data, "dims", ())]
+    dims = [_axis_name(dim) for dim in data.dims] if _is_dataarray(data) else []
     if axes is None:
         axes = "".join(dims) or _DEFAULT_AXES[len(data.shape)]
         if dims and len(axes) != len(dims):
