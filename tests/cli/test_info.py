@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import zarr
 from click.testing import CliRunner
@@ -298,6 +299,24 @@ def test_a_narrow_encoding_loses_letters_and_not_the_command(tmp_path):
         command, capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}
     )
     assert b"?m ?" in done.stdout
+    json_output = subprocess.run(
+        [*command, "--json"],
+        capture_output=True,
+        check=True,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+    ).stdout
+    assert json.loads(json_output)["channels"][0]["name"] == "µm 核"
+
+
+def test_a_narrow_encoding_loses_no_letters_of_a_table(image):
+    with lamella.open_ome_zarr(image, mode="r+") as position:
+        position.tables.write("t", pd.DataFrame({"核": [1]}))
+    command = [sys.executable, "-m", "lamella", "table", str(image), "t"]
+    done = subprocess.run(
+        command, capture_output=True, check=False, env={**os.environ, "PYTHONIOENCODING": "latin-1"}
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"--output FILE" in done.stderr
 
 
 def test_on_a_terminal_headings_and_colours_stand_out(image, monkeypatch, capsys):

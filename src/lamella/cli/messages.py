@@ -118,10 +118,15 @@ def echo_lines(lines: Iterable[str]) -> None:
 
 
 def echo_json(document: object) -> None:
-    """Print a document as JSON."""
+    """Print a document as JSON; if the terminal's encoding lacks characters of it, all are ASCII with escapes."""
     import json
 
-    echo_lines([json.dumps(document, indent=2, ensure_ascii=False)])
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(document, indent=2)
+    click.echo(text)
 
 
 def echo_result(context: click.Context, as_json: bool, document: object, line: str) -> None:

@@ -49,8 +49,13 @@ def table(
                 )
             return
         text = print_table(tables, name, output, as_json=as_json)
-    if text:
+    try:
         click.echo(text, nl=False)
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError(
+            f"The table has characters that {error.encoding}, the encoding of the standard output, lacks: write it "
+            "with --output FILE, or set PYTHONIOENCODING=utf-8."
+        ) from error
 
 
 @click.command(epilog="Example: lamella measure plate.zarr nuclei --properties area,intensity_mean")

@@ -181,14 +181,12 @@ def _not_found_error(storage: Storage, mode: str) -> Exception:
         return InvalidArgumentError(
             f"There is no store at {storage.name}, and layout='auto' cannot create one. Give layout='fov' or 'hcs'."
         )
-    hint = ""
+    hint, creation = "", f"; mode {mode!r} creates none" if mode == "r+" else ""
     if isinstance(storage, LocalStorage):
         folder, name = os.path.split(storage.root)
         with suppress(OSError):
             hint = did_you_mean(name, sorted({*os.listdir(folder)} - {name}))
-    return StoreNotFoundError(
-        f"There is no store at {storage.name}. Check the path; mode {mode!r} creates none.{hint}"
-    )
+    return StoreNotFoundError(f"There is no store at {storage.name}. Check the path{creation}.{hint}")
 
 
 def _row_path(storage: Storage, strict: bool) -> NodePath | None:
