@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError
 from lamella.nodes.store_handle import NodePath
 from lamella.nodes.zarr_surface import ZarrSurface
 from lamella.spec.axes import axis_index
@@ -348,19 +346,10 @@ class ImageArray(ZarrSurface):
         if new_shape is not None:
             shape = (*shape, new_shape)
         new = shape[0] if len(shape) == 1 and not hasattr(shape[0], "__index__") else shape
-        try:
-            lengths = tuple(index(length) for length in new)  # type: ignore[arg-type]
-        except TypeError:
-            raise InvalidArgumentError(
-                f"{self!r} is resized to one integer per axis, not to {new!r}."
-            ) from None
-        if len(lengths) != self.ndim or min(lengths, default=0) < 0:
-            raise InvalidArgumentError(
-                f"{self!r} is resized to one length of 0 or more per axis, not to {lengths}."
-            )
-        grown = _grown_region(self.shape, lengths)
+        new = self.stored.resized_shape(new)  # type: ignore[arg-type]
+        grown = _grown_region(self.shape, new)
         with self.recording_write(lambda: grown):
-            self.stored.resize(lengths)
+            self.stored.resize(new)
 
     def append(self, data: ArrayLike, axis: int = 0) -> Shape:
         """Append voxels along an axis and return the new shape; lazy data is read block by block.

@@ -10,7 +10,7 @@ import math
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from math import ceil
 from typing import TYPE_CHECKING
@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 from lamella.errors import TooLargeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.types import Shape
 
 _threads: list[ThreadPoolExecutor] = []
 _pool_lock = threading.Lock()
+_codec_calls: list[None] = []
 _thread_state = threading.local()
 
 _CGROUP_FOLDER = "/sys/fs/cgroup"
@@ -86,6 +87,16 @@ def codec_threads() -> ThreadPoolExecutor:
         return _threads[0]
 
 
+@contextmanager
+def cpu_share() -> Iterator[int]:
+    """Count a call that encodes or decodes until the end of the ``with`` block; yield the CPUs for each such call."""
+    _codec_calls.append(None)
+    try:
+        yield cpus() // len(_codec_calls)
+    finally:
+        _codec_calls.pop()
+
+
 def is_codec_thread() -> bool:
     """Whether the current thread encodes and decodes chunks itself, instead of handing them to `codec_threads`."""
     return getattr(_thread_state, "is_codec", False)
@@ -99,6 +110,7 @@ def mark_codec_thread() -> None:
 def _forget_after_fork() -> None:
     global _pool_lock, _threads  # the child has no such threads, and one of them may have had the lock
     _pool_lock, _threads = threading.Lock(), []
+    _codec_calls.clear()
 
 
 if hasattr(os, "register_at_fork"):

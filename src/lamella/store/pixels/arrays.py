@@ -248,15 +248,12 @@ class StoredArray:
 
     # ---- resizing -------------------------------------------------------------------------------
 
-    def _writable_meta(self) -> ArrayMeta:
-        self.documents.storage.check_writable_folder(self.path)
-        return self.meta
-
     def resize(self, shape: Sequence[int]) -> None:
         """Change the lengths of the axes: new regions read as the fill value, cropped pixels are deleted for good."""
         from lamella.store.pixels.growth import clear_cropped, growing
 
-        new_shape = _new_shape(shape, self._writable_meta().shape, self._where)
+        self.documents.storage.check_writable_folder(self.path)
+        new_shape = self.resized_shape(shape)
         with self.shape_lock():
             meta = self.refresh()
             shrunk = tuple(map(min, meta.shape, new_shape))
@@ -270,6 +267,17 @@ class StoredArray:
             with growing(self, lambda _: new_shape):
                 pass
 
+    def resized_shape(self, shape: Sequence[int]) -> Shape:
+        """Check the new shape of a `resize` and return it."""
+        new_shape = whole_numbers(shape, "The argument shape", 0)
+        old_shape = self.meta.shape
+        if len(new_shape) != len(old_shape) or any(length >= 1 << 62 for length in new_shape):
+            raise InvalidArgumentError(
+                f"Cannot resize array {self._where} of shape {old_shape} to {new_shape}: pass one length of 0 or more "
+                "per axis."
+            )
+        return new_shape
+
     def append(self, data: object, axis: int = 0) -> Shape:
         """Append data along an axis and return the new shape, which is published after the data is stored.
 
@@ -277,7 +285,8 @@ class StoredArray:
         """
         from lamella.store.pixels.growth import growing
 
-        block = cast_for(data, self._writable_meta().dtype, self._where)
+        self.documents.storage.check_writable_folder(self.path)
+        block = cast_for(data, self.meta.dtype, self._where)
         new_shape = self.appended_shape(block.shape, axis)
         axis %= len(new_shape)
 
@@ -393,15 +402,6 @@ def _appended_shape(old_shape: Shape, block_shape: Shape, axis: int, where: str)
             f"{old_shape}: the data need the shape {expected}."
         )
     return (*old_shape[:axis], old_shape[axis] + block_shape[axis], *old_shape[axis + 1 :])
-
-
-def _new_shape(shape: Sequence[int], old_shape: Shape, where: str) -> Shape:
-    new_shape = whole_numbers(shape, "The argument shape", 0)
-    if len(new_shape) != len(old_shape) or any(length >= 1 << 62 for length in new_shape):
-        raise InvalidArgumentError(
-            f"Cannot resize array {where} of shape {old_shape} to {new_shape}: pass one length of 0 or more per axis."
-        )
-    return new_shape
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,14 @@ from lamella.store.pixels.chunk_source import DamagedFileError, FileChange, Task
 from lamella.store.pixels.coding import ChunkError, Coding, coding_of
 from lamella.store.pixels.selection import basic_or_fancy
 from lamella.store.pixels.stored_chunks import MisplacedError, check_keys
-from lamella.store.process_limits import check_files, check_memory, codec_threads, cpus, is_codec_thread
+from lamella.store.process_limits import (
+    check_files,
+    check_memory,
+    codec_threads,
+    cpu_share,
+    cpus,
+    is_codec_thread,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -32,6 +39,9 @@ if TYPE_CHECKING:
     from lamella.store.pixels.selection import Selection
     from lamella.store.storage import Storage
     from lamella.types import Array, Shape
+
+_FEW_CHUNKS = 16
+"""Concurrent calls that decode at most this many chunks share the CPUs, instead of each using all of them."""
 
 EngineName: TypeAlias = Literal["files", "zarr"]
 
@@ -231,22 +241,19 @@ class FilesEngine:
         """Decode the chunks of tasks whose bytes are available, on the threads of the process."""
         pending = deque(tasks)
         caller_decodes = not self._coding.needs_thread
-        thread_count = 0 if is_codec_thread() else min(cpus(), len(tasks)) - caller_decodes
-        threads = codec_threads() if thread_count > 0 else None
-        running = (
-            [threads.submit(self._run_tasks, pending, use_cache) for _ in range(thread_count)]
-            if threads
-            else []
-        )
-        try:
-            if caller_decodes:
-                self._run_tasks(pending, use_cache)
-            for future in running:
-                if not (caller_decodes and future.cancel()):
-                    future.result()
-        finally:
-            pending.clear()
-            wait([future for future in running if not future.cancel()])
+        with cpu_share() as share:
+            max_threads = share if len(tasks) <= _FEW_CHUNKS else cpus()
+            helpers = 0 if is_codec_thread() else max(1, min(max_threads, len(tasks))) - caller_decodes
+            running = [codec_threads().submit(self._run_tasks, pending, use_cache) for _ in range(helpers)]
+            try:
+                if caller_decodes:
+                    self._run_tasks(pending, use_cache)
+                for future in running:
+                    if not (caller_decodes and future.cancel()):
+                        future.result()
+            finally:
+                pending.clear()
+                wait([future for future in running if not future.cancel()])
 
     def _run_tasks(self, pending: deque[Task], use_cache: bool) -> None:
         """Run pending tasks until none is left, with one scratch memory for all chunks that are not cached."""
