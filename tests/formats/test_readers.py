@@ -296,6 +296,30 @@ def test_an_installed_package_adds_a_format_and_a_broken_one_is_left_out_with_a_
         assert words in ran.stderr
 
 
+def test_bytes_of_imod_are_unsigned_unless_a_flag_states_signs(tmp_path: Path) -> None:
+    mrcfile = pytest.importorskip("mrcfile")
+    pixels = np.arange(-128, 128, dtype="int8").reshape(2, 8, 16)
+    mrcfile.new(tmp_path / "a.mrc", pixels).close()
+    content = bytearray((tmp_path / "a.mrc").read_bytes())
+    for flags, dtype in ((None, "int8"), (1, "int8"), (0, "uint8"), (4, "uint8")):
+        if flags is not None:
+            content[152:160] = np.array([1146047817, flags], "<i4").tobytes()
+        (tmp_path / "a.mrc").write_bytes(content)
+        lamella.convert(tmp_path / "a.mrc", tmp_path / "a.zarr", overwrite=True)
+        with lamella.open(tmp_path / "a.zarr") as image:
+            np.testing.assert_array_equal(image.data[0], pixels.view(dtype), strict=True)
+
+
+def test_times_that_an_imaris_file_states_and_lacks_are_noted(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    shutil.copy(DATA / "generated_h5py.ims", tmp_path / "a.ims")
+    with h5py.File(tmp_path / "a.ims", "r+") as file:
+        times = len(file["DataSet/ResolutionLevel 0"])
+        file["DataSetInfo/TimeInfo"].attrs["DatasetTimePoints"] = np.array(list("10"), "S1")
+    (note,) = lamella.convert(tmp_path / "a.ims", tmp_path / "a.zarr").notes
+    assert note == f"{tmp_path / 'a.ims'}: it states 10 time points and contains {times}"
+
+
 def test_a_tiff_of_another_ending_is_recognised_and_a_file_of_no_format_is_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "image.dat", PIXELS[0, 0])
     assert lamella.convert(tmp_path / "image.dat", tmp_path / "a.zarr").planes == 1

@@ -120,6 +120,22 @@ def test_missing_images_are_listed_and_nothing_is_written(tmp_path: Path) -> Non
         assert not plate["A/01/1"]["0"][0, 0, 0].any(), "the missing plane is zeros"
 
 
+def test_time_points_and_z_steps_that_no_well_has_are_noted(tmp_path: Path) -> None:
+    folder = write_imagexpress(tmp_path / "screen")
+    htd = folder / "p.HTD"
+    planned = (
+        htd.read_bytes()
+        .replace(b'"TimePoints", 1', b'"TimePoints", 5')
+        .replace(b'"ZSteps", 0', b'"ZSteps", 4')
+    )
+    htd.write_bytes(planned)
+    notes = lamella.convert(folder, tmp_path / "plate.zarr").notes
+    assert [note.rpartition(": ")[2] for note in notes] == [
+        "p.HTD plans 5 time points, and there are files of 2",
+        "p.HTD plans 4 z steps, and there are files of 3",
+    ]
+
+
 def test_a_truncated_image_is_refused_in_one_line_and_nothing_is_left(tmp_path: Path) -> None:
     folder = write_imagexpress(tmp_path / "screen")
     victim = folder / "TimePoint_2" / "ZStep_2" / "p_B12_s1_w2.tif"

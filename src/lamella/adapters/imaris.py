@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from lamella.adapters.descriptions import describe_image, missing_note, positive_or_none
+from lamella.adapters.descriptions import describe_image, missing_note, parse_number, positive_or_none
 from lamella.adapters.formats import ENDINGS
 from lamella.adapters.hdf5 import HDF5File
 from lamella.adapters.original import json_text
@@ -91,6 +91,9 @@ def _describe(file: HDF5File, path: str) -> ImageDescription:
         for time in range(times)
         for channel in range(channels)
     )
+    time_info = _attributes(info["TimeInfo"]) if "TimeInfo" in info else {}
+    stated_times = int(parse_number(time_info.get("DatasetTimePoints")) or 0)
+    notes = (f"it states {stated_times} time points and contains {times}",) if stated_times > times else ()
     return describe_image(
         path,
         (times, channels, *lengths.values()),
@@ -98,10 +101,10 @@ def _describe(file: HDF5File, path: str) -> ImageDescription:
         scale=scale,
         units=dict.fromkeys("xyz", unit_name(image.get("Unit", "um"))),
         channels=tuple(_channel(info, number) for number in range(channels)),
-        notes=missing_note(missing_count, "volume"),
+        notes=(*notes, *missing_note(missing_count, "volume")),
         title=image.get("Name", ""),
         stage=stage_position if any(stage_position.values()) else {},
-        times=_times(_attributes(info["TimeInfo"]) if "TimeInfo" in info else {}, times),
+        times=_times(time_info, times),
         acquired=image.get("RecordingDate", "").strip().replace(" ", "T"),
         band_rows=volume.chunks[1] if volume.chunks else 1,
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lamella.adapters.deltavision import is_deltavision, shortest_float32
 from lamella.adapters.descriptions import describe_image
 from lamella.adapters.formats import ENDINGS
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
 
     from lamella.ops.conversion.source import ImageDescription
     from lamella.types import Array
+
+
+_IMOD_STAMP, _SIGNED_BYTES = 1146047817, 1
+"""The number at byte 152 of a header with the flags of IMOD, and the flag of signed bytes."""
 
 
 class MrcReader(HandleReader):
@@ -60,7 +66,7 @@ class MrcReader(HandleReader):
             describe_image(
                 path,
                 shape,
-                handle.data.dtype,
+                np.dtype(np.uint8) if _has_unsigned_bytes(handle) else handle.data.dtype,
                 axes="tzyx"[-len(shape) :],
                 scale=scale,
                 units=dict.fromkeys("xyz", "angstrom"),
@@ -74,4 +80,13 @@ class MrcReader(HandleReader):
 
     def read_plane(self, handle: Any, image: int, index: tuple[int, ...], rows: slice) -> Array | None:
         plane: Array = handle.data[index]
-        return plane[rows]
+        return plane[rows].view(np.uint8) if _has_unsigned_bytes(handle) else plane[rows]
+
+
+def _has_unsigned_bytes(file: Any) -> bool:
+    """Return whether pixels of 8 bits are unsigned, as flags of IMOD state; those of MRC 2014 are signed."""
+    if file.data.dtype != np.int8:
+        return False
+    integers = np.dtype(np.int32).newbyteorder(file.header.mode.dtype.byteorder)
+    stamp, flags = np.frombuffer(file.header.extra2.tobytes(), integers)[10:12]
+    return bool(stamp == _IMOD_STAMP and not flags & _SIGNED_BYTES)

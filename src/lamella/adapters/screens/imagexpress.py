@@ -120,6 +120,7 @@ def parse_imagexpress(folder: str, read_description: ReadDescription) -> Screen:
             "the images have no MetaSeries description, so sizes, stage positions and times are unknown"
         )
     names = htd.waves() if htd else {}
+    notes += _notes_of_plan(htd, planes) if htd else ()
     return Screen(
         name=os.path.splitext(os.path.basename(htd.path))[0] if htd else _plate_of(planes[0].file),
         origin=htd.path if htd else folder,
@@ -238,6 +239,17 @@ def _missing(htd: _Htd, planes: Sequence[ScreenPlane]) -> Iterable[str]:
             for wave in htd.waves():
                 if (row, int(column), site, wave) not in keys:
                     yield f"{row}{column} field {site}, channel {wave}"
+
+
+def _notes_of_plan(htd: _Htd, planes: Sequence[ScreenPlane]) -> Iterable[str]:
+    """Note time points and z steps that the plate's description plans and that no well has."""
+    for key, noun, count in (
+        ("TimePoints", "time points", len({plane.t for plane in planes})),
+        ("ZSteps", "z steps", len({plane.z for plane in planes})),
+    ):
+        planned = int(parse_number(htd.first(key)) or 0)
+        if planned > count:
+            yield f"{os.path.basename(htd.path)} plans {planned} {noun}, and there are files of {count}"
 
 
 def _channel(wave: int, name: str, values: Mapping[str, str]) -> SourceChannel:
