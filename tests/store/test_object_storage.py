@@ -8,9 +8,11 @@ import os
 import pickle
 import warnings
 
+import numpy as np
 import pytest
 from tests.remote import object_storage
 
+import lamella
 from lamella.errors import AccessError, DamagedDataError, StorageError
 from lamella.store.metadata.documents import Documents
 from lamella.store.objects import document_memory
@@ -336,3 +338,30 @@ def test_an_answer_from_before_a_write_of_this_process_is_not_kept(service, monk
         patch.setattr(reader._requests, "get_many", overtaken)
         reader.request_ahead(["A/zarr.json"])
     assert reader.read("A/zarr.json") == b'{"v":2}'
+
+
+def test_an_object_of_a_folder_is_no_file_of_the_store(s3, tmp_path):
+    """Consoles and mounts of S3 create empty objects such as `A/1/`: a copy failed, and an upgrade lost a level."""
+
+    with lamella.open_ome_zarr(
+        tmp_path / "plate.zarr", layout="hcs", mode="w", channel_names=["a", "b"], version="0.4"
+    ) as plate:
+        plate.create_position("A", "1", "0").create_image("0", np.ones((1, 2, 1, 8, 8), "u2"))
+    s3.put_folder(tmp_path / "plate.zarr", "plate.zarr")
+    folders = ["", "A/", "A/1/", "A/1/0/", "A/1/0/0/", "nothing/in/here/"]
+    for folder in folders:
+        s3.put(f"plate.zarr/{folder}", b"")
+    url = s3.url("plate.zarr")
+    assert lamella.checksum(url) == lamella.checksum(tmp_path / "plate.zarr")
+    copied = lamella.copy_store(url, tmp_path / "copy.zarr")
+    assert (copied.documents, copied.files) == (10, 2)
+    assert lamella.upgrade(url, "0.5", tmp_path / "new.zarr").arrays == 1
+    with lamella.open_ome_zarr(url, mode="r+") as plate:
+        assert list(plate) == ["A"]
+        plate.delete_channel("b")
+        plate.rename_well("A/1", "B/2")
+        assert (plate["B/2/0/0"][...] == 1).all()
+    lamella.open_ome_zarr(url, layout="fov", mode="w", channel_names=["a"], version="0.5")
+    assert sorted(s3.objects("plate.zarr")) == sorted(
+        [*(f"plate.zarr/{f}" for f in folders), "plate.zarr/zarr.json"]
+    )

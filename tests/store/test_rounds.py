@@ -11,7 +11,8 @@ import pytest
 import lamella
 from lamella.adapters.png import write_preview
 from lamella.errors import StorageError
-from lamella.store.keys import METADATA_FILES, ancestors
+from lamella.store.keys import METADATA_FILES, ancestors, natural_order
+from lamella.store.objects import document_memory
 from lamella.store.objects import object_storage as s3_storage
 from lamella.store.objects.object_requests import _supports_conditions
 from lamella.store.pixels import chunk_cache
@@ -38,6 +39,7 @@ def plate(service, tmp_path, version):
 def asked(service, rounds, plate, monkeypatch):
     """What counts the requests and rounds of a call, for a plate in a service."""
     monkeypatch.setattr(s3_storage, "SECONDS_TRUSTED", 3600)  # on a slow machine too
+    monkeypatch.setattr(document_memory, "SECONDS", 3600)
     _supports_conditions["s3", service.endpoint, "bucket"] = True
     chunk_cache.decoded.clear()
     chunk_cache.indexes.clear()
@@ -261,7 +263,10 @@ def test_checksums_ask_once_for_each_file(asked, service, version, tmp_path):
     reading = {"GET", "LIST"}
     assert asked(lambda: lamella.checksum(URL), reading)[0] <= 4 + 3 + files + documents
     # With a record, a second list has the fingerprints of all files.
-    last = sorted(lamella.checksum(folder))[-2:]
+    in_order = sorted(
+        lamella.checksum(folder), key=lambda key: [natural_order(name) for name in key.split("/")]
+    )
+    last = in_order[-2:]
     service.fail(403, path=f"{last[0]}$")
     with pytest.raises(StorageError):
         lamella.checksum(URL, manifest, jobs=1)
@@ -274,3 +279,41 @@ def test_checksums_ask_once_for_each_file(asked, service, version, tmp_path):
     (folder / changed.removeprefix("/bucket/plate.zarr/")).write_bytes(service.objects[changed])
     assert digests == lamella.checksum(folder)
     assert asked(lambda: lamella.verify(URL, manifest=manifest), reading)[0] <= 4 + 3 + files + documents
+
+
+def test_a_subset_reads_each_chosen_file_once(asked, service, version, tmp_path):
+    documents = 2 if version == "0.4" else 1
+    wells = [f"A{number}" for number in range(WELLS // 2)]
+    copied = sum(re.search(rf"/A/[0-{len(wells) - 1}]/\d+/", key) is not None for key in service.objects)
+    requests, _ = asked(
+        lambda: lamella.open_ome_zarr(URL).subset(tmp_path / "part.zarr", wells=wells),
+        {"GET", "HEAD", "LIST"},
+    )
+    fields = len(wells) * FIELDS
+    # Of each image its files, a list, and its attributes once more; then the wells, the plate, its rows and tables.
+    assert requests <= copied + 2 * fields + 10 * documents + 4
+    assert len(lamella.open_ome_zarr(tmp_path / "part.zarr").table()) == fields
+
+
+def test_an_edit_of_all_fields_reads_each_document_once(asked, version):
+    documents = 2 if version == "0.4" else 1
+    fields = WELLS * FIELDS
+    plate = lamella.open_ome_zarr(URL, mode="r+")
+    requests, _ = asked(lambda: plate.rename_channel("a", "b"))
+    # Of each field its documents, those of its level 0 and of its tables, and a write; the wells, the row, the plate.
+    assert requests <= fields * (5 * documents - 1) + (WELLS + 4) * documents
+    assert plate.channel_names == ["b"]
+
+
+def test_a_channel_is_deleted_without_looking_at_documents_twice(asked, version):
+    image = lamella.open_ome_zarr(
+        "s3://bucket/image.zarr", layout="fov", mode="w", channel_names=["a", "b"], version=version
+    )
+    image.create_image("0", np.ones((1, 2, 1, 64, 64), "u2"), chunks=(1, 1, 1, 64, 64))
+    image.close()
+    image = lamella.open_ome_zarr("s3://bucket/image.zarr", mode="r+")
+    documents = 2 if version == "0.4" else 1
+    requests, _ = asked(lambda: image.delete_channel("b"), {"GET", "PUT", "LIST", "POST"})
+    # The array without the channel is written beside the other one, and copied to its name.
+    assert requests <= 20 + 10 * documents
+    assert image.channel_names == ["a"]

@@ -549,9 +549,9 @@ class PlateOperations(Pictures):
         from lamella.ops.images.delete_channel import delete_from_fields
 
         self.require_writable(f"delete the channel {name!r}")
-        return delete_from_fields(
-            dict(cast("Plate", self).positions()), checked_channel_name(name), jobs=jobs
-        )
+        with self.documents.storage.reading_once(self.path):
+            positions = dict(cast("Plate", self).positions())
+            return delete_from_fields(positions, checked_channel_name(name), jobs=jobs)
 
     def set_scale(self, sizes: Mapping[str, float]) -> list[str]:
         """Set the voxel size of the finest level by axis, in all fields with an image, for all levels and label images.
@@ -588,7 +588,10 @@ class PlateOperations(Pictures):
         from lamella.ops.images.edit import edit_fields
 
         self.require_writable(action)
-        with logged("%s in %s", action[0].upper() + action[1:], self.node_path):
+        with (
+            logged("%s in %s", action[0].upper() + action[1:], self.node_path),
+            self.documents.storage.reading_once(self.path),
+        ):
             return edit_fields(dict(cast("Plate", self).positions()), edits)
 
     def set_name(self, name: str) -> None:

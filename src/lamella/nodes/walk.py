@@ -15,7 +15,7 @@ from lamella.nodes.well import Row, Well
 from lamella.store.keys import join_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from lamella.nodes.node import NGFFNode
 
@@ -61,11 +61,13 @@ def well_paths(node: ImageContainer) -> list[str]:
     return list(node) if isinstance(node, Row) else [""]
 
 
-def walk(node: ImageContainer, max_fields: int | None = None) -> Iterator[Field]:
+def walk(
+    node: ImageContainer, max_fields: int | None = None, wells: Container[str] | None = None
+) -> Iterator[Field]:
     """Iterate over the fields of a node; a damaged one is yielded with its error.
 
     Reads one document per well and one per field, each when it is reached. ``max_fields`` limits the fields of each
-    well.
+    well; ``wells`` are the paths of the wells to read, all by default.
     """
     if isinstance(node, Collection | Scene):
         names = node._image_paths() if isinstance(node, Scene) else list(node)
@@ -75,7 +77,7 @@ def walk(node: ImageContainer, max_fields: int | None = None) -> Iterator[Field]
     for path, well in wells_ahead(
         node.documents,
         node.path,
-        well_paths(node),
+        [path for path in well_paths(node) if wells is None or path in wells],
         lambda path: node if isinstance(node, Well) else node._open_listed(Well, path),
     ):
         if isinstance(well, LamellaError):

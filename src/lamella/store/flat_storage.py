@@ -252,23 +252,32 @@ class FlatStorage(Storage):
 
     # ---- moving ---------------------------------------------------------------------------------
 
-    def move(self, old: str, new: str, *, check_owned: Callable[[], object] | None = None) -> None:
+    def move(self, old: str, new: str) -> None:
         """Copy all keys, compare their number and sizes, then delete exactly the old keys.
 
-        A failure before anything was deleted removes the copies. ``check_owned`` is called before old keys or copies
-        are deleted, and raises where another program has continued this move: then all keys stay.
+        A failure before anything was deleted removes the copies.
         """
-        sizes = self.keys_to_move(old, new)
+        self._move_keys(old, new, self.keys_to_move(old, new))
+
+    def replace(self, path: str, replacement: str) -> None:
+        self.check_movable(replacement, path)
+        sizes, old_sizes = self._sizes_in([replacement, path])
+        if not sizes:
+            raise NodeNotFoundError(
+                f"Cannot replace {path!r} by {replacement!r}: there is no {replacement!r} in {self.name}."
+            )
+        self._delete_documents_first(path, old_sizes, in_one_request=False)
+        self._check_deleted(path, self._sizes_in([path])[0])
+        self._delete_folder(path)
+        self._move_keys(replacement, path, sizes)
+
+    def _move_keys(self, old: str, new: str, sizes: dict[str, int]) -> None:
         try:
             self.copy_to_move(old, new, sizes)
         except BaseException:
             with suppress(LamellaError):
-                if check_owned is not None:
-                    check_owned()
                 self.discard(new, sizes, old=old)
             raise
-        if check_owned is not None:
-            check_owned()
         try:
             self.delete_moved(old, new, sizes)
         except BaseException:
@@ -309,7 +318,7 @@ class FlatStorage(Storage):
             old, keys, in_one_request=check_owned is not None, check_owned=check_owned
         )
         log.debug("Moved %s to %s", self.where(old), self.where(new))
-        remaining = self._sizes_again([old], dict.fromkeys(keys, 0))[0]
+        remaining = self._sizes_again([old], keys)[0]
         if remaining:
             raise StorageError(
                 f"Moving {old!r} to {new!r} in {self.name}: all of it was copied to {new!r}, but {len(remaining)} keys "
@@ -320,7 +329,7 @@ class FlatStorage(Storage):
 
     def is_complete(self, path: str, keys: Collection[str]) -> bool:
         """Whether all these keys are below a path."""
-        return self._sizes_again([path], dict.fromkeys(keys, 0))[0].keys() >= set(keys)
+        return self._sizes_again([path], keys)[0].keys() >= set(keys)
 
     def discard(self, new: str, keys: Collection[str], *, old: str) -> None:
         """Remove the copies of keys after a failed move, as far as the service allows."""
@@ -369,10 +378,13 @@ class FlatStorage(Storage):
         """Return the keys of both nodes before a move, with their sizes."""
         return self._sizes_of_each([old, new])
 
-    def _sizes_again(self, paths: Sequence[str], moved: Mapping[str, int]) -> Sequence[dict[str, int]]:
-        """Return the keys of nodes with their sizes; where several keys moved, each path is a folder, and is listed."""
-        del moved
-        return self._sizes_of_each(paths)
+    def _sizes_again(self, paths: Sequence[str], moved: Collection[str]) -> Sequence[dict[str, int]]:
+        """Return the keys at paths with their sizes; where several keys moved, each path is a folder."""
+        return self._sizes_of_each(paths) if len(moved) == 1 else self._sizes_in(paths)
+
+    def _sizes_in(self, folders: Sequence[str]) -> Sequence[dict[str, int]]:
+        """Return the keys below each of some folders with their sizes."""
+        return [self.sizes_below(folder) for folder in folders]
 
     def check_movable(self, old: str, new: str) -> None:
         super().check_movable(old, new)

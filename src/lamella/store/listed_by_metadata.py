@@ -45,7 +45,7 @@ class ListedByMetadata(Storage):
 
     @property
     def lists_below(self) -> bool:
-        return False
+        return True
 
     def list(self, prefix: str) -> Names:
         """Return the names of documents and arrays in a folder, and of its existing chunks."""

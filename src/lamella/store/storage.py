@@ -12,8 +12,8 @@ from contextlib import nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from lamella.errors import InvalidArgumentError, InvalidNameError, NodeNotFoundError, ReadOnlyError
-from lamella.store.keys import DOCUMENTS, check_key, join
+from lamella.errors import InvalidArgumentError, InvalidNameError, ReadOnlyError
+from lamella.store.keys import check_key, join
 from lamella.store.paths import is_url, location
 
 if TYPE_CHECKING:
@@ -387,6 +387,7 @@ class Storage(ABC):
         if f"{new}/".startswith(f"{old}/"):
             raise InvalidNameError(f"Cannot move {old!r} into itself, to {new!r}.")
 
+    @abstractmethod
     def replace(self, path: str, replacement: str) -> None:
         """Delete the folder at `path`, and move the folder `replacement` there.
 
@@ -394,16 +395,6 @@ class Storage(ABC):
         at `replacement`. Elsewhere the old one is deleted first, its documents before its chunks, so that a kill leaves
         no incomplete node. Raises `StorageError`, and changes nothing, where a file of the old one is protected.
         """
-        self.check_deletable(path)
-        if not self.exists(replacement):
-            raise NodeNotFoundError(
-                f"Cannot replace {path!r} by {replacement!r}: there is no {replacement!r} in {self.name}."
-            )
-        for name in sorted(DOCUMENTS):
-            if self.size(join(path, name)) is not None:
-                self.delete(join(path, name))
-        self.delete(path)
-        self.move(replacement, path)
 
     def discard_copies(self, path: str, originals: str) -> None:
         """Delete the keys below `path` whose bytes are equal below `originals`: copies that a killed `move` left."""

@@ -8,7 +8,8 @@ from lamella.errors import StorageError
 from lamella.store.files.local import LocalStorage
 from lamella.store.files.temporary_files import stage
 from lamella.store.files.zip_storage import ZipStorage
-from lamella.store.keys import is_metadata_file, join
+from lamella.store.flat_storage import has_private_name
+from lamella.store.keys import is_metadata_file, join, natural_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -96,7 +97,13 @@ def files_below(storage: Storage, prefix: str) -> Iterator[str]:
 
 
 def sized_files_below(storage: Storage, prefix: str) -> Iterator[tuple[str, int]]:
-    """Yield the key and size of each file below a folder, in natural order."""
+    """Yield the key and size of each file below a folder, in natural order, by a single listing if possible."""
+    if storage.lists_below:
+        sizes = storage.sizes_below(prefix)
+        for key in sorted(sizes, key=lambda key: [natural_order(name) for name in key.split("/")]):
+            if not has_private_name(key[len(prefix) :]):
+                yield key, sizes[key]
+        return
     for key, size in _sizes(storage, [join(prefix, name) for name in storage.list(prefix)]):
         if size is None and _is_document(key):
             raise vanished_error(storage, key)

@@ -119,15 +119,15 @@ def edit_store(
         disable_path_checking=follow_links,
         storage_options=storage_options,
     )
-    images = images_of(node)
-    if isinstance(node, Position) and name is not None:
-        edits = replace(edits, name=name)
-    elif not isinstance(node, Plate) and name is not None:
-        raise InvalidArgumentError(
-            f"{node.node_path} is a {type(node).__name__.lower()}, which has no name of its own: name the image or "
-            "the plate."
-        )
-    with logged("Edit %s", node.node_path):
+    with logged("Edit %s", node.node_path), node.documents.storage.reading_once(node.path):
+        images = images_of(node)
+        if isinstance(node, Position) and name is not None:
+            edits = replace(edits, name=name)
+        elif not isinstance(node, Plate) and name is not None:
+            raise InvalidArgumentError(
+                f"{node.node_path} is a {type(node).__name__.lower()}, which has no name of its own: name the image or "
+                "the plate."
+            )
         edits.check_new_names(channels_to_delete)
         edits_by_path = planned_edits(images, edits, is_first_step=bool(channels_to_delete) or contrast)
         skipped = tuple(already_renamed(images, edits).items())

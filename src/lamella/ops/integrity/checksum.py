@@ -23,13 +23,13 @@ from lamella.ops.known_members import listable
 from lamella.ops.raw_nodes import storage_of
 from lamella.ops.rewriting.inventory import batched
 from lamella.store.files.local import LocalStorage
-from lamella.store.flat_storage import has_private_name
 from lamella.store.keys import LONGEST_PART, V2, V3, ancestors, is_document, join, shortened
 from lamella.store.metadata.documents import Documents
 from lamella.store.metadata.parents import refuse_in_store
 from lamella.store.paths import check_replaceable, local_path
 from lamella.store.pixels.stored_chunks import is_beyond
 from lamella.store.storage import times_of, with_options
+from lamella.store.transfer import sized_files_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Mapping
@@ -379,11 +379,11 @@ def _sizes(storage: Storage, path: str) -> dict[str, int | None]:
 
     The size of a link that may not be followed is None.
     """
-    if isinstance(storage, LocalStorage):
-        sizes = dict(_local_sizes(storage, path, ""))
+    sizes: dict[str, int | None]
+    if storage.lists_below:
+        sizes = {key[len(path) :].lstrip("/"): size for key, size in sized_files_below(storage, path)}
     else:
-        below = ((key[len(path) :].lstrip("/"), size) for key, size in storage.sizes_below(path).items())
-        sizes = {key: size for key, size in below if not has_private_name(key)}
+        sizes = dict(_sizes_in(storage, path, ""))
     nodes = {key.rpartition("/")[0] for key in sizes if is_document(key)}
     node_of_file = {
         key: next((above for above in reversed(ancestors(key)) if above in nodes), None)
@@ -397,17 +397,19 @@ def _sizes(storage: Storage, path: str) -> dict[str, int | None]:
     return sizes
 
 
-def _local_sizes(storage: LocalStorage, path: str, folder: str) -> Iterator[tuple[str, int | None]]:
-    """Yield the files in a folder at any depth with their sizes; reading a refused link raises later."""
+def _sizes_in(storage: Storage, path: str, folder: str) -> Iterator[tuple[str, int | None]]:
+    """Yield the files in a folder at any depth with their sizes, one folder at a time."""
     for name in storage.list(join(path, folder)):
         key = join(folder, name)
         try:
             size = storage.size(join(path, key))
         except LamellaError:
+            if storage.service is not None:  # else a folder would have the digest of an empty file
+                raise
             yield key, None
             continue
         if size is None:
-            yield from _local_sizes(storage, path, key)
+            yield from _sizes_in(storage, path, key)
         else:
             yield key, size
 

@@ -12,9 +12,17 @@ import warnings
 from typing import TYPE_CHECKING, Any, cast
 
 from lamella.arguments import items_of
-from lamella.errors import InvalidArgumentError, NodeNotFoundError, callers_level, counted, did_you_mean
+from lamella.errors import (
+    InvalidArgumentError,
+    LamellaError,
+    NodeNotFoundError,
+    callers_level,
+    counted,
+    did_you_mean,
+)
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
+from lamella.nodes.walk import walk
 from lamella.ops.plates.composition import Composition, Part
 from lamella.ops.plates.from_positions import NewStore, create_store
 from lamella.ops.plates.origins import acquisitions_of
@@ -45,13 +53,15 @@ def subset_plate(
     **options: Any,
 ) -> Plate:
     """Create a plate from a part of another plate; see :meth:`Plate.subset`."""
-    positions = dict(plate.positions())
+    well_paths = None
     if wells is not None:
         well_names = items_of(wells, "The argument wells is a list of names")
         well_paths = {path_of_well(plate, name) for name in well_names}
-        positions = {
-            path: position for path, position in positions.items() if path.rpartition("/")[0] in well_paths
-        }
+    positions = {}
+    for field in walk(plate, wells=well_paths):
+        if isinstance(field.node, LamellaError):
+            raise field.node
+        positions[field.path] = field.node
     if acquisitions is not None:
         positions = _of_acquisitions(
             plate, positions, items_of(acquisitions, "The argument acquisitions is a list of ids")

@@ -325,6 +325,10 @@ class ZipStorage(Storage):
     def delete(self, prefix: str) -> None:
         self.check_writable(prefix)
 
+    def replace(self, path: str, replacement: str) -> None:
+        del replacement
+        self.check_writable(path)
+
     def move(self, old: str, new: str) -> None:
         del new
         self.check_writable(old)

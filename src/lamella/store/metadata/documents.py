@@ -535,10 +535,10 @@ class ConsolidatedCopies:
         if node in self._locked_paths:  # its document is rewritten without its copies
             return
         key = join(node, V3.group)
-        stamp = self._storage.stamp(key)
-        if stamp is not None and self._absent.get(node) == stamp:
+        last_stamp = self._absent.get(node)
+        if last_stamp is not None and self._storage.stamp(key) == last_stamp:
             return
-        data = self._storage.read(key)
+        data, stamp = self._storage.read_stamped(key) or (None, None)
         if data is not None and b'"consolidated_metadata"' in data:
             stamp = self._rewrite(node, key) or stamp  # nothing was written where only a text is equal
         self._absent[node] = stamp

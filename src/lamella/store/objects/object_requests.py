@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lamella.errors import callers_level
-from lamella.store.keys import PRIVATE_PREFIX
+from lamella.store.keys import PRIVATE_PREFIX, ancestors
 from lamella.store.objects.object_client import retry_waits
 from lamella.store.objects.object_reads import GetResult, ObjectReads, await_all, is_missing_key
 from lamella.store.objects.range_plan import Span
@@ -66,7 +66,8 @@ class ObjectRequests(ObjectReads):
         if listing is None:
             return {}
         paths = dict.fromkeys(listing["common_prefixes"], False)
-        paths |= {meta["path"]: True for meta in listing["objects"]}
+        # The object of the folder itself, ``A/1/``, which other programs create, is listed as ``A/1``.
+        paths |= {meta["path"]: True for meta in listing["objects"] if meta["path"] != folder}
         names = {path.strip("/").rpartition("/")[2]: is_object for path, is_object in paths.items()}
         return {name: is_object for name, is_object in names.items() if name}
 
@@ -100,16 +101,26 @@ class ObjectRequests(ObjectReads):
         }
 
     async def entries_below(self, folder: str) -> dict[str, tuple[int, Stamp | None]]:
-        """Return all keys below a folder with their sizes and stamps, 1000 per request."""
+        """Return all keys below a folder with their sizes and stamps, 1000 per request.
+
+        Empty objects that other programs create for folders, such as ``A/1/``, are listed as ``A/1``, and left out.
+        """
         metas = await self._await_listing(
             folder, self.client.store.list(prefix=folder or None).collect_async()
         )
         prefix = f"{folder}/" if folder else ""
-        return {
+        entries = {
             meta["path"]: (int(meta["size"]), self.stamp_of(meta))
             for meta in metas or ()
             if meta["path"].startswith(prefix) and meta["path"] != prefix
         }
+        empty = [key for key, (size, _) in entries.items() if not size]
+        if empty:
+            folders = {above for key in entries for above in ancestors(key)}
+            keys = await self.readable_keys(key for key in empty if key not in folders)
+            for key in set(empty) - keys:
+                del entries[key]
+        return entries
 
     async def _await_listing(self, folder: str, listing: Awaitable[T]) -> T | None:
         """Await the list of a folder; None where there is no bucket."""

@@ -263,10 +263,10 @@ class ObjectStorage(FlatStorage):
         sizes = self._listed_to_move(old, new)
         return sizes if sizes and sizes[0] else self._sizes_of_each([old, new])
 
-    def _sizes_again(self, paths: Sequence[str], moved: Mapping[str, int]) -> Sequence[dict[str, int]]:
-        if len(moved) == 1:  # one key may be a file and not a folder
-            return self._sizes_of_each(paths)
-        return [_sizes(entries) for entries in self._run(await_all(map(self._requests.entries_below, paths)))]
+    def _sizes_in(self, folders: Sequence[str]) -> Sequence[dict[str, int]]:
+        return [
+            _sizes(entries) for entries in self._run(await_all(map(self._requests.entries_below, folders)))
+        ]
 
     def exists(self, prefix: str) -> bool:
         check_key(prefix)
