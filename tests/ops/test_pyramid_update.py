@@ -174,7 +174,13 @@ def shrink(array):
     array.resize(1, 2, 8, 32, 40)
 
 
-@pytest.mark.parametrize("write", [write_by_setitem, write_orthogonal, write_points, grow, shrink])
+def grow_and_shrink(array):
+    array.resize(3, 2, 8, 31, 40)
+
+
+@pytest.mark.parametrize(
+    "write", [write_by_setitem, write_orthogonal, write_points, grow, shrink, grow_and_shrink]
+)
 def test_every_kind_of_write_to_level_0_is_known_by_the_next_who_opens(pyramid, version, write):
     with open_ome_zarr(pyramid, mode="r+") as position:
         assert not position.stale_levels

@@ -459,20 +459,15 @@ def _whole_region(shape: Shape) -> Bounds:
 def _grown_region(old: Shape, new: Shape) -> Bounds | None:
     """Return the region by which an array grew along one axis.
 
-    After other changes the whole array, and None for equal shapes.
+    After other changes the whole array (voxels of lower levels at its edge change too), and None for equal shapes.
 
     >>> _grown_region((2, 8), (3, 8)), _grown_region((2, 8), (2, 8))
     (((2, 0), (3, 8)), None)
     """
     if old == new:
         return None
-    grown_axes = [
-        axis
-        for axis, (old_length, new_length) in enumerate(zip(old, new, strict=True))
-        if old_length < new_length
-    ]
-    if len(grown_axes) != 1:
+    changed_axes = [axis for axis in range(len(new)) if old[axis] != new[axis]]
+    axis = changed_axes[0]
+    if len(changed_axes) > 1 or old[axis] > new[axis]:
         return _whole_region(new)
-    start = [0] * len(new)
-    start[grown_axes[0]] = old[grown_axes[0]]
-    return tuple(start), new
+    return (*(0,) * axis, old[axis], *(0,) * (len(new) - axis - 1)), new
