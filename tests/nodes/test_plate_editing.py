@@ -111,8 +111,15 @@ def test_deleting_everything_leaves_an_empty_plate_that_opens_and_takes_new_posi
         del plate[row]
     assert len(plate) == 0
     assert list(open_ome_zarr(plate_path).positions()) == []
-    plate.create_position("C", "3", "0")
+    with pytest.warns(
+        UserWarning, match="no channel names, and the axes TCZYX: .* pass channel_names and axes"
+    ):
+        assert plate.create_position("C", "3", "0").channel_names == []
     assert wells(plate) == ["C/3"]
+    del plate["C"]
+    with open_ome_zarr(plate_path, mode="r+", channel_names=["GFP"], axes="cyx") as again:
+        position = again.create_position("C", "3", "0")
+    assert (position.channel_names, position.axis_names) == (["GFP"], ["c", "y", "x"])
 
 
 def test_a_missing_or_damaged_well_can_be_deleted(plate, plate_path, version):

@@ -196,7 +196,7 @@ def _span(
     if not inside.size:
         unit = f" {axis.unit}" if axis.unit else ""
         raise InvalidArgumentError(
-            f"No voxel of {position.node_path} lies in the region {tuple(bound)}{unit} along {axis.name!r}: the "
+            f"No voxel of {position.node_path} lies in the region {low:g} to {high:g}{unit} along {axis.name!r}: the "
             f"centres of the voxels are at {coordinates[0]:g} to {coordinates[-1]:g}{unit}, in steps of {scale:g}."
         )
     first_index, last_index = int(inside[0]), int(inside[-1])

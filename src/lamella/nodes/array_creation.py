@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from lamella.errors import InvalidArgumentError, InvalidNameError, NodeExistsError
+from lamella.errors import InvalidArgumentError, InvalidNameError, NodeExistsError, counted
 from lamella.nodes.array_request import described
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.position_metadata import dtype_window
@@ -401,7 +401,7 @@ def fewer_channels(name: str, shape: Shape, meta: ImagesMeta, where: object) -> 
     """Return the warning for an array that has fewer channels than names."""
     names = edits.channel_names(meta)
     count = len(names) + _unnamed_channel_count(meta, shape)
-    return f"The array {name!r} has {count} channels, fewer than the channel names {names} of {where}."
+    return f"The array {name!r} has {counted(count, 'channel')}, fewer than the channel names {names} of {where}."
 
 
 def with_level_state(attributes: JSONObject, key: str, array: ArrayMeta, is_written: bool) -> JSONObject:

@@ -102,7 +102,7 @@ def open_ome_zarr(
         "r" read only, must exist; "r+" read and write, must exist; "a" read and write, created when missing; "w"
         create, an existing store is deleted; "w-" create, fails when anything exists.
     channel_names
-        Channel names of a new store; ignored for an existing one that has names.
+        Channel names of a new store; ignored for an existing one that has names. A plate without positions has none.
     axes
         The 2 to 5 axes of a new store, as a list of `AxisMeta` or a text such as ``"zyx"``. The axes of a text have the
         units second and micrometer. By default T, C, Z, Y, X (in lower case in 0.6).

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from lamella.errors import InvalidArgumentError, NodeExistsError, WrongTypeError, check_options
 from lamella.nodes.array_creation import ArrayCreation, create_empty_array, fewer_channels, with_level_state
 from lamella.nodes.array_request import ArrayRequest, request_of
-from lamella.nodes.position import Position
+from lamella.nodes.position import Position, attributes_without_arrays
 from lamella.nodes.position_metadata import dtype_window
 from lamella.nodes.reporting import array_facts, warn_of
 from lamella.nodes.store_handle import errors_naming
 from lamella.spec import edits
+from lamella.spec.axes import channel_axis
 from lamella.store.keys import join_names
 
 if TYPE_CHECKING:
@@ -76,20 +77,36 @@ def requests_of(arrays: Mapping[str, ArrayOptions] | None) -> Requests:
     return requests
 
 
+def position_attributes(parent: Plate | Well, notes: list[str]) -> JSONObject:
+    """Return the attributes of a position without an image, with the channels and axes of its plate.
+
+    Notes that the plate has no channels to give.
+    """
+    version, axes, names = parent.store_handle.version, parent.axes, parent.channel_names
+    if not names and parent._default_channels is None and channel_axis(axes) is not None:
+        notes.append(
+            f"The new positions of {parent.node_path} have no channel names, and the axes "
+            f"{''.join(axis.name for axis in axes)}: names and axes are those of the first position, and there was "
+            "none. An empty plate does not store those that it was created with: pass channel_names and axes to "
+            "open_ome_zarr again."
+        )
+    meta = edits.new_images(axes, names)
+    return attributes_without_arrays(version, meta, version.dump(meta, {}))
+
+
 def plan_positions(
     parent: Plate | Well,
     node_paths: Iterable[NodePath],
-    attributes: JSONObject,
     requests: Requests,
     unlisted: Mapping[str, ArrayMeta],
     notes: list[str],
 ) -> dict[str, NewPosition]:
     """Return the nodes of new positions by name; positions of one name are equal.
 
-    `node_paths` are their paths in `parent`, `attributes` the document of a position without arrays. Without requests
-    the positions get the arrays of `unlisted`, which the document does not list. Warnings about the arrays are added to
-    `notes`.
+    `node_paths` are their paths in `parent`. Without requests the positions get the arrays of `unlisted`, which the
+    document does not list. Warnings are added to `notes`.
     """
+    attributes = position_attributes(parent, notes)
     plans: dict[str, NewPosition] = {}
     warnings: dict[str, str] = {}
     for node_path in node_paths:

@@ -24,11 +24,11 @@ from lamella.errors import (
 )
 from lamella.nodes.array_creation import ArrayCreation, create_empty_array
 from lamella.nodes.plate_arrays import NewPosition, Nodes, is_as_planned, plan_positions, requests_of
-from lamella.nodes.position import Position, attributes_without_arrays
+from lamella.nodes.position import Position
 from lamella.nodes.reporting import warn_of
 from lamella.nodes.store_handle import NodePath, errors_naming
 from lamella.nodes.well import Well, path_in_plate, plate_above
-from lamella.spec import edits, plate_edits
+from lamella.spec import plate_edits
 from lamella.spec.plate import WellGroupMeta
 from lamella.spec.plate_names import name_indexes
 from lamella.store.files.temporary_files import temporary_name
@@ -37,7 +37,6 @@ from lamella.store.keys import join_names
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from lamella.nodes.node import NGFFNode
     from lamella.nodes.plate import Plate
     from lamella.nodes.plate_arrays import Requests
     from lamella.spec.plate import AcquisitionMeta, PlateMeta
@@ -188,7 +187,7 @@ def create_positions(
             wells = {path: well for path, well in wells.items() if path in fields}
         new_paths = [path for path in paths if path not in stored_positions]
         node_paths = [NodePath(plate.store_handle, path) for path in _store_paths(plate, new_paths)]
-        plans = plan_positions(plate, node_paths, position_attributes(plate), requests, unlisted or {}, notes)
+        plans = plan_positions(plate, node_paths, requests, unlisted or {}, notes)
         _refuse_duplicates(plate, fields, wells, plans)
         listed_names = {path: _listed_names(well) for path, well in wells.items()}
         new_wells = [
@@ -278,12 +277,13 @@ def add_positions_to_well(well: Well, fields: Sequence[tuple[str, int]]) -> list
     with errors_naming(well.node_path):
         fields = [(plate_edits.check_name(name), _acquisition(number)) for name, number in fields]
     node_paths = [well.node_path.child(name) for name, _ in fields]
+    notes: list[str] = []
     # One lock around the whole creation, so that a position of another process is not replaced.
     with well.documents.lock(well.path):
         existing = well.documents.existing([node_path.path for node_path in node_paths], groups=[well.path])
         well.document.refresh()
         listed_names = _listed_names(well)
-        plans = plan_positions(well, node_paths, position_attributes(well), {}, {}, [])
+        plans = plan_positions(well, node_paths, {}, {}, notes)
         folders: dict[str, Nodes] = {}
         for (name, _), node_path in zip(fields, node_paths, strict=True):
             if name in listed_names and not well._overwriting_creation:
@@ -294,6 +294,7 @@ def add_positions_to_well(well: Well, fields: Sequence[tuple[str, int]]) -> list
         _check_conflicts(well, well.documents.put_new(folders))
         _list_images(well, fields, replaceable=listed_names)
     _raise_counts_above(well)
+    warn_of(notes)
     return _adopt_new(well, node_paths, plans)
 
 
@@ -410,13 +411,6 @@ def _fields_after(wells: dict[str, Well], fields: FieldsByWell) -> dict[str, lis
         others = [(image.path, image.acquisition) for image in images if image.path not in new_names]
         fields_after[path] = [*others, *new_fields]
     return fields_after
-
-
-def position_attributes(parent: NGFFNode) -> JSONObject:
-    """Return the attributes of a position without an image, with the channels and axes of its plate."""
-    version = parent.store_handle.version
-    meta = edits.new_images(parent.axes, parent.channel_names)
-    return attributes_without_arrays(version, meta, version.dump(meta, {}))
 
 
 def _write(

@@ -15,7 +15,7 @@ from lamella.arguments import checked_name, is_whole_number, items_of, whole_num
 from lamella.errors import InvalidArgumentError, clause, counted
 from lamella.nodes.array_creation import ArrayCreation
 from lamella.nodes.array_request import request_of
-from lamella.nodes.plate_creation import position_attributes
+from lamella.nodes.plate_arrays import position_attributes
 from lamella.nodes.position import Position
 from lamella.nodes.store_handle import NodePath, StoreHandle
 from lamella.ops.pyramids.pyramid import check_levels
@@ -159,7 +159,7 @@ def _position_in_memory(plate: Plate) -> Position:
     from zarr.storage import MemoryStore
 
     documents = Documents.create(open_storage(MemoryStore()), plate.documents.format)
-    documents.put_group("", position_attributes(plate))
+    documents.put_group("", position_attributes(plate, []))
     return Position(NodePath(StoreHandle(documents, plate.store_handle.version), ""))
 
 
