@@ -126,7 +126,6 @@ class _File:
         self.hdf5 = HDF5File(self.path)
 
     def close(self) -> None:
-        """Close the HDF5 file."""
         self.hdf5.close()
 
     def _group_setups(self) -> list[_Image]:
@@ -137,7 +136,6 @@ class _File:
         return [images[key] for key in sorted(images)]
 
     def describe(self, image: _Image) -> ImageDescription:
-        """Describe an image."""
         first = image[0]
         names = [[f"t{time:05d}/s{setup.number:02d}/0/cells" for setup in image] for time in self.times]
         volumes = [self.hdf5.root[name] for frame in names for name in frame if name in self.hdf5.root]
@@ -207,7 +205,6 @@ def _read_setup(element: Element, index: str) -> _Setup:
 
 
 def _times(root: Element, index: str) -> list[int]:
-    """Return the numbers of the time points."""
     element = root.find("SequenceDescription/Timepoints")
     kind = None if element is None else element.get("type")
     if element is not None and kind == "range":

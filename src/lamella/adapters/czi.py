@@ -150,7 +150,6 @@ class _Image:
         return offset
 
     def _entries(self, plane: tuple[int, ...], first: int, height: int) -> tuple[Any, ...]:
-        """Return the subblocks with rows of a plane."""
         return tuple(entry for entry in self.planes.get(plane, ()) if _overlaps(entry, first, first + height))
 
     def _has_rows_unchanged(self, entry: Any, first: int, height: int) -> bool:
@@ -192,7 +191,6 @@ class _File:
 
     @cached_property
     def images(self) -> list[_Image]:
-        """The images of all scenes."""
         return [image for scene in self.file.scenes for image in self._scene_images(scene)]
 
     def close(self) -> None:

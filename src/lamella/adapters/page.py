@@ -80,9 +80,9 @@ class Page:
         """Fill a box."""
         self._draw.rectangle((box.left, box.top, box.right - 1, box.bottom - 1), fill=color)
 
-    def frame(self, box: Box, color: Color = FRAME) -> None:
+    def frame(self, box: Box) -> None:
         """Draw a line of one pixel around a box, outside of it."""
-        self._draw.rectangle((box.left - 1, box.top - 1, box.right, box.bottom), outline=color)
+        self._draw.rectangle((box.left - 1, box.top - 1, box.right, box.bottom), outline=FRAME)
 
     def cross(self, box: Box, color: Color = DAMAGE) -> None:
         """Mark a box as damaged, or by another colour as not written: framed and crossed out."""

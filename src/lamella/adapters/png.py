@@ -162,7 +162,7 @@ def image_page(position: Position, options: PreviewOptions, size: int | None = N
     box = Box(_MARGIN, _MARGIN, right, _MARGIN + height).inside(height, width)
     page.paste(pixels, box)
     page.frame(box)
-    name = position.document.shared_model.multiscales[0].name or str(position.node_path).rpartition("/")[2]
+    name = position.document.shared_model.multiscales[0].name or position.node_path.name
     page.text(_MARGIN, top + _TITLE // 2, elided(name, content_width - bar, _TITLE), _TITLE)
     page.legend(_MARGIN, top + _TITLE + 10, right - bar, entries, _SMALL)
     if picture.physical_width is not None and picture.unit is not None:

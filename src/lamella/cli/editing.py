@@ -14,7 +14,6 @@ from lamella.cli.options import dry_run_option, operation_options
 def _parse_pairs(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, str]:
-    """Parse NAME=VALUE pairs."""
     pairs: dict[str, str] = {}
     for value in values:
         name, equals, text = value.partition("=")

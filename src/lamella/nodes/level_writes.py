@@ -159,7 +159,6 @@ class LevelWrites:
         array.is_named = True
 
     def _levels(self, attributes: JSONObject) -> list[list[str]]:
-        """Return the paths of the levels of each image in the attributes."""
         levels: list[list[str]] = []
         multiscales: Any = self._store_handle.version.ome(attributes).get("multiscales")
         for image in multiscales if isinstance(multiscales, list) else []:

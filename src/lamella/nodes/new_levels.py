@@ -110,7 +110,6 @@ def broken_labels(position: Position, levels: int) -> Finding | None:
 
 
 def _level_count(image: NodePath) -> int:
-    """Return the number of levels of an image."""
     multiscales = stored_ome(image).get("multiscales")
     first = multiscales[0] if isinstance(multiscales, list) and multiscales else None
     datasets = first.get("datasets") if isinstance(first, dict) else None

@@ -161,7 +161,6 @@ class NGFFNode(Mapping[str, Any]):
         return f"<{type(self).__name__} {str(self.node_path)!r} ({details})>"
 
     def _repr_html_(self) -> str:
-        """Return HTML for notebooks."""
         from lamella.nodes.html import node_html
 
         return node_html(self)

@@ -211,7 +211,6 @@ class Plate(
         return f"{self.find_well(well) or well}{slash}{below}" if is_well_name(well) else name
 
     def _member(self, name: str) -> Row | Well | Position:
-        """Return the member with an exact name."""
         names = name.split("/")
         if len(names) > 3:
             position = self._member("/".join(names[:3]))

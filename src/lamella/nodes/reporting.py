@@ -47,7 +47,6 @@ def check_document(node_path: NodePath, stored: StoredGroup, kinds: tuple[Kind, 
 
 
 def _check_rules(attributes: JSONObject, kinds: tuple[Kind, ...], version: str) -> CheckedDocument:
-    """Run the rules of a document."""
     form = image_form(attributes, version) if kinds == ("image",) else None
     return document_findings(kinds, attributes, version) if form is None else form.findings, form
 

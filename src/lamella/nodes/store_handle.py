@@ -158,5 +158,10 @@ class NodePath:
         """The node path of the group above; the root is its own parent."""
         return NodePath(self.store_handle, self.path.rpartition("/")[0])
 
+    @property
+    def name(self) -> str:
+        """Name of the node; of the root, the last part of the path or URL of the store."""
+        return str(self).rstrip("/").rpartition("/")[2]
+
     def __str__(self) -> str:
         return f"{self.store_handle.name}/{self.path}" if self.path else self.store_handle.name

@@ -150,10 +150,7 @@ def _remove_unfinished(labels: Labels, name: str, *, is_first: bool) -> None:
 
 
 def _create_hidden(labels: Labels, name: str, attributes: JSONObject) -> bool:
-    """Create the group of a label image, which its attributes hide; return whether it is the first label image.
-
-    A group that a killed call left is replaced.
-    """
+    """Create the hidden group of a label image, also over that of a killed call; return whether it is the first."""
     documents, path = labels.documents, labels.node_path.child(name).path
     with documents.lock(labels.node_path.parent.path):
         finish_locked_rename(labels)

@@ -149,7 +149,6 @@ class TimeAxisMeta(AxisMeta):
 
 
 def _units_of(model: type[AxisMeta]) -> frozenset[str]:
-    """Return the units that a model of axes allows."""
     literal, _ = get_args(model.model_fields["unit"].annotation)
     return frozenset(get_args(literal))
 

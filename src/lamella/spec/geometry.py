@@ -75,10 +75,7 @@ def stored_transform(
 
 
 def _compose(transforms: Sequence[TransformationMeta], ndim: int) -> tuple[list[float], list[float]]:
-    """Return the scale and translation of several transformations, applied first to last.
-
-    Each of them is x -> scale * x, or x -> x + translation.
-    """
+    """Return the scale and translation of several scales and translations, applied first to last."""
     scale, translation = [1.0] * ndim, [0.0] * ndim
     for transform in transforms:
         if transform.type == "identity":

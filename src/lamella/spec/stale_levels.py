@@ -404,5 +404,4 @@ def without_unfinished(attributes: JSONObject, region: Bounds) -> JSONObject:
 
 
 def _without_covered(entries: tuple[Unfinished, ...], region: Bounds) -> list[Unfinished]:
-    """Return the unfinished regions that a region does not cover."""
     return [entry for entry in entries if not _contains(region, entry.region)]

@@ -149,7 +149,6 @@ class FlatStorage(Storage):
             self._put_and_log(batch)
 
     def _check_file(self, key: str) -> None:
-        """Raise where a key cannot be written."""
         self.check_writable(key)
         if not check_key(key):
             raise InvalidNameError(
@@ -408,7 +407,6 @@ class FlatStorage(Storage):
 
 
 def _new_names(keys: Iterable[str], old: str, new: str) -> dict[str, str]:
-    """Return the new names of keys that are moved."""
     return {key: join(new, key.removeprefix(old).strip("/")) for key in keys}
 
 

@@ -87,17 +87,13 @@ def _image_layers(position: Position) -> list[LayerData]:
         fields_channel = FieldsChannel(channel, is_shown, [position], windows)
         (with_window,) = with_windows([fields_channel], PreviewOptions(), _SAMPLE_SIDE)
         options = {
-            "name": channel.name or _name(position),
+            "name": channel.name or position.node_path.name,
             "visible": is_shown,
             "metadata": {"lamella": {"path": str(position.node_path), "channel": channel.name}},
         }
         layers.append(_image(data, with_window, {**options, **placement}))
     layers += [_label_layer(name, position.labels[name]) for name in position.labels]
     return layers
-
-
-def _name(node: NGFFNode) -> str:
-    return str(node.node_path).rstrip("/").split("/")[-1]
 
 
 def _placement(position: Position, axes: PlaneAxes) -> dict[str, Any]:
@@ -135,7 +131,6 @@ def _units(axes: Sequence[AxisMeta]) -> tuple[str, ...] | None:
 
 
 def _image(data: Sequence[LazyArray], channel: ShownChannel, options: dict[str, Any]) -> LayerData:
-    """Return the layer of a channel."""
     start, end = channel.window or (0.0, 1.0)
     colors = {
         "colormap": f"#{channel.color.lower()}",

@@ -69,7 +69,6 @@ class _Htd:
         ]
 
     def sites(self) -> list[str]:
-        """List the numbers of the selected sites."""
         columns = int(parse_number(self.first("XSites")) or 1)
         if self.first("Sites").upper() != "TRUE":
             return ["1"]

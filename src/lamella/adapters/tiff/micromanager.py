@@ -78,7 +78,6 @@ def page_numbers(outer: Sequence[int], fixed: FixedAxes) -> np.ndarray[Any, np.d
 
 
 def _page_axis_lengths(series: Any) -> tuple[int, ...]:
-    """Return the lengths of the axes that count pages."""
     return tuple(int(length) for length in series.shape[: len(series.axes) - len(series.keyframe.axes)])
 
 

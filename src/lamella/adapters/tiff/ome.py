@@ -144,10 +144,7 @@ def _last_number(identifier: str) -> int | None:
 
 
 def _stage(pixels: Element, units: Mapping[str, str | None]) -> dict[str, float]:
-    """Return the stage position of the first plane, in the units of the axes.
-
-    Axes whose unit is not a length are left out.
-    """
+    """Return the stage position of the first plane in the units of the axes, without axes that are not lengths."""
     planes = list(children(pixels, "Plane"))
     if not planes:
         return {}
@@ -171,7 +168,6 @@ def _length(element: Element, attribute: str, default_unit: str, unit: str) -> f
 
 
 def _objectives(root: Element) -> dict[str, Objective]:
-    """Return the objectives of all instruments by ID."""
     return {
         element.get("ID", ""): Objective(
             element.get("Model") or "",

@@ -255,7 +255,6 @@ def _offset(page: PageBytes, plane: PlaneInPage, rows: slice) -> int:
 
 
 def _raw_rows(page: PageBytes, planes: Sequence[PlaneInPage], rows: slice, files: FilePool) -> list[Array]:
-    """Return rows of a page with raw pixels."""
     frame = page.frame
     separate, _, _, width, samples = frame.shaped
     dtype = _stored_dtype(frame)

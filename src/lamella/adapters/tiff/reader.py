@@ -305,7 +305,6 @@ def _with_shared_frames(pages: list[PageBytes | None], file_path: str) -> list[P
 
 
 def _parse_pages(path: str, is_partial: bool) -> list[list[PageBytes | None]]:
-    """List the pages of each image of a file."""
     with open_file(path, is_partial=is_partial) as file:
         return _with_decoders([list_pages(series, is_partial=is_partial) for series in file.series])
 

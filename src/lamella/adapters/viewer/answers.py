@@ -295,14 +295,12 @@ def parse_number(text: str) -> int:
 
 
 def _parse_id(text: str) -> int:
-    """Parse the id of a label."""
     if not (text.isascii() and text.isdecimal() and len(text) <= 20 and int(text) < 1 << 64):
         raise InvalidArgumentError(f"{text[:30]!r} is not the id of a label.")
     return int(text)
 
 
 def _parse_fraction(text: str) -> float:
-    """Parse a number from 0 to 1."""
     try:
         fraction = float(text)
     except ValueError:

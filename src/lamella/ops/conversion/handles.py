@@ -279,7 +279,6 @@ class _FileContainer(Container):
         self._file.keeps_open = True
 
     def close(self) -> None:
-        """Close all handles."""
         self._file.close()
 
 

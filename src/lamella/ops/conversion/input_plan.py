@@ -315,7 +315,6 @@ def _plan_unplaced(inputs: Inputs, notes: list[str]) -> list[ImagePlan]:
 
 
 def _plan_stack(inputs: Inputs, notes: list[str]) -> ImagePlan:
-    """Plan one image of all files of a folder."""
     folder = os.path.abspath(inputs.names[0])
     folder_name = os.path.basename(folder)
     first = inputs.files[0]

@@ -170,10 +170,7 @@ def _check_channels(images: Sequence[ImagePlan]) -> None:
 def _create_collection(
     path: str, images: Sequence[ImagePlan], levels: Sequence[NewLevels], settings: ImageSettings
 ) -> tuple[ImageCollection, Collection[str]]:
-    """Create or resume a store of images by number, each with channels and axes of its own.
-
-    Also return the paths of the images that were created.
-    """
+    """Create or resume a store of images by number; also return the paths of the images that were created."""
     version = by_name(settings.version)
     documents = Documents.create(open_storage(path), version.zarr_format)
     new_nodes: dict[str, Mapping[str, JSONObject | ArrayMeta]] = {}
@@ -263,7 +260,6 @@ def _arrays(position: Position, levels: NewLevels) -> list[PinnedArray]:
 
 
 def _plan_levels(description: ImageDescription, settings: ImageSettings) -> NewLevels:
-    """Plan the arrays of an image."""
     version = by_name(settings.version)
     chunks, shards = choose_layout(
         description.axes,

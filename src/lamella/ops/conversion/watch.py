@@ -246,7 +246,6 @@ class _Listing:
     error: SourceError | OSError | None = None
 
     def is_complete(self, path: str, files: FileStamps, expected: int | None) -> bool:
-        """Return whether a position has all its files."""
         if expected is not None:
             return len(files) >= expected
         if self.may_grow:

@@ -349,7 +349,6 @@ class _Transposed:
 
 
 def _is_dataarray(array: Any) -> bool:
-    """Return whether an array is a DataArray of xarray."""
     return hasattr(array, "dims") and hasattr(array, "coords") and hasattr(array, "variable")
 
 
@@ -368,7 +367,6 @@ def _as_array(array: Any) -> Any:
 
 
 def _axis_name(dim: Any) -> str:
-    """Return the name of the axis that a dim of a DataArray stands for."""
     return _AXIS_OF_WORD.get(str(dim).lower(), str(dim).lower())
 
 

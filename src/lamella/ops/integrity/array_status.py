@@ -188,7 +188,6 @@ class ArrayStatus:
         return prod(count for axis, count in enumerate(self._grid) if axis not in (self.time, self.channel))
 
     def _lengths(self, axis: int | None) -> tuple[int, int]:
-        """Return the lengths of the array and of a chunk along an axis."""
         return (1, 1) if axis is None else (self.shape[axis], self.chunks[axis])
 
     def _slot(self, time: int, channel: int) -> tuple[int, int]:

@@ -161,7 +161,6 @@ class ComposedUnit(TargetUnit):
         return True
 
     def _read(self, region: Region, block: Array) -> None:
-        """Read a region of the new array from the pieces."""
         for piece in self.pieces:
             common = piece.overlap(region)
             if common is not None:

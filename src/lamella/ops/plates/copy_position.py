@@ -390,7 +390,6 @@ def _encode_array_again(source: NodePath, target: NodePath, resumed: bool) -> It
 
 
 def _stored_arrays(source: NodePath, target: NodePath) -> tuple[StoredArray, StoredArray]:
-    """Return the arrays at two node paths."""
     return (
         StoredArray(source.store_handle.documents, source.path),
         StoredArray(target.store_handle.documents, target.path),

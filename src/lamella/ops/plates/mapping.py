@@ -137,7 +137,6 @@ def map_nodes(node: Plate | Position, call: MapCall) -> MapReport:
 
 
 def _raise_failures(report: MapReport, total: int, node: Plate | Position) -> None:
-    """Raise for units that failed."""
     if report.failed:
         unit, reason = next(iter(report.failed.items()))
         error = UnitsFailedError(

@@ -204,7 +204,6 @@ def _compute_new_levels(
     resume: bool,
     count: Count,
 ) -> None:
-    """Compute levels of an image that has only level 0."""
     steps = {
         path: _step_between(fine, coarse)
         for path, ((_, fine), (_, coarse)) in zip(planned, itertools.pairwise(plan), strict=True)

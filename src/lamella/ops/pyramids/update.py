@@ -79,10 +79,7 @@ def update_pyramid(
 def _stale_regions(
     stale: StaleLevels, planned: PlannedArrays, requested: Sequence[Bounds] | None
 ) -> tuple[Bounds, ...] | None:
-    """Return the regions of level 0 to update from: the requested ones, by default all stale ones.
-
-    Return None if stale regions are unknown, so that all levels must be computed again.
-    """
+    """Return the regions of level 0 to update from, by default all stale ones; None if they are unknown."""
     (finest, *_), outgrown = planned
     ndim = finest.meta.ndim
     is_unknown = stale.writers or stale.unwritten or any(len(start) != ndim for start, _ in stale.regions)
@@ -106,10 +103,7 @@ class _Update:
 def _begin_update_of_regions(
     position: Position, planned: PlannedArrays, requested: Sequence[Bounds] | None
 ) -> _Update | None:
-    """Record that stale regions are being updated.
-
-    Return None if other programs wrote meanwhile, so that all levels must be computed again.
-    """
+    """Record that stale regions are being updated; return None if other programs wrote meanwhile."""
     name, updates = uuid4().hex[:8], list[_Update]()
 
     def with_mark(attributes: JSONObject) -> JSONObject:

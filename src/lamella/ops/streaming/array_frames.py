@@ -221,7 +221,6 @@ class ArrayFrames:
         return _Slab(key, self._first_index(chunks, key), block, frames_to_come)
 
     def _slab_region(self, key: Key) -> list[slice]:
-        """Return the region of the chunks with the same frames."""
         chunks = self._meta.chunks
         shape = self._shape_with(self.order.key_of(self._meta.files, self._first_index(chunks, key)))
         region = [slice(0, length) for length in shape]

@@ -68,13 +68,11 @@ class _Writer:
             self.files[join(path, meta.chunk_key(grid_index(region, chunks)))] = coding.encode(values[region])
 
     def text(self, path: str, values: Iterable[str]) -> None:
-        """Add an array of texts."""
         meta, files = text_array(list(values), self.format, _attributes("string-array"))
         self.nodes[path] = meta
         self.files |= {join(path, key): data for key, data in files.items()}
 
     def frame(self, path: str, index: Iterable[str], index_name: str, columns: pd.DataFrame | None) -> None:
-        """Add a data frame."""
         names = [] if columns is None else list(columns.columns)
         self.nodes[path] = _attributes("dataframe") | {"_index": index_name, "column-order": names}
         self.text(join(path, index_name), index)
@@ -190,7 +188,6 @@ class _Reader:
         return values.astype(values.dtype.newbyteorder("="), copy=False)
 
     def frame(self, path: str) -> pd.DataFrame:
-        """Read a data frame."""
         pd = pandas()
         attributes = self.attributes(path)
         if attributes.get("encoding-type") != "dataframe":
@@ -209,7 +206,6 @@ class _Reader:
         return pd.DataFrame(columns, index=pd.RangeIndex(len(index))).set_index(index)
 
     def column(self, path: str) -> Any:
-        """Read one column."""
         pd = pandas()
         attributes = self.attributes(path)
         kind = str(attributes.get("encoding-type", "array"))

@@ -221,10 +221,7 @@ def _like(column: pd.Series[Any], values: list[Any]) -> Any:
 
 
 def _has_other_parts(tables: Tables, table: str, frame: pd.DataFrame) -> bool:
-    """Return whether a table of AnnData has layers or other parts that are not columns, or columns elsewhere.
-
-    lamella writes columns of floats to X, and all others to obs.
-    """
+    """Return whether a table of AnnData has layers or other parts that lamella does not write as columns."""
     documents, path = tables.documents, content_path(tables, table)
     in_obs = set(member_names(documents.group(join(path, "obs"))))
     dtypes = {name: dtype for name, dtype in frame.dtypes.items() if isinstance(dtype, np.dtype)}

@@ -380,8 +380,6 @@ def _copy(tables: Tables, old: str, new: str) -> None:
 
 
 def _edit_list(tables: Tables, change: Callable[[list[str]], list[str]]) -> None:
-    """Change the list of tables."""
-
     def edit(attributes: JSONObject) -> JSONObject:
         return {**attributes, "tables": list(dict.fromkeys(change(table_names(attributes))))}
 

@@ -602,7 +602,7 @@ def _label_names(fields: Sequence[Field]) -> list[str]:
 
     first = fields[0].node
     if isinstance(first, LabelImage):
-        return [label_name(first)]
+        return [first.node_path.name]
     assert isinstance(first, Position)
     groups = [join(field.node.path, "labels") for field in fields if isinstance(field.node, Position)]
     first.documents.request_ahead(groups, attributes_only=True)
@@ -619,11 +619,6 @@ def _reader_threads(documents: Documents) -> ThreadPoolExecutor:
     """Return as many threads as processors, or 32 where each read waits for a server."""
     count = 32 if documents.storage.reads_ahead else max(2, min(8, cpus()))
     return ThreadPoolExecutor(count, "lamella-view", initializer=mark_codec_thread)
-
-
-def label_name(image: LabelImage) -> str:
-    """Return the last part of the path of a label image."""
-    return str(image.node_path).rstrip("/").split("/")[-1]
 
 
 def _common_dtype(fields: Sequence[Field]) -> np.dtype[Any]:

@@ -175,7 +175,6 @@ class Transformation(MetaModel):
         return None
 
     def _output_axes(self, axes_in: int) -> int:
-        """Return the number of output axes."""
         return axes_in
 
     def _apply_to_point(self, point: list[float]) -> list[float]:

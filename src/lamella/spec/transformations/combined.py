@@ -44,7 +44,6 @@ _OLD_AXES = {"input_axes": "inputAxes", "output_axes": "outputAxes"}
 
 
 def _model_tag(value: Any) -> str:
-    """Return the tag of the model of a transformation."""
     if isinstance(value, OtherTransformation):
         return "<other>"
     kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)

@@ -251,7 +251,6 @@ def _compared_fields(axes: JSON) -> JSON:
 
 
 def _free_name(name: str, taken: dict[str, JSONObject]) -> str:
-    """Return a name that is not taken yet."""
     candidate, number = name, 2
     while candidate in taken:
         candidate, number = f"{name}_{number}", number + 1

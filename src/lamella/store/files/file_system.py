@@ -377,7 +377,6 @@ class Folders:
             self._fail("flush the folder", folder, error)
 
     def _remember(self, created: Sequence[str]) -> None:
-        """Remember folders that this handle created."""
         if len(self._existing) > MAX_FOLDERS:
             self._existing.clear()
         self._existing.update(created)

@@ -168,7 +168,6 @@ def _read_end(tail: bytes, refuse: _Refuse) -> _End:
 
 
 def _parse_entries(data: bytes, end: _End, refuse: _Refuse) -> Iterator[tuple[str, Entry]]:
-    """Parse the entries of the directory."""
     position = 0
     for _ in range(end.number):
         if data[position : position + 4] != b"PK\1\2" or position + CENTRAL.size > len(data):

@@ -120,7 +120,6 @@ def fit_chunks(chunks: Shape, shards: Sequence[int]) -> Shape:
 
 
 def _divisor(length: int, limit: int) -> int:
-    """Return the largest divisor of a length up to a limit."""
     return max(divisor for divisor in range(1, min(length, limit) + 1) if length % divisor == 0)
 
 

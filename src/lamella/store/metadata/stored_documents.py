@@ -215,14 +215,12 @@ class StoredDocuments:
         return self.document(path, V2.attributes) or {}
 
     def _attributes_in(self, path: str, document: JSONObject, kind: NodeKind, node: str) -> JSONObject:
-        """Return the attributes of a group or array in the document that has them."""
         if self.format == 2:
             return document
         self._require(kind, path, format_v3.node_type(document, node))
         return format_v3.attributes_of(document, node)
 
     def _require(self, kind: NodeKind, path: str, stored_kind: NodeKind | None) -> None:
-        """Raise where the node stored at a path is not of a kind."""
         if stored_kind != kind:
             # In Zarr v2 the two kinds have different documents, and the error names the missing one.
             is_other = self.format == 3 and stored_kind is not None

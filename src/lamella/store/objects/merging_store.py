@@ -55,11 +55,9 @@ class _MergingWriter:
         self._lock = threading.Lock()
 
     def is_document(self, key: str) -> bool:
-        """Whether a key is a document in the format of the store."""
         return _FILES.get(key.rpartition("/")[2]) == self.documents.format
 
     def remember(self, key: str, data: bytes | None) -> None:
-        """Remember a version of a document."""
         if self.documents.storage.read_only or not self.is_document(key):
             return
         with self._lock:
@@ -188,7 +186,6 @@ class _Merging(Store):
 
     @property
     def storage(self) -> Storage:
-        """The storage below."""
         return self._writer.documents.storage
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:

@@ -150,7 +150,6 @@ class ObjectReads:
         return self.client.access.kind == "http" and kind in PAGES
 
     async def _get_one(self, key: str, **options: Any) -> GetResult:
-        """Send one GET."""
         (outcome,) = await self._outcomes(lambda key: self._get(key, **options), [key])
         return _result(outcome)
 

@@ -326,7 +326,6 @@ class ObjectRequests(ObjectReads):
 
 
 def _span_of(byte_range: Any) -> Span | None:
-    """Return the span of a byte range of zarr-python."""
     if byte_range is None:
         return None
     if hasattr(byte_range, "suffix"):

@@ -345,7 +345,6 @@ def _imported(url: str) -> Any:
 
 
 def _repository_storage(icechunk: Any, inner: str, storage_options: Mapping[str, Any] | None) -> Any:
-    """Return icechunk's storage of a repository."""
     if inner.lower().startswith("file:"):
         refuse_options(storage_options, inner)
         return icechunk.local_filesystem_storage(location(inner))

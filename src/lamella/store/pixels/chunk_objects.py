@@ -293,7 +293,6 @@ def _as_object(file: ArrayFile) -> ChunkObject:
 
 
 def _by_file(tasks: Sequence[Task]) -> Iterator[tuple[ChunkObject, list[Task]]]:
-    """Yield each object with its tasks."""
     for file, file_tasks in groupby(tasks, attrgetter("file")):
         yield file, list(file_tasks)
 

@@ -187,7 +187,6 @@ def _chunk_index(meta: ArrayMeta, region: tuple[slice, ...]) -> Shape:
 
 
 def _split_at_chunks(span: slice, length: int) -> Iterator[slice]:
-    """Split a span at chunk boundaries."""
     start = span.start
     while start < span.stop:
         stop = min(span.stop, (start // length + 1) * length)

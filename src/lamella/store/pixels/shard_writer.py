@@ -386,7 +386,6 @@ class _EngineFile:
             self._array.write(region, block)
 
     def _chunk_region(self, number: int, shape: Shape) -> tuple[slice, ...]:
-        """Return the region of a chunk in the array."""
         starts = (
             axis.start + int(chunk_number) * chunk_length
             for axis, chunk_number, chunk_length in zip(
