@@ -323,12 +323,13 @@ def test_labels_lie_over_every_channel_at_their_z(tmp_path):
     assert picture.label_colors == {4: (1, 2, 3)}
 
 
-def test_labels_without_z_and_time_lie_over_every_plane(tmp_path):
+@pytest.mark.parametrize("names", ["yx", "zyx", "tyx", "tzyx"])
+def test_labels_without_z_and_time_or_with_one_of_them_lie_over_every_plane(tmp_path, names):
     position = make_image(tmp_path / "a.zarr", "tczyx")
-    make_image(tmp_path / "other.zarr", "yx")
     ids = np.arange(42, dtype="uint8").reshape(6, 7)
-    flat = make_image(tmp_path / "flat.zarr", "yx", ids)
-    flat.labels.create("cells", ids)
+    flat_ids = ids.reshape((1,) * (len(names) - 2) + ids.shape)
+    flat = make_image(tmp_path / "flat.zarr", names, flat_ids)
+    flat.labels.create("cells", flat_ids)
     (tmp_path / "flat.zarr" / "labels").rename(tmp_path / "a.zarr" / "labels")
     picture = field_picture(position, short_repr(position), PreviewOptions(label="cells", z=4, t=2), size=7)
     assert (picture.labels == ids).all()

@@ -378,14 +378,15 @@ def _physical(position: Position, plane: Plane) -> dict[str, Any]:
 
 
 def _label_plane(label: LabelImage, options: PreviewOptions, size: int, region: RelativeRegion) -> Plane:
-    """Choose the plane of a label image; labels without time or Z are overlaid on every plane of the image."""
-    dtype = label.data.dtype
+    """Choose the plane of a label image; labels without time or Z, or of length 1, are overlaid on every plane."""
+    dtype, shape = label.data.dtype, label.data.shape
     if dtype.kind not in "biu":
         raise MetadataError(
             f"{label.node_path} is listed as labels, but has voxels of {dtype}, not integers (LB-05)."
         )
     axes = PlaneAxes.of(label.axes, label.data.ndim, label.node_path)
-    z, t = (None if axes.z is None else options.z), (None if axes.time is None else options.t)
+    z = None if axes.z is None or shape[axes.z] == 1 else options.z
+    t = None if axes.time is None or shape[axes.time] == 1 else options.t
     return plane_of(label, replace(options, z=z, t=t), size, region)
 
 
