@@ -36,7 +36,8 @@ from lamella.store.pixels.stored_chunks import foreign_chunk_key, iter_stored_fi
 from lamella.store.storage import open_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from typing import TypeVar
 
     from zarr.abc.store import Store
 
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from lamella.store.metadata.stored_documents import NodeKind
     from lamella.store.storage import Storage
     from lamella.types import JSON, JSONObject, StrPath
+
+    T = TypeVar("T")
 
 _COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _DOTTED = re.compile(r"[0-9]+(\.[0-9]+)+")
@@ -249,11 +252,15 @@ class StoreReader:
     def _has(self, key: str) -> bool:
         if key in self._changes:
             return self._changes[key] is not None
+        return self._answer(lambda: self.storage.size(key) is not None, otherwise=False)
+
+    def _answer(self, ask: Callable[[], T], otherwise: T) -> T:
+        """Return what the storage answers, or ``otherwise`` if it refuses; raise if everything must be read."""
         try:
-            return self.storage.size(key) is not None
+            return ask()
         except (LamellaError, OSError) as error:
             self._check(error)
-            return False
+            return otherwise
 
     def _check(self, error: Exception) -> None:
         """Raise an error of the storage if everything must be read."""
@@ -262,35 +269,25 @@ class StoreReader:
 
     def exists(self, path: str) -> bool:
         """Return whether a path exists, node or not; True if the store refuses to answer."""
-        try:
-            return is_key(path) and self.storage.exists(path)
-        except (LamellaError, OSError) as error:
-            self._check(error)
-            return True
+        return self._answer(lambda: is_key(path) and self.storage.exists(path), otherwise=True)
 
     def are_nested(self, path: str) -> bool:
         """Return whether the chunks of a Zarr v2 array seem to have nested keys: ``0/0``, and none such as ``0.0``."""
         if not self.storage.can_list:
             return False
-        try:
-            names = self.storage.list(path)
-        except (LamellaError, OSError) as error:
-            self._check(error)
-            return False
+        names: list[str] = self._answer(lambda: self.storage.list(path), otherwise=[])
         return any(name.isdigit() for name in names) and not any(_DOTTED.fullmatch(name) for name in names)
 
     def foreign_chunk_key(self, array: ArrayNode) -> str | None:
         """Return the key of a chunk with another spelling than the document declares, if the first chunk is missing."""
-        if array.meta is None or not self.storage.can_list:
+        path, meta = array.path, array.meta
+        if meta is None or not self.storage.can_list:
             return None
-        try:
-            first_key = join(array.path, array.meta.chunk_key((0,) * array.meta.ndim))
-            if self.storage.size(first_key) is not None:
-                return None
-            return foreign_chunk_key(self.storage, array.path, array.meta)
-        except (LamellaError, OSError) as error:
-            self._check(error)
-            return None  # readers of pixels report it
+        first_key = join(path, meta.chunk_key((0,) * meta.ndim))
+        # A refusal is reported by readers of pixels.
+        if self._answer(lambda: self.storage.size(first_key) is not None, otherwise=True):
+            return None
+        return self._answer(lambda: foreign_chunk_key(self.storage, path, meta), otherwise=None)
 
     def other_separator(self, array: ArrayNode) -> str | None:
         """Return the separator of the keys of all chunks of a Zarr v3 array, if the document declares the other one."""
@@ -301,12 +298,9 @@ class StoreReader:
         other_separator = "." if array.meta.separator == "/" else "/"
         if encoding.get("name") != "default" or not key.startswith(f"c{other_separator}"):
             return None
-        try:
-            declared_file = next(iter(iter_stored_files(self.storage, array.path, array.meta)), None)
-        except (LamellaError, OSError) as error:
-            self._check(error)
-            return None
-        return other_separator if declared_file is None else None
+        declared_files = iter_stored_files(self.storage, array.path, array.meta)
+        has_declared = self._answer(lambda: any(True for _ in declared_files), otherwise=True)
+        return None if has_declared else other_separator
 
     def _read(self, node: StoredNode, file: str, *, is_listed: bool = False) -> None:
         key = join(node.path, file)
