@@ -8,6 +8,7 @@ import pickle
 import re
 import shutil
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -511,6 +512,45 @@ def test_dropping_copies_keeps_what_another_program_changes_meanwhile(tmp_path, 
         plate["A/1/0"].set_name("new")
     document = json.loads(service.objects[root])
     assert ("consolidated_metadata" in document, document["attributes"]["other"]) == (False, 1)
+
+
+class LockingStorage(LocalStorage):
+    """Notes which documents are locked when one is written."""
+
+    def __init__(self, root) -> None:
+        super().__init__(root)
+        self.locked: list[str] = []
+        self.written: list[tuple[str, list[str]]] = []
+
+    @contextmanager
+    def replacement_lock(self, key):
+        with super().replacement_lock(key) as descriptor:
+            self.locked.append(key)
+            yield descriptor
+            self.locked.remove(key)
+
+    def write_stamped(self, key, data):
+        self.written.append((key, list(self.locked)))
+        return super().write_stamped(key, data)
+
+
+def test_copies_below_an_edited_group_are_removed_under_the_lock_of_their_document(tmp_path):
+    """Another process that edited that document meanwhile lost its edit: 32 of 3,000."""
+    storage = LockingStorage(tmp_path / "s.zarr")
+    documents = Documents.create(storage, 3)
+    documents.put_groups({"": {}, "x": {}})
+    consolidated = json.loads(storage.read("x/zarr.json")) | {"consolidated_metadata": {"metadata": {}}}
+    storage.write("x/zarr.json", json.dumps(consolidated).encode())
+    documents = Documents(storage, 3)
+
+    def add_below(attributes):
+        documents.put_groups({"x/new": {}})
+        return {**attributes, "count": 1}
+
+    storage.written.clear()
+    documents.edit_group("", add_below)
+    assert storage.written == [("zarr.json", ["zarr.json"]), ("x/zarr.json", ["x/zarr.json"])]
+    assert b"consolidated_metadata" not in storage.read("x/zarr.json")
 
 
 def test_a_group_that_only_mentions_consolidated_metadata_costs_no_more_requests(service):

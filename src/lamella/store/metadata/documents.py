@@ -473,13 +473,16 @@ class ConsolidatedCopies:
         self._dropped_outside = False
 
     def while_locked(self, path: str, change: Callable[[], T]) -> T:
-        """Call a function that locks and changes the document of a node."""
+        """Call a function that locks and changes the document of a node, then `drop` at nodes below."""
         locked_paths = self._locked_paths
         self._thread.locked_paths = (*locked_paths, path)
         try:
             return change()
         finally:
             self._thread.locked_paths = locked_paths
+            postponed: set[str] = vars(self._thread).pop("postponed", set())
+            for node in postponed:
+                self._drop_at(node)
 
     @property
     def _locked_paths(self) -> tuple[str, ...]:
@@ -540,6 +543,10 @@ class ConsolidatedCopies:
             return
         data, stamp = self._storage.read_stamped(key) or (None, None)
         if data is not None and b'"consolidated_metadata"' in data:
+            # A thread that has locked a document waits only for documents above it, so that no two wait for each other.
+            if any(not path or node.startswith(f"{path}/") for path in self._locked_paths):
+                vars(self._thread).setdefault("postponed", set()).add(node)
+                return
             stamp = self._rewrite(node, key) or stamp  # nothing was written where only a text is equal
         self._absent[node] = stamp
 
@@ -553,11 +560,4 @@ class ConsolidatedCopies:
                 return None
             return to_bytes(document, where, V3.group)
 
-        is_below_locked = any(not path or node.startswith(f"{path}/") for path in self._locked_paths)
-        if not is_below_locked or not self._storage.locks_processes:
-            return self._storage.update(key, without_copies)
-        # A thread that has locked a document waits only for documents above it, so that no two wait for each other:
-        # below it, the document itself is not locked.
-        with self._storage.lock(key):
-            data = without_copies(self._storage.read(key))
-            return None if data is None else self._storage.write_stamped(key, data)
+        return self._storage.update(key, without_copies)
