@@ -99,14 +99,14 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
-def first_of(names: Sequence[str], count: int = 8) -> str:
+def first_of(names: Sequence[str], count: int = 8, separator: str = ", ") -> str:
     """Return the first names, and the number of the others; "none" without names.
 
     >>> first_of(["A/1", "A/2"]), first_of("abcdefghij"), first_of([])
     ('A/1, A/2', 'a, b, c, d, e, f, g, h and 2 more', 'none')
     """
     more = f" and {len(names) - count} more" if len(names) > count else ""
-    return f"{', '.join(names[:count]) or 'none'}{more}"
+    return f"{separator.join(names[:count]) or 'none'}{more}"
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:

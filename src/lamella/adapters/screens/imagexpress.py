@@ -24,8 +24,8 @@ from lamella.adapters.metaseries import (
     stage_position,
 )
 from lamella.adapters.screens.index_files import read_keys
-from lamella.adapters.screens.screen import Screen, ScreenPlane, join_first, plane_shape, seconds_between
-from lamella.errors import SourceError, counted
+from lamella.adapters.screens.screen import Screen, ScreenPlane, plane_shape, seconds_between
+from lamella.errors import SourceError, counted, first_of
 from lamella.ops.conversion.reader import list_names
 from lamella.ops.conversion.source import COPY_AGAIN, SourceChannel
 from lamella.spec.plate_names import standard_row
@@ -150,7 +150,7 @@ def _find_htd(folder: str) -> _Htd | None:
         return None
     if len(names) > 1:
         raise SourceError(
-            f"{folder} contains {len(names)} plates ({join_first(names)}): convert them one by one."
+            f"{folder} contains {len(names)} plates ({first_of(names)}): convert them one by one."
         )
     path = os.path.join(folder, names[0])
     values = read_keys(path)

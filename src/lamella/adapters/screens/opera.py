@@ -15,14 +15,13 @@ from lamella.adapters.screens.screen import (
     Screen,
     ScreenPlane,
     file_beside,
-    join_first,
     micrometres,
     plane_shape,
     seconds_between,
     whole_number,
     yx_or_none,
 )
-from lamella.errors import SourceError, counted
+from lamella.errors import SourceError, counted, first_of
 from lamella.ops.conversion.source import Objective, SourceChannel
 from lamella.spec.plate_names import standard_row
 
@@ -78,7 +77,7 @@ def parse_opera(index: str) -> Screen:
         date=start,
         objective=_objective(first),
         notes=(
-            (f"the instrument marks {counted(len(failed), 'image')} as not in order: {join_first(failed)}",)
+            (f"the instrument marks {counted(len(failed), 'image')} as not in order: {first_of(failed)}",)
             if failed
             else ()
         ),

@@ -17,10 +17,10 @@ from lamella.adapters.screens.cellvoyager import parse_cellvoyager
 from lamella.adapters.screens.imagexpress import INDEX_ENDING as HTD_ENDING
 from lamella.adapters.screens.imagexpress import contains_steps, parse_imagexpress
 from lamella.adapters.screens.opera import INDEX_NAMES, parse_opera
-from lamella.adapters.screens.screen import arrange, join_first
+from lamella.adapters.screens.screen import arrange
 from lamella.adapters.screens.source import FieldSource, existing_files, open_plane
 from lamella.adapters.tiff.file import open_file
-from lamella.errors import SourceError, clause, counted
+from lamella.errors import SourceError, clause, counted, first_of
 from lamella.ops.conversion.combine import notes_of_skipped
 from lamella.ops.conversion.reader import (
     MAX_ORIGINAL_BYTES,
@@ -98,7 +98,7 @@ class ScreenReader(Reader):
             raise SourceError(f"{path} has no index of {self.title}.")
         if len(indexes) > 1:
             raise SourceError(
-                f"{path} contains {len(indexes)} plates ({join_first(indexes)}): convert them one by one."
+                f"{path} contains {len(indexes)} plates ({first_of(indexes)}): convert them one by one."
             )
         screen = self.parse(indexes[0])
         sources, originals = list(_fields(screen, arrange(screen))), list(_originals(screen))
@@ -210,7 +210,7 @@ def _notes(screen: Screen, grid: ScreenGrid, sample: ImageDescription) -> tuple[
         planes = (
             "1 plane that other fields have is" if len(grid.gaps) == 1 else f"{len(grid.gaps)} planes are"
         )
-        notes.append(f"{planes} not in the index of a field, so zeros: {join_first(grid.gaps)}")
+        notes.append(f"{planes} not in the index of a field, so zeros: {first_of(grid.gaps, separator='; ')}")
     return tuple(notes)
 
 

@@ -14,15 +14,12 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from lamella.adapters.descriptions import parse_number
-from lamella.errors import SourceError, counted
+from lamella.errors import SourceError, counted, first_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from lamella.ops.conversion.source import Objective, SourceChannel
-
-_MAX_LISTED = 5
-"""Maximum number of files that a message lists."""
 
 _MICROMETRES = {"m": 1e6, "mm": 1e3, "um": 1.0, "\u00b5m": 1.0, "\u03bcm": 1.0, "micron": 1.0, "nm": 1e-3}
 
@@ -133,13 +130,12 @@ def arrange(screen: Screen) -> ScreenGrid:
         if other is not plane:
             duplicates.append((other, plane))
     if duplicates:
+        texts = [
+            f"{plane.index} in {os.path.basename(plane.file)} and {os.path.basename(other.file)}"
+            for plane, other in duplicates
+        ]
         raise SourceError(
-            f"{screen.origin} lists {counted(len(duplicates), 'plane')} twice: "
-            + join_first(
-                f"{plane.index} in {os.path.basename(plane.file)} and {os.path.basename(other.file)}"
-                for plane, other in duplicates
-            )
-            + "."
+            f"{screen.origin} lists {counted(len(duplicates), 'plane')} twice: {first_of(texts, separator='; ')}."
         )
     fields = tuple(
         ScreenField(path, planes, _frame_times(planes, len(times))) for path, planes in by_path.items()
@@ -250,10 +246,3 @@ def file_beside(index: str, name: str) -> str:
     if not name.strip() or ".." in parts or not parts[0] or ":" in parts[0]:
         raise SourceError(f"{index} names the image {name!r}, which is not beside it.")
     return os.path.join(os.path.dirname(index), *parts)
-
-
-def join_first(items: Iterable[str]) -> str:
-    """Join the first items for a message, with the number of others."""
-    texts = list(items)
-    others = len(texts) - _MAX_LISTED
-    return "; ".join(texts[:_MAX_LISTED]) + (f"; and {others} more" if others > 0 else "")

@@ -49,8 +49,7 @@ class CombinedSource:
 
     All ``members`` have an index along the same axes; ``lengths`` are the lengths of these. ``axes`` are further axes
     that the image must have, for example "c"; ``channels`` describe a combined axis "c". Raise SourceError for members
-    of different shape or type, for two at one index, and for an axis along which members are combined and have several
-    planes themselves.
+    of different shape or type, and for an axis along which members are combined and have several planes themselves.
     """
 
     def __init__(
@@ -64,20 +63,9 @@ class CombinedSource:
     ) -> None:
         self._combined_axes = "".join(axis for axis in LEGAL_ORDER if axis in lengths)
         self._check_same_kind(members)
-        self._members: dict[tuple[int, ...], PlaneSource] = {}
-        origins: dict[tuple[int, ...], str] = {}
-        for member in members:
-            key = tuple(member.index[axis] for axis in self._combined_axes)
-            if key in origins:
-                index = ", ".join(
-                    f"{axis} {number}" for axis, number in zip(self._combined_axes, key, strict=True)
-                )
-                raise SourceError(
-                    f"{origins[key]} and {member.origin} have the same position{f' ({index})' if index else ''}: "
-                    "add the field, channel, z or t that distinguishes them."
-                )
-            origins[key] = member.origin
-            self._members[key] = member.source
+        self._members = {
+            tuple(member.index[axis] for axis in self._combined_axes): member.source for member in members
+        }
         self._first = members[0].source
         self.description = self._describe(members, lengths, axes, name, channels)
         self._open = self._no_open_members()

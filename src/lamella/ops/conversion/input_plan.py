@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
-from lamella.errors import SourceError, counted
+from lamella.errors import SourceError, counted, first_of
 from lamella.ops.conversion.combine import (
     CombinedSource,
     Member,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from lamella.ops.conversion.source import PlaneSource
 
 _MAX_LISTED = 5
-"""Maximum number of items that a message lists."""
+"""Maximum number of gaps that a note lists."""
 
 _MEANINGLESS_TITLE = re.compile(r"(?i:Image[ :_]?\d*)|([A-Za-z]:)?[/\\].*")
 """Titles that libraries write for images without a name: a number, or the path of another file."""
@@ -140,8 +140,9 @@ def _note_of_missing_planes(images: Sequence[ImagePlan]) -> str:
     if not missing:
         return ""
     verb = "is" if len(missing) == 1 else "are"
-    shown = f"{'; '.join(missing[:_MAX_LISTED])}{_and_unlisted(len(missing))}"
-    return f"{counted(len(missing), 'plane')} of the index {verb} missing: {shown}"
+    return (
+        f"{counted(len(missing), 'plane')} of the index {verb} missing: {first_of(missing, separator='; ')}"
+    )
 
 
 def _notes_of_unused(files: Sequence[str], reason: str) -> list[str]:
@@ -149,11 +150,7 @@ def _notes_of_unused(files: Sequence[str], reason: str) -> list[str]:
     if not files:
         return []
     left_out = f"{counted(len(files), 'file')} {'was' if len(files) == 1 else 'were'} left out"
-    return [f"{left_out}: {reason} {os.path.basename(files[0])}{_and_other_files(files)}"]
-
-
-def _and_other_files(files: Sequence[str]) -> str:
-    return f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return [f"{left_out}: {reason} {first_of([*map(os.path.basename, files)], 1)}"]
 
 
 def _notes_of_files(images: Sequence[ImagePlan], containers: Sequence[tuple[str, Container]]) -> list[str]:
@@ -165,10 +162,7 @@ def _notes_of_files(images: Sequence[ImagePlan], containers: Sequence[tuple[str,
     for image in images:
         for file, note in image.source.notes_by_file:
             files.setdefault(note, {})[file] = None
-    return [
-        f"{next(iter(files_of_note))}{_and_other_files(list(files_of_note))}: {note}"
-        for note, files_of_note in files.items()
-    ]
+    return [f"{first_of(list(files_of_note), 1)}: {note}" for note, files_of_note in files.items()]
 
 
 def _notes_of_gaps(images: Sequence[ImagePlan]) -> list[str]:
@@ -185,7 +179,8 @@ def _notes_of_gaps(images: Sequence[ImagePlan]) -> list[str]:
     verbs = "has no file and is" if total == 1 else "have no file and are"
     return [
         f"{counted(total, 'combination')} of channel, z and t {verbs} zeros, in {len(incomplete)} of "
-        f"{counted(len(images), 'image')}: {', '.join(islice(gaps, _MAX_LISTED))}{_and_unlisted(total)}"
+        f"{counted(len(images), 'image')}: {', '.join(islice(gaps, _MAX_LISTED))}"
+        f"{f' and {total - _MAX_LISTED} more' if total > _MAX_LISTED else ''}"
     ]
 
 
@@ -199,13 +194,9 @@ def _notes_of_wells(images: Sequence[ImagePlan]) -> list[str]:
     if not similar_wells:
         return []
     return [
-        f"{', '.join(similar_wells[:_MAX_LISTED])}{_and_unlisted(len(similar_wells))} are wells of their own, though "
+        f"{first_of(similar_wells)} are wells of their own, though "
         "their names differ by zeros alone: if they are one well, name their files alike"
     ]
-
-
-def _and_unlisted(total: int) -> str:
-    return f", and {total - _MAX_LISTED} more" if total > _MAX_LISTED else ""
 
 
 def _check_distinct(placed: Sequence[PlacedFile]) -> None:
@@ -220,10 +211,10 @@ def _check_distinct(placed: Sequence[PlacedFile]) -> None:
         return
     texts = [
         f"{first.origin} and {second.origin} have the same position ({second.placement})"
-        for first, second in pairs[:_MAX_LISTED]
+        for first, second in pairs
     ]
     raise SourceError(
-        f"{'; '.join(texts)}{_and_unlisted(len(pairs))}: add the field, channel, z or t that distinguishes them."
+        f"{first_of(texts, separator='; ')}: add the field, channel, z or t that distinguishes them."
     )
 
 

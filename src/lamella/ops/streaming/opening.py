@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from operator import index as as_integer
@@ -377,11 +377,8 @@ def _array_frames(
         options.transform,
         compressor=options.compressor,
     )
-    record = StreamRecord(
-        list(order.names), list(order.lengths), None if order.channels is None else list(order.channels)
-    )
     recorded_write = partial(position.store_handle.writes.recorded, image.path)
-    frames = ArrayFrames(image.stored, order, record, threads, recorded_write)
+    frames = ArrayFrames(image.stored, order, StreamRecord.of_order(order), threads, recorded_write)
     frames.publish(always=True)
     return frames
 
@@ -416,18 +413,14 @@ def _record_of(array: StoredArray, order: FrameOrder, shape: Shape, options: Str
             f"Cannot resume the stream into {where}: it has shape {meta.shape} and {meta.dtype}, and the new frames "
             f"make {shape} and {options.dtype}."
         )
-    record = StreamRecord.of(meta.attributes, where)
-    channels = None if order.channels is None else list(order.channels)
+    record, new = StreamRecord.of(meta.attributes, where), StreamRecord.of_order(order)
     if record is None:
-        frames = (
-            meta.shape[growing_axis] if growing_axis is not None else meta.shape[order.axes[0]]
-        ) * order.per_step
-        return StreamRecord(list(order.names), list(order.lengths), channels, frames, open=False)
-    if (record.order, record.lengths, record.channels) != (list(order.names), list(order.lengths), channels):
+        return replace(new, frames=meta.shape[order.axes[0]] * order.per_step, open=False)
+    if (record.order, record.lengths, record.channels) != (new.order, new.lengths, new.channels):
         raise InvalidArgumentError(
             f"Cannot resume the stream into {where}: its frames came in order {''.join(record.order)!r} with lengths "
-            f"{record.lengths} and channels {record.channels}, not {''.join(order.names)!r}, {list(order.lengths)} and "
-            f"{channels}."
+            f"{record.lengths} and channels {record.channels}, not {''.join(new.order)!r}, {new.lengths} and "
+            f"{new.channels}."
         )
     return record
 

@@ -11,6 +11,7 @@ from lamella.spec.own_key import own_record, with_own_record
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from lamella.ops.streaming.order import FrameOrder
     from lamella.types import JSONObject
 
 _STREAM = "stream"
@@ -34,6 +35,12 @@ class StreamRecord:
     """Time of each frame in seconds, if the caller passed it; null for a frame without."""
     open: bool = True
     """Whether a stream is open, or was killed."""
+
+    @classmethod
+    def of_order(cls, order: FrameOrder) -> StreamRecord:
+        """Return the record of a new stream."""
+        channels = None if order.channels is None else list(order.channels)
+        return cls(list(order.names), list(order.lengths), channels)
 
     @classmethod
     def of(cls, attributes: JSONObject, where: str = "an array") -> StreamRecord | None:
