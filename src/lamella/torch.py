@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict
 import numpy as np
 
 from lamella.arguments import whole_number
-from lamella.errors import InvalidArgumentError, check_options, importing
+from lamella.errors import InvalidArgumentError, check_options, importing, name_where
 from lamella.ops.sampling.crops import CropSource
+from lamella.store.pixels.assignment import ValueRangeError, cast_values
 
 with importing(
     'The module lamella.torch needs PyTorch, which is not installed (pip install "lamella[torch]").'
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.nodes.walk import ImageContainer
     from lamella.ops.sampling.crops import Crop, Sample
+    from lamella.types import Array
 
 
 __all__ = ["CropDataset", "CropStream", "TorchSample", "loader"]
@@ -107,14 +109,24 @@ class _Crops:
         return [self._tensors(sample) for sample in self.source.read(crops)]
 
     def _tensors(self, sample: Sample) -> Any:
+        position = self.source.images[sample.crop.image]
         tensors: TorchSample = {
-            "image": torch.from_numpy(np.ascontiguousarray(sample.image, self.dtype)),
-            "position": self.source.images[sample.crop.image].path,
+            "image": _tensor(sample.image, self.dtype, position),
+            "position": position.path,
             "corner": torch.tensor(sample.crop.corner),
         }
         if sample.labels is not None:
-            tensors["labels"] = torch.from_numpy(np.ascontiguousarray(sample.labels, np.int64))
+            tensors["labels"] = _tensor(sample.labels, np.dtype(np.int64), position)
         return tensors if self.transform is None else self.transform(tensors)
+
+
+def _tensor(values: Array, dtype: np.dtype[Any], position: Position) -> torch.Tensor:
+    """Return values as a tensor; raise for one that the data type cannot represent, such as 300 as uint8."""
+    try:
+        return torch.from_numpy(np.ascontiguousarray(cast_values(values, dtype)))
+    except ValueRangeError as error:
+        name_where(error, str(position.node_path))
+        raise
 
 
 class CropDataset(_Crops, Dataset[Any]):  # type: ignore[misc]
@@ -141,7 +153,8 @@ class CropDataset(_Crops, Dataset[Any]):  # type: ignore[misc]
     seed
         Seed of the random numbers: the same seed, epoch and number select the same crop in any worker.
     dtype
-        Data type of the images; labels are int64.
+        Data type of the images; labels are int64. Floats are truncated to integers, as in numpy; a value that the data
+        type cannot represent raises an error.
     transform
         Function that the worker calls with each `TorchSample`; its result is the item of the dataset.
 
@@ -150,7 +163,8 @@ class CropDataset(_Crops, Dataset[Any]):  # type: ignore[misc]
     MissingDependencyError
         PyTorch is not installed (an ImportError).
     InvalidArgumentError
-        The size does not fit the first image, or another argument is wrong (a ValueError).
+        The size does not fit the first image, or another argument is wrong; when a crop is read: `dtype` cannot
+        represent a voxel (a ValueError).
     """
 
     def __getitem__(self, number: int) -> Any:

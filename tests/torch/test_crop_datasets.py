@@ -57,6 +57,12 @@ def test_a_sample_is_the_crop_as_tensors(plate):
         dataset[20]
 
 
+def test_voxels_that_the_dtype_cannot_represent_are_refused(plate):
+    dataset = CropDataset(plate, (64, 64), length=1, dtype="uint8")
+    with pytest.raises(ValueError, match=r"have \d{3}, and the range of uint8.*plate.zarr/[AB]/"):
+        dataset[0]
+
+
 @pytest.mark.parametrize("start", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_of_every_kind_give_the_same_epoch(plate, workers, start):
