@@ -136,12 +136,7 @@ def subset(
     settings |= options_of_new_store(options)
     new_node: NGFFNode
     if isinstance(node, Plate):
-        ids = (
-            None
-            if acquisitions is None
-            else [int(text) if text.isdecimal() else text for text in acquisitions]
-        )
-        new_node = node.subset(target, wells=wells, acquisitions=ids, **settings)
+        new_node = node.subset(target, wells=wells, acquisitions=acquisitions, **settings)
     elif not isinstance(node, Position):
         raise InvalidArgumentError(f"{path} is not an image or a plate: name one of its images.")
     elif wells is not None or acquisitions is not None:
@@ -158,7 +153,7 @@ def subset(
 @click.argument("path", type=click.Path())
 @click.argument("destination", metavar="DST", type=click.Path())
 @click.option("--well", metavar="B03", help="The well of a plate.")
-@click.option("--acquisition", type=int, metavar="ID", help="Only this acquisition.")
+@click.option("--acquisition", metavar="ID", help="Only this acquisition, by id or name.")
 @click.option(
     "--blend",
     type=click.Choice(["nearest", "linear"]),
@@ -174,7 +169,7 @@ def mosaic(
     path: str,
     destination: str,
     well: str | None,
-    acquisition: int | None,
+    acquisition: str | None,
     blend: Blend,
     chunks: Any,
     as_json: bool,

@@ -396,7 +396,11 @@ class PlateOperations(Pictures):
         )
 
     def mosaic(
-        self, well: str, *, blend: Literal["nearest", "linear"] = "nearest", acquisition: int | None = None
+        self,
+        well: str,
+        *,
+        blend: Literal["nearest", "linear"] = "nearest",
+        acquisition: int | str | None = None,
     ) -> Mosaic:
         """Return the fields of a well as one lazy image, each placed by its translation.
 
@@ -408,7 +412,7 @@ class PlateOperations(Pictures):
             Where fields overlap: "nearest", the field whose centre is nearest, or "linear", a mean of the fields whose
             weights fall linearly to their edges.
         acquisition
-            Id of one acquisition; all fields by default.
+            Id or name of one acquisition; all fields by default.
 
         Returns
         -------
@@ -419,8 +423,8 @@ class PlateOperations(Pictures):
         Raises
         ------
         NodeNotFoundError, InvalidArgumentError
-            If the well does not exist (a KeyError), or its fields differ in axes, channels, data type or pixel size (a
-            ValueError).
+            If the well or acquisition does not exist (KeyErrors), or the fields differ in axes, channels, data type or
+            pixel size (a ValueError).
 
         Examples
         --------

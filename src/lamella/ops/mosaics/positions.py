@@ -13,8 +13,7 @@ from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.well import Well
 from lamella.ops.mosaics.mosaic import Mosaic
-from lamella.ops.plates.origins import acquisitions_of
-from lamella.ops.plates.subset import path_of_well
+from lamella.ops.plates.subset import of_acquisitions, path_of_well
 from lamella.spec.axes import space_axes
 from lamella.store.keys import join
 
@@ -23,13 +22,13 @@ if TYPE_CHECKING:
     from lamella.ops.mosaics.mosaic import Blend
 
 
-def mosaic_of_well(plate: Plate, well: str, blend: Blend, acquisition: int | None) -> Mosaic:
+def mosaic_of_well(plate: Plate, well: str, blend: Blend, acquisition: int | str | None) -> Mosaic:
     """Return the mosaic of a well; see :meth:`Plate.mosaic`."""
     path = path_of_well(plate, well)
     return _of_fields(cast("Well", plate[path]), path, blend, acquisition)
 
 
-def mosaic_of(node: NGFFNode, well: str | None, blend: Blend, acquisition: int | None) -> Mosaic:
+def mosaic_of(node: NGFFNode, well: str | None, blend: Blend, acquisition: int | str | None) -> Mosaic:
     """Return the mosaic of a well of a plate, of a well, or of the tiles of an image."""
     if isinstance(node, Plate):
         if well is None:
@@ -50,17 +49,10 @@ def mosaic_of(node: NGFFNode, well: str | None, blend: Blend, acquisition: int |
     return Mosaic({node.path: node}, blend)
 
 
-def _of_fields(well: Well, path: str, blend: Blend, acquisition: int | None) -> Mosaic:
+def _of_fields(well: Well, path: str, blend: Blend, acquisition: int | str | None) -> Mosaic:
     fields = {join(path, name): position for name, position in well.positions()}
     if acquisition is not None:
-        acquisitions = acquisitions_of(fields)
-        ids = sorted({meta.id for meta in acquisitions.values() if meta.id is not None})
-        fields = {key: field for key, field in fields.items() if acquisitions[key].id == acquisition}
-        if not fields:
-            raise InvalidArgumentError(
-                f"{well.node_path} has no field of the acquisition {acquisition!r}: its fields are of "
-                f"{', '.join(map(str, ids)) or 'none'}."
-            )
+        fields = of_acquisitions(well, fields, [acquisition])
     return Mosaic(fields, blend)
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from lamella.nodes.node import NGFFNode
+    from lamella.nodes.well import Well
     from lamella.ops.execution import Progress
     from lamella.types import StrPath
 
@@ -63,7 +64,7 @@ def subset_plate(
             raise field.node
         positions[field.path] = field.node
     if acquisitions is not None:
-        positions = _of_acquisitions(
+        positions = of_acquisitions(
             plate, positions, items_of(acquisitions, "The argument acquisitions is a list of ids")
         )
     if not positions:
@@ -98,28 +99,26 @@ def path_of_well(plate: Plate, name: object) -> str:
     return path
 
 
-def _of_acquisitions(
-    plate: Plate, positions: Mapping[str, Position], ids_or_names: Sequence[int | str]
+def of_acquisitions(
+    node: Plate | Well, positions: Mapping[str, Position], ids_or_names: Sequence[int | str]
 ) -> dict[str, Position]:
-    """Return the positions of some acquisitions, by id or name."""
-    of_plate = plate.document.shared_model.acquisitions or []
+    """Return the positions of a plate or well that belong to some acquisitions, each chosen by id or name."""
     acquisitions = acquisitions_of(positions)
-    acquisition_by_id = {acquisition.id: acquisition for acquisition in [*acquisitions.values(), *of_plate]}
+    listed = node.document.shared_model.acquisitions or [] if isinstance(node, Plate) else []
+    acquisition_by_id = {acquisition.id: acquisition for acquisition in [*acquisitions.values(), *listed]}
+    id_by_text = {str(acquisition_id): acquisition_id for acquisition_id in acquisition_by_id}
+    for acquisition in reversed(acquisition_by_id.values()):  # of equal names the first counts
+        if acquisition.name is not None:
+            id_by_text[acquisition.name] = acquisition.id
     ids = set()
     for id_or_name in ids_or_names:
-        is_name = isinstance(id_or_name, str)  # else None would select an acquisition without a name
-        ids_of_name = [
-            acquisition.id
-            for acquisition in acquisition_by_id.values()
-            if is_name and acquisition.name == id_or_name
-        ]
-        acquisition_id = ids_of_name[0] if ids_of_name else id_or_name
+        acquisition_id = id_by_text.get(id_or_name) if isinstance(id_or_name, str) else id_or_name
         if acquisition_id not in acquisition_by_id:
             names = ", ".join(
                 f"{acquisition.id} ({acquisition.name})" for acquisition in acquisition_by_id.values()
             )
             raise NodeNotFoundError(
-                f"There is no acquisition {id_or_name!r} in {plate.node_path}. Its acquisitions are: {names or 'none'}."
+                f"There is no acquisition {id_or_name!r} in {node.node_path}. Its acquisitions are: {names or 'none'}."
             )
         ids.add(acquisition_id)
     return {path: position for path, position in positions.items() if acquisitions[path].id in ids}
