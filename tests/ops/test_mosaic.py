@@ -12,7 +12,13 @@ from zarr.storage import MemoryStore
 
 import lamella
 from lamella import open_ome_zarr
-from lamella.errors import InvalidArgumentError, MetadataWarning, NodeExistsError, NodeNotFoundError
+from lamella.errors import (
+    InvalidArgumentError,
+    MetadataWarning,
+    NodeExistsError,
+    NodeNotFoundError,
+    OutOfBoundsError,
+)
 from lamella.models import AcquisitionMeta, TransformationMeta, axes
 from lamella.ops.mosaics.mosaic import MosaicArray
 from lamella.store.pixels.arrays import StoredArray
@@ -279,8 +285,19 @@ def test_a_mosaic_is_labelled_pickled_and_refuses_fields_that_do_not_fit(tmp_pat
     for level in (1, -2, "0", True):
         with pytest.raises(InvalidArgumentError, match="it has 1 level, counted from 0"):
             one.to_xarray(level)
-    for index in (True, np.True_, (0, False)):
-        with pytest.raises(InvalidArgumentError, match="does not fit"):
+    pixels = mosaic[...]
+    for index in (
+        -1,
+        (0, ..., slice(None, None, -3)),
+        (..., [7, 2, 2]),
+        pixels > 7,
+        (0, 0, 0, [1, 2], [3, 4]),
+    ):
+        np.testing.assert_array_equal(mosaic[index], pixels[index])
+    for index in ((0, 0, 0, 0, 0), (slice(3, 3),)):
+        np.testing.assert_array_equal(mosaic[index], pixels[index])
+    for index in (True, np.True_, (0, False), 99):
+        with pytest.raises((InvalidArgumentError, OutOfBoundsError)):
             one[index]
     with pytest.raises(InvalidArgumentError, match="levels=0 is neither a number from 1"):
         one.write(tmp_path / "mosaic.zarr", levels=0)

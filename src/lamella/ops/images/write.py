@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from lamella.arguments import items_of, whole_number, whole_numbers
+from lamella.arguments import items_of, whole_numbers
 from lamella.errors import (
     InvalidArgumentError,
     StorageError,
@@ -24,7 +24,7 @@ from lamella.nodes.opening import create_unfinished
 from lamella.ops.array_writes import as_source, reads_from_store
 from lamella.ops.execution import Workers, check_progress
 from lamella.ops.new_store import new_store
-from lamella.ops.pyramids.downsample import Method
+from lamella.ops.pyramids.pyramid import check_levels, check_method
 from lamella.spec import edits
 from lamella.spec.axes import AxisMeta, axes_from, axes_from_json, axis_kind, channel_axis
 from lamella.spec.colors import parse_color
@@ -38,7 +38,7 @@ from lamella.store.files.temporary_files import abandoned_on_errors, temporary_n
 from lamella.store.storage import open_storage, with_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Executor
 
     from zarr.abc.store import Store
@@ -159,7 +159,8 @@ def write_image(
     """
     workers = Workers(jobs, executor)
     check_progress(progress)
-    _check_pyramid(levels, method)
+    check_levels(levels)
+    check_method(method)
     plan = _Plan.of(array, axes, scale, units, channels, chunks, shards_ratio, translation)
     settings: Any = {"levels": levels, "method": method, "compressor": compressor, "version": version}
     settings |= {"jobs": jobs, "executor": executor, "progress": progress}
@@ -259,12 +260,12 @@ class _Plan:
             data,
             [edits.axis_with_unit(axis, requested_units.get(axis.name, axis.unit)) for axis in stored_axes],
             requested_units,
-            _sizes_by_axis(array_axes, scale),
+            _numbers_by_axis(array_axes, scale, "scale", edits.checked_size),
             channel_names,
             colors,
             _stored_chunks(chunks, stored_order),
             None if shards_ratio is None else _per_axis(shards_ratio, "shards_ratio", stored_order),
-            _offsets_by_axis(array_axes, translation),
+            _numbers_by_axis(array_axes, translation, "translation", edits.checked_position),
             str(array.name) if is_dataarray and array.name is not None else None,
         )
 
@@ -452,20 +453,10 @@ def _units_by_axis(axes: Sequence[AxisMeta], units: Any) -> dict[str, str | None
     return _by_axis({} if units is None else units, axes, "units")
 
 
-def _sizes_by_axis(axes: Sequence[AxisMeta], scale: Any) -> dict[str, float]:
-    return {
-        axis: edits.checked_size(axis, number)
-        for axis, number in _numbers_by_axis(axes, scale, "scale").items()
-    }
-
-
-def _offsets_by_axis(axes: Sequence[AxisMeta], translation: Any) -> dict[str, float]:
-    numbers = _numbers_by_axis(axes, translation, "translation")
-    return {axis: edits.checked_position(axis, number) for axis, number in numbers.items()}
-
-
-def _numbers_by_axis(axes: Sequence[AxisMeta], numbers_by_axis: Any, subject: str) -> dict[str, Any]:
-    """Return numbers by axis name, from a mapping or from one number per axis."""
+def _numbers_by_axis(
+    axes: Sequence[AxisMeta], numbers_by_axis: Any, subject: str, check: Callable[[str, Any], float]
+) -> dict[str, float]:
+    """Return checked numbers by axis name, from a mapping or from one number per axis."""
     if numbers_by_axis is None:
         return {}
     if not isinstance(numbers_by_axis, Mapping):
@@ -479,7 +470,7 @@ def _numbers_by_axis(axes: Sequence[AxisMeta], numbers_by_axis: Any, subject: st
                 f"{''.join(axis.name for axis in axes)!r}."
             )
         numbers_by_axis = {axis.name: number for axis, number in zip(axes, number_list, strict=True)}
-    return _by_axis(numbers_by_axis, axes, subject)
+    return {axis: check(axis, number) for axis, number in _by_axis(numbers_by_axis, axes, subject).items()}
 
 
 def _by_axis(mapping: Any, axes: Sequence[AxisMeta], subject: str) -> dict[str, Any]:
@@ -511,12 +502,3 @@ def _per_axis(numbers: Any, subject: str, order: Sequence[int]) -> tuple[int, ..
             f"{subject}={lengths} has {counted(len(lengths), 'number')} for {counted(len(order), 'axis', 'axes')}."
         )
     return tuple(lengths[index] for index in order)
-
-
-def _check_pyramid(levels: Any, method: Any) -> None:
-    if levels != "auto":
-        whole_number(levels, "The argument levels, unless it is 'auto',", 1)
-    if method not in get_args(Method):
-        raise InvalidArgumentError(
-            f"The pyramid method is one of {', '.join(get_args(Method))}, not {method!r}."
-        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lamella.arguments import is_whole_number
-from lamella.errors import InvalidArgumentError, OutOfBoundsError, callers_level, counted
+from lamella.errors import InvalidArgumentError, callers_level, counted
 from lamella.ops.execution import Workers
 from lamella.ops.jobs.units import Files, files_of
 from lamella.ops.mosaics.layout import layout_of
-from lamella.ops.regions import expand_index, region_shape, relative_region
+from lamella.ops.regions import region_shape, relative_region
 from lamella.spec.axes import space_axes
+from lamella.store.pixels.selection import basic_or_fancy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,9 +82,16 @@ class MosaicArray:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> Any:
-        """Return pixels in memory: integers, slices and an ellipsis, as in numpy. Steps are at least 1."""
-        region, index_in_region = _region_of_index(index, self.shape)
-        return self.read(region)[index_in_region]
+        """Return pixels in memory, as numpy does."""
+        selection = basic_or_fancy(index, self.shape)
+        if selection.bounds is None:
+            return np.empty(selection.result_shape, self.dtype)
+        region = tuple(map(slice, *selection.bounds))
+        index_in_region = tuple(
+            slice(None, None, axis.step) if isinstance(axis, slice) else axis - span.start
+            for axis, span in zip(selection.axes, region, strict=True)
+        )
+        return selection.finish(self.read(region)[index_in_region])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         """Return all pixels."""
@@ -436,27 +443,3 @@ def _rounded(mean: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any
         # The float64 nearest to the largest integer is above it, and would wrap to the smallest one.
         mean = np.minimum(mean, np.nextafter(float(np.iinfo(dtype).max), 0))
     return mean.astype(dtype)
-
-
-def _region_of_index(index: Any, shape: Shape) -> tuple[Region, tuple[Any, ...]]:
-    """Return the region that contains an index, and the index within the region."""
-    try:
-        entries = expand_index(index, len(shape))
-    except IndexError:
-        raise InvalidArgumentError(f"The index {index!r} does not fit {len(shape)} axes.") from None
-    region: list[slice] = []
-    index_in_region: list[slice | int] = []
-    for entry, length in zip(entries, shape, strict=True):
-        if isinstance(entry, slice):
-            start, stop, step = entry.indices(length)
-            if step < 1:
-                raise InvalidArgumentError(f"A mosaic is read with steps of 1 or more, not {step}.")
-            region.append(slice(start, max(start, stop)))
-            index_in_region.append(slice(None, None, step))
-            continue
-        position = operator.index(entry) if hasattr(entry, "__index__") and np.ndim(entry) == 0 else None
-        if position is None or not -length <= position < length:
-            raise OutOfBoundsError(f"The index {entry!r} does not fit an axis of length {length}.")
-        region.append(slice(position % length, position % length + 1))
-        index_in_region.append(0)
-    return tuple(region), tuple(index_in_region)

@@ -132,10 +132,7 @@ def compute_pyramid(
     resume: bool = True,
 ) -> None:
     """Compute the lower-resolution levels from level 0; see :meth:`Position.compute_pyramid`."""
-    if method not in get_args(Method):
-        raise InvalidArgumentError(
-            f"The pyramid method is one of {', '.join(get_args(Method))}, not {method!r}."
-        )
+    check_method(method)
     position.require_writable("compute a pyramid")
     workers = Workers(jobs, executor)
     check_progress(progress)
@@ -408,6 +405,14 @@ def check_levels(levels: object) -> None:
     """Raise unless the number of levels is a number from 1 or "auto"."""
     if levels != "auto" and not is_whole_number(levels, 1):
         raise InvalidArgumentError(f"levels={levels!r} is neither a number from 1 nor 'auto'.")
+
+
+def check_method(method: object) -> None:
+    """Raise for anything but a method that computes levels."""
+    if method not in get_args(Method):
+        raise InvalidArgumentError(
+            f"The pyramid method is one of {', '.join(get_args(Method))}, not {method!r}."
+        )
 
 
 def _plan(
