@@ -294,9 +294,11 @@ def test_lazy_data_are_written_block_by_block(version, scheduler):
     position.create_zeros("0", (3, 2, 4, 6, 5), "uint16", chunks=(1, 1, 4, 2, 2), shards_ratio=ratio)
     whole = labelled(step=1.0)
     lazy = whole.chunk({"t": 2, "y": 4, "x": 3}) * 1
-    with dask.config.set(scheduler=scheduler):
+    lost = "The coordinates of dims 'z', 'y', 'x' are not stored: .* keeps its scale 1"
+    with dask.config.set(scheduler=scheduler), pytest.warns(UserWarning, match=lost):
         position.write_xarray(lazy.assign_coords(t=[0.0, 1.0, 2.0]))
     np.testing.assert_array_equal(position.data.numpy(), whole.values)
+    assert position.scale == [1.0] * 5
 
 
 def test_lazy_blocks_that_cross_shards_become_one_write_of_all_of_them(monkeypatch):

@@ -60,6 +60,8 @@ class WritePlan:
     """Attrs of the data, as JSON."""
     changes_times: bool = False
     """Whether start or step of the timepoints of an existing array will change."""
+    unstored_dims: list[str] = field(default_factory=list)
+    """Dims whose coordinates an existing array does not get."""
     notes: list[str] = field(default_factory=list)
     """Sentences for the user, shown as warnings when the write is done."""
 
@@ -100,6 +102,11 @@ def plan_write(position: Position, data_array: xr.DataArray, image: str) -> Writ
                 f"{len(position.dataset_paths)} levels. Call delete_pyramid() first, and compute it again afterwards."
             )
     plan.notes += [*_dropped_coordinates(position, data), *_jitter_notes(position, plan)]
+    if plan.unstored_dims:
+        plan.notes.append(
+            f"The coordinates of dims {', '.join(map(repr, plan.unstored_dims))} are not stored: "
+            f"{position.node_path}/{image} existed, and keeps its scale 1 and translation 0. Set them by set_transform."
+        )
     return plan
 
 
@@ -261,9 +268,11 @@ def _plan_space(position: Position, plan: WritePlan, axis: int) -> None:
     scale, translation = plan.scale[axis], plan.translation[axis]
     index = np.arange(length)
     # Coordinates 0, 1, 2, ... mean that the size is unknown, in the data or in the image.
-    if values is None or (scale, translation) == (1.0, 0.0) or np.array_equal(values, index):
+    if values is None or np.array_equal(values, index):
         return
-    if np.abs(values - (translation + scale * index)).max() > TOLERANCE * abs(scale):
+    if (scale, translation) == (1.0, 0.0):
+        plan.unstored_dims.append(dim)
+    elif np.abs(values - (translation + scale * index)).max() > TOLERANCE * abs(scale):
         raise InvalidArgumentError(
             f"The coordinate of dim {dim!r} runs from {values[0]:g} to {values[-1]:g}, but that of "
             f"{position.node_path}/{plan.image} from {translation:g} to {translation + scale * (length - 1):g}. "

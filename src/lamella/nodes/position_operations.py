@@ -463,7 +463,7 @@ class PositionOperations(Pictures):
         A new image has the scale and translation of the coordinates. An axis with a single coordinate gets
         the scale that `to_xarray` stored in ``encoding["lamella_scale"]``, else 1. Along all axes but T and C the shape
         must equal that of the image, and so must the coordinates, unless either has none: plain indices, or scale 1 and
-        translation 0.
+        translation 0. An image with these keeps them, with a warning.
 
         If all timepoints were written by `write_xarray`, the order of writes makes no difference: T starts at the
         earliest timepoint, and its step is the largest that leads to all of them. A timepoint before the first, or
