@@ -225,6 +225,20 @@ def test_missing_and_odd_files_of_metamorph_are_listed(tmp_path: Path) -> None:
         lamella.convert(index, tmp_path / "c.zarr")
 
 
+def test_waves_of_metamorph_may_be_named_by_numbers(tmp_path: Path) -> None:
+    index = write_nd(tmp_path / "scan", stages=("A1",))
+    text = index.read_text("latin-1").replace('"conf/488"', '"488/50"').replace('"BF"', '"2"')
+    index.write_text(text, "latin-1", newline="")
+    for file in index.parent.iterdir():
+        file.rename(index.parent / file.name.replace("w1conf-488", "w1488-50").replace("w2BF", "w22"))
+    lamella.convert(index, tmp_path / "a.zarr")
+    with lamella.open(tmp_path / "a.zarr") as plate:
+        position = plate["A/01/1"]
+        assert position.channel_names == ["488/50", "2"]
+        assert_array_equal(position.data[1, 0], nd_pixels(1, 1, 2))
+        assert_array_equal(position.data[1, 1, 0], nd_pixels(1, 2, 2)[0])
+
+
 def test_metamorph_starts_with_its_first_time_also_if_the_first_wave_starts_later(tmp_path: Path) -> None:
     index = write_nd(tmp_path / "scan", stages=("P1",))
     lamella.convert(index, tmp_path / "a.zarr")

@@ -203,7 +203,10 @@ def _parse(path: str) -> _Index:
 
 def _find_files(index: _Index) -> Files:
     """Find the files of an index in its folder by name; leave out stages, waves and times that it does not list."""
-    wave_pattern = r"_w(?P<wave>\d+).*?" if index.has_waves else ""
+    # The name of a wave may begin with digits: "w1488" is wave 1 of the name "488".
+    digits = [re.sub(r"\D.*", "", wave.name) for wave in index.waves]
+    waves = "|".join(rf"{number}(?={name}\D|\D)" for number, name in enumerate(digits, 1))
+    wave_pattern = rf"_w(?P<wave>{waves}).*?" if index.has_waves else ""
     stage_pattern = r"_s(?P<stage>\d+)" if index.stages else ""
     time_pattern = r"_t(?P<time>\d+)" if index.times else ""
     pattern = re.compile(
