@@ -7,7 +7,6 @@ for a colour image whose pixels are stored as red, green, blue.
 from __future__ import annotations
 
 import os
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -18,6 +17,7 @@ import numpy as np
 from lamella.errors import MissingDependencyError, SourceError
 from lamella.ops.conversion.source import COPY_AGAIN
 from lamella.ops.last_used import LastUsed
+from lamella.store.files.file_system import READ, read_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -161,19 +161,11 @@ class _OpenFile:
     """A file that several threads read at once; closed when no thread refers to it."""
 
     def __init__(self, path: str) -> None:
-        self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        self._lock = threading.Lock()
+        self._file = os.open(path, READ)
 
     def read(self, offset: int, count: int) -> bytes:
         """Read bytes; fewer at the end of the file."""
-        blocks: list[bytes] = []
-        while count > 0:  # the system returns at most 2 GiB in one call
-            data = self._read_some(offset, count)
-            if not data:
-                break
-            blocks.append(data)
-            offset, count = offset + len(data), count - len(data)
-        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        return read_at(self._file, offset, count)
 
     def read_into(self, offset: int, out: Array) -> int:
         """Fill a contiguous array; return the number of bytes read."""
@@ -184,13 +176,6 @@ class _OpenFile:
                 break
             done += count
         return done
-
-    def _read_some(self, offset: int, count: int) -> bytes:
-        if hasattr(os, "pread"):
-            return os.pread(self._file, count, offset)
-        with self._lock:
-            os.lseek(self._file, offset, os.SEEK_SET)
-            return os.read(self._file, count)
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):

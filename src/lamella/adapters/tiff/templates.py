@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lamella.ops.last_used import LastUsed
-from lamella.store.files.file_system import stamp_of
+from lamella.store.files.file_system import READ, read_at, stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +85,7 @@ def find_template(path: str) -> tuple[Template, FileKey] | None:
     if not templates:
         return None
     try:
-        file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        file = os.open(path, READ)
     except OSError:
         return None  # parsing raises the error
     try:
@@ -121,16 +121,9 @@ def put_template(key: FileKey, file: Any, description: Any, layout: Any, pages: 
 def _has_bytes_of(file: int, template: Template) -> bool:
     """Return whether an open file has the bytes of a template outside of the pixels."""
     return (
-        _read(file, len(template.head), 0) == template.head
-        and _read(file, len(template.tail), template.end) == template.tail
+        read_at(file, 0, len(template.head)) == template.head
+        and read_at(file, template.end, len(template.tail)) == template.tail
     )
-
-
-def _read(file: int, count: int, offset: int) -> bytes:
-    if hasattr(os, "pread"):
-        return os.pread(file, count, offset)
-    os.lseek(file, offset, os.SEEK_SET)
-    return os.read(file, count)
 
 
 def _pixels_of(file: Any, description: ImageDescription, pages: Sequence[Any]) -> tuple[int, int] | None:
