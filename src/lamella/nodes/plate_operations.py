@@ -485,11 +485,8 @@ class PlateOperations(Pictures):
         """
         from lamella.ops.images.edit import ImageEdits
 
-        options = {"color": color, "window": window, "active": active}
-        name = checked_channel_name(name)
-        renamed = {} if label is None or label == name else {name: checked_channel_name(label)}
-        channels = {renamed.get(name, name): options}
-        return self._edit_fields(f"change the channel {name!r}", ImageEdits(renamed, channels))
+        changes = ImageEdits.of_channel(name, label, color=color, window=window, active=active)
+        return self._edit_fields(f"change the channel {name!r}", changes)
 
     def rename_channel(self, old: str, new: str) -> list[str]:
         """Rename the channel ``old`` to ``new`` in all fields that have it.

@@ -551,8 +551,8 @@ class PositionMetadata(NGFFNode):
         from lamella.ops.images.edit import ImageEdits, edit_image
 
         self.require_writable(f"change the channel {name!r}")
-        options = {"color": color, "window": window, "active": active, "label": label}
-        edit_image(cast("Position", self), ImageEdits(channels={checked_channel_name(name): options}))
+        changes = ImageEdits.of_channel(name, label, color=color, window=window, active=active)
+        edit_image(cast("Position", self), changes)
 
     def delete_channel(self, name: str, *, jobs: int | None = None) -> None:
         """Delete a channel with its pixels, by writing all levels again without it.

@@ -467,9 +467,8 @@ def set_channel(
     color: str | None = None,
     window: WindowDict | tuple[float, float] | None = None,
     active: bool | None = None,
-    label: str | None = None,
 ) -> ImagesMeta:
-    """Set the display of a channel: colour, contrast limits, visibility and, last, its name; None leaves a setting."""
+    """Set the display of a channel: colour, contrast limits, visibility; None leaves a setting."""
     edited = meta.copied() if window is None else set_contrast_limits(meta, name, _as_window(window, name))
     channel = _find_channel(edited, name)
     if color is not None:
@@ -480,7 +479,7 @@ def set_channel(
                 f"The argument active of channel {name!r} is True or False, not {active!r}."
             )
         channel.active = active
-    return edited if label is None else rename_channel(edited, name, label)
+    return edited
 
 
 def _as_window(window: Any, name: str) -> WindowDict:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from math import isclose
 from typing import TYPE_CHECKING, Any, Literal
 
+from lamella.arguments import checked_channel_name
 from lamella.errors import InvalidArgumentError, WrongTypeError, counted, did_you_mean
 from lamella.nodes.position_metadata import dtype_window, with_channel_names
 from lamella.ops.tables.outdated_tables import warn_of_measured_channels, warning_of_moved_rois
@@ -58,6 +59,13 @@ class ImageEdits:
     """Unit by axis, or one text for all axes of space."""
     name: str | None = None
 
+    @classmethod
+    def of_channel(cls, name: object, label: object, **options: Any) -> ImageEdits:
+        """Return the changes of one channel: its new name ``label``, if any, and options of its display."""
+        name = checked_channel_name(name)
+        renamed = {} if label in (None, name) else {name: checked_channel_name(label)}
+        return cls(renamed, {renamed.get(name, name): options})
+
     def __post_init__(self) -> None:
         """Raise for arguments of a wrong type, and for values that no image can store."""
         for subject, value in (("sizes", self.sizes), ("renamed", self.renamed), ("units", self.units)):
@@ -75,12 +83,6 @@ class ImageEdits:
             *(("axis", str(axis).lower()) for axis in (*self.sizes, *units)),
             *(("channel", name) for name in (*self.renamed, *(set(self.channels) - new))),
         }
-
-    @property
-    def new_channel_names(self) -> dict[str, str]:
-        """New names of channels by the old ones, whichever way they were requested."""
-        labels = {name: options.get("label") for name, options in self.channels.items()}
-        return {**self.renamed, **{old: new for old, new in labels.items() if new not in (None, old)}}
 
     def check_new_names(self, names: Iterable[str]) -> None:
         """Raise for a channel that the same changes rename: its other changes must use the new name."""
@@ -164,7 +166,7 @@ def edit_images(positions: Mapping[str, Position], edits_by_path: Mapping[str, I
                 _write(label, edits_of_label)
             _write(positions[path], image_edits)
     warn_of_measured_channels(
-        {positions[path]: image_edits.new_channel_names for path, image_edits in edits_by_path.items()}
+        {positions[path]: image_edits.renamed for path, image_edits in edits_by_path.items()}
     )
 
 

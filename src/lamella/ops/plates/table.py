@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
-from lamella.errors import InvalidArgumentError, LamellaError, importing
+from lamella.errors import InvalidArgumentError, LamellaError
 from lamella.nodes.describe import describe_field
 from lamella.nodes.walk import walk
+from lamella.ops.tables.frames import pandas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import pandas
+    import pandas as pd
 
     from lamella.nodes.plate import Plate
     from lamella.nodes.position import Position
@@ -70,36 +71,27 @@ def _image_columns(field: Field) -> Record:
     return columns
 
 
-def as_dataframe(records: list[Record], columns: Sequence[str] = COLUMNS) -> pandas.DataFrame:
+def as_dataframe(records: list[Record], columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
     """Return records as a pandas DataFrame, with the same columns even without records."""
-    with importing("A table as a DataFrame needs pandas: pip install pandas, or use the list of dicts."):
-        import pandas
     error_column = ["error"] if any("error" in record for record in records) else []
-    return pandas.DataFrame(records, columns=[*columns, *error_column])
+    return pandas().DataFrame(records, columns=[*columns, *error_column])
 
 
-def joined_records(records_by_path: Mapping[str, Any]) -> pandas.DataFrame:
+def joined_records(records_by_path: Mapping[str, Any]) -> pd.DataFrame:
     """Return the records of positions as one DataFrame, with the path of the position in the first column."""
-    with importing("A table as a DataFrame needs pandas (pip install pandas)."):
-        import pandas
-    tables = []
+    pd, tables = pandas(), []
     for path, returned in records_by_path.items():
-        is_value = returned is not None and pandas.api.types.is_scalar(returned)
+        is_value = returned is not None and pd.api.types.is_scalar(returned)
         record = {"value": returned} if is_value else returned
         records = [record] if isinstance(record, Mapping) else returned
         is_list = isinstance(records, list | tuple) and all(isinstance(record, Mapping) for record in records)
-        if not is_list and not isinstance(records, pandas.DataFrame):
+        if not is_list and not isinstance(records, pd.DataFrame):
             raise InvalidArgumentError(
                 f"The function returned {type(returned).__name__} for {path}; a table needs numbers or texts, "
                 "dictionaries, lists of dictionaries, or DataFrames."
             )
-        table = pandas.DataFrame(records)
-        table = table.drop(columns="path", errors="ignore")
+        table = pd.DataFrame(records).drop(columns="path", errors="ignore")
         table.insert(0, "path", path)
         tables.append(table)
     not_empty = [table for table in tables if len(table)]
-    return (
-        pandas.concat(not_empty or tables, ignore_index=True)
-        if tables
-        else pandas.DataFrame(columns=["path"])
-    )
+    return pd.concat(not_empty or tables, ignore_index=True) if tables else pd.DataFrame(columns=["path"])

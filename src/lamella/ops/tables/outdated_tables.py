@@ -116,10 +116,7 @@ def _voxel_sizes(position: Position, *, is_edited: bool) -> dict[str, float]:
 
 def _roi_tables(position: Position) -> list[str]:
     """Return the full paths of the tables of regions of an image."""
-    node_path = position.node_path.child("tables")
-    if position.documents.kind(node_path.path) is None:
-        return []
-    tables = Tables(node_path, False)
+    tables = Tables(position.node_path.child("tables"), False)
     tables_with_regions = []
     for name in stored_table_names(position):
         try:
