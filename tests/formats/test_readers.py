@@ -106,7 +106,7 @@ def test_all_files_of_a_folder_are_of_a_chosen_format_without_endings(stack: Pat
         endings = ()
 
     (stack.parent / "other.npy").touch()
-    found = Formats([Plain()], is_chosen=True).list_folder(str(stack.parent), deep=True)
+    found, _ = Formats([Plain()], is_chosen=True).list_folder(str(stack.parent), deep=True)
     assert found == [str(stack.parent / "other.npy"), str(stack)]
     with pytest.raises(
         SourceError, match=r"no image of a known format \(endings: \.npy\): .* --format bioio"
@@ -294,6 +294,15 @@ def test_an_installed_package_adds_a_format_and_a_broken_one_is_left_out_with_a_
     assert re.search(r"^tiff ", ran.stdout, re.MULTILINE)
     for words in ("'broken' of the package lamella-broken", "nowhere_to_be_found", "'other' of the package"):
         assert words in ran.stderr
+
+
+def test_files_of_another_format_in_a_folder_are_noted(tmp_path: Path) -> None:
+    for name in ("a.mrc", "b.mrc"):
+        pytest.importorskip("mrcfile").new(tmp_path / name, PIXELS[0, 0].astype("float32")).close()
+    for name in ("c.tif", "notes.txt"):
+        tifffile.imwrite(tmp_path / name, PIXELS[0, 0])
+    notes = lamella.convert(tmp_path, tmp_path / "a.zarr").notes
+    assert notes[-2] == "1 file was left out: a folder is converted as one format, without c.tif"
 
 
 def test_bytes_of_imod_are_unsigned_unless_a_flag_states_signs(tmp_path: Path) -> None:

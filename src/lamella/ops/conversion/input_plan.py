@@ -82,7 +82,7 @@ class InputPlan:
 
 def plan_images(inputs: Inputs) -> InputPlan:
     """Plan the images: one image without a path, or positions of a plate, as the arrangement says."""
-    notes = _notes_of_unused(inputs.label_files, "label images are not converted, such as")
+    notes = [note for reason, files in inputs.left_out.items() for note in _notes_of_unused(files, reason)]
     placed = place_files(inputs, notes)
     selected_paths = inputs.arrangement.only
     if placed is None:

@@ -60,6 +60,7 @@ class Inputs:
     ``names`` are the paths of the sources, ``folders`` those that are folders, and ``files`` the files of all of them.
     ``relative`` has the path of each file in its folder. ``is_nested``: a folder contains files only in folders below
     it. ``has_data_set``: a reader opens a folder as one data set. ``series`` selects the image of files with several.
+    ``left_out`` has files of the folders that are not converted, by the beginning of a note about them.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Inputs:
         self.names: list[str] = []
         self.folders: list[str] = []
         self.files: list[str] = []
-        self.label_files: list[str] = []
+        self.left_out: dict[str, list[str]] = {}
         self.relative: dict[str, str] = {}
         self.is_nested = False
         self.has_data_set = False
@@ -96,10 +97,12 @@ class Inputs:
         self.names.append(path)
         if os.path.isdir(path) and not self._is_data_set(path):
             self.folders.append(path)
-            files = self._list_folder(path)
+            files, others = self._list_folder(path)
+            self.left_out.setdefault("a folder is converted as one format, without", []).extend(others)
             images = [file for file in files if not _LABEL_IMAGE.search(file)]
             if images and not self.arrangement.is_by_name:
-                self.label_files += [file for file in files if _LABEL_IMAGE.search(file)]
+                labels = [file for file in files if _LABEL_IMAGE.search(file)]
+                self.left_out.setdefault("label images are not converted, such as", []).extend(labels)
                 files = images
             for file in files:
                 self.files.append(file)
@@ -117,8 +120,11 @@ class Inputs:
         reader, layout = self._formats.find(folder), self.arrangement.layout
         return reader is not None and (layout is None or layout.name == reader.name)
 
-    def _list_folder(self, folder: str) -> list[str]:
-        """List the files of a folder; also those below it for a pattern, or if the folder itself contains no file."""
+    def _list_folder(self, folder: str) -> tuple[list[str], list[str]]:
+        """List the files of a folder (`Formats.list_folder`).
+
+        Include those below it for a pattern, and if the folder itself contains no file.
+        """
         if self.arrangement.is_by_name or self.arrangement.layout is not None:
             return self._formats.list_folder(folder, deep=True)
         try:

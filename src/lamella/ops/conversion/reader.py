@@ -21,7 +21,7 @@ from lamella.ops.conversion.source import LEGAL_ORDER, is_legal_order
 from lamella.store.keys import natural_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from lamella.ops.conversion.source import ImageDescription, PlaneSource
 
@@ -283,8 +283,10 @@ class Formats:
             f" By its first bytes it may be of the format {' or '.join(names)} (--format)." if names else ""
         )
 
-    def list_folder(self, folder: str, *, deep: bool = False) -> list[str]:
+    def list_folder(self, folder: str, *, deep: bool = False) -> tuple[list[str], list[str]]:
         """Return the files of a folder in natural order: those of the first reader whose endings occur there.
+
+        The second list has the files that end as those of other readers.
 
         ``deep`` includes files in folders below, but not in hidden ones and in Zarr stores. It skips readers whose
         files only list other files (``lists_files``): names of files decide where they belong.
@@ -295,9 +297,10 @@ class Formats:
                 continue
             matching = [name for name in names if name.lower().endswith(reader.endings)]
             if matching:
-                return [os.path.join(folder, name) for name in sorted(matching, key=natural_order)]
+                others = set() if reader.lists_files else {*self._images_among(names)} - {*matching}
+                return _paths_in(folder, matching), _paths_in(folder, others)
         if self._is_chosen and names and not self._endings():  # the caller knows that these are its files
-            return [os.path.join(folder, name) for name in sorted(names, key=natural_order)]
+            return _paths_in(folder, names), []
         where = " and the folders below it contain" if deep else " contains"
         endings = first_of(sorted({os.path.splitext(name)[1].lower() for name in names} - {""}))
         raise SourceError(
@@ -305,8 +308,18 @@ class Formats:
             "convert --list-formats lists them. For files that a plugin of bioio reads, add --format bioio."
         )
 
+    def _images_among(self, names: Iterable[str]) -> Iterator[str]:
+        endings = tuple(
+            ending for reader in self._readers if not reader.lists_files for ending in reader.endings
+        )
+        yield from (name for name in names if name.lower().endswith(endings))
+
     def _endings(self) -> list[str]:
         return list(dict.fromkeys(ending for reader in self._readers for ending in reader.endings))
+
+
+def _paths_in(folder: str, names: Iterable[str]) -> list[str]:
+    return [os.path.join(folder, name) for name in sorted(names, key=natural_order)]
 
 
 def _first_bytes(path: str) -> bytes:
