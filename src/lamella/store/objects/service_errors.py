@@ -329,8 +329,8 @@ def ranges_ignored_error(source: str) -> StorageError:
     """Return the error for a server that returns a whole file for a range request."""
     return StorageError(
         f"Cannot read a part of {source}: the server ignores the Range header and answers with the whole file. Nothing "
-        "is known to be wrong with what is stored. Parts of shards cannot be read from such a server: copy the store "
-        "to a folder, or use a server that supports ranges."
+        "is known to be wrong with what is stored. Parts of files, such as the index of a shard or the header of a "
+        "chunk, cannot be read from such a server: copy the store to a folder, or use a server that supports ranges."
     )
 
 
