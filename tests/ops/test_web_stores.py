@@ -261,6 +261,16 @@ def test_a_server_without_ranges_is_named_and_is_no_damage(tmp_path, service):
     np.testing.assert_array_equal(lamella.open_ome_zarr(tmp_path / "b.zarr")["0"], _pixels(0))
 
 
+def test_a_chunk_of_which_a_web_server_sends_less_is_packed_whole(tmp_path, service):
+    """The answer stated the length of the part, so nothing else shows that bytes are missing."""
+    path = tmp_path / "image.zarr"
+    lamella.write_image(path, np.arange(64, dtype="u2").reshape(8, 8), axes="yx")
+    url = _served(service, path)
+    service.fail("less", path="/c/", times=1)
+    lamella.pack(url, tmp_path / "image.ozx")
+    assert lamella.checksum(tmp_path / "image.ozx") == lamella.checksum(path)
+
+
 def test_whole_files_need_no_ranges(tmp_path, service, version):
     service.ranges = False
     path = _make(tmp_path / "a.zarr", "image", version)

@@ -274,8 +274,7 @@ class FlatStorage(Storage):
         try:
             self.copy_to_move(old, new, sizes)
         except BaseException:
-            with suppress(LamellaError):
-                self.discard(new, sizes, old=old)
+            self.discard(new, sizes, old=old)
             raise
         try:
             self.delete_moved(old, new, sizes)
@@ -332,11 +331,9 @@ class FlatStorage(Storage):
 
     def discard(self, new: str, keys: Collection[str], *, old: str) -> None:
         """Remove the copies of keys after a failed move, as far as the service allows."""
-        try:
+        with suppress(LamellaError):  # the caller raises the first error
             self._delete_documents_first(new, _new_names(keys, old, new).values())
             self._delete_folder(new)
-        except StorageError:
-            pass  # the caller raises the first error
 
     def _steps_of_copy(self, sizes: dict[str, int]) -> Sequence[dict[str, int]]:
         """Return the keys of a move in order: chunks, then the documents that show them to readers."""

@@ -48,11 +48,11 @@ class ListedByMetadata(Storage):
         return True
 
     def list(self, prefix: str) -> Names:
-        """Return the names of documents and arrays in a folder, and of its existing chunks."""
+        """Return the names of documents and arrays in a folder, and of the chunks that may exist in it."""
         names = set(self._folders.get(prefix, ()))
-        array = self._array_above(prefix)
-        if array is not None:
-            names.update(self._chunk_names(array, prefix))
+        if self._array_above(prefix) is not None:
+            start = len(prefix) + bool(prefix)
+            names |= {key[start:].partition("/")[0] for keys in self._possible_keys(prefix) for key in keys}
         return sorted(names, key=natural_order)
 
     # By `list`, also where the storage itself requests them from its service.
@@ -108,31 +108,3 @@ class ListedByMetadata(Storage):
         if key in self.arrays:
             return key
         return next((path for path in reversed(ancestors(key)) if path in self.arrays), None)
-
-    def _chunk_names(self, array: str, folder: str) -> Iterable[str]:
-        """Yield the names of chunks, or of folders of chunks, in a folder of an array."""
-        meta, folder_in_array = self.arrays[array], folder[len(array) :].strip("/")
-        check_requestable(self, array, meta)
-        first_key = meta.chunk_key((0,) * meta.ndim)
-        if meta.separator == "." or not meta.ndim:
-            if not folder_in_array:
-                yield from self._existing(array, map(meta.chunk_key, product(*map(range, meta.grid))))
-            return
-        prefix = ["c"] if first_key.startswith("c") else []
-        folder_names = folder_in_array.split("/") if folder_in_array else []
-        if folder_names[: len(prefix)] != prefix[: len(folder_names)]:
-            return
-        if len(folder_names) < len(prefix):
-            yield "c"
-            return
-        axis = len(folder_names) - len(prefix)
-        if axis >= meta.ndim:
-            return
-        numbers = map(str, range(meta.grid[axis]))
-        yield from numbers if axis < meta.ndim - 1 else self._existing(folder, numbers)
-
-    def _existing(self, folder: str, names: Iterable[str]) -> Iterable[str]:
-        """Return those of some names in a folder that are files, requested at once."""
-        keys = {join(folder, name): name for name in names}
-        existing = self._inner.existing(list(keys))
-        return [name for key, name in keys.items() if key in existing]

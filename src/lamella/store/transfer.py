@@ -91,24 +91,25 @@ def vanished_error(storage: Storage, key: str) -> StorageError:
     )
 
 
-def files_below(storage: Storage, prefix: str) -> Iterator[str]:
-    """Yield the keys of all files below a folder, in natural order."""
-    return (key for key, _ in sized_files_below(storage, prefix))
+def sized_files_below(
+    storage: Storage, prefix: str, leaves_out: Callable[[str], bool] = lambda key: False
+) -> Iterator[tuple[str, int]]:
+    """Yield the key and size of each file below a folder, in natural order, by a single listing if possible.
 
-
-def sized_files_below(storage: Storage, prefix: str) -> Iterator[tuple[str, int]]:
-    """Yield the key and size of each file below a folder, in natural order, by a single listing if possible."""
+    ``leaves_out`` returns whether a key, or all keys below a folder, are left out.
+    """
     if storage.lists_below:
         sizes = storage.sizes_below(prefix)
         for key in sorted(sizes, key=lambda key: [natural_order(name) for name in key.split("/")]):
-            if not has_private_name(key[len(prefix) :]):
+            if not has_private_name(key[len(prefix) :]) and not leaves_out(key):
                 yield key, sizes[key]
         return
-    for key, size in _sizes(storage, [join(prefix, name) for name in storage.list(prefix)]):
+    keys = [key for name in storage.list(prefix) if not leaves_out(key := join(prefix, name))]
+    for key, size in _sizes(storage, keys):
         if size is None and _is_document(key):
             raise vanished_error(storage, key)
         if size is None:
-            yield from sized_files_below(storage, key)
+            yield from sized_files_below(storage, key, leaves_out)
         else:
             yield key, size
 
@@ -121,7 +122,7 @@ def remove_vanished(
     Files in the folders ``excluded``, relative to the paths, stay.
     """
     copies = {}
-    for key in files_below(target, target_path):
+    for key, _ in sized_files_below(target, target_path):
         relative = key[len(target_path) :].strip("/") if target_path else key
         if not any(f"{relative}/".startswith(f"{folder}/") for folder in excluded):
             copies[join(source_path, relative)] = key

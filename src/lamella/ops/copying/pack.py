@@ -194,7 +194,7 @@ def _read_ahead(
     try:
         for key, size in contents.files:
             is_large = size is not None and size > _LARGE
-            ahead.append((key, size, None if is_large else pool.submit(contents.storage.read, key)))
+            ahead.append((key, size, None if is_large else pool.submit(contents.read, key)))
             if len(ahead) > _AHEAD:
                 yield _with_data(ahead.popleft())
         while ahead:

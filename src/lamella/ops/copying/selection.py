@@ -23,11 +23,12 @@ from lamella.spec.labels import LabelsMeta
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.spec.stale_levels import read_stale, with_stale
 from lamella.spec.versions import detect
-from lamella.store.keys import METADATA_FILES, V2, V3, is_private, join, natural_order
+from lamella.store.keys import METADATA_FILES, V2, V3, join, natural_order
 from lamella.store.listed_by_metadata import ListedByMetadata
 from lamella.store.metadata import format_v3
 from lamella.store.metadata.json_document import parse_object, to_bytes
 from lamella.store.pixels.stored_chunks import iter_stored_files
+from lamella.store.transfer import read_whole, sized_files_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -233,6 +234,13 @@ class Contents:
         """Size of the files whose size is known."""
         return sum(size or 0 for _, size in self.files)
 
+    def read(self, key: str) -> bytes | None:
+        """Read a file; where no listing has its size, compare it with that of the file if it may be incomplete."""
+        data, storage = self.storage.read(key), self.storage
+        if data is None or not isinstance(storage, ListedByMetadata) or storage.shows_whole(key, data):
+            return data
+        return read_whole(storage, key, data)
+
     def document(self, key: str) -> bytes | None:
         """Return a document in its copied form; None if it was deleted meanwhile.
 
@@ -251,7 +259,7 @@ def contents_of(documents: Documents, selection: CopySelection) -> Contents:
     files = (
         _files_by_metadata(storage, selection)
         if isinstance(storage, ListedByMetadata)
-        else _files_below(storage, selection, "")
+        else sized_files_below(storage, "", selection.drops)
     )
     for key, size in files:
         if key.rpartition("/")[2] in METADATA_FILES:
@@ -260,25 +268,6 @@ def contents_of(documents: Documents, selection: CopySelection) -> Contents:
             contents.files.append((key, size))
     contents.documents.sort(key=lambda key: (key.count("/"), natural_order(key)))
     return contents
-
-
-def _files_below(storage: Storage, selection: CopySelection, folder: str) -> Iterator[tuple[str, int | None]]:
-    """Yield the files below a folder, by a single listing if the store supports it."""
-    if storage.lists_below:
-        sizes = storage.sizes_below(folder)
-        for key in sorted(sizes, key=natural_order):
-            if not selection.drops(key) and not any(map(is_private, key.split("/"))):
-                yield key, sizes[key]
-        return
-    for name in storage.list(folder):
-        key = join(folder, name)
-        if key in selection.dropped:
-            continue
-        size = storage.size(key)
-        if size is not None:
-            yield key, size
-        else:
-            yield from _files_below(storage, selection, key)
 
 
 def _files_by_metadata(

@@ -41,7 +41,7 @@ from lamella.store.metadata.json_document import parse_object, to_bytes
 from lamella.store.metadata.text_arrays import translated
 from lamella.store.pixels.arrays import StoredArray
 from lamella.store.storage import open_storage, share_options, with_options
-from lamella.store.transfer import files_below, remove_vanished
+from lamella.store.transfer import remove_vanished, sized_files_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -365,7 +365,8 @@ class _Job:
         storage = self.source.storage
         if resumed:
             self._remove_vanished()
-        files = chain(self.inventory.files, *(files_below(storage, path) for path in self.undecodable))
+        undecodable = (key for path in self.undecodable for key, _ in sized_files_below(storage, path))
+        files = chain(self.inventory.files, undecodable)
         for key in files:
             yield FileUnit(storage, self.target.storage, key, key, 0)
         for path, (old_meta, new_meta) in self.text_arrays.items():

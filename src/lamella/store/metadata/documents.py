@@ -362,7 +362,7 @@ class Documents(StoredDocuments):
         return self.storage.write_new_folder(path, list(self._array_files("", meta, is_new=True))) is True
 
     def delete_abandoned(self, path: str, except_node: str | None = None) -> None:
-        """Delete the nodes below a group that have temporary names of failed or killed calls, except the node ``but``.
+        """Delete the nodes below a group that have temporary names of failed or killed calls, but not ``except_node``.
 
         In local folders the next writer deletes them.
         """
