@@ -334,7 +334,7 @@ class StoreReader:
             except RepeatedKeyError:
                 raise
             except ValueError:
-                without_comments = _remove_comments(text)
+                without_comments = _COMMENT.sub(lambda match: match[0] if match[0][0] == '"' else "", text)
                 if without_comments == text:
                     raise
                 document = self._decoder.decode(without_comments.strip())
@@ -363,10 +363,6 @@ class StoreReader:
     def _constant(self, name: str) -> Any:
         self._constants.append(name)
         return float(name.replace("Infinity", "inf"))
-
-
-def _remove_comments(text: str) -> str:
-    return _COMMENT.sub(lambda match: match[0] if match[0].startswith('"') else "", text)
 
 
 def _is_unread(error: Exception) -> bool:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from lamella.errors import InvalidArgumentError
 from lamella.spec.rules import RULES, ArrayFacts, ParentImage, check_arrays, check_attributes
 
 VERSIONS = ("0.4", "0.5", "0.6")
@@ -165,11 +164,6 @@ def test_labels_belong_to_an_image():
 @pytest.mark.parametrize("kind", ["plate", "well", "labels", "scene"])
 def test_other_kinds_have_no_arrays(kind):
     assert check_arrays(kind, {"ome": {}}, "0.5", {}) == []
-
-
-def test_an_unknown_version_is_refused():
-    with pytest.raises(InvalidArgumentError, match="version '1'"):
-        check_arrays("image", {}, "1", {})
 
 
 def test_every_rule_that_takes_arrays_is_broken_here_or_by_a_document():

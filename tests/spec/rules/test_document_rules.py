@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import pytest
 
-from lamella.errors import InvalidArgumentError
 from lamella.spec.rules import RULES, acquisition_ids, check_attributes
 
 ALL, PLAIN, V4, V5, V6, WRAPPED = (
@@ -467,16 +466,6 @@ def test_an_untyped_fourth_axis_is_advice_in_05():
     del attributes["ome"]["multiscales"][0]["axes"][1]["type"]
     (finding,) = judge("image", attributes, "0.5")
     assert (finding.rule, finding.level) == ("AX-03", "SHOULD")
-
-
-def test_an_unknown_kind_is_refused():
-    with pytest.raises(InvalidArgumentError, match="no kind 'movie' of document; use one of image"):
-        check_attributes("movie", {}, "0.5")
-
-
-def test_an_unknown_version_is_refused():
-    with pytest.raises(InvalidArgumentError, match=r"version '0\.7'; use one of 0\.4, 0\.5, 0\.6"):
-        check_attributes("image", {}, "0.7")
 
 
 def test_a_channel_without_a_name_is_found_after_one_that_is_not_an_object() -> None:

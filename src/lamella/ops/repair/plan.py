@@ -136,7 +136,7 @@ class Planner:
         return Facts(checked.version, lost, swapped, tuple(checked.unlisted), fields, dtype)
 
     def _is_swapped(self, plate: str, path: str, checked: CheckedGroup) -> bool:
-        """Return whether a missing well is in the store, unlisted, with row and column with_exchanged_names."""
+        """Return whether a missing well is in the store, unlisted, with row and column exchanged."""
         other = with_exchanged_names(path)
         return (
             path.count("/") == 1

@@ -137,14 +137,13 @@ def _images_by_name(reader: StoreReader, well: StoredNode) -> dict[str, StoredNo
                 f"Cannot reindex: the document of {reader.storage.where(image.path)} cannot be read "
                 f"({image.findings[0].found}). Restore it, or delete the image."
             )
-        if image.kind == "group" and (image.ome.keys() & {"multiscales", "omero"} or _is_pending(image)):
+        # A position without its first array has the record of its axes.
+        is_image = (
+            image.ome.keys() & {"multiscales", "omero"} or own_record(image.attributes, "axes") is not None
+        )
+        if image.kind == "group" and is_image:
             images[name] = image
     return images
-
-
-def _is_pending(image: StoredNode) -> bool:
-    """Return whether a group is a position without its first array."""
-    return own_record(image.attributes, "axes") is not None
 
 
 def _listed_images(well: JSON) -> JSON:

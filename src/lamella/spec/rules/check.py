@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from lamella.errors import InvalidArgumentError
 from lamella.spec.rules.arrays import (
     ArrayFacts,
     ParentImage,
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
     from lamella.spec.rules.finding import Finding
     from lamella.spec.rules.value import Findings
-    from lamella.spec.rules.version_traits import VersionTraits
     from lamella.types import JSON, JSONObject
 
 Kind: TypeAlias = Literal["image", "label", "labels", "plate", "well", "bioformats2raw", "ome", "scene"]
@@ -47,17 +45,6 @@ _KEYS: dict[Kind, str] = {
 """Key of the OME part that a group of each kind has."""
 
 
-def version_traits(version: str) -> VersionTraits:
-    """Return the traits of a version."""
-    try:
-        return VERSION_TRAITS[version]
-    except (KeyError, TypeError):
-        versions = ", ".join(VERSION_TRAITS)
-        raise InvalidArgumentError(
-            f"There are no rules for OME-NGFF version {version!r}; use one of {versions}."
-        ) from None
-
-
 def check_attributes(
     kind: Kind, attributes: JSON, version: str, *, node: str = "", acquisitions: Collection[int] | None = None
 ) -> list[Finding]:
@@ -67,11 +54,7 @@ def check_attributes(
     ``zarr.json`` in 0.5 and 0.6. A label image has two kinds: check it as ``"image"`` and as ``"label"``.
     ``acquisitions`` are the ids that the plate of a well lists (see `acquisition_ids`); None if the plate is unknown.
     """
-    document = Value(attributes, (), version_traits(version), node)
-    if kind not in get_args(Kind):
-        raise InvalidArgumentError(
-            f"There is no kind {kind!r} of document; use one of {', '.join(get_args(Kind))}."
-        )
+    document = Value(attributes, (), VERSION_TRAITS[version], node)
     return _findings_of_version(_check(kind, document, acquisitions), version)
 
 
@@ -116,7 +99,7 @@ def check_arrays(
     image too; other kinds have no findings. ``arrays`` has the facts of all existing arrays by dataset path, ``parent``
     is the image of a label image.
     """
-    traits = version_traits(version)
+    traits = VERSION_TRAITS[version]
     if kind not in ("image", "label"):
         return []
     is_wrapped = isinstance(attributes, dict) and all(
