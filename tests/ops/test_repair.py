@@ -308,6 +308,12 @@ FAULTS = {
     "version keys": (wrong_versions, {"0.4": "VE-02", "0.5": "ST-07", "0.6": "ST-07"}, ALL),
     "misplaced": (misplace, {"0.4": "ST-01", "0.5": "ST-03", "0.6": "ST-03"}, ALL),
     "no .zgroup": (lambda path: (path / "A/1/.zgroup").unlink(), "ST-01", ("0.4",)),
+    "a damaged .zgroup": (lambda path: (path / "A/1/.zgroup").write_text("{"), "LM-01", ("0.4",)),
+    "a .zgroup of another format": (
+        lambda path: (path / "A/.zgroup").write_text('{"zarr_format": 3}'),
+        "LM-01",
+        ("0.4",),
+    ),
     "no document of a row": (
         lambda path: (path / "A" / ("zarr.json" if is_v3(path) else ".zgroup")).unlink(),
         {"0.4": "ST-01", "0.5": "ST-02", "0.6": "ST-02"},
@@ -437,7 +443,7 @@ def check_that_the_old_documents_are_kept_beside_the_store_and_nothing_else_chan
     assert {key: mended.broken.get(key) for key in old} == old
 
 
-@pytest.mark.parametrize(("name", "version"), CASES, ids=" ".join)
+@pytest.mark.parametrize(("name", "version"), CASES, ids=map(" ".join, CASES))
 def test_a_fault_is_mended_and_nothing_is_left(name, version, sound, tmp_path):
     apply, rule, _ = FAULTS[name]
     mended = Mended(shutil.copytree(sound(version), tmp_path / "plate.zarr"), apply, look)

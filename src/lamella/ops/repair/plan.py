@@ -78,8 +78,8 @@ class Planner:
             rules += ("ST-02", "ST-03")
         if not isinstance(ome, dict):
             return
-        if traits.zarr_format == 2 and V2.group not in node.data:
-            self.drafts.put(node.path, V2.group, dict(format_v2.GROUP_DOCUMENT), ("ST-01",))
+        if traits.zarr_format == 2 and V2.group not in node.documents:
+            self.drafts.put(node.path, V2.group, dict(format_v2.GROUP_DOCUMENT), ("ST-01", "LM-01"))
         facts = self._facts(checked, ome)
         for kind in _kinds(checked):
             ome, fixed_rules = apply_fixes(kind, ome, facts)
@@ -195,8 +195,8 @@ class Planner:
         """Write the documents of row folders with wells."""
         for row in dict.fromkeys(path.partition("/")[0] for path in checked.members):
             node = self._reader.group(join(checked.node.path, row))
-            if node.zarr_format == 2 and V2.group not in node.data:
-                self.drafts.put(node.path, V2.group, dict(format_v2.GROUP_DOCUMENT), ("ST-01",))
+            if node.zarr_format == 2 and V2.group not in node.documents:
+                self.drafts.put(node.path, V2.group, dict(format_v2.GROUP_DOCUMENT), ("ST-01", "LM-01"))
             elif not node.exists:
                 attributes = by_name(checked.version).with_ome({}, {})
                 zarr_format = VERSION_TRAITS[checked.version].zarr_format
