@@ -235,15 +235,15 @@ def numbers(values: Sequence[float]) -> str:
     return ", ".join(str(value) if isinstance(value, int) else f"{value:g}" for value in values)
 
 
-def first_and_last(names: Sequence[str], max_names: int = 12) -> str:
-    """Format names in a row; of many, the first ones and the last.
+def first_and_last(names: Sequence[str]) -> str:
+    """Format names in a row; of more than 12, the first 11 and the last.
 
-    >>> first_and_last([str(n) for n in range(1, 25)], max_names=4)
-    '1, 2, 3, ... 24'
+    >>> first_and_last([str(n) for n in range(1, 25)])
+    '1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, ... 24'
     """
-    if len(names) <= max_names:
+    if len(names) <= 12:
         return ", ".join(names) or "none"
-    return f"{', '.join(names[: max_names - 1])}, ... {names[-1]}"
+    return f"{', '.join(names[:11])}, ... {names[-1]}"
 
 
 def byte_size(size: float) -> str:

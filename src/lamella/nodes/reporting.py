@@ -64,7 +64,7 @@ def check_edit(node_path: NodePath, before: JSONObject, after: JSONObject, kinds
     texts = [
         _rule_text(findings)
         for rule, findings in broken.items()
-        if is_must(findings) and len(findings) > counts_before[rule]
+        if len(findings) > counts_before[rule] and any(finding.level == "MUST" for finding in findings)
     ]
     for rule, key, problem in (
         ("MS-03", "multiscales", "no level is left"),
@@ -77,11 +77,6 @@ def check_edit(node_path: NodePath, before: JSONObject, after: JSONObject, kinds
             f"The metadata of {node_path} were not written: they would break {'; '.join(texts)}. Correct them, or open "
             "the node again to read the stored ones."
         )
-
-
-def is_must(findings: Iterable[Finding]) -> bool:
-    """Whether one of the findings is a broken MUST."""
-    return any(finding.level == "MUST" for finding in findings)
 
 
 def check_copied(node_path: NodePath, attributes: JSONObject, version: SpecVersion) -> None:

@@ -118,11 +118,9 @@ class Well(Pictures, ListsMembers[WellGroupMeta]):
 
         Raises NodeNotFoundError (a KeyError) if it does not exist.
         """
-        name = self._checked_key(key)
-        if "/" in name:
-            position, _, below = name.partition("/")
-            return cast("Position", self[position][below])
-        return self._open(Position, name)
+        name, _, below = self._checked_key(key).partition("/")
+        position = self._open(Position, name)
+        return cast("Position", position[below]) if below else position
 
     def __delitem__(self, key: int | str) -> None:
         """Delete a position, or a node below one, and update the metadata of the well and its plate.
@@ -205,11 +203,9 @@ class Row(Pictures):
 
         Raises NodeNotFoundError (a KeyError) if it does not exist.
         """
-        name = self._checked_key(key)
-        if "/" in name:
-            well, _, below = name.partition("/")
-            return cast("Well", self[well][below])
-        return self._open(Well, name)
+        name, _, below = self._checked_key(key).partition("/")
+        well = self._open(Well, name)
+        return cast("Well", well[below]) if below else well
 
     def _member_names(self) -> list[str]:
         """Return the columns of the row's wells, as the plate lists them; without a plate, the stored groups."""

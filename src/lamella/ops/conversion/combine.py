@@ -31,16 +31,13 @@ if TYPE_CHECKING:
 _OPEN_SOURCES = 16
 """Maximum number of open members of one image."""
 
-MemberIndex = dict[str, int]
-"""Index of a member along each axis that distinguishes the members."""
-
 
 @dataclass(frozen=True)
 class Member:
-    """A source and its index in the combined image; messages call it ``origin``."""
+    """A source and its index along each axis that distinguishes the members; messages call it ``origin``."""
 
     source: PlaneSource
-    index: MemberIndex
+    index: dict[str, int]
     origin: str
 
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from lamella.ops.regions import Region
     from lamella.spec.images import ChannelMeta, ImagesMeta, WindowDict
     from lamella.store.pixels.arrays import StoredArray
-    from lamella.types import Array, StrPath
+    from lamella.types import StrPath
 
 _IMAGE = "0"
 
@@ -62,12 +62,11 @@ class MosaicUnit(TargetUnit):
     def do(self) -> None:
         """Read the fields and write the file."""
         if self.size > UNIT_BYTES:
-            write_by_chunks(self.target, self.region, self._read)
+            write_by_chunks(
+                self.target, self.region, lambda region, block: np.copyto(block, self.mosaic.read(region))
+            )
         else:
             self.target.write(self.region, self.mosaic.read(self.region))
-
-    def _read(self, region: Region, block: Array) -> None:
-        np.copyto(block, self.mosaic.read(region))
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.ops.execution import Progress
     from lamella.ops.jobs.journal import Journal, LocalFile
-    from lamella.ops.jobs.units import Task, Unit
+    from lamella.ops.jobs.units import Unit
     from lamella.ops.plates.composed_arrays import ImagePlan
     from lamella.store.metadata.array_meta import ArrayMeta
     from lamella.types import JSONObject
@@ -132,7 +132,8 @@ class PositionCopy:
         with reporting(progress, "positions") as show:
             count = Count(show, "positions", len(self._sources))
             add_weight = None if show is None else count.add
-            run(do_task, self._tasks(self._pixels(resumed)), self._workers, on_result=add_weight)
+            pixels = tasks(self._pixels(resumed), self._job, self._journal, self._fraction_of_position)
+            run(do_task, pixels, self._workers, on_result=add_weight)
             # Documents last: a reader may have opened the plate, and no array may appear before its chunks.
             # The journal does not record documents: copying them again is faster than comparing them.
             run(do_task, tasks(self._documents), self._workers)
@@ -176,9 +177,6 @@ class PositionCopy:
         if self._has_same_format(source):
             return _file_units(source, target, set(), True)
         return _encode_again(source, target, set(), True)
-
-    def _tasks(self, units: Iterable[Unit]) -> Iterator[Task]:
-        return tasks(units, self._job, self._journal, self._fraction_of_position)
 
     def _fraction_of_position(self, unit: Unit) -> float:
         """Return the size of a unit as a fraction of its position, for progress."""
