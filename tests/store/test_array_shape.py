@@ -18,6 +18,7 @@ from lamella.store.metadata.array_creation import new_array
 from lamella.store.metadata.documents import Documents
 from lamella.store.objects.zarr_storage import ZarrStorage
 from lamella.store.pixels.arrays import StoredArray
+from lamella.store.pixels.selection import orthogonal, points
 from lamella.store.pixels.stored_files import inspect_stored_file
 from lamella.store.storage import open_storage
 
@@ -207,8 +208,8 @@ def test_a_read_only_store_refuses_every_write(make_array, files_of):
     )
     for change in (
         lambda: reader.write(..., 1),
-        lambda: reader.write_orthogonal(([0], [0]), 1),
-        lambda: reader.write_points(([0], [0]), 1),
+        lambda: reader.write(([0], [0]), 1, select=orthogonal),
+        lambda: reader.write(([0], [0]), 1, select=points),
         lambda: reader.resize((2, 2)),
         lambda: reader.append(np.ones((1, 4))),
     ):

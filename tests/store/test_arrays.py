@@ -15,6 +15,7 @@ from lamella.errors import (
 )
 from lamella.store.pixels import engine_zarr
 from lamella.store.pixels.arrays import StoredArray
+from lamella.store.pixels.selection import orthogonal, points
 
 DTYPES = ["u1", "u2", "i2", "i4", "u4", "f4", "f8", "bool"]
 
@@ -128,16 +129,16 @@ def test_reads_orthogonally_and_by_points(make_array, layout, values):
     array.write(..., expected)
     rows, columns = [2, 0], [1, -1, 1]
     np.testing.assert_array_equal(
-        array.read_orthogonal((..., rows, columns))
+        array.read((..., rows, columns), select=orthogonal)
         if len(shape) == 2
-        else array.read_orthogonal((..., columns)),
+        else array.read((..., columns), select=orthogonal),
         expected[np.ix_(rows, columns)] if len(shape) == 2 else expected[..., columns],
     )
     mask = expected % 3 == 0
-    np.testing.assert_array_equal(array.read_points(mask), expected[mask])
-    array.write_points(mask, 5)
+    np.testing.assert_array_equal(array.read(mask, select=points), expected[mask])
+    array.write(mask, 5, select=points)
     expected[mask] = 5
-    array.write_orthogonal((..., [0, 2]), 9)
+    array.write((..., [0, 2]), 9, select=orthogonal)
     expected[..., [0, 2]] = 9
     np.testing.assert_array_equal(array.read(), expected)
 
@@ -148,7 +149,7 @@ def test_of_two_values_for_one_place_the_last_wins(make_array, layout):
     array.write((..., [1, 1, 0, 1]), np.array([1, 2, 3, 4]))
     assert array.read((0,) * (len(shape) - 1) + (slice(0, 2),)).tolist() == [3, 4]
     corner = tuple([0, 0] for _ in shape)
-    array.write_points(corner, [8, 9])
+    array.write(corner, [8, 9], select=points)
     assert array.read((0,) * len(shape)) == 9
 
 

@@ -21,6 +21,7 @@ from lamella.store.objects import object_storage as s3_storage
 from lamella.store.objects.zarr_storage import ZarrStorage
 from lamella.store.pixels import chunk_cache, chunk_objects
 from lamella.store.pixels.arrays import StoredArray
+from lamella.store.pixels.selection import points
 from lamella.store.pixels.shard_writer import ShardWriter
 from lamella.store.storage import RangeRequest, Storage
 
@@ -99,9 +100,9 @@ def test_an_array_behaves_as_one_of_numpy_and_zarr_python_reads_the_same(layout,
             np.testing.assert_array_equal(found, expected[one])
         np.testing.assert_array_equal(StoredArray(array.documents, "0", engine="zarr").read(), expected)
     mask = expected % 2 == 0
-    array.write_points(mask, 3)
+    array.write(mask, 3, select=points)
     expected[mask] = 3
-    np.testing.assert_array_equal(array.read_points(~mask), expected[~mask])
+    np.testing.assert_array_equal(array.read(~mask, select=points), expected[~mask])
     np.testing.assert_array_equal(
         zarr.open_array(store, path="0", mode="r", zarr_format=zarr_format)[...], expected
     )

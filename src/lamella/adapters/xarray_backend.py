@@ -22,6 +22,7 @@ from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.store.objects.addresses import clean_url
 from lamella.store.paths import is_url
+from lamella.store.pixels.selection import orthogonal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -139,7 +140,7 @@ class LazyPixels(BackendArray):  # type: ignore[misc]
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> np.ndarray[Any, Any]:
-        return self.reader.stored.read_orthogonal(key)
+        return self.reader.stored.read(key, select=orthogonal)
 
 
 def _level_path(position: Position, level: int | str) -> str:

@@ -219,9 +219,9 @@ class ImageArray(ZarrSurface):
         return pixels if pixels.ndim else pixels[()]  # one voxel is a scalar, as in numpy
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self._write(basic_or_fancy, self.stored.write, index, value)
+        self._write(basic_or_fancy, index, value)
 
-    def _write(self, select: Select, write: Callable[[Any, Any], None], index: Any, value: Any) -> None:
+    def _write(self, select: Select, index: Any, value: Any) -> None:
         self.require_writable("write pixels")
         meta = self.meta
         selection = self.stored.parse_index(select, index, meta.shape)
@@ -235,7 +235,7 @@ class ImageArray(ZarrSurface):
         # Cast before recording the write, so that invalid data changes nothing.
         block = cast(value, selection, meta.dtype, str(self.node_path))
         with self.recording_write(lambda: selection.bounds):
-            write(index, block)
+            self.stored.write(index, block, select=select)
         if "lamella" in meta.attributes and selection.is_region:
             from lamella.nodes.level_writes import mark_finished
 

@@ -45,7 +45,7 @@ class ZarrSurface:
         """
 
     @abstractmethod
-    def _write(self, select: Select, write: Callable[[Any, Any], None], index: Any, value: Any) -> None:
+    def _write(self, select: Select, index: Any, value: Any) -> None:
         """Write pixels, after all checks; ``select`` parses the index."""
 
     @abstractmethod
@@ -143,17 +143,13 @@ class ZarrSurface:
     @property
     def oindex(self) -> Selector:
         """Orthogonal indexing: one list, mask or slice for each axis, ``array.oindex[[0, 2], :, mask]``."""
-        return Selector(
-            partial(self._read, self.stored.read_orthogonal),
-            partial(self._write, orthogonal, self.stored.write_orthogonal),
-        )
+        return Selector(self.get_orthogonal_selection, self.set_orthogonal_selection)
 
     @property
     def vindex(self) -> Selector:
         """Pointwise indexing: integer arrays that pair up to points, ``array.vindex[[0, 1], [5, 7]]``."""
         return Selector(
-            partial(self._read, self.stored.read_points),
-            partial(self._write, points, self.stored.write_points),
+            partial(self._read, partial(self.stored.read, select=points)), partial(self._write, points)
         )
 
     def _read(self, read: Callable[[Any], Any], index: Any) -> Any:
@@ -172,7 +168,8 @@ class ZarrSurface:
         """
         if _has_options(options):
             return self._read(partial(self.zarr().get_basic_selection, **options), selection)
-        return _scalar_or_array(self._read(self.stored.read, basic_index(selection)))
+        pixels = self._read(self.stored.read, basic_index(selection))
+        return pixels if pixels.ndim else pixels[()]
 
     def set_basic_selection(self, selection: Any, value: Any, **options: Any) -> None:
         """Write to integers and slices.
@@ -184,7 +181,7 @@ class ZarrSurface:
         array([509,   9,   9], dtype=uint16)
         """
         _check_write_options(options)
-        self._write(basic_or_fancy, self.stored.write, basic_index(selection), value)
+        self._write(basic_or_fancy, basic_index(selection), value)
 
     def get_orthogonal_selection(self, selection: Any, **options: Any) -> Any:
         """Read one integer, slice, list or mask per axis, each along its own axis.
@@ -197,7 +194,7 @@ class ZarrSurface:
         """
         if _has_options(options):
             return self._read(partial(self.zarr().get_orthogonal_selection, **options), selection)
-        return _scalar_or_array(self._read(self.stored.read_orthogonal, selection))
+        return self._read(partial(self.stored.read, select=orthogonal), selection)
 
     def set_orthogonal_selection(self, selection: Any, value: Any, **options: Any) -> None:
         """Write to one integer, slice, list or mask per axis, each along its own axis.
@@ -209,7 +206,7 @@ class ZarrSurface:
         array([56,  0,  0, 59], dtype=uint16)
         """
         _check_write_options(options)
-        self._write(orthogonal, self.stored.write_orthogonal, selection, value)
+        self._write(orthogonal, selection, value)
 
     def get_coordinate_selection(self, selection: Any, **options: Any) -> Any:
         """Read points: one integer or array of integers per axis, which pair up.
@@ -221,7 +218,7 @@ class ZarrSurface:
         """
         if _has_options(options):
             return self._read(partial(self.zarr().get_coordinate_selection, **options), selection)
-        return self._read(self.stored.read_points, coordinates_index(selection))
+        return self._read(partial(self.stored.read, select=points), coordinates_index(selection))
 
     def set_coordinate_selection(self, selection: Any, value: Any, **options: Any) -> None:
         """Write to points: one integer or array of integers per axis, which pair up.
@@ -238,7 +235,7 @@ class ZarrSurface:
         values = np.asarray(value)
         if values.ndim and values.size == np.prod(shape, dtype=int):
             value = values.reshape(shape)
-        self._write(points, self.stored.write_points, where, value)
+        self._write(points, where, value)
 
     def get_mask_selection(self, mask: Any, **options: Any) -> Any:
         """Read the voxels where a mask of the array's shape is true.
@@ -250,7 +247,7 @@ class ZarrSurface:
         """
         if _has_options(options):
             return self._read(partial(self.zarr().get_mask_selection, **options), mask)
-        return self._read(self.stored.read_points, mask_index(mask, self.shape))
+        return self._read(partial(self.stored.read, select=points), mask_index(mask, self.shape))
 
     def set_mask_selection(self, mask: Any, value: Any, **options: Any) -> None:
         """Write to the voxels where a mask of the array's shape is true.
@@ -262,7 +259,7 @@ class ZarrSurface:
         100
         """
         _check_write_options(options)
-        self._write(points, self.stored.write_points, mask_index(mask, self.shape), value)
+        self._write(points, mask_index(mask, self.shape), value)
 
     def get_block_selection(self, selection: Any, **options: Any) -> Any:
         """Read whole blocks (shards, or chunks of an array without shards) by their block index.
@@ -286,12 +283,12 @@ class ZarrSurface:
         array([0, 5], dtype=uint16)
         """
         _check_write_options(options)
-        self._write(basic_or_fancy, self.stored.write, self._blocks(selection), value)
+        self._write(basic_or_fancy, self._blocks(selection), value)
 
     @property
-    def blocks(self) -> BlockSelector:
+    def blocks(self) -> Selector:
         """Indexing by block: ``array.blocks[0, 1:3]`` reads or writes whole shards, or chunks without shards."""
-        return BlockSelector(self)
+        return Selector(self.get_block_selection, self.set_block_selection)
 
     def _blocks(self, selection: Any) -> tuple[slice, ...]:
         meta = self.stored.meta
@@ -312,19 +309,6 @@ class Selector:
         self.write(index, value)
 
 
-@dataclass(frozen=True)
-class BlockSelector:
-    """Indexing of an array by block."""
-
-    array: ZarrSurface
-
-    def __getitem__(self, selection: Any) -> Any:
-        return self.array.get_block_selection(selection)
-
-    def __setitem__(self, selection: Any, value: Any) -> None:
-        self.array.set_block_selection(selection, value)
-
-
 def _has_options(options: Mapping[str, Any]) -> bool:
     """Whether options of zarr-python are set, which its own array handles."""
     return any(option is not None for option in options.values())
@@ -339,10 +323,6 @@ def _check_write_options(options: Mapping[str, Any]) -> None:
         raise InvalidArgumentError(
             f"Cannot select fields={options['fields']!r}: the voxels of an image are plain numbers without fields."
         )
-
-
-def _scalar_or_array(pixels: Any) -> Any:
-    return pixels if pixels.ndim else pixels[()]
 
 
 def basic_index(selection: Any) -> Any:

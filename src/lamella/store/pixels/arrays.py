@@ -31,7 +31,7 @@ from lamella.store.objects.service_errors import raised_by_storage
 from lamella.store.pixels import chunk_grid
 from lamella.store.pixels.assignment import cast, cast_for, check_out, drop_duplicate_points
 from lamella.store.pixels.engine import Engine, EngineName, open_engine
-from lamella.store.pixels.selection import Index, Selection, as_selection, basic_or_fancy, orthogonal, points
+from lamella.store.pixels.selection import Index, Selection, as_selection, basic_or_fancy
 from lamella.store.process_limits import check_memory
 
 if TYPE_CHECKING:
@@ -151,14 +151,6 @@ class StoredArray:
             request.finish()
         return out
 
-    def read_orthogonal(self, index: Index) -> Array:
-        """Read an index where each index array selects along its own axis."""
-        return self.read(index, select=orthogonal)
-
-    def read_points(self, index: Index) -> Array:
-        """Read an index whose index arrays pair up to points."""
-        return self.read(index, select=points)
-
     def read_many(self, indices: Iterable[Index], out: Array | None = None) -> Array | list[Array]:
         """Read many indices in one call; each file is opened, and each chunk decoded, once for all of them.
 
@@ -220,14 +212,6 @@ class StoredArray:
 
     def _write_locked(self, meta: ArrayMeta, selection: Selection, block: Array) -> None:
         self._call_engine("write", meta, [selection], lambda engine: engine.write(selection, block))
-
-    def write_orthogonal(self, index: Index, data: object) -> None:
-        """Write to an index where each index array selects along its own axis."""
-        self.write(index, data, select=orthogonal)
-
-    def write_points(self, index: Index, data: object) -> None:
-        """Write to an index whose index arrays pair up to points."""
-        self.write(index, data, select=points)
 
     def open_engine(self) -> None:
         """Open the engine now, so that the first write is as fast as later ones."""
