@@ -342,9 +342,7 @@ class Plate(
         """
         acquisition_id = self._acquisition_id(acquisition)
         paths = []
-        for well_path, well in self._wells_ahead():
-            if isinstance(well, LamellaError):
-                raise well
+        for well_path, well in self.wells():
             images = well.document.shared_model.images
             paths += [
                 join_names(well_path, image.path)

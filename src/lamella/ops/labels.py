@@ -263,35 +263,18 @@ def _level_like(level: ImageArray, source: Source, axes: tuple[int, ...], positi
     def pick(lengths: Sequence[int]) -> Shape:
         return tuple(lengths[axis] for axis in axes)
 
-    return _label_array(
+    chunks, shards = pick(level.chunks), None if level.shards is None else pick(level.shards)
+    if shards is None and prod(chunks) * source.dtype.itemsize > LARGEST_CHUNK:
+        # The image's voxels may be smaller, and blosc's limit is 2 GiB.
+        chunks = tuple(map(min, chunks, default_chunks(chunks, source.dtype.itemsize)))
+    return new_array(
         pick(level.shape),
         source.dtype,
-        position,
-        pick(level.chunks),
-        None if level.shards is None else pick(level.shards),
-        [position.axes[axis].name for axis in axes],
-    )
-
-
-def _label_array(
-    shape: Shape,
-    dtype: np.dtype[Any],
-    position: Position,
-    chunks: Shape,
-    shards: Shape | None,
-    names: list[str],
-) -> ArrayMeta:
-    if shards is None and prod(chunks) * dtype.itemsize > LARGEST_CHUNK:
-        # The image's voxels may be smaller, and blosc's limit is 2 GiB.
-        chunks = tuple(map(min, chunks, default_chunks(chunks, dtype.itemsize)))
-    return new_array(
-        shape,
-        dtype,
         zarr_format=position.store_handle.version.zarr_format,
         chunks=chunks,
         shards=shards,
         compressor=_COMPRESSOR,
-        dimension_names=names,
+        dimension_names=[position.axes[axis].name for axis in axes],
     )
 
 

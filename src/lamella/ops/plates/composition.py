@@ -14,7 +14,7 @@ from lamella.errors import InvalidArgumentError
 from lamella.ops.plates.composed_arrays import ComposedArray, ImagePlan, Piece
 from lamella.ops.plates.ome_facts import meta_with_facts
 from lamella.ops.pyramids.plan import method_of_image
-from lamella.ops.regions import region_of_label
+from lamella.ops.regions import region_of_label, relative_region
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 from lamella.spec.channels import acquisition_settings
@@ -261,16 +261,8 @@ def _compose_array(
     meta_of_level = image[path].stored.meta
     axes = image.axes[-meta_of_level.ndim :]
     axis = channel_axis(axes)
-    if is_computed:
-        bounds = [
-            (0, -(-(span.stop - span.start) // step))
-            for span, step in zip(level_0_region, factors, strict=True)
-        ]
-    else:
-        bounds = [
-            (span.start // step, -(-span.stop // step))
-            for span, step in zip(level_0_region, factors, strict=True)
-        ]
+    region = relative_region(level_0_region, level_0_region) if is_computed else level_0_region
+    bounds = [(span.start // step, -(-span.stop // step)) for span, step in zip(region, factors, strict=True)]
     pieces: list[Piece] = []
     channel_count = 0
     for part in parts:

@@ -6,10 +6,11 @@ All operations create a store from positions (:mod:`lamella.ops.plates.from_posi
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from lamella.arguments import items_of
 from lamella.errors import (
@@ -329,7 +330,9 @@ def _warn_of_geometry(compositions: Sequence[Composition]) -> None:
         for other in others:
             for quantity, of_first in _geometry_of(first).items():
                 of_other = _geometry_of(other).get(quantity, of_first)
-                if not all(map(_is_close, of_first, of_other)):
+                are_numbers = quantity != "units"
+                is_close = are_numbers and np.allclose(of_first, of_other, rtol=1e-6, atol=1e-9)
+                if of_first != of_other and not is_close:
                     warnings.warn(
                         f"The images {first.node_path} and {other.node_path} have different {quantity}: the new image "
                         f"has {of_first} of the first, not {of_other}. Their pixels are joined as they are.",
@@ -348,12 +351,6 @@ def _geometry_of(position: Position) -> dict[str, list[Any]]:
         "translations": position.get_effective_translation(position.dataset_paths[0]),
         "units": [axis.unit for axis in position.axes],
     }
-
-
-def _is_close(value: float | str | None, other: float | str | None) -> bool:
-    if isinstance(value, float) and isinstance(other, float):
-        return math.isclose(value, other, rel_tol=1e-6, abs_tol=1e-9)
-    return value == other
 
 
 def _opened(
