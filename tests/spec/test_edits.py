@@ -298,6 +298,17 @@ def test_a_scale_of_zero_can_be_mended(meta: ImagesMeta) -> None:
     assert effective_scale(after, "1") == effective_scale(meta, "1")
 
 
+@pytest.mark.parametrize("size", [math.nan, math.inf, 0])
+def test_a_scale_that_is_no_size_can_be_corrected(meta: ImagesMeta, size: float) -> None:
+    document = meta.to_json()  # of another program
+    document["multiscales"][0]["datasets"][0]["coordinateTransformations"] = [
+        {"type": "scale", "scale": [1, size, 1]}
+    ]
+    after = edits.set_scale(ImagesMeta.from_json(document), "0", "y", 0.5)
+    assert (effective_scale(after, "0"), effective_translation(after, "0")) == ([1, 0.5, 1], [0, 0, 0])
+    assert effective_scale(after, "1") == effective_scale(meta, "1")
+
+
 def test_a_size_whose_reciprocal_no_float_holds_can_be_corrected(meta: ImagesMeta) -> None:
     document = meta.to_json()  # of another program
     for level in document["multiscales"][0]["datasets"]:

@@ -215,8 +215,8 @@ def _move_lower_levels(scales: MultiScaleMeta, new: Sequence[TransformationMeta]
 
 
 def _resize(length: float, old_size: float, new_size: float) -> float:
-    """Return a length that keeps its ratio to a size; unchanged if a size is 0 or the result is not finite."""
-    resized = new_size * (length / old_size) if new_size and old_size else length
+    """Return a length that keeps its ratio to a size; unchanged if a size is 0, or a size or the result not finite."""
+    resized = new_size * (length / old_size) if new_size and old_size and math.isfinite(old_size) else length
     return resized if math.isfinite(resized) else length
 
 
