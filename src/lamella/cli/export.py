@@ -9,7 +9,7 @@ import click
 
 from lamella.cli.building import add_storage_options, open_node, options_of_new_store
 from lamella.cli.messages import echo_result
-from lamella.cli.options import Region, ZPlane, operation_options, overwrite_option, split_option
+from lamella.cli.options import NumberOr, Region, operation_options, overwrite_option, split_option
 from lamella.errors import counted
 
 
@@ -24,7 +24,7 @@ from lamella.errors import counted
 )
 @click.option("--level", metavar="N", help="Finest level to write, by number or name (0).")
 @click.option("--channels", metavar="NAME,...", callback=split_option, help="Only these channels.")
-@click.option("--z", type=ZPlane(), metavar="N|max", help="One Z plane, or the maximum.")
+@click.option("--z", type=NumberOr(0, "max"), help="One Z plane, or the maximum.")
 @click.option("--t", type=click.IntRange(min=0), metavar="N", help="One time point.")
 @click.option("--region", type=Region(), metavar="x=0:9,y=0:9", help="Region in pixels of level 0.")
 @click.option("--labels", metavar="NAME,...|all", callback=split_option, help="Write label images too.")

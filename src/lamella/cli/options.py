@@ -61,28 +61,15 @@ class NumberOr(ParamType):
         return "|".join(["N", *self._words])
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value in self._words or isinstance(value, int):
-            return value
-        if not value.isdecimal() or int(value) < self._minimum:
+        text = str(value).strip().lower()
+        if text in self._words:
+            return text
+        if not (text.isascii() and text.isdecimal()) or int(text) < self._minimum:
             self.fail(
                 f"{value!r} is neither {' nor '.join(self._words)} nor a number from {self._minimum} on",
                 param,
                 ctx,
             )
-        return int(value)
-
-
-class ZPlane(ParamType):
-    """A number from 0, or "max"."""
-
-    name = "plane"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        text = str(value).strip().lower()
-        if text == "max":
-            return text
-        if not (text.isascii() and text.isdecimal()):
-            self.fail(f"{value!r} is neither the number of a plane, counted from 0, nor 'max'.", param, ctx)
         return int(text)
 
 

@@ -8,7 +8,7 @@ import click
 
 from lamella.cli.building import open_node, options_of_new_store
 from lamella.cli.messages import echo_message, echo_result
-from lamella.cli.options import Region, ZPlane, operation_options, split_option
+from lamella.cli.options import NumberOr, Region, operation_options, split_option
 
 
 @click.command()
@@ -23,7 +23,7 @@ from lamella.cli.options import Region, ZPlane, operation_options, split_option
 )
 @click.option("--size", type=click.IntRange(16, 16384), metavar="PIXELS", help="Length of the larger side.")
 @click.option("--label", metavar="NAME", help="Label image to draw over the picture.")
-@click.option("--z", type=ZPlane(), metavar="N|max", help="Z plane, or maximum; the middle by default.")
+@click.option("--z", type=NumberOr(0, "max"), help="Z plane, or maximum; the middle by default.")
 @click.option("--t", type=click.IntRange(min=0), metavar="N", help="Time point; the first, 0, by default.")
 @click.option(
     "--channels", metavar="NAME,...", callback=split_option,

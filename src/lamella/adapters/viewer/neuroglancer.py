@@ -149,6 +149,7 @@ class NeuroglancerAnswers:
         names = [str(layer["name"]) for layer in layers]
         solid = [str(layer["name"]) for layer in layers if layer.get("shader") == _SOLID_SHADER]
         planes = [name for name in names if name not in solid]
+        is_volume = scene.depth > 1 and len(first.names) > 2
         flat = {"type": "viewer", "layers": planes, "layout": "xy"}
         deep = {
             "type": "viewer",
@@ -168,11 +169,8 @@ class NeuroglancerAnswers:
             "showAxisLines": False,
             "layers": layers,
             "selectedLayer": {"layer": names[0]},
-            "layout": {"type": "row", "children": [flat, deep]} if solid or self._is_deep(first) else flat,
+            "layout": {"type": "row", "children": [flat, deep]} if solid or is_volume else flat,
         }
-
-    def _is_deep(self, volume: ServedImage) -> bool:
-        return self.scene.depth > 1 and len(volume.names) > 2
 
     def _channel_layers(self) -> list[JSONObject]:
         layers: list[JSONObject] = []

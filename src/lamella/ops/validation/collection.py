@@ -159,7 +159,11 @@ def _described_plane(element: Element) -> tuple[int, ...] | None:
     """Return height and width of an image in the OME-XML."""
     pixels = next(children(element, "Pixels"), None)
     texts = [] if pixels is None else [pixels.get(key, "") for key in ("SizeY", "SizeX")]
-    return tuple(map(int, texts)) if texts and all(text.isdecimal() for text in texts) else None
+    return (
+        tuple(map(int, texts))
+        if texts and all(text.isdecimal() and len(text) < 10 for text in texts)
+        else None
+    )
 
 
 def _stored_plane(inspection: Inspection, path: str) -> tuple[int, ...] | None:

@@ -617,17 +617,13 @@ def _read_planes(
     depth = math.prod(
         len(range(shape[axis])[index]) for axis, index in outer_index.items() if isinstance(index, slice)
     )
-    bands = _bands(rows, columns, depth)
+    pixel_count = int(rows[-1] - rows[0] + 1) * int(columns[-1] - columns[0] + 1) * depth
+    # A field without coarse levels is read in bands, in bounded memory.
+    bands = np.array_split(rows, min(rows.size, -(-pixel_count // BAND_PIXELS)))
     if len(bands) == 1:
         return _read_band(level, outer_index, rows, columns, block_side)
     bands_of_planes = [_read_band(level, outer_index, band, columns, block_side) for band in bands]
     return [np.concatenate(planes) for planes in zip(*bands_of_planes, strict=True)]
-
-
-def _bands(rows: NDArray[np.intp], columns: NDArray[np.intp], depth: int) -> list[NDArray[np.intp]]:
-    """Split rows of ``depth`` planes, so that a field without coarse levels is read in bounded memory."""
-    pixels = int(rows[-1] - rows[0] + 1) * int(columns[-1] - columns[0] + 1) * depth
-    return np.array_split(rows, min(rows.size, -(-pixels // BAND_PIXELS)))
 
 
 def _read_band(
