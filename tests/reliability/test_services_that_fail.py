@@ -309,7 +309,7 @@ def test_a_part_that_is_not_decoded_once_is_read_again(stored):
 def test_two_handles_of_one_url_exclude_each_other(kind, service, tmp_path):
     url = f"memory://{tmp_path.name}/plate.zarr" if kind == "memory" else "s3://bucket/plate.zarr"
     lamella.open_ome_zarr(url, layout="hcs", mode="w-", channel_names=["a"], version="0.5")
-    handles = [lamella.open_ome_zarr(url, mode="r+") for _ in range(16)]
+    handles = [lamella.open_ome_zarr(url, mode="r+", channel_names=["a"]) for _ in range(16)]
     errors = []
     start = threading.Barrier(16)
 
