@@ -362,40 +362,31 @@ class _EngineFile:
         self._array = array
         self._meta = meta
         self._region = meta.file_region(file_index)
-        self._blocks: dict[int, Array] = {}
+        #: By number of the chunk, its block and the region of the file that it fills.
+        self._blocks: dict[int, tuple[tuple[slice, ...], Array]] = {}
 
     def put(self, number: int, block: Array) -> None:
-        self._blocks[number] = np.array(block, self._meta.dtype)
+        chunk = np.unravel_index(number, self._meta.chunks_per_file)
+        starts = [int(index) * length for index, length in zip(chunk, self._meta.chunks, strict=True)]
+        in_file = tuple(
+            slice(start, start + length) for start, length in zip(starts, block.shape, strict=True)
+        )
+        self._blocks[number] = in_file, np.array(block, self._meta.dtype)
 
     def commit(self, meta: ArrayMeta, missing: frozenset[int]) -> None:
         del meta, missing
-        blocks = [(self._chunk_region(number, block.shape), block) for number, block in self._blocks.items()]
-        shape = tuple(axis_slice.stop - axis_slice.start for axis_slice in self._region)
-        if sum(block.size for _, block in blocks) == prod(shape):
-            file_block = np.empty(shape, self._meta.dtype)
-            for region, block in blocks:
-                pairs = zip(region, self._region, strict=True)
-                file_block[
-                    tuple(
-                        slice(chunk_slice.start - file_slice.start, chunk_slice.stop - file_slice.start)
-                        for chunk_slice, file_slice in pairs
-                    )
-                ] = block
-            blocks = [(self._region, file_block)]
-        for region, block in blocks:
-            self._array.write(region, block)
-
-    def _chunk_region(self, number: int, shape: Shape) -> tuple[slice, ...]:
-        starts = (
-            axis.start + int(chunk_number) * chunk_length
-            for axis, chunk_number, chunk_length in zip(
-                self._region,
-                np.unravel_index(number, self._meta.chunks_per_file),
-                self._meta.chunks,
-                strict=True,
+        file_block = np.empty([axis.stop - axis.start for axis in self._region], self._meta.dtype)
+        if sum(block.size for _, block in self._blocks.values()) == file_block.size:
+            for in_file, block in self._blocks.values():
+                file_block[in_file] = block
+            self._array.write(self._region, file_block)
+            return
+        for in_file, block in self._blocks.values():
+            pairs = zip(self._region, in_file, strict=True)
+            self._array.write(
+                tuple(slice(outer.start + inner.start, outer.start + inner.stop) for outer, inner in pairs),
+                block,
             )
-        )
-        return tuple(slice(start, start + length) for start, length in zip(starts, shape, strict=True))
 
     def abort(self) -> None:
         self._blocks.clear()
