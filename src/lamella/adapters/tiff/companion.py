@@ -81,7 +81,7 @@ def _open_companion(tifffile: ModuleType, path: str) -> Any:
         raise SourceError(f"{path} is not complete OME-XML, it may be truncated: {clause(error)}.") from error
     if root.tag.rpartition("}")[2] != "OME":
         raise SourceError(f"{path} is not OME-XML: its root element is {short_repr(root.tag)}.")
-    names = list(dict.fromkeys(name for name in _file_names(root) if name))
+    names = list(dict.fromkeys(name for _, name in file_names(root) if name))
     if not names:
         raise SourceError(f"{path} names no TIFF file with the planes of its images.")
     folder = os.path.dirname(path)
@@ -96,8 +96,9 @@ def _open_companion(tifffile: ModuleType, path: str) -> Any:
     return tifffile.TiffFile(os.path.join(folder, first), omexml=xml.strip(), **disabled)
 
 
-def _file_names(root: Element) -> Iterator[str]:
+def file_names(root: Element) -> Iterator[tuple[str | None, str]]:
+    """Yield the UUID and the name of each file with planes, as often as the OME-XML names it."""
     for image in children(root, "Image"):
         for pixels in children(image, "Pixels"):
             for tiff_data in children(pixels, "TiffData"):
-                yield from (uuid.get("FileName", "") for uuid in children(tiff_data, "UUID"))
+                yield from ((uuid.text, uuid.get("FileName", "")) for uuid in children(tiff_data, "UUID"))

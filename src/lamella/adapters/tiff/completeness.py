@@ -12,6 +12,7 @@ import re
 import struct
 from typing import TYPE_CHECKING, Any
 
+from lamella.adapters.tiff.companion import file_names
 from lamella.adapters.tiff.ome import ome_root
 from lamella.errors import SourceError, short_repr
 from lamella.ops.conversion.source import COPY_AGAIN
@@ -167,7 +168,9 @@ def _missing_of_ome(file: Any) -> Iterator[str]:
     if root is None:
         return  # tifffile then lists the pages of the file, without the metadata
     all_pixels = [pixels for image in children(root, "Image") for pixels in children(image, "Pixels")]
-    for name in _files(root, all_pixels):
+    # The name beside the file's own UUID is the name that it had before it was renamed.
+    others = dict.fromkeys(name for uuid, name in file_names(root) if name and uuid != root.get("UUID"))
+    for name in others:
         if name.lower() != file.filename.lower() and not os.path.isfile(
             os.path.join(file.filehandle.dirname, name)
         ):
@@ -178,18 +181,6 @@ def _missing_of_ome(file: Any) -> Iterator[str]:
     existing = sum(page is not None for series in file.series for page in series)
     if promised > existing:
         yield f"its OME-XML promises {promised} planes, {existing} are there"
-
-
-def _files(root: Element, all_pixels: list[Element]) -> Iterator[str]:
-    """Yield the names of the other files with planes, each once."""
-    # The name beside the file's own UUID is the name that it had before it was renamed.
-    seen = {root.get("UUID")}
-    for pixels in all_pixels:
-        for tiff_data in children(pixels, "TiffData"):
-            for uuid in children(tiff_data, "UUID"):
-                if uuid.text not in seen and uuid.get("FileName"):
-                    seen.add(uuid.text)
-                    yield uuid.get("FileName", "")
 
 
 def _planes(pixels: Element) -> set[int]:
