@@ -64,7 +64,8 @@ def write_xarray(
             lock.close()  # no write can move the timepoints of this image, so others may write meanwhile
         _write_pixels(array, plan.data, plan.indices, growing_plan)
         for level in position.dataset_paths if growing_plan is not None else ():
-            _grow(position.open_level(level).stored, plan)
+            with growing(position.open_level(level).stored, partial(_grown_shape, plan)):
+                pass
     warn_of(plan.notes)
 
 
@@ -104,12 +105,6 @@ def _prepare_array(
     if tuple(plan.shape) != plan.array.shape:
         return position[plan.image], plan
     return position[plan.image], None
-
-
-def _grow(array: StoredArray, plan: WritePlan) -> None:
-    """Extend a level along times and channels to the lengths of the written one."""
-    with growing(array, partial(_grown_shape, plan)):
-        pass
 
 
 def _grown_shape(plan: WritePlan, shape: Shape) -> Shape:

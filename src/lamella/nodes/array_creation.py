@@ -74,7 +74,9 @@ class ArrayCreation:
         is_vacant = self._is_vacant()
         model = document.last_shared_model if uses_last_model else document.shared_model
         if self._is_unfinished:
-            self._forget_unfinished()
+            from lamella.ops.pyramids.progress import delete_unlisted_levels
+
+            delete_unlisted_levels(self._position)
             model = document.shared_model
         try:
             fit = self.fit_into(model)
@@ -105,7 +107,9 @@ class ArrayCreation:
         if source is not None:
             self._fill(created, source)
         if updates_labels:
-            self._match_labels()
+            from lamella.ops.labels import match_levels
+
+            match_levels(self._position)
         return created
 
     def existing(self) -> ImageArray | None:
@@ -337,18 +341,6 @@ class ArrayCreation:
 
     def _opened(self, meta: ImagesMeta) -> ImageArray:
         return self._position._array_class(self._node_path, meta.multiscales[0].axes)
-
-    def _match_labels(self) -> None:
-        """Create as many levels of the label images as the image has."""
-        from lamella.ops.labels import match_levels
-
-        match_levels(self._position)
-
-    def _forget_unfinished(self) -> None:
-        """Delete unlisted levels of a killed call, so that their names can be used."""
-        from lamella.ops.pyramids.progress import delete_unlisted_levels
-
-        delete_unlisted_levels(self._position)
 
 
 def create_empty_array(position: Position, name: str, request: ArrayRequest) -> ImageArray:

@@ -340,6 +340,8 @@ class Position(
 
     def __delitem__(self, key: int | str) -> None:
         """Delete a member, and update the metadata."""
+        from lamella.nodes.new_levels import broken_labels
+
         name = self._key_to_delete(key)
         self.require_writable(f"delete {name!r}")
         if name.startswith("labels/") and name not in self.dataset_paths:
@@ -353,7 +355,8 @@ class Position(
             raise self.missing_error(name)
         storage.check_deletable(member.path)
         levels = self.dataset_paths
-        updates_labels = name in levels and len(levels) > 1 and self._labels_have_levels(len(levels))
+        is_pyramid = name in levels and len(levels) > 1 and self._kinds[-1] == "image"
+        updates_labels = is_pyramid and broken_labels(self, len(levels)) is not None  # as many levels (LB-04)
         if name in levels:
             # Metadata first: a kill before the deletion leaves an unlisted array, not a listed array that is missing.
             self.document.edit(
@@ -366,12 +369,6 @@ class Position(
             from lamella.ops.labels import match_levels
 
             match_levels(self)
-
-    def _labels_have_levels(self, levels: int) -> bool:
-        """Return whether there are label images, with as many levels as the image (LB-04)."""
-        from lamella.nodes.new_levels import broken_labels
-
-        return self._kinds[-1] == "image" and broken_labels(self, levels) is not None
 
     def _can_delete(self, name: str) -> bool:
         """Return whether a node, or what remains of a deleted one, is at this path; chunks of arrays do not count."""

@@ -226,15 +226,12 @@ def _token(documents: Documents, image: str, name: str) -> str | None:
         return ""
 
 
-def _has_two_documents(documents: Documents) -> bool:
-    """Whether an array has two documents, which a move copies one after the other, in any order."""
-    return documents.format == 2 and not documents.storage.locks_processes
-
-
 def _is_half_copied(documents: Documents, image: str, name: str) -> bool:
     """Whether an array lacks the document with the token; `put_in_place` makes sure that the old array has one."""
-    key = join(join(image, name), V2.attributes)
-    return _has_two_documents(documents) and documents.storage.size(key) is None
+    # In Zarr v2 an array has two documents, which a move without renames copies one after the other, in any order.
+    if documents.format != 2 or documents.storage.locks_processes:
+        return False
+    return documents.storage.size(join(join(image, name), V2.attributes)) is None
 
 
 def _is_listed(documents: Documents, path: str) -> bool:

@@ -116,9 +116,8 @@ def finite_transform(transforms: Sequence[TransformationMeta], ndim: int) -> tup
     """Compose valid transformations into a scale and a translation; raise unless all numbers are finite."""
     scale, translation = _compose(transforms, ndim)
     if not all(map(math.isfinite, (*scale, *translation))):
-        raise InvalidArgumentError(
-            f"The transformations {_as_json(transforms)} are not finite numbers for every axis."
-        )
+        documents = [transform.to_json() for transform in transforms]
+        raise InvalidArgumentError(f"The transformations {documents} are not finite numbers for every axis.")
     return scale, translation
 
 
@@ -151,10 +150,6 @@ def _checked_transforms(transforms: Sequence[TransformationMeta]) -> list[Transf
         return [transform.checked() for transform in transforms]
     except MetadataError as error:
         raise InvalidArgumentError(f"A transformation cannot be used: {clause(error)}.") from error
-
-
-def _as_json(transforms: Sequence[TransformationMeta]) -> str:
-    return str([transform.to_json() for transform in transforms])
 
 
 def pyramid_shapes(

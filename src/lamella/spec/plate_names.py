@@ -95,11 +95,6 @@ def standard_row(index: int) -> str:
     return ("" if first == 0 else chr(ord("A") + first - 1)) + chr(ord("A") + last)
 
 
-def standard_column(index: int) -> str:
-    """Name a column of a standard plate: 1, 2, ..."""
-    return str(index + 1)
-
-
 def name_indexes(plate: PlateMeta) -> tuple[NameIndex, NameIndex]:
     """Index the rows and columns of a plate, and make its wells agree with them.
 
@@ -114,7 +109,7 @@ def name_indexes(plate: PlateMeta) -> tuple[NameIndex, NameIndex]:
     (0, {'1': 0})
     """
     rows = NameIndex("row", "row_index", plate.rows, standard_row, _MAX_ROWS)
-    columns = NameIndex("column", "col_index", plate.columns, standard_column, _MAX_COLUMNS)
+    columns = NameIndex("column", "col_index", plate.columns, lambda index: str(index + 1), _MAX_COLUMNS)
     for number, well in enumerate(plate.wells):
         row, _, column = well.path.partition("/")
         if is_name(row) and is_name(column):

@@ -6,7 +6,7 @@ A transformation of an unknown type, or with unfit parameters, is kept unchanged
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias, Union
 
 from pydantic import (
     BeforeValidator,
@@ -343,19 +343,10 @@ if TYPE_CHECKING:
     KeptTransformation: TypeAlias = Transformation
 else:
     AnyTransformation = Annotated[
-        Annotated[Identity, Tag("<identity>")]
-        | Annotated[MapAxis, Tag("<mapAxis>")]
-        | Annotated[ProjectAxis, Tag("<projectAxis>")]
-        | Annotated[Translation, Tag("<translation>")]
-        | Annotated[Scale, Tag("<scale>")]
-        | Annotated[Affine, Tag("<affine>")]
-        | Annotated[Rotation, Tag("<rotation>")]
-        | Annotated[Sequence, Tag("<sequence>")]
-        | Annotated[Displacements, Tag("<displacements>")]
-        | Annotated[Coordinates, Tag("<coordinates>")]
-        | Annotated[Bijection, Tag("<bijection>")]
-        | Annotated[ByDimension, Tag("<byDimension>")]
-        | Annotated[OtherTransformation, BeforeValidator(_refuse), Tag("<other>")],
+        Union[
+            *(Annotated[model, Tag(f"<{kind}>")] for kind, model in TRANSFORMATIONS.items()),
+            Annotated[OtherTransformation, BeforeValidator(_refuse), Tag("<other>")],
+        ],
         Discriminator(_model_tag),
     ]
     """A transformation that can be used: one of the 12 types with parameters that fit."""

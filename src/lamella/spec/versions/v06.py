@@ -208,18 +208,14 @@ def _move_systems(scales: JSONObject, systems: list[JSONObject], intrinsic: str,
         if further and all(isinstance(entry, dict) and "output" not in entry for entry in further):
             # As in 0.5: a transformation without input and output applies to all levels (CT-07).
             scales[_KEY], further = _flatten(further, f"{where}.{_KEY}"), []
-    if further or systems != _usual_systems(_KEY in scales):
+    usual_names = [FIELD_OF_VIEW, INTRINSIC] if _KEY in scales else [INTRINSIC]
+    if further or systems != [{"name": name} for name in usual_names]:
         scales[SYSTEMS] = {
             "intrinsic": intrinsic,
             "fieldOfView": field_of_view or _free_name(FIELD_OF_VIEW, by_name),
             "coordinateSystems": systems,
             _KEY: further,
         }
-
-
-def _usual_systems(has_field_of_view: bool) -> list[JSONObject]:
-    names = [FIELD_OF_VIEW, INTRINSIC] if has_field_of_view else [INTRINSIC]
-    return [{"name": name} for name in names]
 
 
 def _is_field_of_view(entry: JSON, intrinsic: str, axes: list[JSON], systems: dict[str, JSONObject]) -> bool:
