@@ -181,9 +181,11 @@ class Drafts:
         for path in dict.fromkeys(group for node in nodes for group in [*ancestors(node), node]):
             # Consolidated copies of changed documents would become stale.
             self.drop_consolidated(path, ("LM-08",))
+        # Removed (consolidated) documents first, because readers trust them; then the deepest first.
+        keys = sorted(self.contents, key=lambda key: (self.contents[key] is not None, -key.count("/"), key))
         drafted = [
-            Change(key, self.storage.read(key), new, self._fixed_rules(key, broken))
-            for key, new in sorted(self.contents.items(), key=_sort_key)
+            Change(key, self.storage.read(key), self.contents[key], self._fixed_rules(key, broken))
+            for key in keys
         ]
         return tuple(change for change in drafted if change.old != change.new)
 
@@ -191,9 +193,3 @@ class Drafts:
         """Return the rules of a document that were broken; all if none was."""
         rules = self._rules[key]
         return tuple(rule for rule in rules if rule in broken) or rules
-
-
-def _sort_key(draft: tuple[str, bytes | None]) -> tuple[bool, int, str]:
-    """Return a sort key: removed (consolidated) documents first, because readers trust them; then the deepest first."""
-    key, new = draft
-    return new is not None, -key.count("/"), key

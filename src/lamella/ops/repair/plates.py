@@ -161,15 +161,10 @@ def _drop_lost(owner: JSONObject, key: str, facts: Facts) -> None:
     entries = owner.get(key)
     if not isinstance(entries, list):
         return
-    existing = [
-        entry for entry in entries if not (isinstance(entry, dict) and _is_lost(entry.get("path"), facts))
-    ]
+    lost_entries = [entry for _, entry in objects(entries) if entry.get("path") in [*facts.lost]]
+    existing = [entry for entry in entries if entry not in lost_entries]
     if existing:
         owner[key] = existing
-
-
-def _is_lost(path: JSON, facts: Facts) -> bool:
-    return isinstance(path, str) and path in facts.lost
 
 
 def _object(ome: JSONObject, key: str) -> JSONObject:
