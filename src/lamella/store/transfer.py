@@ -12,7 +12,7 @@ from lamella.store.flat_storage import has_private_name
 from lamella.store.keys import is_metadata_file, join, natural_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator
 
     from lamella.store.storage import Storage
 
@@ -105,8 +105,8 @@ def sized_files_below(
                 yield key, sizes[key]
         return
     keys = [key for name in storage.list(prefix) if not leaves_out(key := join(prefix, name))]
-    for key, size in _sizes(storage, keys):
-        if size is None and _is_document(key):
+    for key, size in zip(keys, storage.sizes(keys), strict=True):
+        if size is None and is_metadata_file(key.rpartition("/")[2]):
             raise vanished_error(storage, key)
         if size is None:
             yield from sized_files_below(storage, key, leaves_out)
@@ -126,17 +126,6 @@ def remove_vanished(
         relative = key[len(target_path) :].strip("/") if target_path else key
         if not any(f"{relative}/".startswith(f"{folder}/") for folder in excluded):
             copies[join(source_path, relative)] = key
-    for key, size in list(_sizes(source, list(copies))):
+    for copy, size in zip(copies.values(), source.sizes(list(copies)), strict=True):
         if size is None:
-            target.delete(copies[key])
-
-
-def _sizes(storage: Storage, keys: Sequence[str]) -> Iterator[tuple[str, int | None]]:
-    """Yield keys with sizes; those of documents one by one, since credentials may allow nothing else."""
-    chunks = [key for key in keys if not _is_document(key)]
-    sizes = dict(zip(chunks, storage.sizes(chunks), strict=True))
-    return ((key, sizes[key] if key in sizes else storage.size(key)) for key in keys)
-
-
-def _is_document(key: str) -> bool:
-    return is_metadata_file(key.rpartition("/")[2])
+            target.delete(copy)
