@@ -92,9 +92,7 @@ def _compose(transforms: Sequence[TransformationMeta], ndim: int) -> tuple[list[
             )
         if transform.type == "scale":
             scale = [size * factor for size, factor in zip(scale, numbers, strict=True)]
-            translation = [
-                shift and shift * number for shift, number in zip(translation, numbers, strict=True)
-            ]
+            translation = [shift and shift * size for shift, size in zip(translation, numbers, strict=True)]
         else:
             translation = [shift + number for shift, number in zip(translation, numbers, strict=True)]
     return scale, translation
