@@ -136,7 +136,14 @@ class MosaicWrite:
         else:
             if os.path.lexists(folder):
                 delete_unfinished(folder)
-            position = self._create(folder)
+            position = open_ome_zarr(
+                folder,
+                layout="fov",
+                mode="w-",
+                channel_names=self.mosaic.channel_names,
+                axes=self.mosaic.axes,
+                version=next(iter(self.mosaic.fields.values())).store_handle.version.written_as,
+            )
             self._create_image(position)
             position.document.edit(lambda meta: self._with_channels(meta, name))
         with Journal(journal_file, {"job": self.job_digest}) as journal:
@@ -160,19 +167,6 @@ class MosaicWrite:
             if not position.dataset_paths:
                 self._create_image(position)
             self._write_pixels(position, journal)
-
-    def _create(self, target_path: str) -> Position:
-        from lamella.nodes.open import open_ome_zarr
-
-        first = next(iter(self.mosaic.fields.values()))
-        return open_ome_zarr(
-            target_path,
-            layout="fov",
-            mode="w-",
-            channel_names=self.mosaic.channel_names,
-            axes=self.mosaic.axes,
-            version=first.store_handle.version.written_as,
-        )
 
     def _create_image(self, position: Position) -> None:
         transform = [

@@ -76,12 +76,8 @@ def _copy_and_list(
 ) -> None:
     copy = PositionCopy(plate, sources, workers, None, job, journal)
     copy.run(progress, resumed=is_resumed)
-    acquisitions, ids = merged_acquisitions(sources, plate.document.shared_model.acquisitions or [])
-    images: dict[str, list[tuple[str, int]]] = {}
-    for path in sources:
-        well, _, name = path.rpartition("/")
-        images.setdefault(well, []).append((name, ids[path]))
-    new_wells = list_stored(plate, images, acquisitions)
+    acquisitions, fields = merged_acquisitions(sources, plate.document.shared_model.acquisitions or [])
+    new_wells = list_stored(plate, fields, acquisitions)
     for well, origin in Origins.of(sources).wells.items():
         if well in new_wells:
             copy_attributes(origin, plate.node_path.child(well), WellGroupMeta)

@@ -54,11 +54,7 @@ def _list_positions(
     plate: Plate, sources: Mapping[str, Position], origins: Origins, plate_name: str | None
 ) -> None:
     """Write the documents that list the copied positions: rows, wells, and the plate last."""
-    acquisitions, ids = merged_acquisitions(sources)
-    wells: dict[str, list[tuple[str, int | None]]] = {}
-    for path in sources:
-        well, _, name = path.rpartition("/")
-        wells.setdefault(well, []).append((name, ids[path]))
+    acquisitions, wells = merged_acquisitions(sources)
     version = plate.store_handle.version
     no_metadata = version.with_ome({}, {})
     groups = {plate.node_path.child(row).path: no_metadata for row, _ in (well.split("/") for well in wells)}

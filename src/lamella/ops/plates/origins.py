@@ -36,14 +36,14 @@ _SERIES = "bioformats2raw.layout"
 
 def merged_acquisitions(
     sources: Mapping[str, Position], of_plate: Sequence[AcquisitionMeta] = ()
-) -> tuple[list[AcquisitionMeta], dict[str, int]]:
+) -> tuple[list[AcquisitionMeta], dict[str, list[tuple[str, int]]]]:
     """Add the acquisitions of positions to those of a plate, with new ids for conflicts.
 
-    Return all acquisitions, and the id of each position's acquisition by the position's path.
+    Return all acquisitions, and by the path of each well the names of its positions with the ids of their acquisitions.
     """
     id_by_description = {_description(acquisition): acquisition.id for acquisition in of_plate}
     merged = {acquisition.id: acquisition for acquisition in of_plate}
-    id_by_path: dict[str, int] = {}
+    fields: dict[str, list[tuple[str, int]]] = {}
     acquisitions = acquisitions_of(sources)
     highest_id = max([0, *merged, *(acquisition.id for acquisition in acquisitions.values())])
     for path, acquisition in acquisitions.items():
@@ -55,8 +55,9 @@ def merged_acquisitions(
                 new_id = highest_id
             id_by_description[description] = new_id
             merged[new_id] = acquisition.model_copy(update={"id": new_id, "maximum_field_count": None})
-        id_by_path[path] = id_by_description[description]
-    return [merged[acquisition_id] for acquisition_id in sorted(merged)], id_by_path
+        well, _, name = path.rpartition("/")
+        fields.setdefault(well, []).append((name, id_by_description[description]))
+    return [merged[acquisition_id] for acquisition_id in sorted(merged)], fields
 
 
 def acquisitions_of(positions: Mapping[str, Position]) -> dict[str, AcquisitionMeta]:

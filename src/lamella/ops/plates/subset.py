@@ -20,6 +20,7 @@ from lamella.errors import (
     callers_level,
     counted,
     did_you_mean,
+    first_of,
 )
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from lamella.nodes.well import Well
     from lamella.ops.execution import Progress
     from lamella.types import StrPath
-
-_MAX_LISTED_WELLS = 12
 
 
 def subset_plate(
@@ -94,9 +93,8 @@ def path_of_well(plate: Plate, name: object) -> str:
     """Return the path of a well by its path or name; raise for a well that the plate does not list."""
     path = plate.find_well(str(name).strip("/"))
     if path is None:
-        listed = plate.well_paths()
-        shown = ", ".join(listed[:_MAX_LISTED_WELLS]) + (" ..." if len(listed) > _MAX_LISTED_WELLS else "")
-        raise NodeNotFoundError(f"There is no well {name!r} in {plate.node_path}. Its wells are: {shown}.")
+        wells = first_of(plate.well_paths(), 12)
+        raise NodeNotFoundError(f"There is no well {name!r} in {plate.node_path}. Its wells are: {wells}.")
     return path
 
 
