@@ -468,7 +468,7 @@ class PositionMetadata(NGFFNode):
         ----------
         image
             Voxel size of the finest level by axis, such as ``{"y": 0.65, "x": 0.65}``, set in one write, also for label
-            images. Or the name of an array, such as "0", or "*" for the position.
+            images. Or the name of an array, such as "0", or "*" for the position: then label images keep their sizes.
         axis_name, new_scale
             With the name of an array: name of the axis, in any case, and size in its unit; greater than 0.
 
