@@ -213,10 +213,7 @@ def create_positions(
         # Existing wells last: positions that are stored but not listed show the next call that this one was killed.
         for path, well in wells.items():
             _list_images(well, fields[path], replaceable=listed_names[path])
-    for position in stored_positions.values():
-        for name, request in requests.items():
-            if name not in position.dataset_paths:
-                create_empty_array(position, name, request)
+    _create_missing_arrays(stored_positions.values(), requests)
     warn_of(notes)
     created = dict(zip(new_paths, _adopt_new(plate, node_paths, plans), strict=True))
     return [created[path] if path in created else stored_positions[path] for path in paths]
@@ -253,6 +250,13 @@ def _check_arrays(position: Position, requests: Requests) -> None:
                 f"{array.node_path} exists with shape {array.shape} and data type {array.dtype}; asked for "
                 f"{settings.shape} and {settings.dtype}. Delete it first, or choose another name."
             )
+
+
+def _create_missing_arrays(positions: Iterable[Position], requests: Requests) -> None:
+    for position in positions:
+        for name, request in requests.items():
+            if name not in position.dataset_paths:
+                create_empty_array(position, name, request)
 
 
 def _adopt_new(parent: Plate | Well, node_paths: Sequence[NodePath], plans: Plans) -> list[Position]:
