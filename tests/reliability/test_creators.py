@@ -19,6 +19,8 @@ from lamella.models import axes
 from .states import litter, musts
 from .test_races import interleavings
 
+pytestmark = pytest.mark.filterwarnings("ignore:The new positions of .* have no channel names")
+
 NAMES = ["a", "b"]
 LARGE, SMALL = (2, 8, 8), (2, 4, 4)
 

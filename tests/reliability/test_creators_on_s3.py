@@ -16,6 +16,8 @@ from lamella.store.metadata.documents import Documents
 
 from .protocols import PROTOCOLS
 
+pytestmark = pytest.mark.filterwarnings("ignore:The new positions of .* have no channel names")
+
 
 def create(url, names, version, mode="w-"):
     return lamella.open_ome_zarr(url, layout="hcs", mode=mode, channel_names=names, version=version)

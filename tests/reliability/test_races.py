@@ -35,6 +35,8 @@ from .faults import Faults
 from .states import litter, musts
 from .works import pixels
 
+pytestmark = pytest.mark.filterwarnings("ignore:The new positions of .* have no channel names")
+
 if TYPE_CHECKING:
     from pathlib import Path
 
