@@ -95,7 +95,7 @@ def test_labels_that_are_not_listed_can_be_deleted_and_created(target, version):
     else:
         group["ome"] = {**group["ome"], "labels": []}
     image = lamella.open_ome_zarr(target, mode="r+")
-    with pytest.raises(NodeExistsError, match=r"Delete them first: del position\.labels\["):
+    with pytest.raises(NodeExistsError, match=r"delete them first: del position\.labels\["):
         image.labels.create("cells", np.zeros((1, 1, 8, 8), "u1"))
     del image.labels["cells"]
     image.labels.create("cells", np.zeros((1, 1, 8, 8), "u1"))
