@@ -190,9 +190,9 @@ def test_wrong_arguments_of_calls_are_refused_with_what_they_are_to_be(plate, tm
         (lambda: position.tables.write_rois("r", {"FOV_1": 5}), "the bounds of 'FOV_1'"),
         (lambda: position.tables.write_rois("r", {"FOV_1": {5: (0, 1)}}), "bounds along 5"),
         (lambda: nuclei.measure(["area"], channels=["dapi"]), "Did you mean 'DAPI'"),
-        (lambda: mosaic["x"], "does not fit an axis"),
-        (lambda: mosaic[1.5], "does not fit an axis"),
-        (lambda: mosaic[99], "does not fit an axis"),
+        (lambda: mosaic["x"], "is not an index"),
+        (lambda: mosaic[1.5], "is not an index"),
+        (lambda: mosaic[99], "index 99 is out of bounds for axis 0"),
         (lambda: plate.subset(tmp_path / "screen.zarr" / "part.zarr"), "choose another destination"),
         (lambda: position.subset(tmp_path / "screen.zarr" / "A" / "part.zarr"), "choose another destination"),
     ):
