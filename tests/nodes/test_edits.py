@@ -15,6 +15,7 @@ from lamella.errors import (
     NodeExistsError,
     NodeNotFoundError,
 )
+from lamella.models import TransformationMeta
 
 STORES = [*itertools.product(("0.4", "0.5", "0.6"), ("folder",)), ("0.4", "memory"), ("0.5", "memory")]
 
@@ -107,6 +108,68 @@ def test_sizes_and_units_of_all_levels_and_labels_follow(where):
         assert image.to_xarray().coords["x"].attrs["units"] == "nanometer"
     assert plate["B/2/0"].axes[-1].unit == "nanometer"
     check_valid(where)
+
+
+def geometry(image, axes="zyx"):
+    """Effective scale and translation of each level along some axes."""
+    return [
+        [numbers[image.axis_names.index(axis)] for axis in axes]
+        for level in image.dataset_paths
+        for numbers in (image.get_effective_scale(level), image.get_effective_translation(level))
+    ]
+
+
+def zyx(image, **numbers):
+    """Transformations along the last axes of an image."""
+    transforms = []
+    for kind, values in numbers.items():
+        first = [float(kind == "scale")] * (len(image.axes) - len(values))
+        transforms.append(TransformationMeta.from_json({"type": kind, kind: [*first, *values]}))
+    return transforms
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda image: image.set_scale("0", "y", 0.65),
+        lambda image: image.set_scale("1", "x", 0.3),
+        lambda image: image.set_scale("*", "x", 0.1),
+        lambda image: image.set_transform("0", zyx(image, scale=(3, 0.5, 0.25), translation=(10, 20, 0))),
+        lambda image: image.set_transform("*", zyx(image, scale=(1, 0.1, 0.7), translation=(0, 200, 100))),
+        lambda image: image.set_transform("*", []),
+    ],
+)
+def test_labels_follow_each_change_of_scales_and_translations(where, edit):
+    with lamella.open(where, "r+") as plate:
+        image = plate["A/1/0"]
+        cells = image.labels["cells"]
+        assert geometry(cells) == geometry(image)
+        before = geometry(image)
+        edit(image)
+        assert geometry(image) != before
+        changed = geometry(image)
+        assert geometry(cells) == [pytest.approx(numbers) for numbers in changed]
+        for node in (
+            cells,
+            image,
+        ):  # code that changes labels itself, and a call that is run again after a kill
+            edit(node)
+            assert geometry(cells) == [pytest.approx(numbers) for numbers in changed]
+    check_valid(where)
+
+
+def test_labels_that_differ_from_their_image_keep_their_place_on_it(tmp_path):
+    with lamella.open(tmp_path / "i.zarr", "w-", layout="fov", channel_names=["a"], axes="cyx") as image:
+        image["0"] = np.ones((1, 16, 16), "uint16")
+        image.labels["cells"] = np.ones((16, 16), "uint8")
+        cells = image.labels["cells"]
+        cells.set_transform("0", zyx(cells, scale=(2, 2), translation=(0.5, 0.5)))
+        image.set_transform("0", zyx(image, scale=(3, 5), translation=(100, 0)))
+        assert geometry(cells, "yx") == [[6, 10], [101.5, 2.5]]
+        image.set_scale("0", "x", 1)
+        assert geometry(cells, "yx") == [[6, 2], [101.5, 0.5]]
+        image.set_transform("0", [])
+        assert geometry(cells, "yx") == [[2, 2], [0.5, 0.5]]
 
 
 def test_names_and_attributes_are_changed_in_one_write_each(where):

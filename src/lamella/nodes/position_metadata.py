@@ -427,6 +427,8 @@ class PositionMetadata(NGFFNode):
     def set_transform(self, image: str, transform: Sequence[TransformationMeta]) -> None:
         """Set the coordinate transformations of one level or of the whole position.
 
+        Label images stay on the objects of level 0: they are scaled and moved with it.
+
         Parameters
         ----------
         image
@@ -448,8 +450,12 @@ class PositionMetadata(NGFFNode):
         >>> position.get_effective_translation("0")
         [0.0, 0.0, 0.0, 120.5, 80.0]
         """
+        from lamella.ops.images.transforms import edit_transforms
+
         self.require_writable("set a transform")
-        self._edit_transforms(lambda meta: edits.set_transform(meta, str(image), transform))
+        edit_transforms(
+            cast("Position", self), str(image), lambda meta: edits.set_transform(meta, str(image), transform)
+        )
 
     @overload
     def set_scale(self, image: Mapping[str, float]) -> None: ...
@@ -467,8 +473,8 @@ class PositionMetadata(NGFFNode):
         Parameters
         ----------
         image
-            Voxel size of the finest level by axis, such as ``{"y": 0.65, "x": 0.65}``, set in one write, also for label
-            images. Or the name of an array, such as "0", or "*" for the position: then label images keep their sizes.
+            Voxel size of the finest level by axis, such as ``{"y": 0.65, "x": 0.65}``, set in one write. Or the name of
+            an array, such as "0", or "*" for the position. Label images change by the same factors.
         axis_name, new_scale
             With the name of an array: name of the axis, in any case, and size in its unit; greater than 0.
 
@@ -500,14 +506,13 @@ class PositionMetadata(NGFFNode):
                 "array, an axis and a size."
             )
         self._check_axis_name(axis_name)
-        self._edit_transforms(lambda meta: edits.set_scale(meta, str(image), axis_name, new_scale))
+        from lamella.ops.images.transforms import edit_transforms
 
-    def _edit_transforms(self, change: Callable[[ImagesMeta], ImagesMeta]) -> None:
-        """Change scales or translations, and warn if regions in tables then refer to other voxels."""
-        from lamella.ops.tables.outdated_tables import warning_of_moved_rois
-
-        with warning_of_moved_rois([cast("Position", self)]):
-            self.document.edit(change)
+        edit_transforms(
+            cast("Position", self),
+            str(image),
+            lambda meta: edits.set_scale(meta, str(image), axis_name, new_scale),
+        )
 
     # -- edits by lamella.ops.images: each raises before anything is written ----------------------------------
 

@@ -220,6 +220,23 @@ def _resize(length: float, old_size: float, new_size: float) -> float:
     return resized if math.isfinite(resized) else length
 
 
+def place_image(
+    meta: ImagesMeta, image: str, scale: Sequence[float], translation: Sequence[float]
+) -> ImagesMeta:
+    """Set the effective scale and translation of level 0 by its transformations, or ("*") those of the whole image."""
+    scales = meta.multiscales[0]
+    old = scales.coordinate_transformations or []
+    if image != WHOLE:
+        factors, shifts = stored_transform(old, len(scales.axes), WHOLE)
+        old = find_dataset(meta, image).coordinate_transformations
+        scale = [size / (factor or 1.0) for size, factor in zip(scale, factors, strict=True)]
+        translation = [
+            (start - shift) / (factor or 1.0)
+            for start, shift, factor in zip(translation, shifts, factors, strict=True)
+        ]
+    return set_transform(meta, image, _replace_transforms(old, scale, translation))
+
+
 def set_scale(meta: ImagesMeta, image: str, axis_name: str, value: float) -> ImagesMeta:
     """Set the pixel size of one level, or ("*") the factor of the whole field of view, along one axis.
 

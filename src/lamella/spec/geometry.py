@@ -49,6 +49,15 @@ def effective_translation(meta: ImagesMeta, image: str) -> list[float]:
     return _effective_transform(meta, image)[1]
 
 
+def has_finite_transform(meta: ImagesMeta, image: str) -> bool:
+    """Return whether the effective scale and translation can be computed, and are finite."""
+    try:
+        _effective_transform(meta, image)
+    except MetadataError:
+        return False
+    return True
+
+
 def _effective_transform(meta: ImagesMeta, image: str) -> tuple[list[float], list[float]]:
     scales = meta.multiscales[0]
     transforms = [] if image == WHOLE else list(find_dataset(meta, image).coordinate_transformations)

@@ -103,18 +103,9 @@ def _shift(position: Position, record: Mapping[Any, Any], unit: str) -> list[flo
 
 def _add_translation(position: Position, shift: list[float]) -> None:
     """Add a shift to the translation of all levels of an image and of its label images."""
-    labels = position.labels
-    images = [position, *(label for label in labels.values() if label.dataset_paths)]
-    shift_of_axis = dict(zip(position.axis_names, shift, strict=True))
-    for image in images:
-        level = image.dataset_paths[0]
-        image_scale = image.get_effective_scale("*")
-        level_transforms = image.document.shared_model.multiscales[0].datasets[0].coordinate_transformations
-        translation = [
-            shift_of_axis.get(name, 0.0) / (size or 1.0)
-            for name, size in zip(image.axis_names, image_scale, strict=True)
-        ]
-        if any(translation):
-            image.set_transform(
-                level, [*level_transforms, TransformationMeta(type="translation", translation=translation)]
-            )
+    if any(shift):
+        factors = position.get_effective_scale("*")
+        level = position.document.shared_model.multiscales[0].datasets[0]
+        translation = [number / (factor or 1.0) for number, factor in zip(shift, factors, strict=True)]
+        moved = TransformationMeta(type="translation", translation=translation)
+        position.set_transform(level.path, [*level.coordinate_transformations, moved])
