@@ -296,6 +296,7 @@ def test_a_mosaic_is_labelled_pickled_and_refuses_fields_that_do_not_fit(tmp_pat
         np.testing.assert_array_equal(mosaic[index], pixels[index])
     for index in ((0, 0, 0, 0, 0), (slice(3, 3),)):
         np.testing.assert_array_equal(mosaic[index], pixels[index])
+        assert type(mosaic[index]) is type(pixels[index])
     for index in (True, np.True_, (0, False), 99):
         with pytest.raises((InvalidArgumentError, OutOfBoundsError)):
             one[index]

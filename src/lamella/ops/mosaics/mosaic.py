@@ -91,7 +91,7 @@ class MosaicArray:
             slice(None, None, axis.step) if isinstance(axis, slice) else axis - span.start
             for axis, span in zip(selection.axes, region, strict=True)
         )
-        return selection.finish(self.read(region)[index_in_region])
+        return selection.finish(self.read(region)[index_in_region])[()]  # one voxel is a scalar
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         """Return all pixels."""
