@@ -173,14 +173,19 @@ def test_a_cut_image_has_the_rows_of_its_labels_and_times(tmp_path):
         image.tables.write("sizes", {"label": [1, 2, 3], "area": [4, 6, 4]}, label="cells", backend="csv")
         image.tables.write("plane", {"label": [1, 2], "t": [0, 0]}, label="plane", backend="anndata")
         image.tables["notes"] = {"label": [1, 7], "note": ["a", "b"]}
+        partial = {"label": pd.array([1, None, 2], "Int64"), "t": pd.array([1, 0, None], "Int64")}
+        image.tables.write("untimed", {"label": [1, 2, 2], "t": partial["t"]}, label="cells")
+        image.tables.write("unlabelled", partial, label="cells")
         image.labels["cells"].write_rois()
-    cut = image.subset(tmp_path / "cut.zarr", crop={"t": (1, 4), "y": (4, 8), "x": (4, 8)})
+    with pytest.warns(UserWarning, match="'unlabelled' .* did not change.*which are integers in every row"):
+        cut = image.subset(tmp_path / "cut.zarr", crop={"t": (1, 4), "y": (4, 8), "x": (4, 8)})
     expected = [(time, label) for time in range(3) for label in np.unique(cut.labels["cells"].data[time])[1:]]
     times = cut.tables["times"]
     assert list(zip(times["t"], times.index, strict=True)) == expected == [(0, 2), (1, 2), (2, 3)]
     assert times["n"].tolist() == [n for n, (time, label) in enumerate(rows) if (time - 1, label) in expected]
     assert cut.tables["sizes"]["area"].tolist() == [6, 4]
     assert cut.tables["plane"].index.tolist() == [2]
+    assert (len(cut.tables["untimed"]), len(cut.tables["unlabelled"])) == (0, 3)
     assert cut.tables["notes"]["note"].tolist() == ["a", "b"]
     assert cut.tables["cells_ROI_table"].index.tolist() == [2, 3]
     assert lamella.validate(tmp_path / "cut.zarr")

@@ -74,19 +74,20 @@ def rows_of_labels(frame: pd.DataFrame, image: LabelImage, first_time: int) -> p
     """
     is_integer = pandas().api.types.is_integer_dtype
     labels = frame.index if frame.index.name == "label" else frame.get("label")
-    if labels is None or not is_integer(labels.dtype):
-        raise InvalidArgumentError("It has no column of labels, which are integers.")
+    if labels is None or not is_integer(labels.dtype) or labels.hasnans:
+        raise InvalidArgumentError("It has no column of labels, which are integers in every row.")
     labels, whole = as_ids(labels), whole_region(image.data.shape)
     axis_names = image.axis_names[-len(whole) :]
     if "t" not in axis_names or "t" not in frame.columns or not is_integer(frame["t"].dtype):
         return frame[labels.isin(as_ids(bounding_boxes(image).ids))]
-    frame = frame.assign(t=frame["t"] - first_time)
     axis, inside = axis_names.index("t"), np.zeros(len(frame), bool)
     for time in range(whole[axis].stop):
         within = (*whole[:axis], slice(time, time + 1), *whole[axis + 1 :])
-        at_time = (frame["t"] == time).to_numpy()
+        at_time = (frame["t"] == first_time + time).to_numpy(bool, na_value=False)
         inside[at_time] = labels[at_time].isin(as_ids(bounding_boxes(image, within=within).ids))
-    return frame[inside]
+    frame = frame[inside]
+    times = frame["t"].astype("int64") - first_time
+    return frame.assign(t=times.astype(frame["t"].dtype))
 
 
 def _boxes_of(array: ImageArray, region: Region) -> Boxes:
