@@ -74,7 +74,9 @@ def decode_table(documents: Documents, path: str, info: TableInfo) -> pd.DataFra
         if backend == "csv":
             return _from_csv(data, info.index_key if info.index_type == "str" else None)
         arrow, parquet = _arrow()
-        return parquet.read_table(arrow.BufferReader(data)).to_pandas()
+        # Not `read_table`: its threads may abort the process at its end (https://github.com/apache/arrow/issues/34314).
+        file = parquet.ParquetFile(arrow.BufferReader(data), pre_buffer=False)
+        return file.read(use_threads=False).to_pandas(use_threads=False)
     except LamellaError:
         raise
     except (TypeError, LookupError) as error:
