@@ -242,6 +242,15 @@ def test_the_word_before_the_number_says_along_what_files_are_stacked(tmp_path, 
         assert position.data[...].reshape(3, 80)[:, 0].tolist() == [1, 2, 10]
 
 
+@pytest.mark.parametrize("numbers", [(405, 488, 561), (120000, 120013, 120027, 120041), (0, 5, 10), (3, 9)])
+def test_numbers_that_do_not_count_files_are_not_said_to_be_missing(tmp_path, numbers):
+    (tmp_path / "in").mkdir()
+    for number in numbers:
+        tifffile.imwrite(tmp_path / "in" / f"ch{number}.tif", np.zeros((8, 10), "uint16"), metadata=None)
+    report = convert(tmp_path / "in", tmp_path / "out.zarr")
+    assert not any("no file has" in note for note in report.notes)
+
+
 def test_files_stacked_along_c_keep_what_they_state_about_their_channels(folder: Path, store: Path) -> None:
     for number, name in enumerate(["DAPI", "GFP"]):
         channel = {"Name": [name], "EmissionWavelength": [450 + number]}

@@ -235,7 +235,8 @@ def number_axis(numbers: Iterable[int]) -> dict[int, int]:
 def notes_of_skipped(axis: str, numbers: Iterable[int]) -> list[str]:
     """Return a note on numbers that no file has, while the files before and after them become neighbours.
 
-    There is none for an even step: 0, 5, 10.
+    There is none for an even step (0, 5, 10), and none for numbers that do not count, such as the wavelengths 405, 488,
+    561 or times of a clock: no two of them are one step apart.
 
     >>> notes_of_skipped("t", [0, 1, 10])
     ['no file has the numbers 2 to 9 along t: the planes before and after them are neighbours in the image']
@@ -243,7 +244,7 @@ def notes_of_skipped(axis: str, numbers: Iterable[int]) -> list[str]:
     ordered = sorted(set(numbers))
     step = math.gcd(*(number - ordered[0] for number in ordered))
     ranges = [(before + step, after - step) for before, after in pairwise(ordered) if after - before > step]
-    if not ranges:
+    if not ranges or len(ranges) == len(ordered) - 1:
         return []
     listed = first_of([str(first) if first == last else f"{first} to {last}" for first, last in ranges])
     word = "number" if len(ranges) == 1 and ranges[0][0] == ranges[0][1] else "numbers"
