@@ -152,6 +152,25 @@ def test_a_link_is_never_the_place_of_the_output(tmp_path, source, overwrite, le
     assert {str(path): path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
 
 
+@pytest.mark.parametrize("leads", ["to a document", "nowhere"])
+def test_a_store_whose_document_is_a_link_is_replaced_and_what_the_link_leads_to_stays(
+    tmp_path, source, leads
+):
+    store, kept = tmp_path / "o.zarr", tmp_path / "kept.json"
+    lamella.convert(source, store)
+    os.rename(store / "zarr.json", kept)  # as data sets of git-annex have it
+    (store / "zarr.json").symlink_to(kept if leads == "to a document" else tmp_path / "missing")
+    before = kept.read_bytes()
+    if leads == "nowhere":
+        with pytest.raises(StoreExistsError, match="is not a Zarr store"):
+            lamella.convert(source, store, overwrite=True)
+    else:
+        lamella.convert(source, store, overwrite=True)
+        assert not (store / "zarr.json").is_symlink()
+        assert values(store) == [5]
+    assert kept.read_bytes() == before
+
+
 def test_an_output_is_not_written_over_its_input_by_way_of_a_link(tmp_path, source):
     store = tmp_path / "a.zarr"
     lamella.convert(source, store)

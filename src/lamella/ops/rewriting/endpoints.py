@@ -127,7 +127,7 @@ def check_destination(path: str, *, overwrite: bool) -> None:
         raise StoreExistsError(
             f"{path} is not replaced, because it is a symbolic link: use the folder that it leads to."
         )
-    old_store = LocalStorage(path)
+    old_store = LocalStorage(path, follow_links=True)  # nothing is read, and a replaced store may have links
     is_store = any(old_store.size(name) is not None for name in DOCUMENTS)
     if not is_store and (not os.path.isdir(path) or old_store.list("")):
         raise not_a_store(path)
