@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -115,6 +116,11 @@ def test_deleting_everything_leaves_an_empty_plate_that_opens_and_takes_new_posi
         UserWarning, match="no channel names, and the axes TCZYX: .* pass channel_names and axes"
     ):
         assert plate.create_position("C", "3", "0").channel_names == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the first position has no names
+        assert plate["C/3"].create_position("1").channel_names == []
+        assert plate.create_position("C", "4", "0").channel_names == []
+    del plate["C/4"]
     assert wells(plate) == ["C/3"]
     del plate["C"]
     with open_ome_zarr(plate_path, mode="r+", channel_names=["GFP"], axes="cyx") as again:

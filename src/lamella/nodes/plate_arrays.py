@@ -80,10 +80,11 @@ def requests_of(arrays: Mapping[str, ArrayOptions] | None) -> Requests:
 def position_attributes(parent: Plate | Well, notes: list[str]) -> JSONObject:
     """Return the attributes of a position without an image, with the channels and axes of its plate.
 
-    Notes that the plate has no channels to give.
+    Notes that a plate without positions has no channels to give.
     """
     version, axes, names = parent.store_handle.version, parent.axes, parent.channel_names
-    if not names and parent._default_channels is None and channel_axis(axes) is not None:
+    is_first = not names and parent._default_channels is None and parent._first_position() is None
+    if is_first and channel_axis(axes) is not None:
         notes.append(
             f"The new positions of {parent.node_path} have no channel names, and the axes "
             f"{''.join(axis.name for axis in axes)}: names and axes are those of the first position, and there was "
