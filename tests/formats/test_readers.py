@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import re
@@ -24,6 +25,7 @@ from tests.formats.samples import DATA, samples
 
 import lamella
 from lamella.adapters import formats
+from lamella.adapters.bioio import BioioReader
 from lamella.adapters.tiff.reader import TiffReader
 from lamella.cli import main
 from lamella.errors import InvalidArgumentError, MissingDependencyError, SourceError
@@ -387,6 +389,23 @@ def test_a_file_that_no_plugin_of_bioio_reads_is_refused_without_a_warning(
     with pytest.raises(SourceError, match=r"/empty\.png is of no known format"):
         lamella.convert(tmp_path / "empty.png", tmp_path / "a.zarr")
     assert caplog.records == []
+
+
+def test_the_logger_of_bioio_stays_on_while_plugins_are_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = pytest.importorskip("bioio_imageio").Reader
+    states: list[bool] = []
+
+    def refuse(*_: object, **__: object) -> bool:
+        states.append(logging.getLogger("bioio.bio_image").disabled)
+        return False
+
+    monkeypatch.setattr(plugin, "is_supported_image", refuse)
+    (tmp_path / "empty.png").touch()
+    assert not BioioReader().claims(str(tmp_path / "empty.png"))
+    assert states
+    assert not any(states)
 
 
 def test_the_tiles_of_a_bigdataviewer_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from contextlib import suppress
 from importlib.util import find_spec
@@ -36,24 +35,12 @@ class BioioReader(SampleReader):
     def claims(self, path: str) -> bool:
         if find_spec("bioio") is None or not os.path.isfile(path):
             return False
-        from bioio import BioImage
-
-        logger = logging.getLogger("bioio.bio_image")
-        was_disabled = logger.disabled
-        logger.disabled = True  # it warns about each plugin that does not read the file
-        try:
-            BioImage.determine_plugin(path)
-        except Exception as error:  # no plugin reads it, or the one that tried failed
-            log.debug("No plugin of bioio reads %s: %s", path, one_line(error))
-            return False
-        finally:
-            logger.disabled = was_disabled
-        return True
+        return _reader_of(path) is not None
 
     def open_handle(self, path: str) -> Any:
         from bioio import BioImage
 
-        return BioImage(path)
+        return BioImage(path, reader=_reader_of(path))
 
     def describe(self, handle: Any, path: str) -> Sequence[ImageDescription]:
         return [_describe(handle, path, scene) for scene in range(len(handle.scenes))]
@@ -77,6 +64,24 @@ class BioioReader(SampleReader):
 
     def close_handle(self, handle: Any) -> None:
         """Close nothing: bioio opens the file for each read."""
+
+
+def _reader_of(path: str) -> Any:
+    """Return the class that reads a file, None if there is none.
+
+    The plugins are asked one by one: `BioImage.determine_plugin` logs a warning about each that cannot read the file.
+    """
+    from bioio.plugins import get_plugins
+
+    for ending, plugins in get_plugins(use_cache=False).items():
+        for plugin in plugins if path.lower().endswith(ending) else ():
+            try:
+                reader = plugin.metadata.get_reader()
+                if reader.is_supported_image(path):
+                    return reader
+            except Exception as error:
+                log.debug("A plugin of bioio does not read %s: %s", path, one_line(error))
+    return None
 
 
 def _length(image: Any, axis: str) -> int:
