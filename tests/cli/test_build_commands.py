@@ -43,7 +43,7 @@ def test_plates_are_merged(plate, tmp_path):
 def test_a_part_of_a_plate_or_an_image_is_a_new_store(plate, tmp_path):
     result = run(
         *("subset", plate, tmp_path / "a.zarr", "--wells", "A01", "--channels", "GFP"),
-        *("--crop", "x=2:", "--crop", "y=-4:", "--json"),
+        *("--crop", "x=2:,z=:", "--crop", "y=-4:", "--json"),
     )
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == {
@@ -61,6 +61,7 @@ def test_a_part_of_a_plate_or_an_image_is_a_new_store(plate, tmp_path):
         ((plate, tmp_path / "c.zarr", "--acquisitions", "7"), 1),
         ((plate, tmp_path / "c.zarr", "--crop", "x"), 2),
         ((plate, tmp_path / "c.zarr", "--crop", "x=a:b"), 2),
+        ((plate, tmp_path / "c.zarr", "--crop", "x=1:", "--crop", "x=:3"), 2),
     ):
         result = run("subset", *arguments)
         assert (result.exit_code, result.stdout) == (code, "")

@@ -138,9 +138,9 @@ def test_blue_beside_other_channels_is_lighter_than_0000ff(tmp_path):
 
 
 def test_preview_returns_the_picture_that_the_command_writes(image, plate, tmp_path):
-    options = {"channels": ["G"], "region": {"x": (8, 24), "y": (None, 8)}}
+    options = {"channels": ["G"], "region": {"x": (8, 24), "y": (None, -8)}}
     picture = lamella.open_ome_zarr(image).preview(**options, size=64)
-    run(image, "-o", tmp_path / "a.png", "--channels", "G", "--region", "x=8:24,y=:8", "--size", 64)
+    run(image, "-o", tmp_path / "a.png", "--channels", "G", "--region", "x=8:24,y=:-8", "--size", 64)
     assert (np.asarray(picture) == pixels(tmp_path / "a.png")).all()
     run(plate, "-o", tmp_path / "b.png")
     lamella.open_ome_zarr(plate).preview(tmp_path / "c.png")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lamella.cli.messages import echo_result, elapsed_seconds
-from lamella.cli.options import Lengths, NumberOr, operation_options, overwrite_option, split_option
+from lamella.cli.options import Lengths, NumberOr, Region, operation_options, overwrite_option, split_option
 from lamella.errors import counted
 
 if TYPE_CHECKING:
@@ -81,21 +81,17 @@ def merge(
     finish_build(context, as_json, new_node, destination)
 
 
-def _parse_crop(
-    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+def _crop_of(
+    context: click.Context,
+    parameter: click.Parameter,
+    values: tuple[dict[str, tuple[int | None, int | None]], ...],
 ) -> dict[str, slice] | None:
-    """Parse texts AXIS=START:STOP; without START or STOP, the region begins or ends with the image."""
-    region = {}
+    """Join the regions of one or several options."""
+    region: dict[str, slice] = {}
     for value in values:
-        axis, equals, text = value.partition("=")
-        start, colon, stop = text.partition(":")
-        try:
-            ends = [int(end) if end else None for end in (start, stop)]
-        except ValueError:
-            ends = []
-        if not (axis and equals and colon and ends) or axis in region:
-            raise click.BadParameter(f"{value!r} is not AXIS=START:STOP, each axis once.", context, parameter)
-        region[axis] = slice(*ends)
+        if twice := sorted(region.keys() & value.keys()):
+            raise click.BadParameter(f"The axis {twice[0]!r} is there twice.", context, parameter)
+        region |= {axis: slice(*ends) for axis, ends in value.items()}
     return region or None
 
 
@@ -108,7 +104,12 @@ def _parse_crop(
 @click.option("--acquisitions", metavar="ID,...", callback=split_option, help="Only these, by id or name.")
 @click.option("--channels", metavar="NAME,...", callback=split_option, help="Only these, in this order.")
 @click.option(
-    "--crop", metavar="AXIS=A:B", multiple=True, callback=_parse_crop, help="Region in pixels of level 0."
+    "--crop",
+    type=Region(),
+    metavar="x=0:9,y=0:9",
+    multiple=True,
+    callback=_crop_of,
+    help="Region in pixels of level 0.",
 )
 @operation_options(resumes=True)
 def subset(

@@ -74,7 +74,7 @@ class NumberOr(ParamType):
 
 
 class Region(ParamType):
-    """Start and stop of axes: ``x=0:100,y=50:``."""
+    """Start and stop of axes: ``x=0:100,y=50:``; below 0 they count from the end."""
 
     name = "region"
 
@@ -83,7 +83,7 @@ class Region(ParamType):
     ) -> dict[str, tuple[int | None, int | None]]:
         region: dict[str, tuple[int | None, int | None]] = {}
         for entry in str(value).split(","):
-            match = re.fullmatch(r"\s*(\w+)\s*=\s*(\d*):(\d*)\s*", entry, re.ASCII)
+            match = re.fullmatch(r"\s*(\w+)\s*=\s*(-?\d+)?:(-?\d+)?\s*", entry, re.ASCII)
             if match is None or match[1] in region:
                 self.fail(f"{value!r} is not a region. Write one like x=0:100,y=50:200.", param, ctx)
             start, stop = (int(number) if number else None for number in match.groups()[1:])
