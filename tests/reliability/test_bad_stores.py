@@ -66,6 +66,7 @@ def without(*keys):
 
 IMAGE, PLATE = ("attributes", "ome", "multiscales", 0), ("attributes", "ome", "plate")
 SCALE = (*IMAGE, "datasets", 0, "coordinateTransformations", 0, "scale")
+CHANNEL = ("attributes", "ome", "omero", "channels", 0)
 WELL = ("attributes", "ome", "well")
 CODEC = ("codecs", 0, "configuration")
 
@@ -84,6 +85,11 @@ FAULTS = {
     "scale of wrong length": ("image 0.5", "zarr.json", put(*SCALE, [1.0]), None),
     "scale of text": ("image 0.5", "zarr.json", put(*SCALE, ["a"] * 5), "scale"),
     "too few channel names": ("image 0.5", "zarr.json", put("attributes", "ome", "omero", "channels", []), None),
+    "window of null": ("image 0.5", "zarr.json", put(*CHANNEL, "window", "min", None), None),
+    "colour that is a list": ("image 0.5", "zarr.json", put(*CHANNEL, "color", []), None),
+    "channel of text": ("image 0.5", "zarr.json", put(*CHANNEL, "DAPI"), None),
+    "channels of null": ("image 0.5", "zarr.json", put(*CHANNEL[:-1], None), None),
+    "omero of null": ("image 0.5", "zarr.json", put(*CHANNEL[:-2], None), None),
     "well listed but missing": ("plate 0.5", "zarr.json", put(*PLATE, "wells", 0, "path", "Z/9"), "Z/9"),
     "well index beyond the rows": ("plate 0.5", "zarr.json", put(*PLATE, "wells", 0, "rowIndex", 99), None),
     "rows without names": ("plate 0.5", "zarr.json", put(*PLATE, "rows", [{}, {}]), "rows"),
@@ -203,6 +209,24 @@ def test_scales_of_zero_and_below_are_given_as_they_are_stored_and_said_once(tmp
     assert told[0].filename == __file__
     for use in (*uses.READING, uses.upgrading):
         assert uses.unclear_outcome(use, path) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [({"min": None, "max": "a", "start": 1, "end": 9}, "OM-03"), ("a", "OM-03"), (None, "OM-03")],
+)
+def test_a_window_that_is_not_four_numbers_is_read_as_missing_and_can_be_set(tmp_path, value, rule):
+    path = store_of(tmp_path, "image 0.5", {"zarr.json": put(*CHANNEL, "window", value)})
+    with pytest.raises(MetadataError, match=rule):
+        lamella.open(path, strict=True)
+    with pytest.warns(MetadataWarning, match=f"{rule}.*range of its data type"):
+        image = lamella.open(path, "r+")
+    with image:
+        image.rename_channel("DAPI", "nuclei")
+        image.set_channel("nuclei", window=(3, 5))
+        assert image.metadata.omero.channels[0].window["end"] == 5
+        assert image.metadata.omero.channels[0].color == "0000FF"
+    assert rule not in lamella.validate(path).rules
 
 
 @pytest.mark.parametrize("name", ["plain 0.4", "plain 0.5"])

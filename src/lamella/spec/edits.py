@@ -523,11 +523,11 @@ def set_windows(meta: ImagesMeta, windows: Mapping[int, WindowDict]) -> ImagesMe
 
 
 def fill_windows(meta: ImagesMeta, window: WindowDict) -> ImagesMeta:
-    """Set contrast limits of the channels that have none (OM-03)."""
+    """Set the contrast limits that channels lack (OM-03)."""
     edited = meta.copied()
     for index, channel in enumerate(edited.omero.channels if edited.omero else []):
-        if channel.window is None:
-            channel.window = _check_window(window, _channel_name(channel, index))
+        checked = _check_window(window, _channel_name(channel, index))
+        channel.window = {**checked, **(channel.window or {})}
     return edited
 
 

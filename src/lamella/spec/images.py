@@ -4,14 +4,17 @@
 transitional ``omero`` block.
 """
 
+from copy import deepcopy
 from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator, with_config
+from pydantic import ConfigDict, Field, ValidationError, model_validator, with_config
 from typing_extensions import TypedDict
 
+from lamella.errors import MetadataError
 from lamella.spec.axes import AnyAxis
 from lamella.spec.base import MetaModel
 from lamella.spec.coordinate_systems import ImageSystemsMeta
+from lamella.types import JSON
 
 
 class TransformationMeta(MetaModel):
@@ -217,3 +220,50 @@ class ImagesMeta(MetaModel):
 
     multiscales: list[MultiScaleMeta] = Field(default_factory=list)
     omero: OMEROMeta | None = None
+
+    @classmethod
+    def from_json(cls, document: JSON, location: str = "") -> Self:
+        """Read the model from its part of a document, as :meth:`MetaModel.from_json` does.
+
+        Values of ``omero`` of a wrong type are read as missing (OM-01 to OM-03): they say how pixels are shown, not
+        what they are.
+
+        Examples
+        --------
+        >>> window = {"start": 0, "end": 9, "min": None, "max": 9}
+        >>> ImagesMeta.from_json({"omero": {"channels": [{"window": window}]}}).omero.channels[0].window
+        {'start': 0, 'end': 9, 'max': 9}
+        """
+        try:
+            return super().from_json(document, location)
+        except MetadataError as error:
+            usable = _without_unusable_omero(document, error.__cause__)
+            if usable is None:
+                raise
+        return super().from_json(usable, location)
+
+
+def _without_unusable_omero(document: JSON, error: BaseException | None) -> JSON:
+    """Return a document without the values of ``omero`` that a validation refuses; None if it refuses others."""
+    locations = [problem["loc"] for problem in error.errors()] if isinstance(error, ValidationError) else []
+    if not locations or any(location[:1] != ("omero",) for location in locations):
+        return None
+    usable: Any = deepcopy(document)
+    for *above, key in dict.fromkeys(_key_path(document, location) for location in locations):
+        holder: Any = usable
+        for part in above:
+            holder = holder[part]
+        if isinstance(holder, list):
+            holder[key] = {}
+        else:
+            del holder[key]
+    return usable
+
+
+def _key_path(document: Any, location: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the keys of a value that a validation refuses: its location without the names of types at the end."""
+    for depth, part in enumerate(location):
+        if not (part in document if isinstance(document, dict) else isinstance(part, int)):
+            return location[:depth]
+        document = document[part]
+    return location
