@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from zarr.core.buffer import cpu
@@ -15,7 +16,8 @@ from zarr.storage import MemoryStore
 import lamella
 from lamella.errors import LamellaError, StorageError
 from lamella.models import TransformationMeta
-from lamella.store.files import file_system
+from lamella.store.files import file_system, temporary_files
+from lamella.store.files.temporary_files import sweep_folder
 
 from .faults import Faults, chosen
 from .refusing import Refusing
@@ -288,3 +290,53 @@ def test_an_array_of_which_a_document_is_missing_half_way_is_not_the_old_one(ser
     assert np.array_equal(lamella.open_ome_zarr(url)["0"][...], pixels(1)[:, :1])
     lamella.open_ome_zarr(url, mode="r+").delete_channel("GFP")
     assert np.array_equal(lamella.open_ome_zarr(url)["0"][...], pixels(1)[:, :1])
+
+
+REPLACED: dict[str, tuple[Callable[[lamella.Position], object], Callable[[lamella.Position, int], None]]] = {
+    "labels": (
+        lambda image: int(image.labels["cells"].data[:].max()),
+        lambda image, value: image.labels.__setitem__("cells", np.full((2, 1, 8, 12), value, "uint8")),
+    ),
+    "a table": (
+        lambda image: int(image.tables["sizes"]["area"].iloc[0]),
+        lambda image, value: image.tables.__setitem__("sizes", pd.DataFrame({"area": [value]})),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REPLACED)
+def test_where_names_cannot_be_exchanged_what_was_written_is_kept_and_the_next_call_ends_it(
+    tmp_path, name, monkeypatch
+):
+    monkeypatch.setattr(file_system, "exchange", lambda *_: False)
+    read, write = REPLACED[name]
+    (tmp_path / "template").mkdir()
+    image(tmp_path / "template", "0.5")
+    with lamella.open(tmp_path / "template" / "a.zarr", "r+") as node:
+        write(node, 1)
+    shutil.copytree(tmp_path / "template", tmp_path / "whole")
+    with Faults(tmp_path / "whole") as faults, lamella.open(tmp_path / "whole" / "a.zarr", "r+") as node:
+        write(node, 2)
+    met = []
+    for n in chosen(faults.steps, 30):
+        shutil.copytree(tmp_path / "template", made := tmp_path / str(n))
+        with (
+            Faults(made, n, cut, lasting=True),
+            suppress(CutShortError),
+            lamella.open(made / "a.zarr", "r+") as node,
+        ):
+            write(node, 2)
+        kept = [
+            path for path in made.rglob("*") if path.name in ("cells", "sizes") or ".replacing-" in path.name
+        ]
+        assert kept
+        met.append(not any(path.name in ("cells", "sizes") for path in kept))
+        with monkeypatch.context() as patch:  # the process that was killed is this one
+            patch.setattr(temporary_files, "_is_alive", lambda _: False)
+            sweep_folder(str(kept[0].parent))
+        assert read(lamella.open(made / "a.zarr")) in (1, 2)
+        with lamella.open(made / "a.zarr", "r+") as node:
+            write(node, 3)
+        assert read(lamella.open(made / "a.zarr")) == 3
+        assert not [path for path in made.rglob("*") if ".replacing-" in path.name]
+    assert any(met)

@@ -21,7 +21,7 @@ from lamella.store.files import page_cache
 from lamella.store.files.file_system import Folders, PathGuard, names_in
 from lamella.store.files.locks import ReplacementLock, file_lock
 from lamella.store.files.removal import PartlyRemovedError, check_removable, remove_folder
-from lamella.store.files.temporary_files import sweep_folder, temporary_name
+from lamella.store.files.temporary_files import replacing_name, sweep_folder, temporary_name
 from lamella.store.keys import DOCUMENTS, check_key, is_private, natural_order, private_name
 from lamella.store.metadata.json_document import check_size
 from lamella.store.storage import Names, Stamp, Storage
@@ -410,12 +410,23 @@ class LocalStorage(Storage):
         except OSError as error:
             self._fail("replace", path, error)
         if not is_exchanged:
+            replacement = self._kept_after_kill(replacement, path)
             self.delete(path)
             self.move(replacement, path)
             return
         if self.fsync:
             self.folders.flush(path.rpartition("/")[0])
         self.delete(replacement)
+
+    def _kept_after_kill(self, replacement: str, path: str) -> str:
+        """Rename a folder that `sweep` would remove after a kill, so that `sweep` moves it to `path` instead."""
+        folder, _, name = replacement.rpartition("/")
+        new_name = replacing_name(name, path.rpartition("/")[2])
+        if new_name is None or folder != path.rpartition("/")[0]:
+            return replacement
+        new = f"{folder}/{new_name}" if folder else new_name
+        self.move(replacement, new)
+        return new
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError, StorageError
 from lamella.log import log
-from lamella.store.keys import PRIVATE_PREFIX, is_tensorstore_lock
+from lamella.store.keys import LONGEST_PART, PRIVATE_PREFIX, is_tensorstore_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 _STALE_SECONDS = 24 * 3600
 
 _OWN_NAME = re.compile(
-    rf"{re.escape(PRIVATE_PREFIX)}(?P<host>[0-9a-f]{{8}})-(?P<process>\d+)-[0-9a-f]+\.(?P<end>tmp|deleted)",
-    re.ASCII,
+    rf"{re.escape(PRIVATE_PREFIX)}(?P<host>[0-9a-f]{{8}})-(?P<process>\d+)-[0-9a-f]+\.(?P<end>tmp|deleted|replacing-(?P<target>.+))",
+    re.ASCII | re.DOTALL,
 )
-"""Matches `temporary_name` of temporary files and of folders that are being deleted."""
+"""Matches `temporary_name` of temporary files and of folders that are being deleted, and `replacing_name`."""
 
 _serial_numbers = count()
 
@@ -67,6 +67,17 @@ if hasattr(os, "register_at_fork"):
 def temporary_name(suffix: str) -> str:
     """Return a new name for a temporary file of this process, such as ``.lamella-<host>-<pid>-<n>.tmp``."""
     return f"{_own_prefix()}{next(_serial_numbers):x}{suffix}"
+
+
+def replacing_name(name: str, target: str) -> str | None:
+    """Return the name of a complete temporary folder while the folder ``target`` that it replaces is deleted.
+
+    After a kill, `sweep_folder` renames it to ``target``, if that is missing. None if the name is not that of a
+    temporary folder, or would be too long.
+    """
+    new = f"{name.removesuffix('.tmp')}.replacing-{target}"
+    is_temporary = _OWN_NAME.fullmatch(name) is not None and name.endswith(".tmp")
+    return new if is_temporary and len(os.fsencode(new)) <= LONGEST_PART else None
 
 
 def abandon(name: str) -> None:
@@ -143,14 +154,20 @@ def _discard(path: str) -> None:
 
 
 def sweep_folder(folder: str) -> int:
-    """Remove temporary files of killed writers in a folder; return their number."""
+    """Remove temporary files of killed writers in a folder, or finish their replacements; return their number."""
     try:
         names = os.listdir(folder)
     except OSError:  # missing or unreadable
         return 0
     stale = [name for name in names if _is_stale(folder, name)]
     for name in stale:
+        match = _OWN_NAME.fullmatch(name)
         with suppress(OSError):  # a temporary file that remains does no harm
+            if match is not None and match["target"]:
+                target = os.path.join(folder, match["target"])
+                if not os.path.lexists(target):
+                    os.rename(os.path.join(folder, name), target)
+                    continue
             _discard(os.path.join(folder, name))
     return len(stale)
 
