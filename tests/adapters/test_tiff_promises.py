@@ -76,6 +76,14 @@ def test_planes_for_which_the_ome_xml_names_no_page_are_zeros_and_noted(tmp_path
     assert_array_equal(stack_of(path), np.concatenate([PIXELS, np.zeros_like(PIXELS[:2])]))
 
 
+def test_a_page_of_a_negative_number_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "negative.ome.tif"
+    pages = "".join(f'<TiffData IFD="{z if z else -1}" FirstZ="{z}"/>' for z in range(4))
+    write_pages(path, ome_xml('SizeC="1" SizeZ="4" SizeT="1"', pages))
+    with pytest.raises(SourceError, match=r"negative\.ome\.tif .*names a page IFD=\"-1\""):
+        open_tiff(path)
+
+
 def test_pages_of_planes_outside_of_a_cropped_image_are_not_missed(tmp_path: Path) -> None:
     path = tmp_path / "cropped.ome.tif"
     write_pages(path, ome_xml('SizeC="1" SizeZ="4" SizeT="1"', SIX_PAGES))

@@ -175,6 +175,10 @@ def _missing_of_ome(file: Any) -> Iterator[str]:
             os.path.join(file.filehandle.dirname, name)
         ):
             yield f"its OME-XML names the file {name}, which does not exist"
+    for tiff_data in (element for pixels in all_pixels for element in children(pixels, "TiffData")):
+        if tiff_data.get("IFD", "").strip().startswith("-"):  # tifffile counts it from the last page
+            yield f'its OME-XML names a page IFD="{tiff_data.get("IFD")}", and pages are counted from 0'
+            break
     if any(series.kind != "ome" for series in file.series):
         return
     promised = sum(len(_planes(pixels)) for pixels in all_pixels)
