@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import warnings
 
 import numpy as np
@@ -179,6 +180,19 @@ def test_voxels_whose_time_is_not_known_are_not_lost_when_timepoints_move(new, f
     write(position, whole.isel(t=[3]))
     np.testing.assert_array_equal(position.data[[0, 20, 41, 3]], whole)
     assert position.data[...].astype(bool).sum() == whole.size
+
+
+def test_voxels_of_a_fill_value_of_nan_are_no_voxels_of_unknown_time(new):
+    position, whole = new(), film([0.0, 20.0, 41.0, 3.0]).astype("float32")
+    for frame in range(3):
+        write(position, whole.isel(t=[frame]))
+    for document in position.zgroup.store.root.glob("0/[.z]*ar*"):  # .zarray or zarr.json
+        document.write_text(re.sub('"fill_value": *[0-9.]+', '"fill_value": "NaN"', document.read_text()))
+    position = lamella.open(position.zgroup.store.root, "r+")
+    assert np.isnan(position.data.fill_value)
+    position.data.resize(4, *whole.shape[1:])
+    write(position, whole.isel(t=[3]))
+    np.testing.assert_array_equal(position.data[[0, 20, 41, 3]], whole)
 
 
 def test_to_xarray_can_be_written_again(new):

@@ -88,6 +88,7 @@ def test_orthogonal_pointwise_and_masked_indexing(image):
     np.testing.assert_array_equal(array.oindex[[0, 1], :, [2, 0]], data[[0, 1]][:, :, [2, 0]])
     points = ([0, 1], [1, 0], [2, 2], [3, 4], [5, 6])
     np.testing.assert_array_equal(array.vindex[points], data[points])
+    np.testing.assert_array_equal(array.vindex[0, 1, 2, 3, 4], data[0, 1, 2, 3, [4]], strict=True)
     np.testing.assert_array_equal(array[data > 100], data[data > 100])
     array.oindex[0, [0, 1], 0, :, 1] = 9
     array.vindex[points] = 8

@@ -188,9 +188,12 @@ def move_timepoints(position: Position, plan: WritePlan) -> None:
     new = StoredArray(documents, beside.path)
     empty = np.asarray(array.fill_value, array.dtype)
 
+    def is_empty(block: np.ndarray) -> bool:
+        return np.array_equal(block, np.broadcast_to(empty, block.shape), equal_nan=empty.dtype.kind in "fc")
+
     def copy(region: Region) -> None:
         block = old.read(region)
-        if (block == empty).all():  # unwritten timepoints between others stay without files
+        if is_empty(block):  # unwritten timepoints between others stay without files
             return
         if times.moves is None:
             targets = tuple(index * times.factor + times.shift for index in range(array.shape[axis]))
@@ -203,7 +206,7 @@ def move_timepoints(position: Position, plan: WritePlan) -> None:
             target = times.moved(index)  # None where the time is unknown
             if target is not None:
                 new.write((*region[:axis], slice(target, target + 1), *region[axis + 1 :]), frame)
-            elif (frame != empty).any():
+            elif not is_empty(frame):
                 raise InvalidArgumentError(
                     f"Timepoint {index} of {node_path} has voxels of unknown time, and the timepoints around it must "
                     "move. Write it with write_xarray, or clear it, first."

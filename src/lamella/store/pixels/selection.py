@@ -154,6 +154,8 @@ def points(index: Index, shape: Shape) -> Selection:
         return _select_each_axis(items, shape)
     if any(isinstance(item, slice) for item in items):
         raise OutOfBoundsError(f"A point index needs one array per axis of the shape {shape}, not {index!r}.")
+    if all(isinstance(item, int) for item in items):
+        items[0] = np.array([items[0]])  # one point is an array of length 1, as in zarr-python
     return _paired_arrays(items, shape, list(range(len(shape))), is_adjacent=True)
 
 
