@@ -117,6 +117,18 @@ def test_an_image_of_others_without_names_can_be_edited(image, path, version):
         assert position["0"].channels == 3
 
 
+@pytest.mark.filterwarnings("ignore:.*OM-03")
+def test_a_new_name_adds_no_contrast_limits_and_needs_no_array(image, path, version):
+    edit_attributes(
+        path, version, lambda a: (a if version == "0.4" else a["ome"])["omero"]["channels"][1].pop("window")
+    )
+    (path / "0" / (".zarray" if version == "0.4" else "zarr.json")).write_text("{")
+    with open_ome_zarr(path, mode="r+") as position:
+        position.rename_channel("DAPI", "nuclei")
+        nuclei, gfp = position.metadata.omero.channels
+    assert (nuclei.label, gfp.label, gfp.window) == ("nuclei", "GFP", None)
+
+
 @pytest.mark.parametrize("name", ["DAPI", "", None, 5])
 def test_a_channel_that_cannot_be_appended_changes_nothing(image, name, refused):
     with refused(ValueError):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lamella.arguments import checked_channel_name
 from lamella.errors import InvalidArgumentError, WrongTypeError, counted, did_you_mean
-from lamella.nodes.position_metadata import dtype_window, with_channel_names
+from lamella.nodes.position_metadata import dtype_window
 from lamella.ops.tables.outdated_tables import warn_of_measured_channels, warning_of_moved_rois
 from lamella.spec import edits
 from lamella.spec.axes import axis_kind
@@ -110,10 +110,9 @@ class ImageEdits:
     def apply(self, meta: ImagesMeta, position: Position, names: list[str]) -> ImagesMeta:
         """Return the changed metadata of an image; ``names`` are its channel names."""
         if self.renamed or self.channels:
-            window = dtype_window(position.data.dtype) if position.dataset_paths else None
-            meta = with_channel_names(meta, names, window)
-            if window is not None:
-                meta = edits.fill_windows(meta, window)
+            meta = position._with_all_names(meta, names)
+        if self.channels and position.dataset_paths:
+            meta = edits.fill_windows(meta, dtype_window(position.data.dtype))
         for old, new in self.renamed.items():
             meta = edits.rename_channel(meta, old, new)
         for name, options in self.channels.items():
