@@ -449,7 +449,8 @@ class Labels(RenamesMembers):
             As for :meth:`LabelImage.set_properties`.
         overwrite
             Whether a label image of this name is replaced, with its colours and properties; in local folders only.
-            After an error or a kill, the old or the new one is complete.
+            After an error or a kill, the old or the new one is complete. A read during the exchange may have pixels of
+            both, or raise DamagedDataError if the data types differ; the next one has the new pixels.
 
         Raises
         ------
