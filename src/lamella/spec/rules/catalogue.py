@@ -298,7 +298,11 @@ def _own(number: str, level: Level, text: str) -> Rule:
 OWN_RULES: dict[str, Rule] = {
     rule.id: rule
     for rule in (
-        _own("01", "MUST", "every metadata document can be read, and is a JSON object"),
+        _own(
+            "01",
+            "MUST",
+            "every metadata document can be read, is a JSON object, and states a group or an array",
+        ),
         _own("02", "SHOULD", "a node has documents of one Zarr format"),
         _own("03", "MUST", "documents contain only values that JSON has: no NaN, no Infinity"),
         _own("04", "SHOULD", "the version is one that the rules cover: 0.4, 0.5 or 0.6"),
