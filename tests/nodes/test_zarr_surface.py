@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from rlcompleter import Completer
 
 import numpy as np
 import pytest
@@ -70,6 +71,14 @@ def test_a_name_of_a_newer_zarr_is_passed_on(array, monkeypatch):
     monkeypatch.setattr(zarr.Array, "of_tomorrow", property(lambda self: ("new", self.shape)), raising=False)
     assert "of_tomorrow" in dir(array)
     assert array.of_tomorrow == ("new", SHAPE)
+
+
+def test_tab_in_python_completes_names_and_calls_no_property(array):
+    matches = Completer({"array": array}).attr_matches("array.")
+    assert {f"array.{name}" for name in ("compressor", "info", "nchunks_initialized")} <= set(matches)
+    for name in ("order", "nchunks", "store"):
+        with pytest.raises(AttributeError):
+            setattr(array, name, 1)
 
 
 CALLS = {

@@ -1,7 +1,7 @@
 """`ZarrSurface`, the base class of `ImageArray` with every public name of `zarr.Array`, and the same results.
 
-Selections such as ``oindex`` read and write with lamella's engines, checks and errors. Names that this class lacks,
-such as ``nchunks``, come from zarr-python's array, which is opened at each access.
+Selections such as ``oindex`` read and write with lamella's engines, checks and errors. Properties such as ``nchunks``
+come from zarr-python's array, which is opened at each access, and so do names that this class lacks.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class ZarrSurface:
     # -- zarr-python's array ----------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
-        """Return an attribute that the installed zarr-python's array has and this class lacks, such as ``nchunks``."""
+        """Return an attribute that the installed zarr-python's array has and this class lacks, such as a newer one."""
         if not name.startswith("_"):
             import zarr
 
@@ -293,6 +293,34 @@ class ZarrSurface:
     def _blocks(self, selection: Any) -> tuple[slice, ...]:
         meta = self.stored.meta
         return blocks_index(selection, meta.shape, meta.files)
+
+
+def _forwarding(name: str) -> property:
+    return property(lambda array: getattr(array.zarr(), name), doc=f"See `zarr.Array.{name}`.")
+
+
+# Not by `__getattr__`, since Tab in Python calls all but properties: `nchunks_initialized` lists the store, and
+# `compressor` raises an error in Zarr v3. Properties can also not be assigned by mistake.
+for _name in (
+    "async_array",
+    "cdata_shape",
+    "compressor",
+    "compressors",
+    "config",
+    "filters",
+    "info",
+    "metadata",
+    "nchunks",
+    "nchunks_initialized",
+    "order",
+    "read_chunk_sizes",
+    "read_only",
+    "serializer",
+    "store",
+    "store_path",
+    "write_chunk_sizes",
+):
+    setattr(ZarrSurface, _name, _forwarding(_name))
 
 
 @dataclass(frozen=True)
