@@ -293,12 +293,12 @@ def test_the_mark_is_there_before_the_pixels_and_again_when_levels_were_made_mea
 ):
     write = StoredArray.write
 
-    def slowly(array, index, data):
+    def slowly(array, index, data, **options):
         if array.path == "0":
             assert marker(pyramid)["writers"]
             open_ome_zarr(pyramid, mode="r+").compute_pyramid()
             assert marker(pyramid) is None
-        write(array, index, data)
+        write(array, index, data, **options)
 
     monkeypatch.setattr(StoredArray, "write", slowly)
     with open_ome_zarr(pyramid, mode="r+") as position:

@@ -218,7 +218,7 @@ class ZarrStorage(FlatStorage):
         self.store = store
         self.read_only = read_only or store.read_only or is_cached(store)
         self._address = address or address_of(store)
-        self._service = Service(store, self._address)
+        self._service = self._new_service()
         self.can_list = self._service.can_list
         self.lock_root = lock_root(store)
         self.survives_fork = survives_fork(store)
@@ -230,6 +230,9 @@ class ZarrStorage(FlatStorage):
         self._answers_certainly = self._inflates or type(store) is MemoryStore
         # A ZipStore opens its file now.
         self._run("open", "", store._ensure_open())
+
+    def _new_service(self) -> Service:
+        return Service(self.store, self._address)
 
     def __repr__(self) -> str:
         return f"ZarrStorage({self._address!r}{', read_only=True' if self.read_only else ''})"
