@@ -36,24 +36,28 @@ def edit_transforms(position: Position, image: str, change: Callable[[ImagesMeta
 
     Label images are written first: a killed call that is run again recognizes those that fit the new transformations.
     """
+    labels = [label for label in position.labels.values() if label.dataset_paths]
+    places = _places_of_labels(position, labels, image, change) if labels else []
+    with warning_of_moved_rois([position]):
+        for label, place in places:
+            label.document.edit(place)
+        position.document.edit(change)
+
+
+def _places_of_labels(
+    position: Position, labels: list[Position], image: str, change: Callable[[ImagesMeta], ImagesMeta]
+) -> list[tuple[Position, Callable[[ImagesMeta], ImagesMeta]]]:
+    """Return the label images that have to follow a change of their image, each with its edit."""
     old = position.document.shared_model
     try:
         new = change(old)
-    except LamellaError:
-        new = old  # the edit below raises it, with the name of the node
+    except LamellaError:  # raised again by the edit of the image, with the name of the node
+        return []
     first = WHOLE if image == WHOLE else next(iter(position.dataset_paths), WHOLE)
-    moved = []
-    if has_finite_transform(old, first) and _axes(position, old, first) != _axes(position, new, first):
-        moved = [
-            (label, place)
-            for label in position.labels.values()
-            if label.dataset_paths
-            and (place := _place_of_label(position, label, old, new, first)) is not None
-        ]
-    with warning_of_moved_rois([position]):
-        for label, place in moved:
-            label.document.edit(place)
-        position.document.edit(change)
+    if not has_finite_transform(old, first) or _axes(position, old, first) == _axes(position, new, first):
+        return []
+    places = [(label, _place_of_label(position, label, old, new, first)) for label in labels]
+    return [(label, place) for label, place in places if place is not None]
 
 
 def _axes(image: Position, meta: ImagesMeta, level: str) -> _Axes:
