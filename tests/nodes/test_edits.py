@@ -172,6 +172,41 @@ def test_labels_that_differ_from_their_image_keep_their_place_on_it(tmp_path):
         assert geometry(cells, "yx") == [[2, 2], [0.5, 0.5]]
 
 
+def first_level(image):
+    """Voxel size and start of level 0 along x."""
+    return image.scale[-1], image.get_effective_translation("0")[-1]
+
+
+@pytest.mark.parametrize(
+    ("length", "place", "new_label", "new_image"),
+    [
+        (9, (2, 0), (1.3, 0), (0.65, 0)),  # 17 voxels at half the resolution
+        (8, (1, 4), (0.65, 102.6), (0.65, 100)),  # a part of the image
+        (8, (1, 4), (1, 104), (1, 100)),
+        (8, (1, 4), (0.5, 2), (0.5, 0)),
+    ],
+)
+@pytest.mark.parametrize("is_label_first", [True, False])
+def test_labels_that_code_has_changed_before_their_image_stay(
+    tmp_path, length, place, new_label, new_image, is_label_first
+):
+    def move(image, size, start):
+        image.set_transform("0", zyx(image, scale=(size, size), translation=(start, start)))
+
+    with lamella.open(tmp_path / "i.zarr", "w-", layout="fov", channel_names=["a"], axes="cyx") as image:
+        image["0"] = np.ones((1, 17 if length == 9 else 16, 17 if length == 9 else 16), "uint16")
+        image.labels["cells"] = np.ones(image.data.shape[1:], "uint8")
+        cells = image.labels["cells"]
+        cells.data.resize((length, length))
+        move(cells, *place)
+        if is_label_first:
+            move(cells, *new_label)
+        move(image, *new_image)
+        assert first_level(cells) == pytest.approx(new_label)
+        image.set_scale({"x": 3})
+        assert first_level(cells)[0] == pytest.approx(3 * new_label[0] / new_image[0])
+
+
 def test_names_and_attributes_are_changed_in_one_write_each(where):
     with lamella.open(where, "r+") as plate:
         plate.set_name("screen 7")

@@ -243,7 +243,6 @@ def test_a_damaged_root_document_is_one_clear_error(image, path, version, conten
         {"multiscales": {"axes": []}},
         {"multiscales": [{"axes": 5, "datasets": []}]},
         {"multiscales": [{"axes": [{"name": "x"}], "datasets": [{"path": []}]}]},
-        {"omero": [], "multiscales": []},
     ],
 )
 def test_metadata_that_cannot_be_read_is_one_clear_error(image, path, version, damage, refused):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isclose
 from typing import TYPE_CHECKING, Any, Literal
 
 from lamella.arguments import checked_channel_name
 from lamella.errors import InvalidArgumentError, WrongTypeError, counted, did_you_mean
 from lamella.nodes.position_metadata import dtype_window
+from lamella.ops.images.transforms import has_new_size, spans
 from lamella.ops.tables.outdated_tables import warn_of_measured_channels, warning_of_moved_rois
 from lamella.spec import edits
 from lamella.spec.axes import axis_kind
@@ -296,20 +296,14 @@ def _label_sizes(
 ) -> Iterator[tuple[str, float]]:
     if not label.dataset_paths:
         return
-    image_sizes = dict(
-        zip(position.axis_names, zip(position.scale, position.data.shape, strict=False), strict=False)
-    )
-    label_sizes = dict(zip(label.axis_names, zip(label.scale, label.data.shape, strict=False), strict=False))
+    image_spans = spans(position, position.document.shared_model)
+    label_spans = spans(label, label.document.shared_model)
     for axis, size in sizes.items():
-        if str(axis).lower() not in label_sizes or str(axis).lower() not in image_sizes:
+        old, label_span = image_spans.get(str(axis).lower()), label_spans.get(str(axis).lower())
+        if old is None or label_span is None:
             continue
-        (old_size, length), (label_size, label_length) = (
-            image_sizes[str(axis).lower()],
-            label_sizes[str(axis).lower()],
-        )
-        has_new_size = isclose(label_size, size * length / max(1, label_length), rel_tol=1e-6)
-        if not has_new_size and old_size > 0:
-            yield axis, size * (label_size / old_size)
+        if old.size > 0 and not has_new_size(label_span, old, old._replace(size=size)):
+            yield axis, size * (label_span.size / old.size)
 
 
 def edit_attributes(node: NGFFNode, attributes: Mapping[str, JSON]) -> None:

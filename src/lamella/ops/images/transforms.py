@@ -30,13 +30,32 @@ class _Axis(NamedTuple):
 
 _Axes = dict[str, _Axis]
 
+_PRECISION = 1e-6
+"""Relative difference below which two lengths are equal."""
+
+
+class _Span(NamedTuple):
+    """Voxel size and number of voxels of an image along one axis, and location of its first voxel."""
+
+    size: float
+    length: int
+    start: float
+
+    @property
+    def edges(self) -> tuple[float, float]:
+        """Locations of the outer edges of the first and the last voxel."""
+        edges = (self.start - self.size / 2, self.start + self.size * (self.length - 0.5))
+        return min(edges), max(edges)
+
 
 def edit_transforms(position: Position, image: str, change: Callable[[ImagesMeta], ImagesMeta]) -> None:
     """Change the transformations of one level or ("*") of the whole image; warn if regions in tables move.
 
     Label images are written first: a killed call that is run again recognizes those that fit the new transformations.
     """
-    labels = [label for label in position.labels.values() if label.dataset_paths]
+    labels = []
+    if position.dataset_paths:
+        labels = [label for label in position.labels.values() if label.dataset_paths]
     places = _places_of_labels(position, labels, image, change) if labels else []
     with warning_of_moved_rois([position]):
         for label, place in places:
@@ -53,7 +72,7 @@ def _places_of_labels(
         new = change(old)
     except LamellaError:  # raised again by the edit of the image, with the name of the node
         return []
-    first = WHOLE if image == WHOLE else next(iter(position.dataset_paths), WHOLE)
+    first = WHOLE if image == WHOLE else position.dataset_paths[0]
     if not has_finite_transform(old, first) or _axes(position, old, first) == _axes(position, new, first):
         return []
     places = [(label, _place_of_label(position, label, old, new, first)) for label in labels]
@@ -69,29 +88,28 @@ def _axes(image: Position, meta: ImagesMeta, level: str) -> _Axes:
 def _place_of_label(
     position: Position, label: Position, old: ImagesMeta, new: ImagesMeta, level: str
 ) -> Callable[[ImagesMeta], ImagesMeta] | None:
-    """Return the edit by which a label image follows its image; None if it does already."""
+    """Return the edit by which a label image follows its image; None if it does already.
+
+    Code may change the labels first, and a killed call has: then a size or start that fits the new image stays.
+    """
     label_level = WHOLE if level == WHOLE else label.dataset_paths[0]
     label.get_effective_scale(label_level)  # an error names the label image
     stored = _axes(label, label.document.shared_model, label_level)
     before, after = _axes(position, old, level), _axes(position, new, level)
-    lengths = dict(zip(position.axis_names, position.data.shape, strict=False))
-    label_lengths = dict(zip(label.axis_names, label.data.shape, strict=False))
-    final, label_now = (
-        _axes(position, new, position.dataset_paths[0]),
-        _axes(label, label.document.shared_model, label.dataset_paths[0]),
-    )
+    old_spans, new_spans = spans(position, old), spans(position, new)
+    label_spans = spans(label, label.document.shared_model)
     moved = {}
     for name, (size, start) in stored.items():
         if name not in before or before[name] == after[name] or not before[name].size:
             continue
-        new_size, new_start = after[name].size * (size / before[name].size), after[name].start
-        new_start += after[name].size * ((start - before[name].start) / before[name].size)
-        extent = final[name].size * lengths.get(name, 1)
-        has_new_size = isclose(label_now[name].size * label_lengths.get(name, 1), extent, rel_tol=1e-6)
-        has_new_edge = isclose(
-            _edge(label_now[name]), _edge(final[name]), abs_tol=1e-6 * abs(final[name].size)
-        )
-        moved[name] = _Axis(size if has_new_size else new_size, start if has_new_edge else new_start)
+        old_span, new_span = old_spans[name], new_spans[name]
+        is_resized = has_new_size(label_spans[name], old_span, new_span)
+        is_moved = is_resized
+        if isclose(old_span.size, new_span.size, rel_tol=_PRECISION):
+            is_moved = _has_new_place(label_spans[name], old_span, new_span)
+        ratio = after[name].size / before[name].size
+        new_start = after[name].start + (start - before[name].start) * ratio
+        moved[name] = _Axis(size if is_resized else size * ratio, start if is_moved else new_start)
     if all(stored[name] == axis for name, axis in moved.items()):
         return None
     placed = [moved.get(name, axis) for name, axis in stored.items()]
@@ -100,6 +118,55 @@ def _place_of_label(
     )
 
 
-def _edge(axis: _Axis) -> float:
-    """Return the location of the outer edge of the first voxel."""
-    return axis.start - axis.size / 2
+def spans(image: Position, meta: ImagesMeta) -> dict[str, _Span]:
+    """Return the extent of level 0 along each axis."""
+    axes = _axes(image, meta, image.dataset_paths[0])
+    lengths = zip(axes, image.data.shape, strict=False)
+    return {name: _Span(axes[name].size, length, axes[name].start) for name, length in lengths}
+
+
+def has_new_size(label: _Span, old: _Span, new: _Span) -> bool:
+    """Return whether the voxel size of a label image fits the new size of its image, and did not fit the old one.
+
+    Labels may have other voxels than their image, or cover a part of it: the surest sign that fits one image decides.
+    """
+    if isclose(old.size, new.size, rel_tol=_PRECISION):
+        return False
+    for is_sign in (_is_as_long, _has_voxels_of, _is_about_as_long):
+        if is_sign(label, old) or is_sign(label, new):
+            return not is_sign(label, old)
+    return False
+
+
+def _is_as_long(label: _Span, image: _Span) -> bool:
+    """Return whether both are as long, and their first voxels, or the edges of these, are at one place."""
+    begins_with_it = any(
+        isclose(*starts, abs_tol=_PRECISION * abs(image.size))
+        for starts in ((label.start, image.start), (label.edges[0], image.edges[0]))
+    )
+    return begins_with_it and isclose(
+        label.size * label.length, image.size * image.length, rel_tol=_PRECISION
+    )
+
+
+def _has_voxels_of(label: _Span, image: _Span) -> bool:
+    return isclose(label.size, image.size, rel_tol=_PRECISION)
+
+
+def _is_about_as_long(label: _Span, image: _Span) -> bool:
+    """Return whether lengths differ by less than a voxel of the label: those of lower levels are rounded."""
+    difference = abs(label.size * label.length - image.size * image.length)
+    return 1 < label.length < image.length and difference < abs(label.size)
+
+
+def _has_new_place(label: _Span, old: _Span, new: _Span) -> bool:
+    """Return whether a label image lies in its image at the new place, or begins with it, and not in that at the old."""
+    tolerance = _PRECISION * abs(new.size)
+    begins_with_it = isclose(label.edges[0], new.edges[0], abs_tol=tolerance)
+    return not _lies_in(label, old) and (begins_with_it or _lies_in(label, new))
+
+
+def _lies_in(label: _Span, image: _Span) -> bool:
+    tolerance = _PRECISION * abs(image.size)
+    (first, last), (image_first, image_last) = label.edges, image.edges
+    return image_first - tolerance <= first and last <= image_last + tolerance
