@@ -91,46 +91,6 @@ def test_metadata_come_along(plate, tmp_path, over):
     assert lamella.validate(tmp_path / "out.zarr")
 
 
-@pytest.mark.parametrize("over", ["regions", "positions"])
-def test_results_follow_later_corrections_of_the_source_and_keep_their_own(plate, tmp_path, over):
-    function = half if over == "regions" else projected
-    plate.map(function, over=over, output=tmp_path / "out.zarr")
-    out = lamella.open_ome_zarr(tmp_path / "out.zarr", mode="r+")
-    if over == "regions":
-        out["B/2/0"].initialize_pyramid(levels=2)
-        out["B/2/0"].labels.create("cells", np.ones((1, 3, 20, 24), "u1"))
-    out["B/2/0"].rename_channel("GFP", "mine")
-    out["B/2/0"].set_channel("DAPI", "lime")
-    out["B/2/1"].set_scale("0", "y", 7.0)
-    source = plate["B/2/0"]
-    source.set_scale("0", "x", 0.5)
-    source.set_transform(
-        "0",
-        [
-            TransformationMeta(type="scale", scale=[1.0, 1.0, 1.0, 1.0, 0.5]),
-            TransformationMeta(type="translation", translation=[0.0, 0.0, 0.0, 0.0, 120.0]),
-        ],
-    )
-    source.set_scale("*", "t", 60.0)
-    source.set_unit({"x": "nm"})
-    for old, new in (("DAPI", "nuclei"), ("GFP", "actin")):
-        source.rename_channel(old, new)
-    plate.map(function, over=over, output=tmp_path / "out.zarr")
-    result = lamella.open_ome_zarr(tmp_path / "out.zarr")["B/2/0"]
-    assert result.scale == source.scale
-    assert result.get_effective_translation("0") == source.get_effective_translation("0")
-    assert [axis.unit for axis in result.axes] == [axis.unit for axis in source.axes]
-    assert result.channel_names == ["nuclei", "mine"]
-    assert result.metadata.omero.channels[0].color == "00FF00"
-    if over == "regions":
-        assert result.get_effective_scale("1")[-1] == 1.0
-        cells = result.labels["cells"]
-        assert cells.scale == [source.scale[0], *source.scale[2:]]
-        assert cells.axes[-1].unit == "nanometer"
-    assert lamella.open_ome_zarr(tmp_path / "out.zarr")["B/2/1"].scale[-2] == 7.0
-    assert lamella.validate(tmp_path / "out.zarr")
-
-
 def test_some_positions_keep_the_rows_and_columns_of_the_plate(plate, tmp_path):
     plate.map(half, over="regions", output=tmp_path / "out.zarr", positions=["C/5/0"])
     out = lamella.open_ome_zarr(tmp_path / "out.zarr").metadata

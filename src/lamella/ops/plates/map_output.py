@@ -11,13 +11,10 @@ from lamella.errors import InvalidArgumentError
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import attributes_without_arrays
 from lamella.nodes.well import Well
-from lamella.ops.plates.map_following import facts_of, follow_source
-from lamella.ops.plates.map_records import MAP_SOURCE
 from lamella.ops.plates.origins import copy_attributes, custom_attributes
 from lamella.spec.axes import channel_axis
 from lamella.spec.channels import with_acquisition_settings
 from lamella.spec.edits import new_images
-from lamella.spec.own_key import with_own_record
 from lamella.spec.plate import PlateMeta, WellGroupMeta
 from lamella.store.metadata.array_creation import array_like
 from lamella.store.storage import open_storage
@@ -30,7 +27,6 @@ if TYPE_CHECKING:
     from lamella.nodes.position import Position
     from lamella.nodes.store_handle import NodePath
     from lamella.ops.execution import Workers
-    from lamella.ops.plates.map_request import MapRequest
     from lamella.spec.images import ImagesMeta
     from lamella.store.metadata.array_meta import ArrayMeta, ZarrFormat
     from lamella.types import StrPath
@@ -91,12 +87,11 @@ def create_output(
     return results
 
 
-def create_positions(results: Plate, plate: Plate, request: MapRequest) -> None:
-    """Create missing positions, with the metadata of their sources, which existing ones follow."""
-    positions = request.positions
-    existing = dict(results.positions())
-    for path in positions.keys() & existing.keys():
-        follow_source(positions[path], existing[path], request)
+def create_positions(
+    results: Plate, plate: Plate, positions: Mapping[str, Position], channel_names: Sequence[str] | None
+) -> None:
+    """Create missing positions, with the metadata of their sources."""
+    existing = {path for path, _ in results.positions()}
     missing = [path for path in positions if path not in existing]
     wells = {path.rpartition("/")[0] for path in missing}
     source_wells = {path: plate._open_listed(Well, path) for path in plate.well_paths() if path in wells}
@@ -121,7 +116,7 @@ def create_positions(results: Plate, plate: Plate, request: MapRequest) -> None:
     for path in sorted(new_wells & source_wells.keys()):
         copy_attributes(source_wells[path], results._open_listed(Well, path), WellGroupMeta)
     for path in missing:
-        _copy_metadata(positions[path], results[path], request)
+        _copy_metadata(positions[path], results[path], channel_names)
 
 
 def _copy_row(source: NodePath, target: NodePath) -> None:
@@ -132,9 +127,9 @@ def _copy_row(source: NodePath, target: NodePath) -> None:
             target.store_handle.documents.edit_group(target.path, lambda _: attributes)
 
 
-def _copy_metadata(source: Position, target: Any, request: MapRequest) -> None:
+def _copy_metadata(source: Position, target: Any, channel_names: Sequence[str] | None) -> None:
     """Copy names, channels and custom attributes from a position to a new position without an image."""
-    version, channel_names = target.store_handle.version, request.call.channel_names
+    version = target.store_handle.version
     meta: ImagesMeta = source.document.shared_model.copied()
     for image in meta.multiscales:
         image.datasets, image.type, image.metadata = [], None, None
@@ -154,7 +149,6 @@ def _copy_metadata(source: Position, target: Any, request: MapRequest) -> None:
         image = meta.multiscales[0]
         image_names = {"name": image.name, **(image.__pydantic_extra__ or {})}
         attributes = {**attributes, "lamella": {**attributes.get("lamella", {}), "image": image_names}}
-    attributes = with_own_record(attributes, MAP_SOURCE, facts_of(source, request))
     attributes = attributes_without_arrays(version, meta, version.dump(meta, attributes))
     target.documents.edit_group(target.path, lambda _: attributes)
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 LABELS = "labels/"
 
 _MAP = "map"
-MAP_SOURCE = "map_source"
-"""Name of the record of the metadata that the results of a position got from its source."""
 REGIONS_FILE = f"{PRIVATE_PREFIX}map"
 """Name of the journal of an array, in its folder."""
 
@@ -36,7 +34,7 @@ def without_records(attributes: JSONObject) -> JSONObject:
     own = attributes.get(OWN_KEY)
     if not isinstance(own, dict):
         return attributes
-    dropped = {_MAP, MAP_SOURCE, "stale_levels", "stream"}
+    dropped = {_MAP, "stale_levels", "stream"}
     remaining = {key: record for key, record in own.items() if key not in dropped}
     return {
         key: remaining if key == OWN_KEY else attribute

@@ -13,7 +13,6 @@ from lamella.nodes.array_creation import create_empty_array
 from lamella.nodes.array_request import ArrayRequest
 from lamella.ops.execution import run
 from lamella.ops.jobs.journal import Journal, stored_journal
-from lamella.ops.plates.map_following import transform_of
 from lamella.ops.plates.map_labels import BlockFiles, LabelUnit, StitchUnit
 from lamella.ops.plates.map_records import (
     REGIONS_FILE,
@@ -25,7 +24,7 @@ from lamella.ops.plates.map_records import (
     without_records,
 )
 from lamella.ops.plates.map_request import position_of
-from lamella.ops.plates.map_units import PositionUnit, RegionUnit
+from lamella.ops.plates.map_units import PositionUnit, RegionUnit, transform_of
 from lamella.ops.pyramids.downsample import downsampled_shape
 from lamella.ops.regions import regions
 from lamella.store.keys import join
@@ -208,7 +207,7 @@ class MapRun:
                     begin_result(position, name)
                 continue
             begin_result(position, name)
-            transform = transform_of(source_position, self._function.level, position.document.shared_model)
+            transform = transform_of(source_position, self._function.level, position)
             dtype = self._request.dtype(source)
             targets.append(_create_like(position, name, source, shape, dtype, transform))
         return tuple(targets)

@@ -15,12 +15,13 @@ from lamella.errors import PACKAGE, InvalidArgumentError
 from lamella.ops.jobs.units import is_done
 from lamella.ops.plates import map_output
 from lamella.ops.plates.map_blocks import Where
-from lamella.ops.plates.map_following import transform_of
 from lamella.ops.plates.map_records import LABELS, PositionRecord, begin_result, region_state
+from lamella.spec.geometry import find_dataset, scale_and_translation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from lamella.models import TransformationMeta
     from lamella.nodes.image_array import ImageArray
     from lamella.nodes.position import Position
     from lamella.ops.plates.map_blocks import BlockPlan
@@ -164,9 +165,7 @@ class PositionUnit:
                 finest.meta, result.shape, self.target.store_handle.version.zarr_format
             )
             if finest.shape[-2:] == tuple(result.shape)[-2:] and finest.ndim == len(result.shape):
-                options["transform"] = transform_of(
-                    self.source, self.function.level, self.target.document.shared_model
-                )
+                options["transform"] = transform_of(self.source, self.function.level, self.target)
         self.target.create_from(name, result, {"transform": None, **options}, is_result=True)
 
 
@@ -228,6 +227,15 @@ class RegionUnit(BlockUnit):
     def _result_state(self) -> str | None:
         states = [region_state(target, self.region) for target in self.targets]
         return None if None in states else " ".join(map(str, states))
+
+
+def transform_of(source: Position, level: str, target: Position) -> list[TransformationMeta]:
+    """Return the transformations of a level for an array of equal geometry in another position."""
+    shared_transforms = target.document.shared_model.multiscales[0].coordinate_transformations
+    if shared_transforms:  # those of all levels together, copied with the metadata of the source
+        return find_dataset(source.document.shared_model, level).coordinate_transformations
+    offset = source.get_effective_translation(level)
+    return scale_and_translation(source.get_effective_scale(level), offset if any(offset) else None)
 
 
 def discard(position: Position, name: str) -> None:

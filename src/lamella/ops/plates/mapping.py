@@ -166,7 +166,7 @@ def _target(plate: MappedPlate, request: MapRequest, workers: Workers) -> Mapped
         target = map_output.create_output(
             plate, request.positions, request.call.output, request.call.channel_names, workers
         )
-    map_output.create_positions(target, plate, request)
+    map_output.create_positions(target, plate, request.positions, request.call.channel_names)
     return target
 
 
