@@ -160,7 +160,7 @@ def _is_about_as_long(label: _Span, image: _Span) -> bool:
 
 
 def _has_new_place(label: _Span, old: _Span, new: _Span) -> bool:
-    """Return whether a label image lies in its image at the new place, or begins with it, and not in that at the old."""
+    """Return whether a label image lies in its image at the new place, or begins with it, but not at the old place."""
     tolerance = _PRECISION * abs(new.size)
     begins_with_it = isclose(label.edges[0], new.edges[0], abs_tol=tolerance)
     return not _lies_in(label, old) and (begins_with_it or _lies_in(label, new))
