@@ -424,9 +424,8 @@ def _arrays(storage: Storage, path: str, nodes: set[str], files: Container[str])
         for batch in batched(list(paths), _AHEAD):
             documents.request_ahead((), arrays=batch, at_once=True)
             for array in batch:
-                with suppress(
-                    LamellaError
-                ):  # a group, or a document that `verify` without a manifest reports
+                # Others are groups, or have documents that `verify` without a manifest reports.
+                with suppress(LamellaError):
                     arrays[paths[array]] = documents.array(array)
     return arrays
 

@@ -375,8 +375,9 @@ class _EngineFile:
 
     def commit(self, meta: ArrayMeta, missing: frozenset[int]) -> None:
         del meta, missing
-        file_block = np.empty([axis.stop - axis.start for axis in self._region], self._meta.dtype)
-        if sum(block.size for _, block in self._blocks.values()) == file_block.size:
+        shape = [axis.stop - axis.start for axis in self._region]
+        if sum(block.size for _, block in self._blocks.values()) == prod(shape):
+            file_block = np.empty(shape, self._meta.dtype)
             for in_file, block in self._blocks.values():
                 file_block[in_file] = block
             self._array.write(self._region, file_block)
