@@ -71,11 +71,22 @@ napari.__main__.main()
 """
 
 
-def run_on_screen(script, *arguments):
-    """Run a script on a virtual screen, and return what its last line prints."""
+def run_on_screen(folder, script, *arguments):
+    """Run a script on a virtual screen, with its settings in a folder, and return what its last line prints."""
     assert shutil.which("xvfb-run"), "No virtual screen is installed: apt-get install xvfb."
-    command = ["xvfb-run", "-a", "-s", "-screen 0 1280x800x24", sys.executable, "-c", script, *arguments]
+    # Without files mapped into memory, for the picture or for Mesa's shaders: where such a file cannot grow, the
+    # process dies of a bus error.
+    screen = "-screen 0 1280x800x24 -extension MIT-SHM"
+    interpreter = [sys.executable, "-X", "faulthandler"]
+    command = ["xvfb-run", "-a", "-s", screen, *interpreter, "-c", script, *arguments]
     environment = {name: value for name, value in os.environ.items() if name != "QT_QPA_PLATFORM"}
+    for name in (
+        "CONFIG",
+        "CACHE",
+        "DATA",
+    ):  # the settings of whoever runs the tests stay unread and as they are
+        environment[f"XDG_{name}_HOME"] = str(folder / name.lower())
+    environment["MESA_SHADER_CACHE_DISABLE"] = "true"
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout.splitlines()[-1])
@@ -85,7 +96,7 @@ def run_on_screen(script, *arguments):
 def test_the_command_opens_a_store_with_the_plugin(tmp_path):
     path = tmp_path / "i.zarr"
     lamella.write_image(path, np.ones((2, 32, 32), "uint8"), axes="cyx", channels=["DAPI", "GFP"]).close()
-    assert run_on_screen(COMMAND, str(path)) == ["DAPI", "GFP"]
+    assert run_on_screen(tmp_path, COMMAND, str(path)) == ["DAPI", "GFP"]
 
 
 @pytest.mark.skipif("LAMELLA_XVFB" not in os.environ, reason="needs a screen: make test-napari")
@@ -100,7 +111,7 @@ def test_a_plate_dropped_on_the_window_is_shown_with_every_field_at_its_place_an
     pitch = 600 + 36  # a gap of 6 % between wells
     centers = {name: (300 + pitch * "AB".index(name[0]), 300 + pitch * (int(name[2]) - 1)) for name in values}
     centers["gap"] = (618, 618)
-    colors = run_on_screen(DRAW, str(path), json.dumps(centers))
+    colors = run_on_screen(tmp_path, DRAW, str(path), json.dumps(centers))
     assert colors.pop("gap") == [0, 0, 0]
     for name, color in colors.items():
         assert np.allclose(color, values[name], atol=1), (name, color)
