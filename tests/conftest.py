@@ -70,7 +70,10 @@ def service(monkeypatch):
     """A web server and S3 that fails on demand and counts requests; ``s3://`` URLs reach it: see `remote.Service`."""
     from tests.remote import Service, aim_at, forget_file_systems
 
+    from lamella.store.objects.object_requests import _supports_conditions
+
     with Service() as running:
+        _supports_conditions.clear()  # a server that has ended may have had the same port
         aim_at(monkeypatch, running.endpoint)
         yield running
         forget_file_systems()
