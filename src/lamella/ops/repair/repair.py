@@ -183,10 +183,12 @@ def repair(
     check_progress(progress)
     before = _report(storage, root, name, {}, progress)
     changes = _plan(storage, root, name, reindex, before.rules)
-    if dry_run or not changes:
+    if dry_run and changes:
         contents = {change.key: change.new for change in changes}
         return RepairReport(before, _report(storage, root, name, contents, progress), changes)
     plan = RepairReport(before, before, changes)
+    if not changes:
+        return plan
     return write_repair(plan, target, backup=backup, progress=progress, follow_links=follow_links)
 
 
