@@ -3,14 +3,7 @@
 Public names of the spec layer; nothing is defined here.
 """
 
-from lamella.spec.axes import (
-    AxisMeta,
-    ChannelAxisMeta,
-    SpaceAxisMeta,
-    TimeAxisMeta,
-    axes,
-    default_axes,
-)
+from lamella.spec.axes import AxisMeta, ChannelAxisMeta, SpaceAxisMeta, TimeAxisMeta, axes, default_axes
 from lamella.spec.base import MetaModel
 from lamella.spec.coordinate_graph import CoordinateGraph
 from lamella.spec.coordinate_systems import CoordinateSystemMeta, ImageSystemsMeta, SceneMeta

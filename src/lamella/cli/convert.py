@@ -79,9 +79,7 @@ def _list_formats(context: click.Context, _: click.Parameter, is_set: bool) -> N
 @click.option("--map", "map_file", metavar="CSV", type=click.Path(), help="Find wells and fields in a table.")
 @click.option("--layout", metavar="NAME", help="Instrument that named the files, such as incell.")
 @click.option(
-    "--series",
-    type=NumberOr(0, "all", "fields"),
-    help="Number of the image to read, or all images.",
+    "--series", type=NumberOr(0, "all", "fields"), help="Number of the image to read, or all images."
 )
 @click.option("--format", metavar="NAME", help="Read all files as this format.")
 @click.option(

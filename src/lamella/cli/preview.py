@@ -14,12 +14,7 @@ from lamella.cli.options import NumberOr, Region, operation_options, split_optio
 @click.command()
 @click.argument("path", type=click.Path())
 @click.option(
-    "-o",
-    "--output",
-    required=True,
-    metavar="FILE.png",
-    type=click.Path(),
-    help="PNG file to write.",
+    "-o", "--output", required=True, metavar="FILE.png", type=click.Path(), help="PNG file to write."
 )
 @click.option("--size", type=click.IntRange(16, 16384), metavar="PIXELS", help="Length of the larger side.")
 @click.option("--label", metavar="NAME", help="Label image to draw over the picture.")

@@ -24,12 +24,7 @@ from lamella.errors import counted
 @click.option("--replace", is_flag=True, help="First delete the present lower levels.")
 @operation_options(resumes=True)
 def pyramid(
-    context: click.Context,
-    path: str,
-    replace: bool,
-    as_json: bool,
-    options: dict[str, Any],
-    **settings: Any,
+    context: click.Context, path: str, replace: bool, as_json: bool, options: dict[str, Any], **settings: Any
 ) -> None:
     """Compute the lower-resolution levels of images.
 

@@ -47,12 +47,7 @@ M = TypeVar("M", Well, Position)
 _ACQUISITIONS = "The argument acquisitions is a list of AcquisitionMeta"
 
 
-class Plate(
-    WellEdits,
-    PlateOperations,
-    OMEXMLMethods,
-    ListsMembers[PlateMeta],
-):
+class Plate(WellEdits, PlateOperations, OMEXMLMethods, ListsMembers[PlateMeta]):
     """A high-content-screening plate.
 
     Parameters

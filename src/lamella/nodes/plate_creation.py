@@ -311,9 +311,7 @@ def _raise_counts_above(well: Well) -> None:
     plate.document.edit(lambda meta: plate_edits.raise_counts(meta, counts))
 
 
-def _group_by_well(
-    specs: Sequence[PositionSpec],
-) -> tuple[IndicesByWell, FieldsByWell, list[str]]:
+def _group_by_well(specs: Sequence[PositionSpec]) -> tuple[IndicesByWell, FieldsByWell, list[str]]:
     """Check the specifications; return indices and fields by well, and all paths in order."""
     indices: IndicesByWell = {}
     fields: FieldsByWell = {}

@@ -52,13 +52,7 @@ if TYPE_CHECKING:
     from lamella.types import JSONObject
 
 
-class Position(
-    PositionMetadata,
-    PositionArrays,
-    PositionOperations,
-    PositionRegions,
-    ModelNode[ImagesMeta],
-):
+class Position(PositionMetadata, PositionArrays, PositionOperations, PositionRegions, ModelNode[ImagesMeta]):
     """A field of view: one image with its pyramid levels and labels.
 
     The parameters are those of `NGFFNode`; 2 to 5 axes.

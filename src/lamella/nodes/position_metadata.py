@@ -463,10 +463,7 @@ class PositionMetadata(NGFFNode):
     def set_scale(self, image: str, axis_name: str, new_scale: float) -> None: ...
 
     def set_scale(
-        self,
-        image: str | Mapping[str, float],
-        axis_name: str | None = None,
-        new_scale: float | None = None,
+        self, image: str | Mapping[str, float], axis_name: str | None = None, new_scale: float | None = None
     ) -> None:
         """Set the physical voxel size; translations do not change, and the levels stay consistent.
 

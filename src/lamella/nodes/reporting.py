@@ -14,12 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from lamella.errors import MetadataError, MetadataWarning, callers_level
 from lamella.spec.rules import ArrayFacts, location_text
 from lamella.spec.rules.catalogue import own_finding
-from lamella.spec.rules.check import (
-    array_findings,
-    assumption,
-    document_findings,
-    kinds_of,
-)
+from lamella.spec.rules.check import array_findings, assumption, document_findings, kinds_of
 from lamella.spec.rules.document_form import image_form
 
 if TYPE_CHECKING:

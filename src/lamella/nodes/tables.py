@@ -129,11 +129,7 @@ class Tables(NGFFNode):
         write_table(self, self._checked_key(name), table, type, label, backend, overwrite)
 
     def write_rois(
-        self,
-        name: str,
-        rois: Mapping[str, Mapping[str, Sequence[float]]],
-        *,
-        backend: str | None = None,
+        self, name: str, rois: Mapping[str, Mapping[str, Sequence[float]]], *, backend: str | None = None
     ) -> None:
         """Write a table of regions of interest.
 

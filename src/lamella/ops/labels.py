@@ -102,9 +102,7 @@ def create_label(
     axes, missing_axes = _label_axes(position, levels[0], source, name)
     source = dataclasses.replace(source, new_axes=missing_axes)
     meta = ImageLabelMeta(
-        colors=color_entries(colors),
-        properties=property_rows(properties),
-        source={"image": "../../"},
+        colors=color_entries(colors), properties=property_rows(properties), source={"image": "../../"}
     )
     documents, node_path = labels.documents, labels.node_path.child(name)
     attributes = _image_attributes(position, name, axes, meta)

@@ -10,12 +10,7 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import InvalidArgumentError, StorageError, WorkerLostError
-from lamella.ops.copying.copy_store import (
-    check_overwrite,
-    check_same_place,
-    copy_store,
-    has_unfinished_copy,
-)
+from lamella.ops.copying.copy_store import check_overwrite, check_same_place, copy_store, has_unfinished_copy
 from lamella.ops.copying.pack import check_archive, pack
 from lamella.ops.copying.upload import check_upload
 from lamella.ops.rewriting.endpoints import check_stores_apart, make_folder

@@ -274,11 +274,7 @@ def _check_length(unit: ExportedFile) -> None:
 
 
 def _tiffs_of(
-    node: Plate | Position,
-    path: str,
-    format: str,
-    arguments: Mapping[str, Any],
-    labels: bool | Sequence[str],
+    node: Plate | Position, path: str, format: str, arguments: Mapping[str, Any], labels: bool | Sequence[str]
 ) -> Iterator[ExportedFile]:
     """Yield the file of an image, or one for each channel of each field of a plate, and those of label images.
 
@@ -328,11 +324,7 @@ def _origins(plate: Plate) -> dict[str, PlateOrigin]:
 
 
 def _pictures_of(
-    node: Plate | Position,
-    path: str,
-    format: str,
-    arguments: Mapping[str, Any],
-    labels: bool | Sequence[str],
+    node: Plate | Position, path: str, format: str, arguments: Mapping[str, Any], labels: bool | Sequence[str]
 ) -> Iterator[ExportedFile]:
     """Yield the picture or movie of an image."""
     if isinstance(node, Plate):

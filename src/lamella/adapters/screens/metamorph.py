@@ -118,10 +118,7 @@ class StackSource(FieldSource):
     """A field with one file per channel and time, which has all z; ``depths`` are the numbers of planes by channel."""
 
     def __init__(
-        self,
-        description: ImageDescription,
-        files: Mapping[tuple[int, int, int], str],
-        depths: Sequence[int],
+        self, description: ImageDescription, files: Mapping[tuple[int, int, int], str], depths: Sequence[int]
     ) -> None:
         super().__init__(description, files)
         self._depths = tuple(depths)

@@ -151,11 +151,7 @@ class NeuroglancerAnswers:
         planes = [name for name in names if name not in solid]
         is_volume = scene.depth > 1 and len(first.names) > 2
         flat = {"type": "viewer", "layers": planes, "layout": "xy"}
-        deep = {
-            "type": "viewer",
-            "layers": [*names[: len(self._images)], *solid],
-            "layout": "3d",
-        }
+        deep = {"type": "viewer", "layers": [*names[: len(self._images)], *solid], "layout": "3d"}
         return {
             "title": f"{scene.name}, lamella",
             "dimensions": {name: [sizes[name], units[name]] for name in order},

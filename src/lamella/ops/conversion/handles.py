@@ -263,10 +263,7 @@ class _FileContainer(Container):
     """The images of one `SharedFile`."""
 
     def __init__(
-        self,
-        file: SharedFile,
-        descriptions: Sequence[ImageDescription],
-        original: Sequence[OriginalMetadata],
+        self, file: SharedFile, descriptions: Sequence[ImageDescription], original: Sequence[OriginalMetadata]
     ) -> None:
         super().__init__(
             [HandleSource(file, number, description) for number, description in enumerate(descriptions)],

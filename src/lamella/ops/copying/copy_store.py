@@ -139,10 +139,7 @@ def copy_store(
     documents = open_source(source, follow_links=follow_links)
     source_name = documents.storage.name
     check_stores_apart(documents.storage, target)
-    with (
-        logged("Copy %s to %s", source_name, target.name),
-        reporting(progress, "bytes") as report_progress,
-    ):
+    with logged("Copy %s to %s", source_name, target.name), reporting(progress, "bytes") as report_progress:
         contents = contents_of(documents, select_parts(documents, fields, levels))
         job_digest = digest([__version__, source_name, fields, levels, contents.documents, contents.files])
         if isinstance(target, LocalStorage):

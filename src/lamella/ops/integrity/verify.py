@@ -12,14 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lamella.errors import (
-    InvalidArgumentError,
-    LamellaError,
-    NotDecodedError,
-    StorageError,
-    clause,
-    counted,
-)
+from lamella.errors import InvalidArgumentError, LamellaError, NotDecodedError, StorageError, clause, counted
 from lamella.log import logged
 from lamella.ops.execution import Count, Workers, check_progress, reporting, run
 from lamella.ops.integrity.array_status import FileFinding

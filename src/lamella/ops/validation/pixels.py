@@ -70,11 +70,7 @@ def check_pixels(inspection: Inspection, workers: Workers, progress: Count) -> N
 
 
 def _decode(
-    inspection: Inspection,
-    array: StoredArray,
-    damaged: set[str],
-    workers: Workers,
-    progress: Count,
+    inspection: Inspection, array: StoredArray, damaged: set[str], workers: Workers, progress: Count
 ) -> None:
     problems: list[tuple[str, str]] = []
 

@@ -20,12 +20,7 @@ from lamella.spec.rules.catalogue import OWN_RULES, own_finding
 from lamella.spec.rules.value import Value, datasets, describe, multiscales, ome_object
 from lamella.spec.versions import detect
 from lamella.store.keys import V2, ancestors, join
-from lamella.store.metadata.missing_document import (
-    content_of,
-    documents_of,
-    has_nodes,
-    how_to_restore,
-)
+from lamella.store.metadata.missing_document import content_of, documents_of, has_nodes, how_to_restore
 from lamella.store.pixels.stored_chunks import describe_foreign
 
 if TYPE_CHECKING:

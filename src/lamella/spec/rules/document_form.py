@@ -144,10 +144,7 @@ def _without_numbers(
 
 
 def _new_form(
-    ome: JSONObject,
-    image: JSONObject,
-    system: str | None,
-    traits: VersionTraits,
+    ome: JSONObject, image: JSONObject, system: str | None, traits: VersionTraits
 ) -> DocumentForm | None:
     """Run the rules on a document with placeholder numbers; None if it has transformations besides those of levels."""
     axes = array_axes(image, traits)

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lamella.spec.rules.finding import Location
 
-LABEL_DTYPES = frozenset(
-    ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"],
-)
+LABEL_DTYPES = frozenset(["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"])
 """The data types of label images."""
 
 VECTOR_TYPES = frozenset(["coordinate", "displacement"])

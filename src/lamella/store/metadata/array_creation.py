@@ -76,12 +76,7 @@ def auto_layout(shape: Shape, itemsize: int, sharded: bool) -> tuple[Shape, Shap
 
 
 def chunks_and_shards(
-    shape: Shape,
-    itemsize: int,
-    lead: int,
-    *,
-    chunks: str | Sequence[int],
-    shards: str | Sequence[int],
+    shape: Shape, itemsize: int, lead: int, *, chunks: str | Sequence[int], shards: str | Sequence[int]
 ) -> tuple[Shape, Shape | None]:
     """Return the chunks and shards of an array that is converted or rechunked.
 

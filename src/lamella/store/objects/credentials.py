@@ -137,9 +137,7 @@ class _Access(NamedTuple):
 
 
 def resolve(
-    url: str,
-    storage_options: Mapping[str, Any] | None = None,
-    environment: Mapping[str, str] | None = None,
+    url: str, storage_options: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
 ) -> ResolvedUrl:
     """Return how to open a URL: its credentials, endpoint, headers, timeouts and retries.
 
@@ -562,10 +560,7 @@ def read_profile(name: str | None, environment: Mapping[str, str]) -> Profile | 
     profile_name = requested or "default"
     files = [
         os.path.expanduser(environment.get(variable) or f"~/.aws/{file}")
-        for variable, file in (
-            ("AWS_CONFIG_FILE", "config"),
-            ("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
-        )
+        for variable, file in (("AWS_CONFIG_FILE", "config"), ("AWS_SHARED_CREDENTIALS_FILE", "credentials"))
     ]
     settings = {**_section(files[0], profile_name, "profile "), **_section(files[1], profile_name, "")}
     if not settings:

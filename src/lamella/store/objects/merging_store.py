@@ -36,12 +36,7 @@ if TYPE_CHECKING:
 Versions: TypeAlias = "dict[str, list[bytes | None]]"
 """Versions of each document that were read or written, by key, the latest last; None where it was missing."""
 
-_FILES = {
-    V3.group: 3,
-    V2.array: 2,
-    V2.attributes: 2,
-    V2.group: 2,
-}
+_FILES = {V3.group: 3, V2.array: 2, V2.attributes: 2, V2.group: 2}
 _MAX_VERSIONS = 16
 """Limit of remembered versions of one document."""
 

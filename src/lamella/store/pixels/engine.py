@@ -200,11 +200,7 @@ class FilesEngine:
         self._missing.is_checked = True
         keys = [(file_index, self._meta.chunk_key(file_index), parts) for file_index, parts in files]
         self._read_tasks(
-            self._tasks(
-                file_index,
-                {part.number: [(block, part)] for part in parts},
-                f"{path}/{key}",
-            )
+            self._tasks(file_index, {part.number: [(block, part)] for part in parts}, f"{path}/{key}")
             for path, block in zip(paths, out, strict=True)
             for file_index, key, parts in keys
         )
