@@ -205,8 +205,7 @@ class _File:
             raise SourceError(
                 f"{self.file.filepath} is damaged or incomplete: it has no list of its subblocks. {COPY_AGAIN}"
             )
-        last = max(entries, key=lambda entry: entry.file_position)
-        block = last.read_segment_data(self.file)
+        block = max(entries, key=lambda entry: entry.file_position).read_segment_data(self.file)
         position = self.file.header.directory_position
         allocated = int.from_bytes(self.file._read_at(position + 16, 8), "little")
         end = max(block.data_offset + block.data_size, position + 32 + allocated)

@@ -90,8 +90,7 @@ def computed_in_temporary_array(array: ImageArray, data: Any) -> Iterator[ImageA
     documents.put_array(temporary.path, meta, is_new=True)
     try:
         computed = ImageArray(temporary)
-        stored = StoredArray(documents, temporary.path)
-        write_blocks(computed, stored, data, [None] * len(data.shape))
+        write_blocks(computed, StoredArray(documents, temporary.path), data, [None] * len(data.shape))
         yield computed
     finally:
         documents.delete(temporary.path)

@@ -190,7 +190,7 @@ def plate_page(
     ``max_fields`` is the number of fields of a well that are drawn.
     """
     plan = plan_plate(node, max_fields)
-    aspect = _field_aspect(plan)
+    aspect = min(max(_measure_first(plan, _aspect) or 1.0, 1 / 3), 3.0)  # of the first readable field
     grid = field_grid(plan.max_fields, aspect)
     longest = FIELD_SIDE * max(len(plan.rows) * grid[0], len(plan.columns) * grid[1])
     side = size or min(max(longest, MIN_PLATE_SIDE), MAX_PLATE_SIDE)
@@ -273,11 +273,6 @@ def layout(plan: PlatePlan, aspect: float, side: int) -> Montage:
 
 def _label_size(height: int, width: int) -> int:
     return min(max(min(height, width) // 8, 11), 18)
-
-
-def _field_aspect(plan: PlatePlan) -> float:
-    """Return height divided by width of the first field that can be read, from 1/3 to 3."""
-    return min(max(_measure_first(plan, _aspect) or 1.0, 1 / 3), 3.0)
 
 
 def _measure_first(plan: PlatePlan, measure: Callable[[Position], T]) -> T | None:

@@ -86,8 +86,7 @@ class LamellaBackend(BackendEntrypoint):  # type: ignore[misc]
         variables = {"image": _variable(image, dims, attrs)}
         if labels:
             number = position.dataset_paths.index(path)
-            lengths = dict(zip(dims, image.shape, strict=True))
-            variables |= _label_variables(position, number, lengths)
+            variables |= _label_variables(position, number, dict(zip(dims, image.shape, strict=True)))
         dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
         remaining = {
             name: variable for name, variable in {**coords, **variables}.items() if name not in dropped

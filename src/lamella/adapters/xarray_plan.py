@@ -337,10 +337,7 @@ def _legal_unit(unit: Any, kind: str | None, dim: str) -> str | None:
 
 
 def _check_dtype(position: Position, data: xr.DataArray, array: ImageArray) -> None:
-    """Raise for values in memory that the array's dtype would change, except by rounding.
-
-    Lazy values are checked when they are written.
-    """
+    """Raise for values in memory that the dtype would change, except by rounding; writing checks lazy ones."""
     source, target = np.dtype(data.dtype), array.dtype
     if np.can_cast(source, target, "safe"):
         return

@@ -37,8 +37,7 @@ def info(context: click.Context, path: str, as_json: bool, verbose: int, options
         open_node(path, options, storage_options=options["storage_options"]) as node,
         reporting(True, "positions") as report_progress,
     ):
-        count = Count(report_progress, "positions")
-        description = describe(node, details=verbose > 0, on_field=count.add)
+        description = describe(node, details=verbose > 0, on_field=Count(report_progress, "positions").add)
     if as_json:
         echo_json(to_json(description))
     else:

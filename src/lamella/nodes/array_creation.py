@@ -286,10 +286,7 @@ class ArrayCreation:
             raise self._created_elsewhere_error()
 
     def _replaces_unlisted(self) -> bool:
-        """Whether to delete an unlisted array without pixels, to create it again.
-
-        Raises for another array if a program may be creating it now.
-        """
+        """Whether to replace an unlisted array without pixels; raise for one that a program may be creating now."""
         if not self._documents.storage.creates_exclusively or self._overwrites:
             return True
         if not self._is_stored():

@@ -54,8 +54,7 @@ class Collection(Pictures, OMEXMLMethods):
     def __getitem__(self, key: int | str) -> Position:
         """Return an image, or the node at a path below one; NodeNotFoundError (a KeyError) if it does not exist."""
         name = self._checked_key(key)
-        series = self._member_names()
-        if name in series:
+        if name in self._member_names():
             return self._open_listed(Position, name)
         return cast("Position", super().__getitem__(name))
 

@@ -72,8 +72,7 @@ class LabelImage(Position):
     @property
     def image_label(self) -> ImageLabelMeta:
         """Colours, properties and source of the labels, as stored."""
-        attributes = self.documents.group(self.path)
-        return read_part(self.node_path, ImageLabelMeta, attributes) or ImageLabelMeta()
+        return read_part(self.node_path, ImageLabelMeta, self.documents.group(self.path)) or ImageLabelMeta()
 
     @property
     def colors(self) -> dict[int, tuple[int, ...]]:

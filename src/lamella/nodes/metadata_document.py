@@ -215,8 +215,7 @@ class MetadataDocument(Generic[M]):
             create_arrays()
             return attributes
 
-        documents = self._node_path.store_handle.documents
-        attributes, stamp = documents.edit_group(self._node_path.path, apply)
+        attributes, stamp = self._node_path.store_handle.documents.edit_group(self._node_path.path, apply)
         # Without stamps, the next access reads the document again.
         self._set_stored(StoredGroup(b"", attributes), _UNKNOWN_STAMP if stamp is None else stamp)
         self._shared_model = results[-1]

@@ -575,10 +575,7 @@ _MAX_NAMES = 20
 
 
 def _follow_path(node: NGFFNode, names: list[str]) -> tuple[NGFFNode | None, list[str], list[str]]:
-    """Open nodes along a path until one is missing.
-
-    Returns the last node that exists (None for an array), the names up to it, and the names after it.
-    """
+    """Open nodes along a path; return the last one (None for an array), the names up to it, and the missing names."""
     parent = node
     for depth, name in enumerate(names[:-1]):
         try:

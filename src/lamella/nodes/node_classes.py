@@ -62,8 +62,7 @@ def is_row_of_plate(node_path: NodePath) -> bool:
 def open_member(parent: NGFFNode, key: str) -> NGFFNode | ImageArray:
     """Open the node or array at a path below a node; raise `NodeNotFoundError` if there is none."""
     node_path = parent.node_path.child(key)
-    documents = node_path.store_handle.documents
-    kind = documents.kind(node_path.path)
+    kind = node_path.store_handle.documents.kind(node_path.path)
     if kind is None:
         raise parent.missing_error(key)
     if kind == "array":

@@ -190,10 +190,7 @@ def _not_found_error(storage: Storage, mode: str) -> Exception:
 
 
 def _row_path(storage: Storage, strict: bool) -> NodePath | None:
-    """Return the node path of a row in the plate above a folder; None if the folder is not a row.
-
-    A row has no metadata of its own, and often no document: the plate is opened instead.
-    """
+    """Return the path of a row of a plate, which often has no document; None if the folder is not a row."""
     if not isinstance(storage, LocalStorage) or not storage.exists(""):
         return None
     documents = group_above(storage, 1)
@@ -324,5 +321,4 @@ def _first_members(documents: Documents) -> str:
     if not documents.storage.can_list:
         return "unknown, because the store cannot list them"
     names = documents.storage.list("")
-    shown = [name for name in names if name not in METADATA_FILES][:20]
-    return ", ".join(shown) or "none"
+    return ", ".join([name for name in names if name not in METADATA_FILES][:20]) or "none"

@@ -219,8 +219,7 @@ class Plate(WellEdits, PlateOperations, OMEXMLMethods, ListsMembers[PlateMeta]):
         """Whether a row, well, position or node below one exists; "A01" also names the well "A/1"."""
         if super().__contains__(key):
             return True
-        path = (text_of_name(key) or "").strip("/")
-        return super().__contains__(self._exact_path(path))
+        return super().__contains__(self._exact_path((text_of_name(key) or "").strip("/")))
 
     def _ipython_key_completions_(self) -> list[str]:
         return [*self._member_names(), *self.well_paths()]

@@ -68,8 +68,7 @@ def create_well(plate: Plate, row: str, column: str, row_index: int | None, colu
     while True:
         # Under the lock, one of several processes that create the same well succeeds.
         with plate.documents.lock(plate.path):
-            listed = path in {well.path for well in plate.document.refresh().wells}
-            if not listed:
+            if path not in {well.path for well in plate.document.refresh().wells}:
                 if _has_members(plate, path):
                     raise not_listed_error(plate, path)
                 return _create_well(plate, row, column, row_index, column_index)
@@ -101,10 +100,7 @@ def _create_well(
 
 
 def _case_notes(plate: Plate, meta: PlateMeta, new_meta: PlateMeta) -> list[str]:
-    """Return notes of new rows or columns whose names differ from others by case only (PL-03).
-
-    Raises `InvalidNameError` if they would be one folder in this file system.
-    """
+    """Return notes of new names that differ from others by case only (PL-03); raise if they are one folder here."""
     notes = []
     _check_folder_names(plate, [row.name for row in new_meta.rows], [row.name for row in meta.rows])
     _check_folder_names(plate, [well.path for well in new_meta.wells], [well.path for well in meta.wells])
@@ -334,8 +330,7 @@ def _group_by_well(specs: Sequence[PositionSpec]) -> tuple[IndicesByWell, Fields
         paths[path] = None
         row_index, column_index = (*spec[3:5], None, None)[:2]
         indices.setdefault(well, []).append((row_index, column_index))
-        acquisition = _acquisition(spec[5] if len(spec) == 6 else None)
-        fields.setdefault(well, []).append((name, acquisition))
+        fields.setdefault(well, []).append((name, _acquisition(spec[5] if len(spec) == 6 else None)))
     return indices, fields, list(paths)
 
 

@@ -182,8 +182,7 @@ class Position(PositionMetadata, PositionArrays, PositionOperations, PositionReg
             return self._load(
                 stored.attributes
             )  # an OME-XML file beside the image may have the missing units
-        channel_names = tuple(self._default_channels or ())
-        key = (ImagesMeta, version.name, self._image_name(), channel_names)
+        key = (ImagesMeta, version.name, self._image_name(), tuple(self._default_channels or ()))
         return stored.get_or_make(key, lambda: self._load(stored.attributes))
 
     def _dump(self, meta: ImagesMeta, attributes: JSONObject, *, trusted: bool = False) -> JSONObject:

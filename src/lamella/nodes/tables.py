@@ -151,8 +151,7 @@ class Tables(NGFFNode):
         from lamella.ops.tables.rois import roi_frame
 
         self.require_writable(f"write the table {name!r}")
-        frame = roi_frame(Position(self.node_path.parent), rois)
-        self.write(name, frame, type="roi_table", backend=backend)
+        self.write(name, roi_frame(Position(self.node_path.parent), rois), type="roi_table", backend=backend)
 
     def rename(self, old: str, new: str) -> None:
         """Rename a table.

@@ -388,10 +388,7 @@ def _edit_list(
     change: Callable[[list[str]], list[str]],
     beside: Callable[[JSONObject], JSONObject] = dict,
 ) -> None:
-    """Change the list of label names (LB-01) under a lock, and in the same write other attributes by ``beside``.
-
-    Label images that are not listed are added.
-    """
+    """Change the list of label names (LB-01), to which unlisted images are added, and attributes by ``beside``."""
     _put_group(labels)
 
     def edit(attributes: JSONObject) -> JSONObject:

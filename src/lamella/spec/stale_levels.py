@@ -173,11 +173,10 @@ def _read_unwritten(record: Any) -> tuple[tuple[str, tuple[Bounds, ...]], ...]:
 def _read_job(record: Any) -> PyramidJob | None:
     """Read the progress of computing all levels; None if it is unreadable, so that all is computed again."""
     try:
-        since = None if record["since"] is None else int(record["since"])
         return PyramidJob(
             str(record["writer"]),
             str(record["work"]),
-            since,
+            None if record["since"] is None else int(record["since"]),
             tuple(_read_regions(regions) for regions in record["rest"]),
         )
     except (TypeError, KeyError, ValueError, OverflowError):

@@ -67,8 +67,7 @@ def _control_groups(controller: str, cgroup_folder: str, membership: str) -> lis
 
 def _cpu_limit(folder: str) -> list[float]:
     """Return the CPU limit of one control group, of version 2 (``cpu.max``) or 1, in a list; empty without a limit."""
-    file_sets = [["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]]
-    for files in file_sets:
+    for files in [["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]]:
         words: list[str] = []
         with suppress(OSError):
             for name in files:

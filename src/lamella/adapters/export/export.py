@@ -276,10 +276,7 @@ def _check_length(unit: ExportedFile) -> None:
 def _tiffs_of(
     node: Plate | Position, path: str, format: str, arguments: Mapping[str, Any], labels: bool | Sequence[str]
 ) -> Iterator[ExportedFile]:
-    """Yield the file of an image, or one for each channel of each field of a plate, and those of label images.
-
-    The three channels of a colour image are one file.
-    """
+    """Yield the file of an image, or those of a plate's channels and label images; a colour image is one file."""
     ending, check, _ = TIFF[format]
     if isinstance(node, Position):
         folder, name = os.path.split(path)

@@ -71,8 +71,7 @@ def ome_document(selection: Selection) -> bytes:
 
 def image_name(selection: Selection) -> str:
     """Return the name of the image, or the last part of its path."""
-    name = selection.position.document.shared_model.multiscales[0].name
-    return name or selection.position.node_path.name
+    return selection.position.document.shared_model.multiscales[0].name or selection.position.node_path.name
 
 
 def _add(parent: Element, name: str, **attributes: object) -> Element:

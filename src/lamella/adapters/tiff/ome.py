@@ -221,11 +221,7 @@ def _wells(root: Element) -> dict[str, tuple[str, str, str]]:
 
 
 def _acquisitions(root: Element) -> dict[str, tuple[int | None, str]]:
-    """Return number and name of the acquisition by image ID, for the only plate of the XML.
-
-    If the plate has one acquisition and no wells, all images belong to the acquisition: `lamella.export` writes a
-    single field of a plate in this form.
-    """
+    """Return number and name of the acquisition by image ID; without wells, all images have the only acquisition."""
     plates = list(children(root, "Plate"))
     if len(plates) != 1:
         return {}

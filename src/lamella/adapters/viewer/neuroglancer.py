@@ -253,10 +253,7 @@ def _json(document: JSONObject) -> tuple[str, bytes]:
 
 
 def _page_files() -> dict[str, bytes]:
-    """Return lamella's page, which opens neuroglancer's page with the state, and the files of neuroglancer's page.
-
-    Raise MissingDependencyError without the package neuroglancer; the package is not imported.
-    """
+    """Return lamella's page, which opens that of neuroglancer with the state, and the files of neuroglancer's page."""
     package = importlib.util.find_spec("neuroglancer")
     locations = [] if package is None else list(package.submodule_search_locations or [])
     folder = next(

@@ -106,5 +106,4 @@ def view_widget(node: NGFFNode, height: int) -> Any:
         raise InvalidArgumentError(
             f"The height is from {_HEIGHTS[0]} to {_HEIGHTS[1]} pixels, not {height!r}."
         )
-    widget_class = _widget_class()
-    return widget_class(Answers(node), height)
+    return _widget_class()(Answers(node), height)

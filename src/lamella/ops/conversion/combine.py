@@ -86,8 +86,7 @@ class CombinedSource:
 
     def gaps(self) -> Iterator[str]:
         """Describe the indices without a source: "channel GFP, z 1, t 0"."""
-        lengths = [range(self.description.length(axis)) for axis in self._combined_axes]
-        for key in product(*lengths):
+        for key in product(*(range(self.description.length(axis)) for axis in self._combined_axes)):
             if key not in self._members:
                 yield self._name_index(key)
 

@@ -185,8 +185,7 @@ def _refusal(
 def _example(table: _Table, index: int) -> str:
     """Format a part of the names for messages, with the word before it: ``z 1 to 12``."""
     values = sorted(set(table.values(index)), key=_rank)
-    word = _word_before(table, index)
-    return f"{word} {values[0]} to {values[-1]}".strip()
+    return f"{_word_before(table, index)} {values[0]} to {values[-1]}".strip()
 
 
 def _word_before(table: _Table, index: int) -> str:

@@ -121,10 +121,7 @@ class Inputs:
         return reader is not None and (layout is None or layout.name == reader.name)
 
     def _list_folder(self, folder: str) -> tuple[list[str], list[str]]:
-        """List the files of a folder (`Formats.list_folder`).
-
-        Include those below it for a pattern, and if the folder itself contains no file.
-        """
+        """List the files of a folder (`Formats.list_folder`), and those below it for a pattern or if it has none."""
         if self.arrangement.is_by_name or self.arrangement.layout is not None:
             return self._formats.list_folder(folder, deep=True)
         try:

@@ -196,8 +196,7 @@ class _SelectionBuilder:
         """Change one model of a document; the rest of the document stays."""
         old = self.documents.group(path)
         version = self.node.store_handle.version_of(old)
-        meta = version.load(model_type, old)
-        attributes = version.dump(change(meta), old)
+        attributes = version.dump(change(version.load(model_type, old)), old)
         for level in dropped_levels:
             attributes = with_stale(attributes, read_stale(attributes).with_unwritten(level, []))
         location, file = self.documents.storage.where(path), self.documents.files.attributes

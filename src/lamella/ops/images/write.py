@@ -290,8 +290,7 @@ class _Plan:
         if _is_dataarray(self.data) or self.offsets:
             # Needed now, because the transforms of the lower levels are computed from that of level 0.
             position.document.edit(lambda meta: self._with_requested_metadata(meta, name))
-        dtype = position.data.dtype
-        if dtype.kind in "biuf" and all(position.data.shape):
+        if position.data.dtype.kind in "biuf" and all(position.data.shape):
             if levels != 1:
                 position.compute_pyramid(levels, method, **options)
             position.compute_contrast(jobs=options["jobs"])

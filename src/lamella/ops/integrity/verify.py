@@ -227,8 +227,7 @@ def verify(
     ):
         byte_count = Count(report_progress, "bytes")
         if expected is not None:
-            comparison = compare(storage, path, expected, workers, byte_count, journal)
-            report = VerifyReport(name, 0, 0, *comparison)
+            report = VerifyReport(name, 0, 0, *compare(storage, path, expected, workers, byte_count, journal))
             if not report.files and not report.damage:
                 raise InvalidArgumentError(
                     f"{name} contains no file that {manifest} names: nothing was compared. Check that it is the "

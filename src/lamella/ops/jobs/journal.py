@@ -328,5 +328,4 @@ def parse_line(line: bytes) -> Any:
 
 
 def _hash(key: object) -> int:
-    data = json.dumps(key).encode()
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+    return int.from_bytes(hashlib.blake2b(json.dumps(key).encode(), digest_size=8).digest(), "little")

@@ -74,8 +74,7 @@ def _copy_and_list(
     job: str,
     is_resumed: bool,
 ) -> None:
-    copy = PositionCopy(plate, sources, workers, None, job, journal)
-    copy.run(progress, resumed=is_resumed)
+    PositionCopy(plate, sources, workers, None, job, journal).run(progress, resumed=is_resumed)
     acquisitions, fields = merged_acquisitions(sources, plate.document.shared_model.acquisitions or [])
     new_wells = list_stored(plate, fields, acquisitions)
     for well, origin in Origins.of(sources).wells.items():

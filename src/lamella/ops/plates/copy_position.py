@@ -269,8 +269,7 @@ def _listable(node_path: NodePath) -> NodePath:
 
 def _groups_and_arrays(node_path: NodePath, group: str = "") -> Iterator[tuple[str, str]]:
     """Yield the relative path and kind of all nodes below a group, parents first."""
-    children = node_path.store_handle.documents.children(node_path.child(group).path)
-    for name, kind in children.items():
+    for name, kind in node_path.store_handle.documents.children(node_path.child(group).path).items():
         path = f"{group}/{name}".strip("/")
         yield path, kind
         if kind == "group":
@@ -433,8 +432,7 @@ def plate_tables(
     from lamella.ops.tables.write import content_path
 
     group = target.node_path.child("tables")
-    first = next(iter(owners.values()))
-    attributes = with_replacing_table(first.tables.group_attributes, None)
+    attributes = with_replacing_table(next(iter(owners.values())).tables.group_attributes, None)
     target.documents.put_group(group.path, {**attributes, "tables": list(owners)})
     for name, plate in owners.items():
         source = plate.node_path.child("tables")

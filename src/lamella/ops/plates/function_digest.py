@@ -381,7 +381,11 @@ class _Digest:
         """Add an object of another package, the standard library or C, by name and version."""
         module = _module_of(value)
         if isinstance(value, np.ufunc):
-            modules = [name for name in _UFUNC_MODULES if _has_ufunc(value, name)]
+            modules = [
+                name
+                for name in _UFUNC_MODULES
+                if getattr(sys.modules.get(name), value.__name__, None) is value
+            ]
             if not modules:
                 raise NoDigestError(
                     f"It uses the ufunc {value.__name__!r}, which is not one of numpy or scipy."
@@ -436,10 +440,6 @@ def _installed_versions(package: str) -> Iterator[str]:
 @functools.cache
 def _distributions() -> dict[str, list[str]]:
     return dict(importlib.metadata.packages_distributions())
-
-
-def _has_ufunc(ufunc: np.ufunc, module: str) -> bool:
-    return getattr(sys.modules.get(module), ufunc.__name__, None) is ufunc
 
 
 def _is_filled(cell: types.CellType) -> bool:

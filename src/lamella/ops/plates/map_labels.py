@@ -204,10 +204,7 @@ class StitchedLabels:
 
 
 def _joined_ids(files: BlockFiles) -> tuple[dict[BlockIndex, int], np.ndarray[Any, Any]]:
-    """Return an offset for each block, and an array of final ids: of label 3 of a block it is ``ids[offset + 3]``.
-
-    ``ids[0]`` is the background.
-    """
+    """Return offsets of blocks, and final ids: label 3 of a block becomes ``ids[offset + 3]``, background ids[0]."""
     offsets: dict[BlockIndex, int] = {}
     # The labels that the first of two neighbours has in their common pixels, until the second is read.
     labels_of_first: dict[tuple[BlockIndex, BlockIndex], Array] = {}

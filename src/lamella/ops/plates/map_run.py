@@ -226,8 +226,7 @@ def _create_like(
     transform: list[TransformationMeta],
 ) -> ImageArray:
     """Create an array with the layout, fill value and custom attributes of another one."""
-    model = position.document.shared_model
-    axes = model.multiscales[0].axes
+    axes = position.document.shared_model.multiscales[0].axes
     array = array_like(
         source.meta,
         zarr_format=position.store_handle.version.zarr_format,

@@ -183,10 +183,7 @@ def _images_of(plate: Plate, path: str) -> Images | None:
 def _images_for_counts(
     plate: Plate, images_of_changed: list[Images], deleted: Iterable[str] = ()
 ) -> dict[str, Images] | None:
-    """Return the images of all wells but ``deleted`` ones, to count the fields of the plate again (PL-09, PL-10).
-
-    Return None if the stored counts need no change, because no changed well had as many images.
-    """
+    """Return the images of all wells but ``deleted`` ones to count fields again; None if the counts stay the same."""
     if not any(_may_set_counts(plate, images) for images in images_of_changed):
         return None
     paths = [well.path for well in plate.document.shared_model.wells if well.path not in deleted]

@@ -146,8 +146,7 @@ def custom_attributes(node: NGFFNode | NodePath, version: SpecVersion) -> JSONOb
     store_handle = node_path.store_handle
     attributes = with_creating(without_records(store_handle.documents.group(node_path.path)), None)
     attributes = versions.convert_attributes(attributes, store_handle.version_of(attributes), version)
-    ome = version.ome(attributes)
-    return version.with_ome(_without_series(attributes), _without_series(ome))
+    return version.with_ome(_without_series(attributes), _without_series(version.ome(attributes)))
 
 
 def _without_series(attributes: JSONObject) -> JSONObject:

@@ -423,10 +423,7 @@ def _plan(
     steps: Mapping[int, int],
     notes: list[str],
 ) -> list[tuple[Shape, Shape]]:
-    """Return the shape of each level, including level 0, and its factors to level 0.
-
-    Levels beyond the smallest possible one are left out, and ``notes`` say so.
-    """
+    """Return shape and factors to level 0 of each level; ``notes`` name requested levels that would be too small."""
     if levels == "auto":
         sides = {axis: shape[axis] for axis in space_axes(axes)[-2:] if axis in steps}
         requested = 1

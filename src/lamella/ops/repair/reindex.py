@@ -49,8 +49,7 @@ def reindex(plate: Plate) -> None:
     plate.require_writable("reindex the plate")
     documents = plate.documents
     with documents.lock(plate.path):
-        index = plan_index(documents.storage, plate.path)
-        documents.put_groups(index.groups)
+        documents.put_groups(plan_index(documents.storage, plate.path).groups)
     plate.document.refresh()
 
 

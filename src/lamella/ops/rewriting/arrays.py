@@ -226,10 +226,7 @@ class RewriteUnit(TargetUnit):
 
 
 def _split_at_grid(region: Region, grain: Shape, meta: ArrayMeta) -> Iterator[Region]:
-    """Split a region at multiples of ``grain`` into parts of at most `_DECODED_BYTES`, if the grain allows it.
-
-    No chunk that fits into the grain is in two parts, so that each is decoded once.
-    """
+    """Split a region at multiples of ``grain``, so that each chunk is decoded once, into at most `_DECODED_BYTES`."""
     starts = [span.start // length * length for span, length in zip(region, grain, strict=True)]
     lengths = [span.stop - start for span, start in zip(region, starts, strict=True)]
     for part in regions(lengths, bounded_shape(lengths, grain, meta.dtype.itemsize, _DECODED_BYTES)):

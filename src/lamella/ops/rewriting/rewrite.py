@@ -366,8 +366,7 @@ class _Job:
         if resumed:
             self._remove_vanished()
         undecodable = (key for path in self.undecodable for key, _ in sized_files_below(storage, path))
-        files = chain(self.inventory.files, undecodable)
-        for key in files:
+        for key in chain(self.inventory.files, undecodable):
             yield FileUnit(storage, self.target.storage, key, key, 0)
         for path, (old_meta, new_meta) in self.text_arrays.items():
             self.target.put_array(path, new_meta, is_new=True)

@@ -245,8 +245,7 @@ class UpgradePlan(Plan):
             if meta.zarr_format == 3 and is_listed and not any(meta.dimension_names or ()):
                 return replace(meta, dimension_names=names)
             if meta.zarr_format == 2 and is_listed and meta.separator != "/":
-                document = {**meta.document, "dimension_separator": "/"}
-                return replace(meta, document=document, separator="/")
+                return replace(meta, document={**meta.document, "dimension_separator": "/"}, separator="/")
             return meta
         attributes = meta.attributes
         if self.zarr_format == 2 and not is_listed and meta.dimension_names and all(meta.dimension_names):

@@ -262,5 +262,4 @@ def _remove_temporary_files(folder: str) -> None:
 def _settings_text(settings: object) -> str:
     if not isinstance(settings, dict):
         return "unknown"
-    entries = [f"{key} {value}" for key, value in settings.items() if value is not None]
-    return ", ".join(entries)
+    return ", ".join(f"{key} {value}" for key, value in settings.items() if value is not None)

@@ -120,8 +120,7 @@ def stream_position(position: Position, options: StreamOptions) -> FrameStream:
         raise InvalidArgumentError(
             f"The order {''.join(names)!r} goes over positions, and {position.node_path} is one. Use plate.stream()."
         )
-    plans = [_plan_position(position, names, names, options)]
-    return _open([position], plans, names, options)
+    return _open([position], [_plan_position(position, names, names, options)], names, options)
 
 
 def stream_plate(
@@ -233,10 +232,7 @@ class _PositionPlan:
 def _plan_position(
     position: Position, names: tuple[str, ...], array_names: tuple[str, ...], options: StreamOptions
 ) -> _PositionPlan:
-    """Check a stream into one position and plan it; write nothing, so that an error leaves all positions unchanged.
-
-    ``names`` are the axes over which frames arrive, ``array_names`` the same without "p" for positions.
-    """
+    """Check and plan a stream into one position, without writing; ``array_names`` are ``names`` without "p"."""
     order, new_channels = _frame_order(position, names, array_names, options)
     shape, chunks = _layout(position, order, options, len(position.channel_names) + len(new_channels))
     if _is_resumed(position, options):

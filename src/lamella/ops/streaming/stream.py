@@ -289,8 +289,7 @@ class FrameStream:
     @property
     def next_index(self) -> dict[str, int]:
         """Index of the next frame along each axis, and the number of its position under "p"."""
-        frame_index = self._order.index_of(self._count)
-        return dict(zip(self._order.names, frame_index, strict=True))
+        return dict(zip(self._order.names, self._order.index_of(self._count), strict=True))
 
     @property
     def skipped(self) -> list[int]:

@@ -125,8 +125,7 @@ def encode(
     values = values.astype(dict.fromkeys(nullable, "float64"))
     dtypes = {name: values[name].dtype for name in values.columns}
     floats = [name for name, dtype in dtypes.items() if isinstance(dtype, np.dtype) and dtype.kind == "f"]
-    matrix = values[floats].to_numpy() if floats else np.zeros((len(columns), 0))
-    writer.array("X", matrix)
+    writer.array("X", values[floats].to_numpy() if floats else np.zeros((len(columns), 0)))
     writer.frame("obs", index, index_key or "_index", values.drop(columns=floats))
     writer.frame("var", floats, "_index", None)
     for name in _MAPPINGS:

@@ -67,8 +67,7 @@ def decode_table(documents: Documents, path: str, info: TableInfo) -> pd.DataFra
             return anndata.decode(documents, path, info.index_key)
         if backend == "json":
             return pandas().DataFrame(documents.group(join(path, "table")))
-        key = join(path, f"table.{backend}")
-        data = documents.storage.read(key)
+        data = documents.storage.read(join(path, f"table.{backend}"))
         if data is None:
             raise MetadataError(f"The table {documents.storage.where(path)} has no file table.{backend}.")
         if backend == "csv":

@@ -34,8 +34,7 @@ class ConsolidatedMetadata:
             return
         self._compared_paths.add(node.path)
         relative = node.path[len(prefix) :]
-        files = (V3.group,) if self._format == 3 else tuple(node.documents)
-        for file in files:
+        for file in (V3.group,) if self._format == 3 else tuple(node.documents):
             if file not in node.documents or file == V2.consolidated:
                 continue
             key = relative if self._format == 3 else join(relative, file)

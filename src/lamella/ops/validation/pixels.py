@@ -103,8 +103,7 @@ def _compare_image(
 ) -> None:
     if image.version not in VERSION_TRAITS:
         return
-    ome = ome_object(image.node.attributes, VERSION_TRAITS[image.version])
-    for _, entry in multiscales(ome):
+    for _, entry in multiscales(ome_object(image.node.attributes, VERSION_TRAITS[image.version])):
         levels = [
             (item, str(item["path"])) for _, item in datasets(entry) if isinstance(item.get("path"), str)
         ]

@@ -358,8 +358,7 @@ class Inspection:
         ome_of_version = (
             ome_object(node.attributes, VERSION_TRAITS[version]) if version in VERSION_TRAITS else {}
         )
-        ome = ome_of_version if "multiscales" in ome_of_version else node.ome
-        for path in _dataset_paths(ome):
+        for path in _dataset_paths(ome_of_version if "multiscales" in ome_of_version else node.ome):
             checked.arrays[path] = self.read_array(join(node.path, path), node.zarr_format)
         if not node.unreadable:
             self._check_arrays(checked, parent)

@@ -513,8 +513,7 @@ def _place_fields(fields: Sequence[Field], pixel: float | None) -> list[Field]:
     staged = _place_by_stage(fields, pixel)
     if staged is not None:
         return staged
-    count = len(fields)
-    columns = max(1, math.ceil(math.sqrt(count)))
+    columns = max(1, math.ceil(math.sqrt(len(fields))))
     width = max((field.width for field in fields), default=0.0)
     height = max((field.height for field in fields), default=0.0)
     width, height = math.ceil(width), math.ceil(height)
@@ -547,10 +546,7 @@ def _place_by_stage(fields: Sequence[Field], pixel: float | None) -> list[Field]
 
 
 def _channels(fields: Sequence[Field], documents: Documents) -> tuple[list[ShownChannel], list[bool]]:
-    """Return all channels of the fields, each with a window, and whether they are shown by default.
-
-    Warn of fields that the service did not return; damaged fields are reported by their tiles.
-    """
+    """Return all channels with their windows, and which are shown by default; warn of fields that cannot be read."""
     error_by_field: dict[str, LamellaError] = {}
 
     def collect_error(position: Position, error: LamellaError) -> None:

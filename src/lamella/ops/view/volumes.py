@@ -99,8 +99,7 @@ def read_slice(
     if axes.z is not None:
         region[axes.z] = slice(None, None, -(-array.shape[axes.z] // SLICE_SIDE))
     planes = _read_channels(scene, node, array, axes, t, channels, label, region)
-    flat = np.stack(planes).squeeze(2 if plane == "xz" else 3)
-    return Block(_with_colors(node, flat), sizes)
+    return Block(_with_colors(node, np.stack(planes).squeeze(2 if plane == "xz" else 3)), sizes)
 
 
 def _with_colors(node: Position, planes: NDArray[Any]) -> NDArray[Any]:

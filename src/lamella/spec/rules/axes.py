@@ -65,8 +65,7 @@ def _check_type(axis: Value) -> Findings:
     elif not isinstance(raw["type"], str):
         yield axis.wrong("AX-03", "type", "write a string", name="the type of the axis", level="MUST")
     elif raw["type"] in VECTOR_TYPES.intersection(types) and raw.get("discrete") is not True:
-        found = f"the {raw['type']} axis is not marked as discrete"
-        yield axis.finding("CT-35", found, "add discrete: true")
+        yield axis.finding("CT-35", f"the {raw['type']} axis is not marked as discrete", "add discrete: true")
 
 
 def _check_unit(axis: Value) -> Findings:

@@ -96,8 +96,7 @@ def _check_rgba(color: Value) -> Findings:
 
 def _check_properties(properties: Value) -> Findings:
     if not isinstance(properties.raw, list) or not properties.raw:
-        found = f"properties is {properties}"
-        yield properties.finding("LB-12", found, "list properties, or leave it out")
+        yield properties.finding("LB-12", f"properties is {properties}", "list properties, or leave it out")
         return
     first_of_label: dict[JSON, JSON] = {}
     for item in properties:
@@ -117,8 +116,7 @@ def _check_properties(properties: Value) -> Findings:
 
 def _check_source(source: Value) -> Findings:
     if not isinstance(source.raw, dict):
-        remedy = 'write an object such as {"image": "../../"}'
-        yield source.finding("LB-13", f"source is {source}", remedy)
+        yield source.finding("LB-13", f"source is {source}", 'write an object such as {"image": "../../"}')
         return
     if "image" not in source.raw:
         return

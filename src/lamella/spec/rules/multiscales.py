@@ -182,8 +182,7 @@ def check_plain_list(owner: Value, axes: int | None, rule: str | None = None) ->
     """
     steps = owner["coordinateTransformations"]
     if not isinstance(steps.raw, list) or not steps.raw:
-        found = f"coordinateTransformations is {steps}"
-        yield steps.finding(rule or "CT-01", found, "list at least a scale")
+        yield steps.finding(rule or "CT-01", f"coordinateTransformations is {steps}", "list at least a scale")
         return
     for entry in steps:
         yield from _check_entry(entry, axes, rule)
@@ -204,8 +203,7 @@ def check_plain_list(owner: Value, axes: int | None, rule: str | None = None) ->
 
 def _check_entry(entry: Value, axes: int | None, rule: str | None) -> Findings:
     if not isinstance(entry.raw, dict):
-        found = f"the transformation is {entry}"
-        yield entry.finding(rule or "CT-01", found, "write an object with a type")
+        yield entry.finding(rule or "CT-01", f"the transformation is {entry}", "write an object with a type")
         return
     allowed, kind = entry.traits.dataset_types, entry.raw.get("type")
     if not isinstance(kind, str):
@@ -232,8 +230,7 @@ def check_readings(ome: Value) -> Findings:
         yield ome.finding("LM-12", found, remedy, "multiscales", 1)
     for multiscale in ome.objects("multiscales"):
         yield from _check_paths(multiscale)
-    omero = ome.raw.get("omero")
-    if isinstance(omero, dict):
+    if isinstance(ome.raw.get("omero"), dict):
         yield from _check_labels(ome["omero"])
 
 

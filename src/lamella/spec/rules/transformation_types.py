@@ -147,8 +147,7 @@ def _check_sequence(entry: Value, ends: Ends) -> AxisCount:
 
 def _check_nested(item: Value, ends: Ends) -> AxisCount:
     if len(item.at) > _MAX_DEPTH:
-        found = "the transformations are nested too deeply to check"
-        yield item.finding("CT-27", found, "flatten them")
+        yield item.finding("CT-27", "the transformations are nested too deeply to check", "flatten them")
         return None
     if not isinstance(item.raw, dict):
         yield item.finding("CT-20", f"the transformation is {item}", "write an object with a type")
@@ -202,8 +201,7 @@ def _check_parameter_path(entry: Value) -> Findings:
 def _check_by_dimension(entry: Value, ends: Ends) -> AxisCount:
     items = entry.raw.get("transformations")
     if not isinstance(items, list) or not items:
-        remedy = "list items with transformation, inputAxes, outputAxes"
-        yield entry.wrong("CT-36", "transformations", remedy)
+        yield entry.wrong("CT-36", "transformations", "list items with transformation, inputAxes, outputAxes")
         return ends.outputs
     uses: Counter[int] = Counter()
     for item in entry["transformations"]:

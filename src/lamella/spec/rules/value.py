@@ -61,8 +61,7 @@ class Value:
         self, rule: str, found: str, remedy: str, *steps: str | int, level: Level | None = None
     ) -> Finding:
         """Return a finding here, or `steps` below; the level comes from the catalogue unless it is stated."""
-        entry = RULES.get(rule) or OWN_RULES[rule]
-        level = level or entry.level_in(self.traits.name)
+        level = level or (RULES.get(rule) or OWN_RULES[rule]).level_in(self.traits.name)
         return Finding(rule, level, self.node, (*self.at, *steps), found, remedy)
 
     def wrong(

@@ -52,8 +52,7 @@ class PartLocation:
     def replace(self, ome: JSONObject, part: JSONObject) -> JSONObject:
         """Return the OME part with this part replaced; every other key stays, in its order."""
         part = {self.keys[0]: part} if self.is_object else part
-        other_keys = {key: value for key, value in ome.items() if key not in self.keys or key in part}
-        return other_keys | part
+        return {key: value for key, value in ome.items() if key not in self.keys or key in part} | part
 
 
 PARTS: dict[type[MetaModel], PartLocation] = {

@@ -493,6 +493,5 @@ class LocalStorage(Storage):
     def _fail(self, verb: str, key: str, error: OSError) -> NoReturn:
         if isinstance(error, StorageError):
             raise error
-        reason = error.strerror or str(error)
-        message = f"Cannot {verb} {self.where(key)}: {reason}."
+        message = f"Cannot {verb} {self.where(key)}: {error.strerror or error}."
         raise StorageError(message, error.errno) from error

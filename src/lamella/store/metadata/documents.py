@@ -516,8 +516,7 @@ class ConsolidatedCopies:
             if not os.path.lexists(path):
                 continue
             try:
-                outside = self._storage.beside(folder, read_only=False)
-                ConsolidatedCopies(outside, self._format)._drop_at("")
+                ConsolidatedCopies(self._storage.beside(folder, read_only=False), self._format)._drop_at("")
             except LamellaError as error:
                 warnings.warn(
                     f"The consolidated metadata in {path} cannot be removed: {clause(error)}. Readers of them see "

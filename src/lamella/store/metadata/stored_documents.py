@@ -199,8 +199,7 @@ class StoredDocuments:
 
     def array_document(self, path: str) -> tuple[JSONObject, JSONObject]:
         """Read the document of an array and its attributes, even where its codecs are unsupported."""
-        file = self.files.array
-        document = self.document(path, file)
+        document = self.document(path, self.files.array)
         if document is None:
             raise self._not_found("array", path)
         if self.format == 3:

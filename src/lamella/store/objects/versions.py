@@ -151,8 +151,7 @@ _SNAPSHOT = re.compile(r"[0-9A-Z]{20}")
 
 def split_address(url: str) -> tuple[str, str]:
     """Return the URL of a repository, and the name of the branch, tag or snapshot."""
-    inner = url[len(_PREFIX) :]
-    scheme, slashes, after_scheme = inner.partition("://")
+    scheme, slashes, after_scheme = url[len(_PREFIX) :].partition("://")
     host, slash, path = after_scheme.partition("/")
     path, _, name = path.rpartition("@") if "@" in path else (path, "", _DEFAULT_BRANCH)
     return f"{scheme}{slashes}{host}{slash}{path.rstrip('/')}", name

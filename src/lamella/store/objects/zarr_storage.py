@@ -148,8 +148,7 @@ def _without_folder(store: FsspecStore) -> FsspecStore:
     fs: Any = store.fs
     if type(fs).__name__ != "DirFileSystem":
         return store
-    path = fs._join(store.path)
-    below = FsspecStore(fs.fs, store.read_only, path, store.allowed_exceptions)
+    below = FsspecStore(fs.fs, store.read_only, fs._join(store.path), store.allowed_exceptions)
     return _without_folder(below)
 
 

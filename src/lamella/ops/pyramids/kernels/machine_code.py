@@ -73,7 +73,7 @@ class Kernel:
         numba_kernel, code = compiled(self.module, self.name, _arrays(args))
         if code is None:
             return lambda values, _: numba_kernel(*_arrays(values))
-        _store(paths, _with_checksum(code))
+        _store(paths, hashlib.sha256(code).digest() + code)
         return _load_into_memory(code)
 
     def _paths(self, signature: Signature) -> list[Path]:
@@ -138,13 +138,8 @@ def _folders() -> list[Path]:
     return folders
 
 
-def _with_checksum(code: bytes) -> bytes:
-    """Return the content of a file: a checksum and the machine code."""
-    return hashlib.sha256(code).digest() + code
-
-
 def _checked_code(stored: bytes) -> bytes | None:
-    """Return the machine code in a file; None if it is damaged: the linker would end the process."""
+    """Return the machine code after the checksum of a file; None if it is damaged: the linker would end the process."""
     checksum, code = stored[:32], stored[32:]
     return code if hashlib.sha256(code).digest() == checksum else None
 

@@ -46,8 +46,7 @@ def mean_integers(
     of eight voxels: 32 bits for 8- and 16-bit voxels, of which a processor adds twice as many at a time as of 64 bits.
     """
     to_sum = sum_dtype.dtype.type
-    length = source.shape[1]
-    pairs = length // 2
+    pairs = source.shape[1] // 2
     for out_row in range(out.shape[0]):
         target = out[out_row]
         list_start, list_end = starts[out_row], starts[out_row + 1]
