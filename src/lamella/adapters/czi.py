@@ -58,14 +58,14 @@ class CziReader(SampleReader):
 
     def describe(self, handle: Any, path: str) -> Sequence[ImageDescription]:
         handle.check_complete()
-        text = handle.file.metadata()
-        metadata = CziMetadata(parse_xml(text) if text else None)
+        xml = handle.file.metadata()
+        metadata = CziMetadata(parse_xml(xml) if xml else None)
         fields: Counter[tuple[str, str]] = Counter()
         return [_describe(handle, metadata, image, path, fields) for image in handle.images]
 
     def original(self, handle: Any) -> Sequence[OriginalMetadata]:
-        text = handle.file.metadata()
-        return [OriginalMetadata("czi.xml", text)] if text else []
+        xml = handle.file.metadata()
+        return [OriginalMetadata("czi.xml", xml)] if xml else []
 
     def read_into(self, handle: Any, image: int, index: tuple[int, ...], rows: slice, out: Array) -> bool:
         """Fill an array with rows of one plane that is one subblock of raw pixels."""
@@ -121,15 +121,19 @@ class _Image:
 
         left, top, width, _ = self.box
         first, height = top + rows.start, rows.stop - rows.start
-        entries = self._entries(plane, first, height)
-        if not entries:
+        subblocks = self._entries(plane, first, height)
+        if not subblocks:
             return None
-        if len(entries) == 1 and self._has_rows_unchanged(entries[0], first, height):
-            tile: Array = entries[0].read_segment_data(file).data(copy=False)
-            start = first - _top(entries[0])
+        if len(subblocks) == 1 and self._has_rows_unchanged(subblocks[0], first, height):
+            tile: Array = subblocks[0].read_segment_data(file).data(copy=False)
+            start = first - _top(subblocks[0])
             return tile.reshape(-1, width, self.samples)[start : start + height]
         region = czifile.CziImage(
-            file, entries, squeeze=False, roi=(left, first, width, height), pixeltype=self.czi_image.pixeltype
+            file,
+            subblocks,
+            squeeze=False,
+            roi=(left, first, width, height),
+            pixeltype=self.czi_image.pixeltype,
         )
         pixels: Array = region.asarray(maxworkers=1)
         return pixels.reshape(height, width, self.samples)
@@ -137,33 +141,39 @@ class _Image:
     def raw_offset(self, file: Any, plane: tuple[int, ...], rows: slice, out: Array) -> int | None:
         """Return the offset of rows of a plane in the file; None if their bytes are not the pixels of ``out``."""
         first, height = self.box[1] + rows.start, rows.stop - rows.start
-        entries = self._entries(plane, first, height)
-        if self.samples != 1 or len(entries) != 1 or not self._has_rows_unchanged(entries[0], first, height):
+        subblocks = self._entries(plane, first, height)
+        if (
+            self.samples != 1
+            or len(subblocks) != 1
+            or not self._has_rows_unchanged(subblocks[0], first, height)
+        ):
             return None
-        (entry,) = entries
-        if int(entry.compression) or out.dtype != entry.pixel_type.dtype or not out.flags.c_contiguous:
+        (subblock,) = subblocks
+        if int(subblock.compression) or out.dtype != subblock.pixel_type.dtype or not out.flags.c_contiguous:
             return None
-        block = entry.read_segment_data(file)
-        if getattr(block, "data_size", 0) != math.prod(entry.shape) * out.itemsize:
+        block = subblock.read_segment_data(file)
+        if getattr(block, "data_size", 0) != math.prod(subblock.shape) * out.itemsize:
             return None
-        offset: int = block.data_offset + (first - _top(entry)) * self.box[2] * out.itemsize
+        offset: int = block.data_offset + (first - _top(subblock)) * self.box[2] * out.itemsize
         return offset
 
     def _entries(self, plane: tuple[int, ...], first: int, height: int) -> tuple[Any, ...]:
-        return tuple(entry for entry in self.planes.get(plane, ()) if _overlaps(entry, first, first + height))
+        return tuple(
+            subblock for subblock in self.planes.get(plane, ()) if _overlaps(subblock, first, first + height)
+        )
 
-    def _has_rows_unchanged(self, entry: Any, first: int, height: int) -> bool:
+    def _has_rows_unchanged(self, subblock: Any, first: int, height: int) -> bool:
         """Return whether a subblock contains these rows over the full width, and not scaled or of another type."""
         start, length = (
-            dict(zip(entry.dims, numbers, strict=True)) for numbers in (entry.start, entry.shape)
+            dict(zip(subblock.dims, numbers, strict=True)) for numbers in (subblock.start, subblock.shape)
         )
         return bool(
             (start["X"], length["X"]) == (self.box[0], self.box[2])
             and start["Y"] <= first
             and first + height <= start["Y"] + length["Y"]
-            and entry.stored_shape == entry.shape
-            and entry.pixel_type == self.czi_image.pixeltype
-            and int(entry.compression) < _CAMERA_CODEC
+            and subblock.stored_shape == subblock.shape
+            and subblock.pixel_type == self.czi_image.pixeltype
+            and int(subblock.compression) < _CAMERA_CODEC
         )
 
 
@@ -200,12 +210,12 @@ class _File:
 
     def check_complete(self) -> None:
         """Raise SourceError for a file that ends before the end of its last subblock or of its directory."""
-        entries = self.file.subblock_directory
-        if not self.file.header.directory_position or not entries:
+        subblocks = self.file.subblock_directory
+        if not self.file.header.directory_position or not subblocks:
             raise SourceError(
                 f"{self.file.filepath} is damaged or incomplete: it has no list of its subblocks. {COPY_AGAIN}"
             )
-        block = max(entries, key=lambda entry: entry.file_position).read_segment_data(self.file)
+        block = max(subblocks, key=lambda subblock: subblock.file_position).read_segment_data(self.file)
         position = self.file.header.directory_position
         allocated = int.from_bytes(self.file._read_at(position + 16, 8), "little")
         end = max(block.data_offset + block.data_size, position + 32 + allocated)
@@ -222,24 +232,24 @@ class _File:
 
     def _scene_images(self, scene: int) -> Iterator[_Image]:
         czi_image = self.file.scenes[scene]
-        entries = czi_image.directory_entries
+        subblocks = czi_image.directory_entries
         number = None if czi_image.scene_indices is None else scene
-        tiles = sorted({entry.mosaic_index for entry in entries}) if self._by_tile else [-1]
+        tiles = sorted({subblock.mosaic_index for subblock in subblocks}) if self._by_tile else [-1]
         for tile in tiles:
-            own = [entry for entry in entries if not self._by_tile or entry.mosaic_index == tile]
+            own = [subblock for subblock in subblocks if not self._by_tile or subblock.mosaic_index == tile]
             yield from _split(self.file, number, f"tile {tile}" if len(tiles) > 1 else "", own)
 
 
-def _split(file: Any, scene: int | None, label: str, entries: list[Any]) -> Iterator[_Image]:
+def _split(file: Any, scene: int | None, label: str, subblocks: list[Any]) -> Iterator[_Image]:
     """Yield an image for each index along the dimensions other than time, channel, z, y and x."""
     import czifile
 
-    others = [name for name in entries[0].dims if name not in (*_PLANES, "Y", "X", "S")]
-    starts = [dict(zip(entry.dims, entry.start, strict=True)) for entry in entries]
+    others = [name for name in subblocks[0].dims if name not in (*_PLANES, "Y", "X", "S")]
+    starts = [dict(zip(subblock.dims, subblock.start, strict=True)) for subblock in subblocks]
     if any(
         size != 1
-        for entry in entries
-        for name, size in zip(entry.dims, entry.shape, strict=True)
+        for subblock in subblocks
+        for name, size in zip(subblock.dims, subblock.shape, strict=True)
         if name not in "YXS"
     ):
         raise SourceError(
@@ -249,8 +259,8 @@ def _split(file: Any, scene: int | None, label: str, entries: list[Any]) -> Iter
     for combination in product(*indices):
         fixed = dict(zip(others, combination, strict=True))
         own = [
-            (start, entry)
-            for start, entry in zip(starts, entries, strict=True)
+            (start, subblock)
+            for start, subblock in zip(starts, subblocks, strict=True)
             if all(start.get(name, 0) == index for name, index in fixed.items())
         ]
         if not own:
@@ -260,7 +270,7 @@ def _split(file: Any, scene: int | None, label: str, entries: list[Any]) -> Iter
             for (name, index), all_indices in zip(fixed.items(), indices, strict=True)
             if len(all_indices) > 1
         ]
-        czi_image = czifile.CziImage(file, tuple(entry for _, entry in own), squeeze=False)
+        czi_image = czifile.CziImage(file, tuple(subblock for _, subblock in own), squeeze=False)
         first = {name: min(start.get(name, 0) for start, _ in own) for name in _PLANES}
         image = _Image(
             scene,
@@ -270,21 +280,21 @@ def _split(file: Any, scene: int | None, label: str, entries: list[Any]) -> Iter
             czi_image.sizes,
             czi_image.sizes["S"],
         )
-        for start, entry in own:
+        for start, subblock in own:
             image.planes.setdefault(tuple(start.get(name, 0) - first[name] for name in _PLANES), []).append(
-                entry
+                subblock
             )
         yield image
 
 
-def _top(entry: Any) -> int:
+def _top(subblock: Any) -> int:
     """Return the first row of a subblock."""
-    return int(entry.start[entry.dims.index("Y")])
+    return int(subblock.start[subblock.dims.index("Y")])
 
 
-def _overlaps(entry: Any, first: int, stop: int) -> bool:
-    top = _top(entry)
-    return bool(top < stop and top + entry.shape[entry.dims.index("Y")] > first)
+def _overlaps(subblock: Any, first: int, stop: int) -> bool:
+    top = _top(subblock)
+    return bool(top < stop and top + subblock.shape[subblock.dims.index("Y")] > first)
 
 
 def _describe(

@@ -84,10 +84,10 @@ def block_shape(image: ImageArray) -> Shape:
     """
     axes = image.axes
     space = space_axes(axes) if axes and len(axes) == image.ndim else tuple(range(image.ndim))[-3:]
-    others = [axis for axis in range(image.ndim) if axis not in space]
+    other_axes = [axis for axis in range(image.ndim) if axis not in space]
     unit = image.write_unit
     block = [min(size, max(1, length)) for size, length in zip(unit, image.shape, strict=True)]
-    for axes_to_join, max_bytes in ((space, BLOCK_BYTES), (others, SMALL_BLOCK_BYTES)):
+    for axes_to_join, max_bytes in ((space, BLOCK_BYTES), (other_axes, SMALL_BLOCK_BYTES)):
         for axis in reversed(axes_to_join):
             count = max_bytes // (prod(block) * image.dtype.itemsize)
             if count >= 2:

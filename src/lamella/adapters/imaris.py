@@ -68,8 +68,8 @@ def _attributes(node: Any) -> dict[str, str]:
 
 
 def _describe(file: HDF5File, path: str) -> ImageDescription:
-    info = file.root["DataSetInfo"]
-    image = _attributes(info["Image"])
+    data_set = file.root["DataSetInfo"]
+    image = _attributes(data_set["Image"])
     times = max(_numbers(file.root[_FINEST], "TimePoint")) + 1
     channels = max(_numbers(file.root[f"{_FINEST}/TimePoint 0"], "Channel")) + 1
     lengths = {axis: int(image[axis.upper()]) for axis in "zyx"}
@@ -91,7 +91,7 @@ def _describe(file: HDF5File, path: str) -> ImageDescription:
         for time in range(times)
         for channel in range(channels)
     )
-    time_info = _attributes(info["TimeInfo"]) if "TimeInfo" in info else {}
+    time_info = _attributes(data_set["TimeInfo"]) if "TimeInfo" in data_set else {}
     stated_times = int(parse_number(time_info.get("DatasetTimePoints")) or 0)
     notes = (f"it states {stated_times} time points and contains {times}",) if stated_times > times else ()
     return describe_image(
@@ -100,7 +100,7 @@ def _describe(file: HDF5File, path: str) -> ImageDescription:
         volume.dtype,
         scale=scale,
         units=dict.fromkeys("xyz", unit_name(image.get("Unit", "um"))),
-        channels=tuple(_channel(info, number) for number in range(channels)),
+        channels=tuple(_channel(data_set, number) for number in range(channels)),
         notes=(*notes, *missing_note(missing_count, "volume")),
         title=image.get("Name", ""),
         stage=stage_position if any(stage_position.values()) else {},
@@ -116,8 +116,8 @@ def _numbers(group: Any, word: str) -> list[int]:
     return [int(match[1]) for match in matches if match is not None]
 
 
-def _channel(info: Any, number: int) -> SourceChannel:
-    attributes = _attributes(info[f"Channel {number}"]) if f"Channel {number}" in info else {}
+def _channel(data_set: Any, number: int) -> SourceChannel:
+    attributes = _attributes(data_set[f"Channel {number}"]) if f"Channel {number}" in data_set else {}
     color = _floats(attributes.get("Color", ""), 3)
     window = _floats(attributes.get("ColorRange", ""), 2)
     wavelengths = [

@@ -79,8 +79,8 @@ def stage_position(properties: Mapping[str, str]) -> dict[str, float | None]:
     [0.0, 5.0, None]
     """
     heights = [parse_number(properties.get(key)) for key in ("stage-position-z", "z-position")]
-    known = [height for height in heights if height is not None]
-    height = next((height for height in known if height), known[0] if known else None)
+    known_heights = [height for height in heights if height is not None]
+    height = next((height for height in known_heights if height), known_heights[0] if known_heights else None)
     return {
         "z": height,
         "y": parse_number(properties.get("stage-position-y")),

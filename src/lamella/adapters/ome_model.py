@@ -78,14 +78,14 @@ def _invalid_ids(root: Element) -> list[str]:
     ids = []
     elements = [root]
     for element in elements:
-        text, name = element.get("ID"), element.tag.rpartition("}")[2]
-        match = None if text is None else _ID.fullmatch(text)
+        identifier, name = element.get("ID"), element.tag.rpartition("}")[2]
+        match = None if identifier is None else _ID.fullmatch(identifier)
         names = {
             *(name, name.removesuffix("Ref"), name.removesuffix("Settings"), _ID_NAMES.get(name)),
             *_OTHER_ID_NAMES,
         }
-        if text is not None and (match is None or match[1] not in names):
-            ids.append(text)
+        if identifier is not None and (match is None or match[1] not in names):
+            ids.append(identifier)
         if name != "Value":  # an annotation may contain any XML
             elements += element
     return list(dict.fromkeys(ids))

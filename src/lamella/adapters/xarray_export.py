@@ -67,32 +67,32 @@ def labels_of(
         name = axis.name.lower()
         check_memory((length,), 8, partial("The coordinate {!r} of {!r}".format, name, position))
         with np.errstate(over="ignore"):
-            values: np.ndarray[Any, Any] = translation[number] + scale[number] * np.arange(length)
-        if length and not np.isfinite(values[-1]):
+            coordinates: np.ndarray[Any, Any] = translation[number] + scale[number] * np.arange(length)
+        if length and not np.isfinite(coordinates[-1]):
             raise MetadataError(
                 f"{position!r} has scale {scale[number]} and translation {translation[number]} on axis {name!r}, too "
                 "large for coordinates. Set others with set_transform()."
             )
         if axis_kind(axis) == "time":
-            values = _with_real_times(position, values, translation[number], scale[number])
+            coordinates = _with_real_times(position, coordinates, translation[number], scale[number])
         attrs = {"units": axis.unit} if axis.unit else {}
         if number == channel:
-            values = _channel_labels(position.channel_names, length)
-        coords[name] = xr.Variable((name,), values, attrs, encoding={STEP_ENCODING: scale[number]})
+            coordinates = _channel_labels(position.channel_names, length)
+        coords[name] = xr.Variable((name,), coordinates, attrs, encoding={STEP_ENCODING: scale[number]})
     return tuple(axis.name.lower() for axis in axes), coords
 
 
 def _with_real_times(
-    position: Position, values: np.ndarray[Any, Any], start: float, step: float
+    position: Position, times: np.ndarray[Any, Any], start: float, step: float
 ) -> np.ndarray[Any, Any]:
     """Return times with the real times that `write_xarray` stored for frames off their step."""
     attributes = without_replacing(position.node_path, position.documents.group(position.path)).attributes
     paths = position.dataset_paths
-    times = real_times(attributes, paths[0], start, step) if paths else None
-    for frame, time in (times or {}).items():
-        if 0 <= frame < len(values):
-            values[frame] = time
-    return values
+    real_time_by_frame = real_times(attributes, paths[0], start, step) if paths else None
+    for frame, time in (real_time_by_frame or {}).items():
+        if 0 <= frame < len(times):
+            times[frame] = time
+    return times
 
 
 def _last_numbers(numbers: list[float], count: int, default: float) -> list[float]:
@@ -216,13 +216,13 @@ def exact_labels(array: xr.DataArray, labels: Mapping[str, Any]) -> dict[str, An
             return slice(exact(axis, label.start), exact(axis, label.stop), label.step)
         if isinstance(label, list | tuple):
             return [exact(axis, element) for element in label]
-        values = array.coords[axis].values
-        if isinstance(label, bool) or not isinstance(label, int | float | np.number) or not values.size:
+        coordinates = array.coords[axis].values
+        if isinstance(label, bool) or not isinstance(label, int | float | np.number) or not coordinates.size:
             return label
-        distances = np.abs(values - float(label))
+        distances = np.abs(coordinates - float(label))
         nearest = int(distances.argmin())
         step = abs(float(array.coords[axis].encoding.get(STEP_ENCODING, 1.0)))
-        return float(values[nearest]) if distances[nearest] <= _NOISE * step else label
+        return float(coordinates[nearest]) if distances[nearest] <= _NOISE * step else label
 
     coords = array.coords
     numeric = {axis for axis in labels if axis in coords and coords[axis].values.dtype.kind == "f"}

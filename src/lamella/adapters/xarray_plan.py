@@ -253,11 +253,11 @@ def _plan_channels(position: Position, plan: WritePlan, axis: int) -> None:
 
 def _plan_space(position: Position, plan: WritePlan, axis: int) -> None:
     """Set the grid of a space axis from its coordinates; raise unless they are those of an existing array."""
-    data, dim, values = plan.data, str(plan.data.dims[axis]), _coordinates(plan.data, axis)
+    data, dim, coordinates = plan.data, str(plan.data.dims[axis]), _coordinates(plan.data, axis)
     if plan.array is None:
-        if values is not None:
-            plan.scale[axis] = regular_step(values, dim, _exact_step(data, axis)) or 1.0
-            plan.translation[axis] = float(values[0])
+        if coordinates is not None:
+            plan.scale[axis] = regular_step(coordinates, dim, _exact_step(data, axis)) or 1.0
+            plan.translation[axis] = float(coordinates[0])
         return
     length = plan.array.shape[axis]
     if data.shape[axis] != length:
@@ -268,13 +268,13 @@ def _plan_space(position: Position, plan: WritePlan, axis: int) -> None:
     scale, translation = plan.scale[axis], plan.translation[axis]
     index = np.arange(length)
     # Coordinates 0, 1, 2, ... mean that the size is unknown, in the data or in the image.
-    if values is None or np.array_equal(values, index):
+    if coordinates is None or np.array_equal(coordinates, index):
         return
     if (scale, translation) == (1.0, 0.0):
         plan.unstored_dims.append(dim)
-    elif np.abs(values - (translation + scale * index)).max() > TOLERANCE * abs(scale):
+    elif np.abs(coordinates - (translation + scale * index)).max() > TOLERANCE * abs(scale):
         raise InvalidArgumentError(
-            f"The coordinate of dim {dim!r} runs from {values[0]:g} to {values[-1]:g}, but that of "
+            f"The coordinate of dim {dim!r} runs from {coordinates[0]:g} to {coordinates[-1]:g}, but that of "
             f"{position.node_path}/{plan.image} from {translation:g} to {translation + scale * (length - 1):g}. "
             "A write never moves an image; write to another position, or drop the coordinate to write by index."
         )

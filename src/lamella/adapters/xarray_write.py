@@ -217,8 +217,8 @@ def move_timepoints(position: Position, plan: WritePlan) -> None:
     except BaseException:
         discard(beside)
         raise
-    record = partial(with_times, plan=plan)
-    put_in_place(position, plan.image, beside, _edit_of_transform(position, plan), edit_after=record)
+    record_times = partial(with_times, plan=plan)
+    put_in_place(position, plan.image, beside, _edit_of_transform(position, plan), edit_after=record_times)
 
 
 def _edit_of_transform(position: Position, plan: WritePlan) -> Callable[[ImagesMeta], ImagesMeta]:

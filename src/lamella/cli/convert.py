@@ -43,7 +43,7 @@ def _sizes(context: click.Context, parameter: click.Parameter, value: str | None
     if value is None:
         return None
     try:
-        sizes = [float(part) for part in value.split(",")]
+        sizes = [float(size) for size in value.split(",")]
     except ValueError:
         raise click.BadParameter(
             f"{value!r} is neither a number nor numbers like 0.5,0.1,0.1.", context, parameter

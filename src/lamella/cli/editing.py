@@ -29,15 +29,15 @@ def _parse_sizes(context: click.Context, parameter: click.Parameter, value: str 
     """Parse sizes of the last axes of space, or AXIS=SIZE pairs, separated by commas."""
     if value is None:
         return {}
-    parts = value.split(",")
-    axes = [part.partition("=")[0] if "=" in part else "" for part in parts]
-    if not any(axes) and 2 <= len(parts) <= 3:
-        axes = list("zyx")[-len(parts) :]
+    pairs = value.split(",")
+    axes = [pair.partition("=")[0] if "=" in pair else "" for pair in pairs]
+    if not any(axes) and 2 <= len(pairs) <= 3:
+        axes = list("zyx")[-len(pairs) :]
     try:
-        sizes = {axis: float(part.rpartition("=")[2]) for axis, part in zip(axes, parts, strict=True)}
+        sizes = {axis: float(pair.rpartition("=")[2]) for axis, pair in zip(axes, pairs, strict=True)}
     except ValueError:
         sizes = {}
-    if "" in sizes or len(sizes) != len(parts):
+    if "" in sizes or len(sizes) != len(pairs):
         raise click.BadParameter(
             f"{value!r} is neither sizes like 1,0.65,0.65 nor pairs like y=0.65,x=0.65.", context, parameter
         )

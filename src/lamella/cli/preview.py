@@ -59,5 +59,5 @@ def preview(
         problems = write_preview(node, output, preview_options, size=size, **options_of_new_store(options))
     for problem in problems:
         echo_message("warning", f"{problem.path}: {problem.error}")
-    result = {"output": output, "faults": [problem.to_dict() for problem in problems]}
-    echo_result(context, as_json, result, f"Wrote {output}.")
+    document = {"output": output, "faults": [problem.to_dict() for problem in problems]}
+    echo_result(context, as_json, document, f"Wrote {output}.")

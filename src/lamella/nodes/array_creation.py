@@ -309,9 +309,8 @@ class ArrayCreation:
         mark = partial(with_level_state, key=self.key, array=array, is_written=source is not None)
         edit_before = mark if self._fit.is_lower else None
         self._check_free(self._documents.kind(self._path))
-        self._add_level(
-            position.document.shared_model
-        )  # raises for an invalid transform before pixels are written
+        # Here an invalid transform raises before pixels are written.
+        self._add_level(position.document.shared_model)
         new = make_beside(position, array)
         try:
             if source is not None:

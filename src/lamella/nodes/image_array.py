@@ -152,9 +152,8 @@ class ImageArray(ZarrSurface):
         If the image has more axes than the array has dimensions, they are matched from the last.
         """
         image_axes = self._image_axes
-        return (
-            None if image_axes is None else [axis.copied() for axis in image_axes]
-        )  # nodes with equal documents share the originals
+        # Nodes with equal documents share the originals.
+        return None if image_axes is None else [axis.copied() for axis in image_axes]
 
     @property
     def _image_axes(self) -> list[AxisMeta] | None:

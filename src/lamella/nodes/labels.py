@@ -77,8 +77,8 @@ class LabelImage(Position):
     @property
     def colors(self) -> dict[int, tuple[int, ...]]:
         """Colour of each label that has one: red, green, blue and opacity, 0 to 255."""
-        entries = self.image_label.colors or []
-        return {int(entry.label_value): tuple(entry.rgba) for entry in entries if entry.rgba is not None}
+        colors = self.image_label.colors or []
+        return {int(color.label_value): tuple(color.rgba) for color in colors if color.rgba is not None}
 
     @property
     def properties(self) -> dict[int, dict[str, Any]]:
@@ -367,8 +367,8 @@ class Labels(RenamesMembers):
         listed, hidden = self._listed_and_hidden(confirm_missing=confirm_missing)
         if not self.documents.storage.can_list:
             return listed
-        others = [name for name in self.group_keys() if name not in listed and name != hidden]
-        return listed + [name for name in others if self._is_label_image(name)]
+        unlisted = [name for name in self.group_keys() if name not in listed and name != hidden]
+        return listed + [name for name in unlisted if self._is_label_image(name)]
 
     def _is_label_image(self, name: str) -> bool:
         child = self.node_path.child(name)

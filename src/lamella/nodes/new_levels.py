@@ -80,10 +80,10 @@ def stored_beside(where: NodePath | str, key: str, broken: Finding, has_transfor
 
     Raises `InvalidArgumentError` if the array needs a transform, which only levels have.
     """
-    text = f"As a level of {where}, the array {key!r} would break {broken.rule} ({broken.found})"
+    problem = f"As a level of {where}, the array {key!r} would break {broken.rule} ({broken.found})"
     if has_transform:
-        raise InvalidArgumentError(f"{text}. Without a transform it is stored beside the levels.")
-    return f"{text}: it is stored beside the levels."
+        raise InvalidArgumentError(f"{problem}. Without a transform it is stored beside the levels.")
+    return f"{problem}: it is stored beside the levels."
 
 
 def broken_labels(position: Position, levels: int) -> Finding | None:

@@ -332,16 +332,16 @@ class NGFFNode(Mapping[str, Any]):
         It lists the members that exist, and suggests the nearest name.
         """
         parent, names_found, names_missing = _follow_path(self, key.split("/"))
-        text = f"There is no member {key!r} in {self.node_path}."
+        message = f"There is no member {key!r} in {self.node_path}."
         if parent is None:
-            return NodeNotFoundError(f"{text} Nothing lies below the array {'/'.join(names_found)!r}.")
+            return NodeNotFoundError(f"{message} Nothing lies below the array {'/'.join(names_found)!r}.")
         explanation = content_without_document(parent.documents, join(parent.path, names_missing[0]))
         if explanation is not None:
             return NodeNotFoundError(f"Cannot open {key!r} in {self.node_path}. {explanation}")
         try:
             members = parent._member_names()
         except LamellaError as error:
-            return NodeNotFoundError(f"{text} Its members cannot be listed: {clause(error)}.")
+            return NodeNotFoundError(f"{message} Its members cannot be listed: {clause(error)}.")
         subject = f"{'/'.join(names_found)!r} has the members" if names_found else "Its members are"
         suggestion = nearest(names_missing[0], members)
         hint = (
@@ -349,7 +349,7 @@ class NGFFNode(Mapping[str, Any]):
             if suggestion is None
             else f" Did you mean {'/'.join([*names_found, suggestion, *names_missing[1:]])!r}?"
         )
-        return NodeNotFoundError(f"{text} {subject}: {first_of(members, _MAX_NAMES)}.{hint}")
+        return NodeNotFoundError(f"{message} {subject}: {first_of(members, _MAX_NAMES)}.{hint}")
 
     def group_keys(self) -> list[str]:
         """Return the names of all child groups, in natural order.
@@ -504,9 +504,8 @@ class ModelNode(NGFFNode, Generic[M]):
     """Kinds of the document, which select the rules that it is checked by."""
 
     if not TYPE_CHECKING:
-        __init__ = (
-            NGFFNode.__init__
-        )  # without this, `inspect.signature` shows the parameters of `Generic.__new__`
+        # Without this, `inspect.signature` shows the parameters of `Generic.__new__`.
+        __init__ = NGFFNode.__init__
 
     @cached_property
     def document(self) -> MetadataDocument[M]:

@@ -312,9 +312,8 @@ class Plate(WellEdits, PlateOperations, OMEXMLMethods, ListsMembers[PlateMeta]):
         ['A/1', 'B/2']
         """
         wells = sorted(self.document.shared_model.wells, key=lambda well: (well.row_index, well.column_index))
-        return list(
-            dict.fromkeys([well.path for well in wells])
-        )  # each path once, also if listed twice (PL-13)
+        # Each path once, also if listed twice (PL-13).
+        return list(dict.fromkeys([well.path for well in wells]))
 
     def position_paths(self, *, acquisition: int | str | None = None) -> list[str]:
         """Return the paths of the positions, along rows, columns and the fields of each well; no image is opened.

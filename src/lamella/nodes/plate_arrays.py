@@ -139,9 +139,8 @@ def _plan(
         key = creation.key
         array, _, is_lower, has_fewer_channels = creation.fit_into(meta)
         names = key.split("/")
-        members.update(
-            {"/".join(names[:depth]): {} for depth in range(1, len(names))}
-        )  # groups above the array
+        # The groups above the array have no attributes.
+        members.update({"/".join(names[:depth]): {} for depth in range(1, len(names))})
         members[key] = array
         if has_fewer_channels:
             warnings[key] = fewer_channels(key, array.shape, meta, position.node_path)

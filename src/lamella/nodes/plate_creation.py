@@ -401,8 +401,8 @@ def _fields_after(wells: dict[str, Well], fields: FieldsByWell) -> dict[str, lis
     for path, new_fields in fields.items():
         new_names = {name for name, _ in new_fields}
         images = wells[path].document.shared_model.images if path in wells else []
-        others = [(image.path, image.acquisition) for image in images if image.path not in new_names]
-        fields_after[path] = [*others, *new_fields]
+        other_fields = [(image.path, image.acquisition) for image in images if image.path not in new_names]
+        fields_after[path] = [*other_fields, *new_fields]
     return fields_after
 
 
@@ -545,10 +545,10 @@ def _list_images(well: Well, fields: Sequence[tuple[str, int]], *, replaceable: 
 
     def with_new_images(meta: WellGroupMeta) -> WellGroupMeta:
         listed_names = {image.path for image in meta.images}
-        others = sorted(listed_names.intersection(acquisitions) - set(replaceable))
-        if others and not well._overwriting_creation:
+        created_elsewhere = sorted(listed_names.intersection(acquisitions) - set(replaceable))
+        if created_elsewhere and not well._overwriting_creation:
             raise NodeExistsError(
-                f"Another program created the position {others[0]!r} in {well.node_path} at the same time."
+                f"Another program created the position {created_elsewhere[0]!r} in {well.node_path} at the same time."
             )
         new_meta = plate_edits.add_images(meta, [field for field in fields if field[0] not in listed_names])
         images = [

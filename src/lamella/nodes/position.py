@@ -109,9 +109,9 @@ class Position(PositionMetadata, PositionArrays, PositionOperations, PositionReg
         else:
             names = ["0"] if self.documents.kind(join(self.path, "0")) == "array" else []
         if names:
-            text = f"there are no multiscales, but the arrays {', '.join(map(repr, names))}."
-            text += explain_missing_attributes(self.documents, self.path)
-            raise unusable_error(self.node_path, MetadataError(text.rstrip(".")))
+            problem = f"there are no multiscales, but the arrays {', '.join(map(repr, names))}."
+            problem += explain_missing_attributes(self.documents, self.path)
+            raise unusable_error(self.node_path, MetadataError(problem.rstrip(".")))
 
     def _check_level(self, path: str, image: MultiScaleMeta, meta: ArrayMeta) -> None:
         """Report rules that a level breaks, by itself or together with the levels that this handle has read before."""
@@ -179,9 +179,8 @@ class Position(PositionMetadata, PositionArrays, PositionOperations, PositionReg
         if has_all_units and meta is not None:
             return meta
         if self._default_axes is not None or (meta is not None and meta.multiscales):
-            return self._load(
-                stored.attributes
-            )  # an OME-XML file beside the image may have the missing units
+            # An OME-XML file beside the image may have the missing units.
+            return self._load(stored.attributes)
         key = (ImagesMeta, version.name, self._image_name(), tuple(self._default_channels or ()))
         return stored.get_or_make(key, lambda: self._load(stored.attributes))
 
@@ -279,9 +278,8 @@ class Position(PositionMetadata, PositionArrays, PositionOperations, PositionReg
     @property
     def dataset_paths(self) -> list[str]:
         """Paths of the levels of the image, finest first, relative to the position."""
-        return list(
-            dict.fromkeys(self.document.shared_model.multiscales[0].get_dataset_paths())
-        )  # each path once, also if the document lists it twice (LM-13)
+        # Each path once, also if the document lists it twice (LM-13).
+        return list(dict.fromkeys(self.document.shared_model.multiscales[0].get_dataset_paths()))
 
     def _member_names(self) -> list[str]:
         """Return the levels, also nested ones, and the other arrays except unfinished levels."""
@@ -545,5 +543,7 @@ def _add_image_without_arrays(meta: ImagesMeta, attributes: JSONObject) -> None:
 def _stored_transforms(attributes: JSONObject) -> list[TransformationMeta] | None:
     transforms = own_record(attributes, _TRANSFORMS)
     return (
-        [TransformationMeta.from_json(item) for item in transforms] if isinstance(transforms, list) else None
+        [TransformationMeta.from_json(transform) for transform in transforms]
+        if isinstance(transforms, list)
+        else None
     )

@@ -364,11 +364,11 @@ class PositionMetadata(NGFFNode):
         if self._warned_of_scale:
             return
         self._warned_of_scale = True
-        text = (
+        message = (
             f"The scale of {self.node_path}, image {image!r}, is {scale}: the size of a voxel is above 0. It is used "
             "as it is stored; correct it with set_scale or set_transform."
         )
-        warnings.warn(text, MetadataWarning, stacklevel=callers_level())
+        warnings.warn(message, MetadataWarning, stacklevel=callers_level())
 
     def get_axis_index(self, axis_name: str) -> int:
         """Return the index of an axis by its name, in any case; a ValueError if it does not exist.

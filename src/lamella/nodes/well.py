@@ -65,8 +65,8 @@ class Well(Pictures, ListsMembers[WellGroupMeta]):
         if "well" not in ome_of(self.node_path, stored.attributes):
             images = [image.path for image in self.document.last_shared_model.images]
             if images:
-                text = f"the group has no well metadata, and contains the images {describe(images)}"
-                report(self.node_path, [Finding("WL-01", "MUST", self.path, (), text)])
+                problem = f"the group has no well metadata, and contains the images {describe(images)}"
+                report(self.node_path, [Finding("WL-01", "MUST", self.path, (), problem)])
 
     def _load_shared(self, stored: StoredGroup) -> WellGroupMeta:
         """Return the model as `_load` does, shared by all wells with an equal document; never change it."""
@@ -105,13 +105,12 @@ class Well(Pictures, ListsMembers[WellGroupMeta]):
         if meta.images:
             document = version.dump(meta, attributes, trusted=trusted)
             return self._with_renaming(document, attributes, [image.path for image in meta.images])
-        others = {key: value for key, value in version.ome(attributes).items() if key != "well"}
-        return version.with_ome(attributes, others)
+        other_keys = {key: value for key, value in version.ome(attributes).items() if key != "well"}
+        return version.with_ome(attributes, other_keys)
 
     def _member_names(self) -> list[str]:
-        return list(
-            dict.fromkeys([image.path for image in self.document.shared_model.images])
-        )  # each path once, also if the document lists it twice (WL-03)
+        # Each path once, also if the document lists it twice (WL-03).
+        return list(dict.fromkeys([image.path for image in self.document.shared_model.images]))
 
     def __getitem__(self, key: int | str) -> Position:
         """Return a position of the well, or the node at a path below one.

@@ -61,9 +61,9 @@ class NodeAttributes(Attributes):
 
     def __delitem__(self, key: str) -> None:
         def without(attributes: JSONObject) -> JSONObject:
-            others = dict(attributes)
-            del others[key]
-            return others
+            remaining = dict(attributes)
+            del remaining[key]
+            return remaining
 
         self._edit(without)
 

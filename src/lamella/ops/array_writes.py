@@ -61,7 +61,7 @@ class Source:
     def read(self, region: Region | EllipsisType = ...) -> NDArray[Any]:
         """Return the pixels of a region in memory; of the whole array by default."""
         if self.new_axes and region is not ...:
-            region = tuple(part for axis, part in enumerate(region) if axis not in self.new_axes)
+            region = tuple(span for axis, span in enumerate(region) if axis not in self.new_axes)
         # A lazy array may have blocks of another dtype than it states.
         return np.expand_dims(cast_data(self.data[region], self.dtype), self.new_axes)
 

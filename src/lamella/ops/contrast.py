@@ -197,8 +197,8 @@ def _sample(field: _Field) -> dict[_Key, Array]:
             pixels = [
                 read_plane(array, axes, index, 4 * _SIDE, ids=True) for index in planes_of_channel[::step]
             ]
-            values = np.concatenate([plane.ravel() for plane in pixels])
-            sample[key] = values[:: max(1, -(-values.size // field.pixels))].copy()  # not the whole planes
+            voxels = np.concatenate([plane.ravel() for plane in pixels])
+            sample[key] = voxels[:: max(1, -(-voxels.size // field.pixels))].copy()  # not the whole planes
     return sample
 
 

@@ -513,13 +513,13 @@ def color_entries(colors: Mapping[int, Sequence[int]] | None) -> list[LabelColor
     entries = []
     for label, color in colors.items():
         rgba = items_of(color, f"The colour of label {label} is red, green, blue and maybe opacity")
-        values = [_integer(value, f"The colour {tuple(rgba)} of label {label}") for value in rgba]
-        if len(values) not in (3, 4) or not all(0 <= value <= 255 for value in values):
+        components = [_integer(component, f"The colour {tuple(rgba)} of label {label}") for component in rgba]
+        if len(components) not in (3, 4) or not all(0 <= component <= 255 for component in components):
             raise InvalidArgumentError(
                 f"The colour of label {label} is red, green, blue and maybe opacity, integers from 0 to 255 (LB-10); "
                 f"got {tuple(rgba)}."
             )
-        entries.append(LabelColorMeta(label_value=_integer(label, "A label"), rgba=[*values, 255][:4]))
+        entries.append(LabelColorMeta(label_value=_integer(label, "A label"), rgba=[*components, 255][:4]))
     return entries
 
 
@@ -530,7 +530,7 @@ def property_rows(
     if properties is None:
         return None
     if isinstance(properties, Mapping):
-        rows = [{"label-value": label, **_row(values)} for label, values in properties.items()]
+        rows = [{"label-value": label, **_row(columns)} for label, columns in properties.items()]
         if contradicting := [
             label for label, row in zip(properties, rows, strict=True) if row["label-value"] != label
         ]:

@@ -68,11 +68,11 @@ def split_region(region: Region, units: Sequence[Sequence[int]]) -> Iterator[Reg
         if all(len(cell) == 1 for cell in cells):  # the usual case: a region within one file
             continue
         for cell in product(*cells):
-            part = tuple(
+            subregion = tuple(
                 slice(max(span.start, index * step), min(span.stop, (index + 1) * step))
                 for span, index, step in zip(region, cell, unit, strict=True)
             )
-            yield from split_region(part, units[number:])
+            yield from split_region(subregion, units[number:])
         return
     yield region
 

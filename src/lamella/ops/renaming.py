@@ -185,9 +185,8 @@ def finish_locked_rename(node: RenamesMembers, request: tuple[str, str] | None =
     source, target = _paths(node, renaming)
     if node.has_moved(renaming):
         if documents.storage.exists(source):
-            documents.discard_copies(
-                source, originals=target
-            )  # a store without renames deletes keys one by one
+            # A store without renames deletes keys one by one: a killed call leaves copies.
+            documents.discard_copies(source, originals=target)
         update_after_move(node, renaming)
         return renaming
     if documents.kind(source) is not None and documents.storage.exists(target):

@@ -64,10 +64,10 @@ def new_images(axes: Sequence[AxisMeta], channel_names: Sequence[str], name: str
 
 def _copy_to_edit(meta: ImagesMeta) -> tuple[ImagesMeta, MultiScaleMeta]:
     """Return a copy, and its image to edit: assign fields of the image and its levels, but change no list in place."""
-    first, *others = meta.multiscales
+    first, *other_images = meta.multiscales
     image = first.model_copy()
     image.datasets = [level.model_copy() for level in first.datasets]
-    return meta.model_copy(update={"multiscales": [image, *others]}), image
+    return meta.model_copy(update={"multiscales": [image, *other_images]}), image
 
 
 def add_dataset(

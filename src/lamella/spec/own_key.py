@@ -271,12 +271,12 @@ def apply_difference(attributes: JSONObject, changes: JSONObject) -> JSONObject:
     >>> apply_difference({"ome": {"version": "0.5", "labels": ["a"]}, "mine": 1}, {"ome": {"labels": None}, "its": 2})
     {'ome': {'version': '0.5'}, 'mine': 1, 'its': 2}
     """
-    result = dict(attributes)
+    changed = dict(attributes)
     for key, new in changes.items():
-        old = result.get(key)
+        old = changed.get(key)
         if key in _COMPARED_INSIDE and isinstance(old, dict) and isinstance(new, dict):
             merged = {**old, **new}
-            result[key] = {name: value for name, value in merged.items() if value is not None} or None
+            changed[key] = {name: value for name, value in merged.items() if value is not None} or None
         else:
-            result[key] = new
-    return {key: value for key, value in result.items() if value is not None or key not in changes}
+            changed[key] = new
+    return {key: value for key, value in changed.items() if value is not None or key not in changes}

@@ -50,19 +50,20 @@ __all__ = [
 
 def new_plate(name: str | None = None, acquisitions: Sequence[AcquisitionMeta] | None = None) -> PlateMeta:
     """Return the metadata of a plate without wells; by default with one acquisition of id 0."""
-    if not all(isinstance(entry, AcquisitionMeta) for entry in acquisitions or []):
+    if not all(isinstance(acquisition, AcquisitionMeta) for acquisition in acquisitions or []):
         raise InvalidArgumentError(
             f"The argument acquisitions is a list of AcquisitionMeta, not {acquisitions!r}."
         )
     if name is not None and not isinstance(name, str):
         raise InvalidArgumentError(f"The name of a plate is text, not {name!r}.")
-    entries = [_new_acquisition(0)] if acquisitions is None else [entry.checked() for entry in acquisitions]
-    ids = [entry.id for entry in entries]
+    requested = [_new_acquisition(0)] if acquisitions is None else acquisitions
+    new_acquisitions = [acquisition.checked() for acquisition in requested]
+    ids = [acquisition.id for acquisition in new_acquisitions]
     if len(set(ids)) < len(ids) or any(number < 0 for number in ids):
         raise InvalidArgumentError(f"The ids of acquisitions are unique and 0 or more, not {ids} (PL-08).")
-    for entry in entries:
-        _check_times(entry)
-    return PlateMeta(name=name, acquisitions=entries, rows=[], columns=[], wells=[])
+    for acquisition in new_acquisitions:
+        _check_times(acquisition)
+    return PlateMeta(name=name, acquisitions=new_acquisitions, rows=[], columns=[], wells=[])
 
 
 def _check_times(acquisition: AcquisitionMeta) -> None:
@@ -89,7 +90,9 @@ def _edited(plate: PlateMeta) -> PlateMeta:
     """Return a copy with its own lists and acquisitions; it shares the entries of rows, columns and wells."""
     edited = plate.model_copy()
     edited.rows, edited.columns, edited.wells = [*plate.rows], [*plate.columns], [*plate.wells]
-    edited.acquisitions = plate.acquisitions and [entry.model_copy() for entry in plate.acquisitions]
+    edited.acquisitions = plate.acquisitions and [
+        acquisition.model_copy() for acquisition in plate.acquisitions
+    ]
     return edited
 
 
@@ -112,12 +115,12 @@ def add_wells(
             existing.append(path)
             continue
         paths.add(path)
-        entry = WellIndexMeta(
+        new_well = WellIndexMeta(
             path=path,
             row_index=rows.index_of(row, row_index, path),
             column_index=columns.index_of(column, column_index, path),
         )
-        edited.wells.append(entry)
+        edited.wells.append(new_well)
     if existing:
         raise NodeExistsError(f"The plate has these wells already: {', '.join(existing)}.")
     if notes is not None:
@@ -132,7 +135,7 @@ def remove_well(plate: PlateMeta, path: str) -> PlateMeta:
     """
     edited = _edited(plate)
     well = _find_well(edited, path)
-    edited.wells = [entry for entry in edited.wells if entry is not well]
+    edited.wells = [listed_well for listed_well in edited.wells if listed_well is not well]
     _drop_unused_row_and_column(edited, path)
     return edited
 
@@ -163,10 +166,10 @@ def rename_well(plate: PlateMeta, old: str, new: str) -> PlateMeta:
         raise InvalidNameError(f"{new!r} is not the path of a well: write row/column, such as 'B/3' (PL-06).")
     for name in row_and_column:
         check_name(name)
-    if any(entry.path == new for entry in edited.wells):
+    if any(listed_well.path == new for listed_well in edited.wells):
         raise NodeExistsError(f"The plate has a well {new!r} already, so {old!r} was not renamed.")
     renamed = well.model_copy(update={"path": new})
-    edited.wells = [renamed if entry is well else entry for entry in edited.wells]
+    edited.wells = [renamed if listed_well is well else listed_well for listed_well in edited.wells]
     name_indexes(edited)
     _drop_unused_row_and_column(edited, old)
     return edited
@@ -254,8 +257,8 @@ def set_counts(plate: PlateMeta, images: ImagesOfWells) -> PlateMeta:
     edited = _edited(plate)
     maximum, per_acquisition = _most_fields(edited, images)
     edited.field_count = maximum or None  # PL-10: above 0, or absent
-    for entry in edited.acquisitions or []:
-        entry.maximum_field_count = per_acquisition.get(entry.id)
+    for acquisition in edited.acquisitions or []:
+        acquisition.maximum_field_count = per_acquisition.get(acquisition.id)
     return edited
 
 
@@ -270,9 +273,9 @@ def raise_counts(plate: PlateMeta, images: ImagesOfWells) -> PlateMeta:
     if not has_counts:
         return edited
     edited.field_count = max(edited.field_count or 0, maximum) or None
-    for entry in edited.acquisitions or []:
-        entry.maximum_field_count = (
-            max(entry.maximum_field_count or 0, per_acquisition.get(entry.id, 0)) or None
+    for acquisition in edited.acquisitions or []:
+        acquisition.maximum_field_count = (
+            max(acquisition.maximum_field_count or 0, per_acquisition.get(acquisition.id, 0)) or None
         )
     return edited
 
@@ -282,7 +285,7 @@ def _most_fields(plate: PlateMeta, images: ImagesOfWells) -> tuple[int, dict[int
     acquisitions = plate.acquisitions or []
     only_acquisition = acquisitions[0].id if len(acquisitions) == 1 else None
     max_fields, per_acquisition = count_fields(images.values(), only_acquisition)
-    missing = sorted(per_acquisition.keys() - {entry.id for entry in acquisitions})
+    missing = sorted(per_acquisition.keys() - {acquisition.id for acquisition in acquisitions})
     if missing:
         plate.acquisitions = acquisitions + [_new_acquisition(number) for number in missing]
     return max_fields, per_acquisition

@@ -159,25 +159,25 @@ def read_stale(attributes: JSONObject) -> StaleLevels:
     return StaleLevels(writers, regions, job, paths, unwritten)
 
 
-def _read_unwritten(record: Any) -> tuple[tuple[str, tuple[Bounds, ...]], ...]:
+def _read_unwritten(stored: Any) -> tuple[tuple[str, tuple[Bounds, ...]], ...]:
     """Read the unwritten regions of levels, without unreadable ones: no write could remove them."""
-    if not isinstance(record, dict):
+    if not isinstance(stored, dict):
         return ()
     by_level = {}
-    for level, regions in record.items():
+    for level, regions in stored.items():
         with suppress(TypeError, ValueError, OverflowError):
             by_level[level] = _read_regions(regions)
     return tuple(by_level.items())
 
 
-def _read_job(record: Any) -> PyramidJob | None:
+def _read_job(stored: Any) -> PyramidJob | None:
     """Read the progress of computing all levels; None if it is unreadable, so that all is computed again."""
     try:
         return PyramidJob(
-            str(record["writer"]),
-            str(record["work"]),
-            None if record["since"] is None else int(record["since"]),
-            tuple(_read_regions(regions) for regions in record["rest"]),
+            str(stored["writer"]),
+            str(stored["work"]),
+            None if stored["since"] is None else int(stored["since"]),
+            tuple(_read_regions(regions) for regions in stored["rest"]),
         )
     except (TypeError, KeyError, ValueError, OverflowError):
         return None
@@ -387,8 +387,8 @@ def with_unfinished(attributes: JSONObject, entry: Unfinished) -> JSONObject:
     """Return attributes with one more unfinished region; the oldest two of many become one that encloses both."""
     entries = [*_without_covered(read_unfinished(attributes), entry.region), entry]
     while len(entries) > _MAX_UNFINISHED:
-        oldest, second, *others = entries
-        entries = [Unfinished(_enclosing(oldest.region, second.region), second.reason), *others]
+        oldest, second, *newer = entries
+        entries = [Unfinished(_enclosing(oldest.region, second.region), second.reason), *newer]
     return with_own_record(attributes, _UNFINISHED, [entry.to_json() for entry in entries])
 
 

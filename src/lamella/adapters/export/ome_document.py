@@ -64,9 +64,9 @@ def ome_document(selection: Selection) -> bytes:
         _add(image, "ObjectiveSettings", ID="Objective:0:0")
     planes = _add_pixels(image, selection, image_attributes)
     _add_contrast(root, selection)
-    text = ElementTree.tostring(root, encoding="unicode").replace(f"<!--{_PLANES}-->", planes)
-    identifier = f' UUID="urn:uuid:{uuid5(NAMESPACE_OID, text)}"'
-    return f'<?xml version="1.0" encoding="UTF-8"?><OME{identifier}{text.removeprefix("<OME")}'.encode()
+    xml = ElementTree.tostring(root, encoding="unicode").replace(f"<!--{_PLANES}-->", planes)
+    identifier = f' UUID="urn:uuid:{uuid5(NAMESPACE_OID, xml)}"'
+    return f'<?xml version="1.0" encoding="UTF-8"?><OME{identifier}{xml.removeprefix("<OME")}'.encode()
 
 
 def image_name(selection: Selection) -> str:
@@ -149,9 +149,9 @@ def _add_contrast(root: Element, selection: Selection) -> None:
     for number, (channel, window) in enumerate(zip(channels, windows, strict=True)):
         identifier = f"Annotation:{number}"
         _add(channel, "AnnotationRef", ID=identifier)
-        value = _add(_add(annotations, "MapAnnotation", ID=identifier, Namespace=CONTRAST), "Value")
+        value_element = _add(_add(annotations, "MapAnnotation", ID=identifier, Namespace=CONTRAST), "Value")
         for key, limit in zip(("start", "end"), window, strict=True):
-            _add(value, "M", K=key).text = _text(limit)
+            _add(value_element, "M", K=key).text = _text(limit)
 
 
 def _position_of_plane(
@@ -164,12 +164,12 @@ def _position_of_plane(
     stage = own_object(image_attributes, STAGE)
     if not stage and not any(translations[axis] for axis in symbols):
         return {}
-    values = {axis: float(translations[axis]) for axis in symbols}
+    positions = {axis: float(translations[axis]) for axis in symbols}
     units = dict(symbols)
     z = stage.get("z")
     if "z" not in symbols and isinstance(z, int | float) and math.isfinite(z):
-        values, units = {"z": float(z), **values}, {"z": "µm", **units}
-    return {f"Position{axis.upper()}": value for axis, value in values.items()} | {
+        positions, units = {"z": float(z), **positions}, {"z": "µm", **units}
+    return {f"Position{axis.upper()}": value for axis, value in positions.items()} | {
         f"Position{axis.upper()}Unit": unit for axis, unit in units.items()
     }
 
@@ -181,9 +181,9 @@ def _is_size(number: float) -> bool:
 def _channel_attributes(selection: Selection, attributes: JSONObject) -> list[dict[str, object]]:
     """Return name, colour, wavelengths and exposure of each channel, by the names of OME-XML."""
     is_named = bool(selection.position.channel_names)
-    records = acquisition_settings(attributes, len(selection.position.channel_names), selection.channels)
+    all_settings = acquisition_settings(attributes, len(selection.position.channel_names), selection.channels)
     objects: list[dict[str, object]] = []
-    for record, name, color in zip(records, selection.names(), selection.colors(), strict=True):
+    for settings, name, color in zip(all_settings, selection.names(), selection.colors(), strict=True):
         facts: dict[str, object] = {}
         if is_named:
             facts["Name"] = name
@@ -194,7 +194,7 @@ def _channel_attributes(selection: Selection, attributes: JSONObject) -> list[di
             ("emission", "EmissionWavelength"),
             ("exposure", "ExposureTime"),
         ):
-            value = record.get(key) if isinstance(record, dict) else None
+            value = settings.get(key) if isinstance(settings, dict) else None
             if isinstance(value, int | float) and _is_size(value):
                 facts[attribute] = float(value)
         objects.append(facts)

@@ -167,8 +167,8 @@ def _label_layer(name: str, label: LabelImage) -> LayerData:
     if colors:
         from napari.utils.colormaps import DirectLabelColormap, label_colormap
 
-        others = label_colormap().map(1)
-        table: dict[int | None, Any] = {None: others, 0: "transparent"}
+        other_color = label_colormap().map(1)
+        table: dict[int | None, Any] = {None: other_color, 0: "transparent"}
         table |= {number: [component / 255 for component in color] for number, color in colors.items()}
         options["colormap"] = DirectLabelColormap(color_dict=table)
     if label.properties:

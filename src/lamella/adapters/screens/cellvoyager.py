@@ -42,22 +42,22 @@ def parse_cellvoyager(index: str) -> Screen:
     notes: list[str] = []
     detail, detail_channels, detail_file = _detail(index, notes)
     settings, settings_file = _settings(index, detail, notes)
-    records: list[tuple[dict[str, str], str]] = []
+    image_records: list[tuple[dict[str, str], str]] = []
     failed = 0
     for element in elements(index, ("MeasurementRecord",)):
-        values, name = attributes(element), (element.text or "").strip()
-        if values.get("Type") == "IMG":
-            records.append((values, name))
-        elif values.get("Type") == "ERR":
+        record, name = attributes(element), (element.text or "").strip()
+        if record.get("Type") == "IMG":
+            image_records.append((record, name))
+        elif record.get("Type") == "ERR":
             failed += 1
-    if not records:
+    if not image_records:
         raise SourceError(
             f"{index} lists no image: it is not the index of a CellVoyager, or nothing was imaged."
         )
     if failed:
         notes.append(f"the instrument reports {counted(failed, 'error')} in place of images")
-    start = detail.get("BeginTime") or min(values.get("Time", "") for values, _ in records)
-    planes = tuple(_plane(index, values, name, start) for values, name in records)
+    start = detail.get("BeginTime") or min(record.get("Time", "") for record, _ in image_records)
+    planes = tuple(_plane(index, record, name, start) for record, name in image_records)
     used_channels = sorted({plane.channel for plane in planes})
     first = detail_channels.get(str(used_channels[0]), {})
     return Screen(

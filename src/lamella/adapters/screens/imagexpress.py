@@ -109,10 +109,10 @@ def parse_imagexpress(folder: str, read_description: ReadDescription) -> Screen:
     originals: dict[str, str] = {}
     for plane in planes:
         if plane.channel not in by_channel:
-            text = read_description(plane.file)
-            by_channel[plane.channel] = parse_metaseries(text)
+            description = read_description(plane.file)
+            by_channel[plane.channel] = parse_metaseries(description)
             if by_channel[plane.channel]:
-                originals[f"{os.path.basename(plane.file)}.xml"] = text.strip("\0")
+                originals[f"{os.path.basename(plane.file)}.xml"] = description.strip("\0")
     first = next(iter(by_channel.values()))
     if not first:
         notes.append(
@@ -218,14 +218,14 @@ def _with_positions(
         if key not in seen or (*key, plane.channel) == stack:
             properties[plane] = read_properties(plane)
         seen.add(key)
-    moments = {plane: acquisition_time(values) for plane, values in properties.items()}
+    moments = {plane: acquisition_time(plane_properties) for plane, plane_properties in properties.items()}
     start = min((moment for moment in moments.values() if moment), default=None)
     for plane in planes:
-        values = properties.get(plane)
-        if values is None:
+        plane_properties = properties.get(plane)
+        if plane_properties is None:
             yield plane
             continue
-        stage = stage_position(values)
+        stage = stage_position(plane_properties)
         seconds = seconds_between(start, moments[plane])
         yield replace(plane, x=stage["x"], y=stage["y"], height=stage["z"], seconds=seconds)
 
@@ -251,11 +251,11 @@ def _notes_of_plan(htd: _Htd, planes: Sequence[ScreenPlane]) -> Iterable[str]:
             yield f"{os.path.basename(htd.path)} plans {planned} {noun}, and there are files of {count}"
 
 
-def _channel(wave: int, name: str, values: Mapping[str, str]) -> SourceChannel:
+def _channel(wave: int, name: str, properties: Mapping[str, str]) -> SourceChannel:
     return SourceChannel(
-        name or values.get("_IllumSetting_") or values.get("image-name") or f"w{wave}",
-        emission=parse_number(values.get("wavelength")) or None,
-        exposure=exposure(values),
+        name or properties.get("_IllumSetting_") or properties.get("image-name") or f"w{wave}",
+        emission=parse_number(properties.get("wavelength")) or None,
+        exposure=exposure(properties),
     )
 
 

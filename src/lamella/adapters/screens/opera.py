@@ -38,7 +38,7 @@ _NUMBERS = ("Row", "Col", "FieldID", "ChannelID")
 def parse_opera(index: str) -> Screen:
     """Read the index of an Opera Phenix or Operetta; raise SourceError if it is damaged or lists no image."""
     plates: list[dict[str, str]] = []
-    entries: dict[str, dict[str, str]] = {}
+    channel_by_id: dict[str, dict[str, str]] = {}
     images: list[dict[str, str]] = []
     units: dict[str, str] = {}
     for element in elements(index, ("Plate", "Entry", "Image")):
@@ -47,7 +47,7 @@ def parse_opera(index: str) -> Screen:
         if name == "Plate":
             plates.append(values)
         elif name == "Entry":
-            entries.setdefault(attributes(element).get("ChannelID", ""), {}).update(values)
+            channel_by_id.setdefault(attributes(element).get("ChannelID", ""), {}).update(values)
             units |= _units(element)
         elif "URL" in values:
             images.append(values)
@@ -56,7 +56,7 @@ def parse_opera(index: str) -> Screen:
     if not images:
         raise SourceError(f"{index} lists no image: it is not the index of an Opera Phenix or Operetta.")
     plate = plates[0] if plates else {}
-    merged = [{**entries.get(image.get("ChannelID", ""), {}), **image} for image in images]
+    merged = [{**channel_by_id.get(image.get("ChannelID", ""), {}), **image} for image in images]
     failed = [image["URL"] for image in merged if image.get("State", "Ok") != "Ok"]
     first = merged[0]
     start = plate.get("MeasurementStartTime")

@@ -242,7 +242,7 @@ def seconds_between(start: str | None, moment: str | None) -> float | None:
 
 def file_beside(index: str, name: str) -> str:
     """Return the path of a file that an index names; raise SourceError unless it is in the index's folder or below."""
-    parts = name.replace("\\", "/").split("/")
-    if not name.strip() or ".." in parts or not parts[0] or ":" in parts[0]:
+    names = name.replace("\\", "/").split("/")
+    if not name.strip() or ".." in names or not names[0] or ":" in names[0]:
         raise SourceError(f"{index} names the image {name!r}, which is not beside it.")
-    return os.path.join(os.path.dirname(index), *parts)
+    return os.path.join(os.path.dirname(index), *names)

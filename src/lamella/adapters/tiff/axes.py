@@ -73,8 +73,8 @@ def plan_axes(letters: str, shape: Shape, where: str, *, named: bool = False) ->
     if channel:
         file_axes["c"] = channel
     mapped = {axis for axes in file_axes.values() for axis in axes}
-    others = [axis for axis in range(len(letters)) if axis not in mapped and shape[axis] > 1]
-    notes = _map_others(letters, shape, others, file_axes, where, named=named)
+    other_axes = [axis for axis in range(len(letters)) if axis not in mapped and shape[axis] > 1]
+    notes = _map_others(letters, shape, other_axes, file_axes, where, named=named)
     axes = "".join(letter for letter in LEGAL_ORDER if letter in file_axes)
     lengths = tuple(math.prod(shape[axis] for axis in file_axes[letter]) for letter in axes)
     return AxisPlan(axes, lengths, tuple(file_axes[letter] for letter in axes), tuple(shape), notes)
@@ -83,7 +83,7 @@ def plan_axes(letters: str, shape: Shape, where: str, *, named: bool = False) ->
 def _map_others(
     letters: str,
     shape: Shape,
-    others: list[int],
+    other_axes: list[int],
     file_axes: dict[str, tuple[int, ...]],
     where: str,
     *,
@@ -95,8 +95,10 @@ def _map_others(
         return math.prod(shape[axis] for axis in file_axes.get(target, ())) == 1
 
     notes: list[str] = []
-    unnamed = [axis for axis in others if letters[axis] in _UNNAMED and not (named and letters[axis] == "Q")]
-    for axis in others:
+    unnamed = [
+        axis for axis in other_axes if letters[axis] in _UNNAMED and not (named and letters[axis] == "Q")
+    ]
+    for axis in other_axes:
         if letters[axis] == "E" and is_free("c"):
             file_axes["c"] = (*file_axes.get("c", ()), axis)
             notes.append(f"the axis 'lambda' of length {shape[axis]} was read as channels")

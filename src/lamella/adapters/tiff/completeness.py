@@ -169,8 +169,8 @@ def _missing_of_ome(file: Any) -> Iterator[str]:
         return  # tifffile then lists the pages of the file, without the metadata
     all_pixels = [pixels for image in children(root, "Image") for pixels in children(image, "Pixels")]
     # The name beside the file's own UUID is the name that it had before it was renamed.
-    others = dict.fromkeys(name for uuid, name in file_names(root) if name and uuid != root.get("UUID"))
-    for name in others:
+    other_files = dict.fromkeys(name for uuid, name in file_names(root) if name and uuid != root.get("UUID"))
+    for name in other_files:
         if name.lower() != file.filename.lower() and not os.path.isfile(
             os.path.join(file.filehandle.dirname, name)
         ):

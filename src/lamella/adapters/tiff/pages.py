@@ -260,7 +260,7 @@ def _decoded_rows(
     options: dict[str, Any] = {"_fullsize": False}
     if frame.compression in _JPEG:
         options |= {"jpegtables": page.tables, "jpegheader": frame.jpegheader}
-    results = [np.full((rows.stop - rows.start, width), frame.nodata, dtype=frame.dtype) for _ in planes]
+    outputs = [np.full((rows.stop - rows.start, width), frame.nodata, dtype=frame.dtype) for _ in planes]
     for number in _segments(page, planes[0], rows):
         if number >= len(page.offsets):
             raise SourceError(
@@ -273,14 +273,14 @@ def _decoded_rows(
         segment, (_, first_depth, y, x, _), _ = frame.decode(data, number, **options)
         if segment is None:
             continue
-        for plane, result in zip(planes, results, strict=True):
+        for plane, output in zip(planes, outputs, strict=True):
             sample = plane.sample if separate == 1 else 0
             block = segment[plane.depth - first_depth, : length - y, : width - x, sample]
             top, bottom = max(rows.start, y), min(rows.stop, y + block.shape[0])
-            result[top - rows.start : bottom - rows.start, x : x + block.shape[1]] = block[
+            output[top - rows.start : bottom - rows.start, x : x + block.shape[1]] = block[
                 top - y : bottom - y
             ]
-    return results
+    return outputs
 
 
 def _segments(page: PageBytes, plane: PlaneInPage, rows: slice) -> Iterator[int]:

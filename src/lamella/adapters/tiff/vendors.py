@@ -141,8 +141,8 @@ def _stk_channel(tags: Mapping[str, Any]) -> SourceChannel:
     planes = tags.get("PlaneProperty") or []
     names = {plane.get("value") for plane in planes if plane.get("name") == "_IllumSetting_"}
     wavelengths = set(_numbers(tags.get("Wavelengths")))
-    text = next(iter(tags.get("PlaneDescriptions") or [""]))
-    exposure = _EXPOSURE.search(str(text))
+    description = next(iter(tags.get("PlaneDescriptions") or [""]))
+    exposure = _EXPOSURE.search(str(description))
     return SourceChannel(
         str(names.pop()) if len(names) == 1 else "",
         emission=(wavelengths.pop() or None) if len(wavelengths) == 1 else None,

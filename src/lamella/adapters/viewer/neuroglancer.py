@@ -201,8 +201,8 @@ class NeuroglancerAnswers:
         layers: list[JSONObject] = []
         channels = [channel.name or "Intensity" for channel in self.scene.channels]
         names = different_names([*channels, *self.scene.labels])[len(channels) :]
-        others = [*channels, *names]
-        solids = different_names([*others, *(f"{name} in 3-D" for name in names)])[len(others) :]
+        other_names = [*channels, *names]
+        solids = different_names([*other_names, *(f"{name} in 3-D" for name in names)])[len(other_names) :]
         for number, (name, volume) in enumerate(zip(names, self._labels, strict=True)):
             layers.append(
                 {

@@ -31,14 +31,14 @@ def joined_modules(files: dict[str, bytes], last: str) -> str:
 
 def _join(name: str, files: dict[str, bytes], functions: dict[str, str]) -> None:
     """Add a module as a function, after those that it imports."""
-    text = files[f"{name}.js"].decode()
-    for names, imported in _IMPORT.findall(text):
+    script = files[f"{name}.js"].decode()
+    for names, imported in _IMPORT.findall(script):
         assert names.strip()
         if imported not in functions:
             _join(imported, files, functions)
     exported = [
-        exported_name for _, names in _EXPORT.findall(text) for exported_name in re.findall(r"\w+", names)
+        exported_name for _, names in _EXPORT.findall(script) for exported_name in re.findall(r"\w+", names)
     ]
-    text = _IMPORT.sub(lambda match: f"const {{{match[1]}}} = ${match[2]};", text)
-    text = _EXPORT.sub(lambda match: f"{match[1]} {match[2]}", text)
-    functions[name] = f"const ${name} = (() => {{\n{text}\nreturn {{ {', '.join(exported)} }};\n}})();\n"
+    script = _IMPORT.sub(lambda match: f"const {{{match[1]}}} = ${match[2]};", script)
+    script = _EXPORT.sub(lambda match: f"{match[1]} {match[2]}", script)
+    functions[name] = f"const ${name} = (() => {{\n{script}\nreturn {{ {', '.join(exported)} }};\n}})();\n"

@@ -97,8 +97,8 @@ class Inputs:
         self.names.append(path)
         if os.path.isdir(path) and not self._is_data_set(path):
             self.folders.append(path)
-            files, others = self._list_folder(path)
-            self.left_out.setdefault("a folder is converted as one format, without", []).extend(others)
+            files, other_files = self._list_folder(path)
+            self.left_out.setdefault("a folder is converted as one format, without", []).extend(other_files)
             images = [file for file in files if not _LABEL_IMAGE.search(file)]
             if images and not self.arrangement.is_by_name:
                 labels = [file for file in files if _LABEL_IMAGE.search(file)]

@@ -297,8 +297,8 @@ class Formats:
                 continue
             matching = [name for name in names if name.lower().endswith(reader.endings)]
             if matching:
-                others = set() if reader.lists_files else {*self._images_among(names)} - {*matching}
-                return _paths_in(folder, matching), _paths_in(folder, others)
+                other_names = set() if reader.lists_files else {*self._images_among(names)} - {*matching}
+                return _paths_in(folder, matching), _paths_in(folder, other_names)
         if self._is_chosen and names and not self._endings():  # the caller knows that these are its files
             return _paths_in(folder, names), []
         where = " and the folders below it contain" if deep else " contains"

@@ -178,9 +178,8 @@ def _with_distinct_colors(
     shown_whites = [name for name in whites if channels[name][1]]
     if len(shown_whites) < 2 or not set(unknown_names).intersection(shown_whites):
         return channels
-    names = sorted(
-        channels, key=lambda name: not channels[name][1]
-    )  # channels that are shown get the first colours
+    # Channels that are shown get the first colours.
+    names = sorted(channels, key=lambda name: not channels[name][1])
     colors = distinct_colors(
         names, [None if name in unknown_names else channels[name][0].color for name in names]
     )

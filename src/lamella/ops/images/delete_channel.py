@@ -227,9 +227,9 @@ def _with_stored_keys(position: Position, attributes: JSONObject, path: str, rec
         return attributes
     version = position.store_handle.version
     ome = version.ome(attributes)
-    first, *others = ome["multiscales"]
+    first, *further = ome["multiscales"]
     datasets = [stored_entry if level.get("path") == path else level for level in first["datasets"]]
-    return version.with_ome(attributes, {**ome, "multiscales": [{**first, "datasets": datasets}, *others]})
+    return version.with_ome(attributes, {**ome, "multiscales": [{**first, "datasets": datasets}, *further]})
 
 
 @dataclass(frozen=True)

@@ -101,9 +101,8 @@ class ImageEdits:
         sizes = {axis: size for axis, size in self.sizes.items() if str(axis).lower() in axes}
         units = self._units_along(axes)
         channels = {name: options for name, options in self.channels.items() if name in new_names}
-        if (
-            not position.dataset_paths
-        ):  # without pixels, a pair (start, end) cannot be completed by min and max
+        # Without pixels, a pair (start, end) cannot be completed by min and max.
+        if not position.dataset_paths:
             channels = {name: _without_pair(options) for name, options in channels.items()}
         return ImageEdits(renamed, channels, sizes if position.dataset_paths else {}, units, self.name)
 
@@ -234,8 +233,8 @@ def _check_without_pixels(requested: ImageEdits, positions: Mapping[str, Positio
         *(f"contrast limits of {name!r}" for name in pairs),
         *(f"size along {axis}" for axis in requested.sizes),
     ):
-        first, *others = (str(position.node_path) for position in positions.values())
-        where = f"{first} and {counted(len(others), 'other image')}" if others else first
+        first, *other_paths = (str(position.node_path) for position in positions.values())
+        where = f"{first} and {counted(len(other_paths), 'other image')}" if other_paths else first
         raise InvalidArgumentError(
             f"The {subject} cannot be stored without pixels. Write pixels to {where} first."
         )

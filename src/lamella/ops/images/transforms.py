@@ -56,14 +56,14 @@ def edit_transforms(position: Position, image: str, change: Callable[[ImagesMeta
     labels = []
     if position.dataset_paths:
         labels = [label for label in position.labels.values() if label.dataset_paths]
-    places = _places_of_labels(position, labels, image, change) if labels else []
+    label_edits = _edits_of_labels(position, labels, image, change) if labels else []
     with warning_of_moved_rois([position]):
-        for label, place in places:
-            label.document.edit(place)
+        for label, label_edit in label_edits:
+            label.document.edit(label_edit)
         position.document.edit(change)
 
 
-def _places_of_labels(
+def _edits_of_labels(
     position: Position, labels: list[Position], image: str, change: Callable[[ImagesMeta], ImagesMeta]
 ) -> list[tuple[Position, Callable[[ImagesMeta], ImagesMeta]]]:
     """Return the label images that have to follow a change of their image, each with its edit."""
@@ -75,8 +75,8 @@ def _places_of_labels(
     first = WHOLE if image == WHOLE else position.dataset_paths[0]
     if not has_finite_transform(old, first) or _axes(position, old, first) == _axes(position, new, first):
         return []
-    places = [(label, _place_of_label(position, label, old, new, first)) for label in labels]
-    return [(label, place) for label, place in places if place is not None]
+    label_edits = [(label, _edit_of_label(position, label, old, new, first)) for label in labels]
+    return [(label, label_edit) for label, label_edit in label_edits if label_edit is not None]
 
 
 def _axes(image: Position, meta: ImagesMeta, level: str) -> _Axes:
@@ -85,7 +85,7 @@ def _axes(image: Position, meta: ImagesMeta, level: str) -> _Axes:
     return {name: _Axis(*axis) for name, axis in zip(image.axis_names, numbers, strict=True)}
 
 
-def _place_of_label(
+def _edit_of_label(
     position: Position, label: Position, old: ImagesMeta, new: ImagesMeta, level: str
 ) -> Callable[[ImagesMeta], ImagesMeta] | None:
     """Return the edit by which a label image follows its image; None if it does already.

@@ -206,8 +206,8 @@ def checksum(
         refuse_in_store(manifest, storage)
         _check_is_manifest(manifest)
         folder, last = os.path.split(manifest)
-        record = os.path.join(folder, shortened(last, LONGEST_PART - len(".record")) + ".record")
-        with open_journal(record, CHECKSUMS, storage, path) as journal:
+        journal_path = os.path.join(folder, shortened(last, LONGEST_PART - len(".record")) + ".record")
+        with open_journal(journal_path, CHECKSUMS, storage, path) as journal:
             digests = _digests_of_all_files(storage, path, workers, byte_count, journal)
             write_manifest(digests, manifest)
             journal.remove()

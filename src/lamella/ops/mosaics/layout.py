@@ -77,11 +77,11 @@ class Layout:
             spans.append([slice(start, stop) for start, stop in itertools.pairwise(borders)])
         yield from itertools.product(*spans)
 
-    def in_field(self, field: int, part: Region) -> Region:
-        """Return a part in the coordinates of its field."""
+    def in_field(self, field: int, subregion: Region) -> Region:
+        """Return a region of the mosaic in the coordinates of a field."""
         return tuple(
             slice(span.start - int(start), span.stop - int(start))
-            for span, start in zip(part, self.starts[field], strict=True)
+            for span, start in zip(subregion, self.starts[field], strict=True)
         )
 
     def owners(self, region: Region) -> list[tuple[int, Region, Numbers]]:
@@ -92,29 +92,31 @@ class Layout:
         """
         fields = list(self.fields_in(region))
         if len(fields) == 1:
-            field, part = fields[0]
-            return [(field, part, np.ones((1,) * len(region), bool))]
+            field, subregion = fields[0]
+            return [(field, subregion, np.ones((1,) * len(region), bool))]
         lengths = [length if axis in self.space else 1 for axis, length in enumerate(region_shape(region))]
         nearest = np.full(lengths, np.inf)
         owner = np.full(lengths, -1)
-        for field, part in fields:
-            inside = self.in_space(part, region)
-            distance = self._distance(field, part)
+        for field, subregion in fields:
+            inside = self.in_space(subregion, region)
+            distance = self._distance(field, subregion)
             closer = distance < nearest[inside]
             nearest[inside] = np.where(closer, distance, nearest[inside])
             owner[inside] = np.where(closer, field, owner[inside])
-        return [owned for field, part in fields for owned in self._owned(field, part, owner, region)]
+        return [
+            owned for field, subregion in fields for owned in self._owned(field, subregion, owner, region)
+        ]
 
     def _owned(
-        self, field: int, part: Region, owner: Numbers, region: Region
+        self, field: int, subregion: Region, owner: Numbers, region: Region
     ) -> Iterator[tuple[int, Region, Numbers]]:
         """Yield the pixels of one field as `owners` does; nothing if there are none."""
-        mask = owner[self.in_space(part, region)] == field
+        mask = owner[self.in_space(subregion, region)] == field
         if not mask.any():
             return
-        smallest_region = list(part)
+        smallest_region = list(subregion)
         region_in_mask: list[slice] = []
-        for axis, span in enumerate(part):
+        for axis, span in enumerate(subregion):
             other_axes = tuple(other for other in range(mask.ndim) if other != axis)
             owned = np.flatnonzero(mask.any(axis=other_axes))
             first, stop = int(owned[0]), int(owned[-1]) + 1
@@ -123,36 +125,36 @@ class Layout:
                 smallest_region[axis] = slice(span.start + first, span.start + stop)
         yield field, tuple(smallest_region), mask[tuple(region_in_mask)]
 
-    def weights(self, field: int, part: Region) -> Numbers:
+    def weights(self, field: int, subregion: Region) -> Numbers:
         """Return the weights of a field's pixels: the product of their distances to the edges, 1 at an edge."""
-        weight = np.ones((1,) * len(part))
+        weight = np.ones((1,) * len(subregion))
         for axis in self.space:
             length = int(self.lengths[field][axis])
-            index = np.arange(part[axis].start, part[axis].stop) - int(self.starts[field][axis])
-            weight = weight * self._along(np.minimum(index + 1, length - index), axis, len(part))
+            index = np.arange(subregion[axis].start, subregion[axis].stop) - int(self.starts[field][axis])
+            weight = weight * self._along(np.minimum(index + 1, length - index), axis, len(subregion))
         return weight
 
-    def _distance(self, field: int, part: Region) -> Numbers:
+    def _distance(self, field: int, subregion: Region) -> Numbers:
         """Return the squared distance of pixels to the centre of a field, in the unit of the axes."""
-        total = np.zeros((1,) * len(part))
+        total = np.zeros((1,) * len(subregion))
         for axis in self.space:
             centre = self.starts[field][axis] + (self.lengths[field][axis] - 1) / 2
-            distance = (np.arange(part[axis].start, part[axis].stop) - centre) * self.scale[axis]
-            total = total + self._along(distance**2, axis, len(part))
+            distance = (np.arange(subregion[axis].start, subregion[axis].stop) - centre) * self.scale[axis]
+            total = total + self._along(distance**2, axis, len(subregion))
         return total
 
-    def in_space(self, part: Region, region: Region) -> Region:
-        """Return a part relative to its region, in arrays with length 1 along the axes that are not of space."""
+    def in_space(self, subregion: Region, region: Region) -> Region:
+        """Return a subregion relative to its region, in arrays with length 1 along the axes that are not of space."""
         return tuple(
             slice(span.start - outer.start, span.stop - outer.start) if axis in self.space else slice(0, 1)
-            for axis, (span, outer) in enumerate(zip(part, region, strict=True))
+            for axis, (span, outer) in enumerate(zip(subregion, region, strict=True))
         )
 
     @staticmethod
-    def _along(values: Numbers, axis: int, ndim: int) -> Numbers:
+    def _along(numbers: Numbers, axis: int, ndim: int) -> Numbers:
         shape = [1] * ndim
         shape[axis] = -1
-        return values.reshape(shape)
+        return numbers.reshape(shape)
 
 
 def layout_of(

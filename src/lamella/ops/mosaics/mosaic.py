@@ -126,8 +126,8 @@ class MosaicArray:
         1
         """
         files = [
-            files_of(self._stored[number], self.layout.in_field(number, part))
-            for number, part in self.layout.fields_in(region)
+            files_of(self._stored[number], self.layout.in_field(number, subregion))
+            for number, subregion in self.layout.fields_in(region)
         ]
         return Files(self._stored[0].documents.storage, (), tuple(files))
 
@@ -147,29 +147,31 @@ class MosaicArray:
 
     def _select(self, region: Region, out: np.ndarray[Any, Any]) -> None:
         """Write the pixels of the field whose centre is nearest."""
-        for number, part, mask in self.layout.owners(region):
-            pixels = self._stored[number].read(self.layout.in_field(number, part))
-            target = out[relative_region(part, region)]
+        for number, subregion, mask in self.layout.owners(region):
+            pixels = self._stored[number].read(self.layout.in_field(number, subregion))
+            target = out[relative_region(subregion, region)]
             np.copyto(target, pixels, where=np.broadcast_to(mask, target.shape))
 
     def _blend(self, region: Region, out: np.ndarray[Any, Any]) -> None:
         """Write the mean of the fields, each weighted by the distance of a pixel to the field's edges."""
         parts_by_field = list(self.layout.fields_in(region))
         if len(parts_by_field) == 1:
-            number, part = parts_by_field[0]
-            out[relative_region(part, region)] = self._stored[number].read(self.layout.in_field(number, part))
+            number, subregion = parts_by_field[0]
+            out[relative_region(subregion, region)] = self._stored[number].read(
+                self.layout.in_field(number, subregion)
+            )
             return
         weights = np.zeros(
             [length if axis in self.layout.space else 1 for axis, length in enumerate(out.shape)]
         )
-        parts_in_space = [self.layout.in_space(part, region) for _, part in parts_by_field]
-        for (number, part), in_space in zip(parts_by_field, parts_in_space, strict=True):
-            weights[in_space] += self.layout.weights(number, part)
+        parts_in_space = [self.layout.in_space(subregion, region) for _, subregion in parts_by_field]
+        for (number, subregion), in_space in zip(parts_by_field, parts_in_space, strict=True):
+            weights[in_space] += self.layout.weights(number, subregion)
         shared = np.zeros(weights.shape, bool)
         total = np.zeros(out.shape, np.result_type(self.dtype, np.float64))
-        for (number, part), in_space in zip(parts_by_field, parts_in_space, strict=True):
-            weight, target = self.layout.weights(number, part), relative_region(part, region)
-            pixels = self._stored[number].read(self.layout.in_field(number, part))
+        for (number, subregion), in_space in zip(parts_by_field, parts_in_space, strict=True):
+            weight, target = self.layout.weights(number, subregion), relative_region(subregion, region)
+            pixels = self._stored[number].read(self.layout.in_field(number, subregion))
             out[target] = pixels  # without rounding; replaced below where fields overlap
             total[target] += weight * pixels
             shared[in_space] |= weights[in_space] > weight
@@ -320,20 +322,20 @@ class Mosaic(MosaicArray):
         [{'path': 'A/1/0', 'z': 0.0, 'y': 0.0, 'x': 0.0, 'z_pixel': 0, 'y_pixel': 0, 'x_pixel': 0}]
         """
         names = self.axis_names
-        records = []
+        rows = []
         for number, (path, position) in enumerate(self.fields.items()):
             shift = position.get_effective_translation(position.dataset_paths[0])
-            record: dict[str, Any] = {"path": path}
-            record |= {names[axis]: shift[axis] for axis in self.layout.space}
-            record |= {
+            row: dict[str, Any] = {"path": path}
+            row |= {names[axis]: shift[axis] for axis in self.layout.space}
+            row |= {
                 f"{names[axis]}_pixel": int(self.layout.starts[number][axis]) for axis in self.layout.space
             }
-            records.append(record)
+            rows.append(row)
         if not as_frame:
-            return records
+            return rows
         from lamella.ops.plates.table import as_dataframe
 
-        return as_dataframe(records, list(records[0]))
+        return as_dataframe(rows, list(rows[0]))
 
     def write(
         self,

@@ -61,24 +61,24 @@ def set_positions(plate: Plate, table: Any, unit: str) -> None:
     plate.require_writable("set the positions of fields")
     if unit not in ("world", "pixel"):
         raise InvalidArgumentError(f"unit={unit!r} is neither 'world' nor 'pixel'.")
-    records = (
+    rows = (
         table.to_dict("records")
         if hasattr(table, "to_dict")
         else items_of(table, "The argument table is a list of records")
     )
     changes: list[tuple[Position, list[float]]] = []
-    for record in records:
-        if not isinstance(record, Mapping) or "path" not in record:
-            raise InvalidArgumentError(f"Each row has a path, and a number by axis, not {record!r}.")
-        position = plate[str(record["path"])]
+    for row in rows:
+        if not isinstance(row, Mapping) or "path" not in row:
+            raise InvalidArgumentError(f"Each row has a path, and a number by axis, not {row!r}.")
+        position = plate[str(row["path"])]
         if not isinstance(position, Position):
-            raise InvalidArgumentError(f"{record['path']!r} is not a position of {plate.node_path}.")
-        changes.append((position, _shift(position, record, unit)))
+            raise InvalidArgumentError(f"{row['path']!r} is not a position of {plate.node_path}.")
+        changes.append((position, _shift(position, row, unit)))
     for position, shift in changes:
         _add_translation(position, shift)
 
 
-def _shift(position: Position, record: Mapping[Any, Any], unit: str) -> list[float]:
+def _shift(position: Position, row: Mapping[Any, Any], unit: str) -> list[float]:
     """Return how far a field moves along each axis."""
     if not position.dataset_paths:
         raise InvalidArgumentError(f"{position.node_path} has no image yet, so it has no translation.")
@@ -86,16 +86,16 @@ def _shift(position: Position, record: Mapping[Any, Any], unit: str) -> list[flo
     scale, old_translation = position.get_effective_scale(level), position.get_effective_translation(level)
     shift = [0.0] * len(names)
     for axis in space_axes(position.axes):
-        value = record.get(names[axis])
-        if value is None:
+        stated = row.get(names[axis])
+        if stated is None:
             continue
         try:
-            number = float(value) * (scale[axis] if unit == "pixel" else 1.0)
+            number = float(stated) * (scale[axis] if unit == "pixel" else 1.0)
         except (TypeError, ValueError):
             number = math.nan
         if not math.isfinite(number):
             raise InvalidArgumentError(
-                f"The {names[axis]} of {record['path']} is a finite number, not {value!r}."
+                f"The {names[axis]} of {row['path']} is a finite number, not {stated!r}."
             )
         shift[axis] = number - old_translation[axis]
     return shift

@@ -120,8 +120,8 @@ class ComposedUnit(TargetUnit):
             if common is not None:
                 keys = files_of_region(piece.source, piece.in_source(common))
                 files_by_piece.append(Files(piece.source.documents.storage, keys))
-        first, *others = files_by_piece
-        return Files(first.storage, first.keys, tuple(others))
+        first, *other_files = files_by_piece
+        return Files(first.storage, first.keys, tuple(other_files))
 
     def do(self) -> None:
         """Copy the files that can be copied, and write the others that have pixels."""

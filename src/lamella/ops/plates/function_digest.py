@@ -484,10 +484,8 @@ def imports(function: types.FunctionType) -> Iterator[tuple[str, tuple[str, ...]
     """Yield the full names of the modules that a function imports, each with the imported members."""
     package = function.__globals__.get("__package__") or ""
     for code in nested_codes(function.__code__):
-        last_arguments: list[Any] = [
-            0,
-            None,
-        ]  # before an import: its number of dots, and the imported members
+        # The last two arguments before an import are its number of dots and the imported members.
+        last_arguments: list[Any] = [0, None]
         for instruction in dis.get_instructions(code):
             if instruction.opname == "IMPORT_NAME":
                 dots, members = last_arguments

@@ -248,9 +248,9 @@ def same_objects(first: Array, second: Array) -> list[tuple[int, int]]:
     labelled = (first > 0) & (second > 0)
     if not labelled.any():
         return []
-    patches, others = connected_patches(first), connected_patches(second)
-    sizes, other_sizes = np.bincount(patches.ravel()), np.bincount(others.ravel())
-    joint = np.stack([values[labelled] for values in (patches, others, first, second)])
+    patches, other_patches = connected_patches(first), connected_patches(second)
+    sizes, other_sizes = np.bincount(patches.ravel()), np.bincount(other_patches.ravel())
+    joint = np.stack([values[labelled] for values in (patches, other_patches, first, second)])
     overlaps, counts = np.unique(joint, axis=1, return_counts=True)
     smaller = np.minimum(sizes[overlaps[0]], other_sizes[overlaps[1]])
     pairs = overlaps[2:, 2 * counts >= smaller]

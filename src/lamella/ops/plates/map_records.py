@@ -120,9 +120,8 @@ class PositionRecord:
             if self._source_state is None or not isinstance(record, dict) or not record.get("output"):
                 return False
             outputs = self._outputs()
-            present = {
-                path: outputs.get(path) for path in record["output"]
-            }  # without levels that were added later
+            # Levels that were added later are not in the record.
+            present = {path: outputs.get(path) for path in record["output"]}
         except (LamellaError, TypeError):
             return False
         return is_done([record.get("source"), record["output"]], self._source_state, present)

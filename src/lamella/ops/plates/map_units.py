@@ -245,8 +245,7 @@ def discard(position: Position, name: str) -> None:
         if label in position.labels:
             del position.labels[label]
         elif position.documents.storage.exists(position.node_path.child(name).path):
-            position.documents.delete(
-                position.node_path.child(name).path
-            )  # a killed run has left it unlisted
+            # A killed run has left it unlisted.
+            position.documents.delete(position.node_path.child(name).path)
     elif name in position.dataset_paths or name in position.array_keys():
         del position[name]

@@ -36,20 +36,20 @@ Images: TypeAlias = "list[tuple[str, int | None]]"
 def delete_member(plate: Plate, key: str) -> None:
     """Delete a row, well, position or lower node, and wells, rows and columns that are empty then (WL-01, PL-12)."""
     plate.require_writable(f"delete {key!r}")
-    parts = key.split("/")
-    if len(parts) > 3:
-        del plate["/".join(parts[:3])]["/".join(parts[3:])]
+    names = key.split("/")
+    if len(names) > 3:
+        del plate["/".join(names[:3])]["/".join(names[3:])]
         return
     with plate.documents.lock(plate.path):
         plate.documents.storage.sweep(plate.node_path.child(key).parent.path)  # left by a killed deletion
         listed = [well.path for well in plate.document.refresh().wells]
-        if len(parts) < 3:
+        if len(names) < 3:
             wells = [path for path in listed if path == key or path.startswith(f"{key}/")]
             if not wells and not plate.documents.storage.exists(plate.node_path.child(key).path):
                 raise plate.missing_error(key)
             _delete_wells(plate, wells, key)
         else:
-            _delete_position(plate, join_names(*parts[:2]), parts[2], listed)
+            _delete_position(plate, join_names(*names[:2]), names[2], listed)
 
 
 def delete_from_well(well: Well, key: str) -> None:

@@ -127,9 +127,9 @@ def well_of(position: NodePath) -> tuple[NodePath, str] | None:
     return NodePath(StoreHandle(documents, position.store_handle.version), ""), path_below(storage, 1)
 
 
-def _description(entry: AcquisitionMeta) -> str:
+def _description(acquisition: AcquisitionMeta) -> str:
     """Return a text that is equal for equal acquisitions but for their ids; an unnamed one is named by its id."""
-    description: JSONObject = entry.to_json()
+    description: JSONObject = acquisition.to_json()
     description.pop("maximumfieldcount", None)
     default_name = f"Acquisition {description.pop('id')}"
     if description.get("name") is None:

@@ -324,8 +324,8 @@ def concatenate_channels(
 def _warn_of_geometry(compositions: Sequence[Composition]) -> None:
     """Warn of images with another scale or origin than that of the first store, which the new images get."""
     for composition in compositions:
-        first, *others = (part.position for part in composition.parts)
-        for other in others:
+        first, *other_positions = (part.position for part in composition.parts)
+        for other in other_positions:
             for quantity, of_first in _geometry_of(first).items():
                 of_other = _geometry_of(other).get(quantity, of_first)
                 are_numbers = quantity != "units"

@@ -50,9 +50,8 @@ def plate_records(plate: Plate, on_error: OnError = "raise") -> Iterator[Record]
     for field in walk(plate):
         record: Record = dict.fromkeys(COLUMNS)
         record |= {"path": field.path, "acquisition": field.acquisition}
-        record |= zip(
-            ("row", "column", "field"), field.path.split("/"), strict=False
-        )  # a damaged well has no field
+        # A damaged well has no field.
+        record |= zip(("row", "column", "field"), field.path.split("/"), strict=False)
         record["well"] = "/".join(field.path.split("/")[:2])
         try:
             record |= _image_columns(field)

@@ -39,9 +39,8 @@ _MODE = Kernel("rank", "mode")
 _EXTREMUM = Kernel("extrema", "extremum")
 
 _MAX_AXES = 6
-_MAX_VOXELS = (
-    2**30
-)  # of one block: the exact sum of more 64-bit integers would not fit into the kernel's two halves
+# Limit of one block: the exact sum of more 64-bit integers would not fit into the kernel's two halves.
+_MAX_VOXELS = 2**30
 _MAX_CACHED_ROWS = 2**14  # longer lists of rows are not cached: 128 KiB
 
 

@@ -189,8 +189,8 @@ def _nbytes(shape: Shape, meta: ArrayMeta) -> int:
 def _least_common_shape(first: Shape, second: Shape, shape: Shape) -> Shape:
     """Return the smallest shape that is a multiple of both along each axis, or the whole axis."""
     return tuple(
-        max(1, length if one >= length else min(length, lcm(one, other)))
-        for one, other, length in zip(first, second, shape, strict=True)
+        max(1, length if first_length >= length else min(length, lcm(first_length, second_length)))
+        for first_length, second_length, length in zip(first, second, shape, strict=True)
     )
 
 
@@ -354,9 +354,8 @@ def compute_unit(unit: PassUnit) -> Region:
     def add_to_targets(target_region: Region, block: Array) -> None:
         additions: list[tuple[LevelAssembler, Region, Array]] = []
         for target, assembler in zip(read_pass.targets, assemblers, strict=True):
-            if (
-                max(target.step, default=1) > 1
-            ):  # 1 if the source is written into this target, the finest level
+            # The step is 1 if the source is written into this target, the finest level.
+            if max(target.step, default=1) > 1:
                 block = downsample(block, target.step, read_pass.method)
             target_region = shrink(target_region, target.step)
             if sends_together:

@@ -98,9 +98,8 @@ def _create_levels(
         )
 
     def create_arrays() -> None:
-        refuse_occupied(
-            position, new_arrays
-        )  # again: the document is locked, so no other process creates an array
+        # Checked again: the document is locked now, so no other process creates an array.
+        refuse_occupied(position, new_arrays)
         for path, array in new_arrays.items():
             position.documents.put_array(position.node_path.child(path).path, array)
 
@@ -267,9 +266,8 @@ def recompute_levels(
     """Compute the pixels and transforms of all listed levels, each from the one before; `resume` a killed call."""
     levels = PlannedLevels.of(position)
     with_levels_described = functools.partial(_with_levels_described, method=method, steps=levels.steps)
-    with_levels_described(
-        position.document.shared_model
-    )  # unusable transforms raise before anything is written
+    # Here unusable transforms raise before anything is written.
+    with_levels_described(position.document.shared_model)
     workers.check_reach(position.documents.storage)
     source, targets = levels.arrays[0], levels.targets
     # Files that a killed call finished do not fit levels that are resized now.

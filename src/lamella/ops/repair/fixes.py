@@ -112,13 +112,13 @@ def _is_variant(stated: str, name: str) -> bool:
 def state_inner_versions(ome: JSONObject, facts: Facts) -> None:
     """Write the version of each plate, well, label and multiscale in 0.4, remove it in 0.6."""
     traits = facts.traits
-    parts = [part for key in ("plate", "well", "image-label") if isinstance(part := ome.get(key), dict)]
-    parts += [entry for _, entry in objects(ome.get("multiscales"))]
-    for part in parts:
+    owners = [owner for key in ("plate", "well", "image-label") if isinstance(owner := ome.get(key), dict)]
+    owners += [multiscale for _, multiscale in objects(ome.get("multiscales"))]
+    for owner in owners:
         if traits.inner_versions:
-            part["version"] = traits.version_names[0]
+            owner["version"] = traits.version_names[0]
         elif traits.coordinate_systems:
-            part.pop("version", None)
+            owner.pop("version", None)
 
 
 def distinct(entries: JSON) -> Iterator[JSON]:

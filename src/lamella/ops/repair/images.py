@@ -38,11 +38,11 @@ def order_transformations(ome: JSONObject, facts: Facts) -> None:
     """Write one scale and at most one translation with the effect of the list."""
     if facts.traits.coordinate_systems:
         return
-    for _, entry in multiscales(ome):
-        axes = array_axes(entry, facts.traits)
+    for _, multiscale in multiscales(ome):
+        axes = array_axes(multiscale, facts.traits)
         if axes is None:
             continue
-        for owner in (entry, *(dataset for _, dataset in datasets(entry))):
+        for owner in (multiscale, *(dataset for _, dataset in datasets(multiscale))):
             ordered = as_scale_and_translation(owner.get("coordinateTransformations"), len(axes))
             if ordered is not None:
                 owner["coordinateTransformations"] = ordered
@@ -52,23 +52,26 @@ def as_scale_and_translation(transformations: JSON, ndim: int) -> list[JSONObjec
     """Return an equivalent scale and at most one translation; None if they are in this form already, or unreadable."""
     if not isinstance(transformations, list) or not transformations:
         return None
-    kinds = [entry.get("type") if isinstance(entry, dict) else None for entry in transformations]
+    kinds = [
+        transformation.get("type") if isinstance(transformation, dict) else None
+        for transformation in transformations
+    ]
     if kinds in (["scale"], ["scale", "translation"]):
         return None
     scale: list[float] = [1.0] * ndim
     translation: list[float] = [0.0] * ndim
-    for kind, entry in zip(kinds, transformations, strict=True):
+    for kind, transformation in zip(kinds, transformations, strict=True):
         if kind == "identity":
             continue
-        values: JSON = entry.get(kind) if kind in ("scale", "translation") else None
-        parameters = numbers(values)
+        numbers_of_axes: JSON = transformation.get(kind) if kind in ("scale", "translation") else None
+        parameters = numbers(numbers_of_axes)
         if parameters is None or len(parameters) != ndim:
             return None
         if kind == "scale":
-            scale = _product(scale, values)
-            translation = _product(translation, values)
+            scale = _product(scale, numbers_of_axes)
+            translation = _product(translation, numbers_of_axes)
         else:
-            translation = [shift + value for shift, value in zip(translation, values, strict=True)]
+            translation = [shift + value for shift, value in zip(translation, numbers_of_axes, strict=True)]
     ordered: list[JSONObject] = [{"type": "scale", "scale": list(map(_as_integer, scale))}]
     if "translation" in kinds:
         ordered.append({"type": "translation", "translation": list(map(_as_integer, translation))})
@@ -158,14 +161,14 @@ def list_labels(ome: JSONObject, facts: Facts) -> None:
 def write_byte_colors(ome: JSONObject, _facts: Facts) -> None:
     """Write label colors as four integers from 0 to 255: fractions are scaled, other values rounded and clipped."""
     label = ome.get("image-label")
-    entries = [entry for _, entry in objects(label.get("colors"))] if isinstance(label, dict) else []
-    values = [numbers(entry.get("rgba")) for entry in entries]
-    components = [component for rgba in values if rgba is not None for component in rgba]
+    colors = [color for _, color in objects(label.get("colors"))] if isinstance(label, dict) else []
+    rgba_of_colors = [numbers(color.get("rgba")) for color in colors]
+    components = [component for rgba in rgba_of_colors if rgba is not None for component in rgba]
     # All colors of a label image have one scale: if a component is 0.5 and none is above 1, a component of 1 is 255.
     are_fractions = any(0 < value < 1 for value in components) and all(
         0 <= value <= 1 for value in components
     )
-    for entry, rgba in zip(entries, values, strict=True):
+    for color, rgba in zip(colors, rgba_of_colors, strict=True):
         if rgba is None or len(rgba) not in (3, 4):
             continue
         factor = 255 if are_fractions else 1
@@ -176,7 +179,7 @@ def write_byte_colors(ome: JSONObject, _facts: Facts) -> None:
             or are_fractions
             or not all(is_integer(value) and 0 <= value <= 255 for value in rgba)
         ):
-            entry["rgba"] = new
+            color["rgba"] = new
 
 
 @fixes("LB-11", kinds=("label",))
@@ -186,15 +189,15 @@ def keep_last_colors(ome: JSONObject, _facts: Facts) -> None:
     if not isinstance(label, dict) or not isinstance(label.get("colors"), list):
         return
     last_index = {
-        entry["label-value"]: index
-        for index, entry in objects(label["colors"])
-        if is_number(entry.get("label-value"))
+        color["label-value"]: index
+        for index, color in objects(label["colors"])
+        if is_number(color.get("label-value"))
     }
     label["colors"] = [
-        entry
-        for index, entry in enumerate(label["colors"])
-        if not (isinstance(entry, dict) and is_number(entry.get("label-value")))
-        or last_index[entry["label-value"]] == index
+        color
+        for index, color in enumerate(label["colors"])
+        if not (isinstance(color, dict) and is_number(color.get("label-value")))
+        or last_index[color["label-value"]] == index
     ]
 
 
@@ -205,13 +208,13 @@ def dimension_names(
     ome: JSONObject, path: str, stored: tuple[str | None, ...] | None, ndim: int, traits: VersionTraits
 ) -> list[str] | None:
     """Return the dimension names that an array lacks (ST-05); None if correct, unknown, or in another order (AX-12)."""
-    for _, entry in multiscales(ome):
-        axes = array_axes(entry, traits)
+    for _, multiscale in multiscales(ome):
+        axes = array_axes(multiscale, traits)
         names = axis_names(axes) if axes else None
         if (
             names is None
             or len(names) != ndim
-            or all(item.get("path") != path for _, item in datasets(entry))
+            or all(dataset.get("path") != path for _, dataset in datasets(multiscale))
         ):
             continue
         if stored is not None and (list(stored) == names or sorted(map(str, stored)) == sorted(names)):

@@ -149,10 +149,12 @@ class Planner:
         well = ome.get("well")
         if checked.kind != "well" or not isinstance(well, dict):
             return
-        entries = [entry for _, entry in objects(well.get("images")) if isinstance(entry.get("path"), str)]
+        listed_images = [
+            image for _, image in objects(well.get("images")) if isinstance(image.get("path"), str)
+        ]
         # Of entries with one path the first counts.
         acquisitions: dict[str, JSON] = {
-            entry["path"]: entry.get("acquisition") for entry in reversed(entries)
+            image["path"]: image.get("acquisition") for image in reversed(listed_images)
         }
         self._fields[checked.node.path] = [
             (path, int(acquisition) if is_integer(acquisition) else None)
@@ -211,9 +213,9 @@ def _listed(kind: Kind, ome: JSONObject) -> list[str]:
     if kind == "labels":
         return strings(ome.get("labels"))
     keys = {"plate": "wells", "well": "images"}
-    part = ome.get(kind) if kind in keys else None
-    entries = objects(part.get(keys[kind])) if isinstance(part, dict) else ()
-    return [entry["path"] for _, entry in entries if isinstance(entry.get("path"), str)]
+    container = ome.get(kind) if kind in keys else None
+    members = objects(container.get(keys[kind])) if isinstance(container, dict) else ()
+    return [member["path"] for _, member in members if isinstance(member.get("path"), str)]
 
 
 def _move_ome(attributes: JSONObject, traits: VersionTraits) -> tuple[JSONObject, tuple[str, ...]]:

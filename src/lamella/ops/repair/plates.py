@@ -117,9 +117,9 @@ def count_fields(ome: JSONObject, facts: Facts) -> None:
         plate["acquisitions"] = recounted_acquisitions(plate["acquisitions"], facts.fields)
 
 
-def _are_acquisitions(value: JSON) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(entry, dict) and is_integer(entry.get("id")) for entry in value
+def _are_acquisitions(acquisitions: JSON) -> bool:
+    return isinstance(acquisitions, list) and all(
+        isinstance(acquisition, dict) and is_integer(acquisition.get("id")) for acquisition in acquisitions
     )
 
 
@@ -152,9 +152,9 @@ def _wells(ome: JSONObject) -> Iterator[tuple[str, JSONObject]]:
             yield str(path), well
 
 
-def _names(entries: JSON) -> list[str] | None:
+def _names(rows_or_columns: JSON) -> list[str] | None:
     """Return the names of rows or columns; None if one lacks a name."""
-    return axis_names(entries) if isinstance(entries, list) else None
+    return axis_names(rows_or_columns) if isinstance(rows_or_columns, list) else None
 
 
 def _drop_lost(owner: JSONObject, key: str, facts: Facts) -> None:

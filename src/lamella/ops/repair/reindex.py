@@ -125,7 +125,7 @@ def _folders(reader: StoreReader, path: str) -> list[str]:
 
 def _images_by_name(reader: StoreReader, well: StoredNode) -> dict[str, StoredNode]:
     """Return the images of a well, in natural order; listed images may have any name."""
-    listed = [entry.get("path") for _, entry in objects(_listed_images(well.ome.get("well")))]
+    listed = [listed_image.get("path") for _, listed_image in objects(_listed_images(well.ome.get("well")))]
     images = {}
     for name in well.members:
         if not (is_name(name) or name in listed):
@@ -196,15 +196,15 @@ def _well_attributes(
     attributes: JSONObject, images: Iterable[str], acquisition: int | None, version: SpecVersion
 ) -> tuple[JSONObject, Fields]:
     old = _part_of(attributes, version, "well")
-    old_entries = {
-        entry["path"]: entry for _, entry in objects(old.get("images")) if is_text(entry.get("path"))
+    old_images = {
+        image["path"]: image for _, image in objects(old.get("images")) if is_text(image.get("path"))
     }
-    acquisition_entry = {} if acquisition is None else {"acquisition": acquisition}
-    entries = [old_entries.get(name, {"path": name, **acquisition_entry}) for name in images]
-    well = {**_with_version_key(old, version), "images": entries}
+    acquisition_key = {} if acquisition is None else {"acquisition": acquisition}
+    new_images = [old_images.get(name, {"path": name, **acquisition_key}) for name in images]
+    well = {**_with_version_key(old, version), "images": new_images}
     fields = [
-        (entry["path"], int(entry["acquisition"]) if is_integer(entry.get("acquisition")) else None)
-        for entry in entries
+        (image["path"], int(image["acquisition"]) if is_integer(image.get("acquisition")) else None)
+        for image in new_images
     ]
     return version.with_ome(attributes, {**version.ome(attributes), "well": well}), fields
 
@@ -244,8 +244,8 @@ def _plate_part(old: JSONObject, fields: dict[str, Fields], name: str, version: 
 
 def _rows_or_columns(old: JSON, names: Iterable[str]) -> list[JSONObject]:
     """Return the old rows or columns, also those without wells (PL-04), and those with new names, in natural order."""
-    entries = {entry["name"]: entry for _, entry in objects(old) if is_text(entry.get("name"))}
-    return [entries.get(name, {"name": name}) for name in sorted({*entries, *names}, key=name_order)]
+    old_by_name = {entry["name"]: entry for _, entry in objects(old) if is_text(entry.get("name"))}
+    return [old_by_name.get(name, {"name": name}) for name in sorted({*old_by_name, *names}, key=name_order)]
 
 
 def name_order(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -257,17 +257,17 @@ def name_order(name: str) -> tuple[tuple[int, int, str], ...]:
 
 def recounted_acquisitions(old: JSON, fields: dict[str, Fields]) -> list[JSONObject]:
     """Return acquisitions with numbers of fields (PL-09), and add those that only images state (WL-04)."""
-    entries = [dict(entry) for _, entry in objects(old)]
-    ids = [int(entry["id"]) for entry in entries if is_integer(entry.get("id"))]
+    acquisitions = [dict(acquisition) for _, acquisition in objects(old)]
+    ids = [int(acquisition["id"]) for acquisition in acquisitions if is_integer(acquisition.get("id"))]
     default = ids[0] if len(ids) == 1 else None
     _, counts = count_fields(fields.values(), default)
-    new_ids = sorted(acquisition for acquisition in counts.keys() - set(ids) if acquisition >= 0)
-    entries += [{"id": acquisition, "name": f"Acquisition {acquisition}"} for acquisition in new_ids]
-    for entry in entries:
-        count = counts.get(int(entry["id"]), 0) if is_integer(entry.get("id")) else 0
-        if count and entry["id"] >= 0:
-            entry["maximumfieldcount"] = count
-    return entries
+    new_ids = sorted(new_id for new_id in counts.keys() - set(ids) if new_id >= 0)
+    acquisitions += [{"id": new_id, "name": f"Acquisition {new_id}"} for new_id in new_ids]
+    for acquisition in acquisitions:
+        count = counts.get(int(acquisition["id"]), 0) if is_integer(acquisition.get("id")) else 0
+        if count and acquisition["id"] >= 0:
+            acquisition["maximumfieldcount"] = count
+    return acquisitions
 
 
 def _name_of_store(store: str) -> str:

@@ -111,7 +111,7 @@ def write_series_as_text(ome: JSONObject, _facts: Facts) -> None:
 @fixes("AX-04", kinds=("image", "scene"), first=True)
 def write_names_of_units(ome: JSONObject, _facts: Facts) -> None:
     """Write the names of units of length and time instead of synonyms and symbols."""
-    owners = [ome, *(entry for _, entry in objects(ome.get("multiscales")))]
+    owners = [ome, *(multiscale for _, multiscale in objects(ome.get("multiscales")))]
     owners += [system for owner in owners for _, system in objects(owner.get("coordinateSystems"))]
     if isinstance(scene := ome.get("scene"), dict):
         owners += [system for _, system in objects(scene.get("coordinateSystems"))]
@@ -169,9 +169,9 @@ def _as_number(value: JSON) -> JSON:
 
 
 def _owners_of_transformations(ome: JSONObject) -> Iterator[JSONObject]:
-    for _, entry in objects(ome.get("multiscales")):
-        yield entry
-        yield from (dataset for _, dataset in objects(entry.get("datasets")))
+    for _, multiscale in objects(ome.get("multiscales")):
+        yield multiscale
+        yield from (dataset for _, dataset in objects(multiscale.get("datasets")))
     if isinstance(scene := ome.get("scene"), dict):
         yield scene
 
@@ -186,5 +186,5 @@ def _write_parameters(transformation: JSONObject) -> None:
         _write_parameters(nested if isinstance(nested, dict) else inner)
 
 
-def _numbers(values: list[JSON]) -> list[JSON]:
-    return [_numbers(value) if isinstance(value, list) else _as_number(value) for value in values]
+def _numbers(numbers: list[JSON]) -> list[JSON]:
+    return [_numbers(number) if isinstance(number, list) else _as_number(number) for number in numbers]

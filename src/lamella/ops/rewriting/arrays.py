@@ -203,8 +203,11 @@ class RewriteUnit(TargetUnit):
         is_small = prod(shared_chunks) * old_meta.dtype.itemsize <= _DECODED_BYTES
         assembler = LevelAssembler(self.target, region)
         try:
-            for part in _split_at_grid(region, shared_chunks if is_small else old_meta.chunks, old_meta):
-                assembler.add(part, self.source.read(part, out=scratch(region_shape(part), old_meta.dtype)))
+            for subregion in _split_at_grid(region, shared_chunks if is_small else old_meta.chunks, old_meta):
+                assembler.add(
+                    subregion,
+                    self.source.read(subregion, out=scratch(region_shape(subregion), old_meta.dtype)),
+                )
         except BaseException:
             assembler.abort()
             raise
@@ -229,10 +232,10 @@ def _split_at_grid(region: Region, grain: Shape, meta: ArrayMeta) -> Iterator[Re
     """Split a region at multiples of ``grain``, so that each chunk is decoded once, into at most `_DECODED_BYTES`."""
     starts = [span.start // length * length for span, length in zip(region, grain, strict=True)]
     lengths = [span.stop - start for span, start in zip(region, starts, strict=True)]
-    for part in regions(lengths, bounded_shape(lengths, grain, meta.dtype.itemsize, _DECODED_BYTES)):
+    for subregion in regions(lengths, bounded_shape(lengths, grain, meta.dtype.itemsize, _DECODED_BYTES)):
         yield tuple(
-            slice(max(start + part_of_lengths.start, span.start), start + part_of_lengths.stop)
-            for start, part_of_lengths, span in zip(starts, part, region, strict=True)
+            slice(max(start + relative_span.start, span.start), start + relative_span.stop)
+            for start, relative_span, span in zip(starts, subregion, region, strict=True)
         )
 
 

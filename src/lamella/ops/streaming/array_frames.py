@@ -208,9 +208,8 @@ class ArrayFrames:
         frames_to_come = self._count_frames_to_come(chunks, key)
         if any(shape[axis] > 1 for axis in self.order.axes):
             block[...] = self._meta.fill_value
-            if frames_to_come < self.order.count_in(
-                chunks, key
-            ):  # an earlier stream wrote some of its frames
+            # An earlier stream wrote some of its frames.
+            if frames_to_come < self.order.count_in(chunks, key):
                 stored_region = tuple(
                     slice(span.start, max(span.start, min(span.stop, length)))
                     for span, length in zip(region, self.array.meta.shape, strict=True)

@@ -201,19 +201,19 @@ def _order_names(
     names = tuple(name.lower() for name in order)
     frame_axes = [name for name in axes if name not in names]
     unknown = [name for name in names if name not in axes and name != "p"]
-    text = "".join(names)
+    letters = "".join(names)
     if unknown or len(set(names)) != len(names) or not set(names) - {"p"}:
         raise InvalidArgumentError(
-            f"The order {text!r} must name some of the axes {''.join(axes)} of {position.node_path}, each once"
+            f"The order {letters!r} must name some of the axes {''.join(axes)} of {position.node_path}, each once"
             f"{', and p for positions' if over_positions else ''}."
         )
     if over_positions and "p" not in names:
         raise InvalidArgumentError(
-            f"The order {text!r} of a stream over positions needs a p for them, as in 'tpcz'."
+            f"The order {letters!r} of a stream over positions needs a p for them, as in 'tpcz'."
         )
     if len(frame_axes) < len(frame_shape):
         raise InvalidArgumentError(
-            f"Frames of shape {frame_shape} in order {text!r} do not fit the axes {''.join(axes)} of "
+            f"Frames of shape {frame_shape} in order {letters!r} do not fit the axes {''.join(axes)} of "
             f"{position.node_path}: {len(frame_axes)} axes are left for the frame."
         )
     return names

@@ -264,8 +264,8 @@ class FrameStream:
 
     def _where(self) -> str:
         """Return what the stream writes to, for messages."""
-        first, *others = self._arrays
-        more = f" and {counted(len(others), 'other array')}" if others else ""
+        first, *other_arrays = self._arrays
+        more = f" and {counted(len(other_arrays), 'other array')}" if other_arrays else ""
         return f"{first.array.documents.location(first.array.path)}{more}"
 
     def _check_open(self) -> None:

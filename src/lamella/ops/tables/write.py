@@ -76,9 +76,9 @@ def content_path(tables: Tables, name: str) -> str:
     attributes = tables.group_attributes
     if name not in table_names(attributes):
         raise _missing_table(tables, name)
-    record = _read_record(attributes)
-    if record is not None and record[0] == name:
-        return tables.node_path.child(record[1]).path
+    replacement = _read_replacement(attributes)
+    if replacement is not None and replacement[0] == name:
+        return tables.node_path.child(replacement[1]).path
     return tables.node_path.child(name).path
 
 
@@ -90,10 +90,10 @@ def _missing_table(tables: Tables, name: str) -> NodeNotFoundError:
     )
 
 
-def _read_record(attributes: JSONObject) -> tuple[str, str] | None:
-    record = read_replacing_table(attributes)
+def _read_replacement(attributes: JSONObject) -> tuple[str, str] | None:
+    replacement = read_replacing_table(attributes)
     # The folder of this name will be deleted, so it has to be a temporary name of lamella, whatever the document says.
-    return record if record is not None and is_private(record[1]) else None
+    return replacement if replacement is not None and is_private(replacement[1]) else None
 
 
 def write_table(
@@ -244,16 +244,16 @@ def _replace(tables: Tables, name: str, content: TableContent) -> None:
     _finish_replacing(tables)
 
 
-def _record_replacement(tables: Tables, record: tuple[str, str]) -> bool:
+def _record_replacement(tables: Tables, replacement: tuple[str, str]) -> bool:
     """Record the table that is being replaced, and its new content; False if another replacement is recorded."""
     stored: list[tuple[str, str] | None] = []
 
     def edit(attributes: JSONObject) -> JSONObject:
-        stored.append(_read_record(attributes))
-        return with_replacing_table(attributes, record) if stored[-1] is None else attributes
+        stored.append(_read_replacement(attributes))
+        return with_replacing_table(attributes, replacement) if stored[-1] is None else attributes
 
     tables.documents.edit_group(tables.path, edit)
-    return stored[-1] in (None, record)
+    return stored[-1] in (None, replacement)
 
 
 def finish_changes(tables: Tables, request: tuple[str, str] | None = None) -> Renaming | None:
@@ -327,17 +327,17 @@ def _delete_renamed(tables: Tables, record: RenamingRecord) -> None:
 def _finish_replacing(tables: Tables) -> None:
     """Copy the new content of a table over the old one, if the list records an unfinished replacement."""
     documents = tables.documents
-    record = _read_record(tables.group_attributes)
-    if record is None:
+    replacement = _read_replacement(tables.group_attributes)
+    if replacement is None:
         return
-    name, temporary = record
+    name, temporary = replacement
     path, new = tables.node_path.child(name).path, tables.node_path.child(temporary).path
     if documents.storage.exists(new):
         keys = documents.storage.keys_below(new)
         # The old files are not deleted first: another program may have finished, and deleted `new`.
         _copy(tables, new, path)
         # With an unchanged record no other program has deleted files of `new` before `keys` were listed.
-        if _read_record(tables.group_attributes) == record:
+        if _read_replacement(tables.group_attributes) == replacement:
             new_keys = {path + key[len(new) :] for key in keys}
             for key in documents.storage.keys_below(path):
                 if key not in new_keys:
@@ -345,7 +345,9 @@ def _finish_replacing(tables: Tables) -> None:
     documents.edit_group(
         tables.path,
         lambda attributes: (
-            with_replacing_table(attributes, None) if _read_record(attributes) == record else attributes
+            with_replacing_table(attributes, None)
+            if _read_replacement(attributes) == replacement
+            else attributes
         ),
     )
     abandon(temporary)

@@ -74,8 +74,8 @@ def _visit_numbered(inspection: Inspection, node: StoredNode, version: str) -> l
 def _plate_images(inspection: Inspection, node: StoredNode, plate: JSONObject) -> list[str]:
     """Return the paths of the images that a plate and its wells list."""
     images = []
-    for _, entry in objects(plate.get("wells")):
-        path = entry.get("path")
+    for _, listed_well in objects(plate.get("wells")):
+        path = listed_well.get("path")
         if isinstance(path, str):
             well = inspection.reader.group(join(node.path, path)).ome.get("well")
             fields = objects(well.get("images")) if isinstance(well, dict) else ()
@@ -184,10 +184,10 @@ def visit_scene(inspection: Inspection, node: StoredNode) -> None:
     scene = node.ome.get("scene")
     at: Location = ("ome", "scene", "coordinateTransformations")
     seen: set[str] = set()
-    entries = objects(scene.get("coordinateTransformations")) if isinstance(scene, dict) else ()
-    for number, entry in entries:
+    transformations = objects(scene.get("coordinateTransformations")) if isinstance(scene, dict) else ()
+    for number, transformation in transformations:
         for side in ("input", "output"):
-            reference = entry.get(side)
+            reference = transformation.get(side)
             path = reference.get("path") if isinstance(reference, dict) else None
             if not isinstance(path, str) or not path.strip("./") or path in seen:
                 continue

@@ -58,8 +58,8 @@ class ConsolidatedMetadata:
                 self._set_stale(f"{relative!r} does not exist")
             self.compare(node)
 
-    def _set_stale(self, text: str) -> None:
-        self.stale = self.stale or text
+    def _set_stale(self, reason: str) -> None:
+        self.stale = self.stale or reason
 
 
 def _is_equal(zarr_format: int, copy: JSON, document: JSONObject) -> bool:

@@ -103,36 +103,38 @@ def _compare_image(
 ) -> None:
     if image.version not in VERSION_TRAITS:
         return
-    for _, entry in multiscales(ome_object(image.node.attributes, VERSION_TRAITS[image.version])):
+    for _, multiscale in multiscales(ome_object(image.node.attributes, VERSION_TRAITS[image.version])):
         levels = [
-            (item, str(item["path"])) for _, item in datasets(entry) if isinstance(item.get("path"), str)
+            (dataset, str(dataset["path"]))
+            for _, dataset in datasets(multiscale)
+            if isinstance(dataset.get("path"), str)
         ]
         if len(levels) < 2:
             continue
         stale = read_stale(image.node.attributes)
         if stale.unwritten:
             names = ", ".join(level for level, _ in stale.unwritten)
-            text = f"levels that were created empty are not written: {names}. compute_pyramid() computes them"
-            inspection.notes.append((image.node.path, text))
+            note = f"levels that were created empty are not written: {names}. compute_pyramid() computes them"
+            inspection.notes.append((image.node.path, note))
         if stale.writers or stale.regions:
-            text = "level 0 was written since the levels were computed: call update_pyramid()"
-            inspection.notes.append((image.node.path, text))
-        method = recorded_method(entry)
+            note = "level 0 was written since the levels were computed: call update_pyramid()"
+            inspection.notes.append((image.node.path, note))
+        method = recorded_method(multiscale)
         if method is None:
-            details = entry.get("metadata")
+            details = multiscale.get("metadata")
             program = details.get("method") if isinstance(details, dict) else None
-            text = (
+            note = (
                 f"its pyramid was computed by {describe(program)}"
                 if program
                 else "its metadata do not name the method of its pyramid"
             )
-            inspection.notes.append((image.node.path, f"{text}: the levels were not compared"))
+            inspection.notes.append((image.node.path, f"{note}: the levels were not compared"))
             continue
-        from_removed = levels_from_removed(entry.get("metadata"))
+        from_removed = levels_from_removed(multiscale.get("metadata"))
         for fine, coarse in pairwise(levels):
             if coarse[1] in from_removed:
-                text = f"level {coarse[1]} was computed from a level that was removed, and was not compared"
-                inspection.notes.append((image.node.path, text))
+                note = f"level {coarse[1]} was computed from a level that was removed, and was not compared"
+                inspection.notes.append((image.node.path, note))
                 continue
             _compare_levels(inspection, image, (fine, coarse), method, opened, damaged, workers)
 
@@ -148,11 +150,11 @@ def _compare_levels(
 ) -> None:
     paths = [join(image.node.path, path) for _, path in levels]
     if damaged & set(paths) or not opened.keys() >= set(paths):
-        text = f"levels {levels[0][1]} and {levels[1][1]} cannot be read, and were not compared"
-        inspection.notes.append((image.node.path, text))
+        note = f"levels {levels[0][1]} and {levels[1][1]} cannot be read, and were not compared"
+        inspection.notes.append((image.node.path, note))
         return
     fine, coarse = (opened[path] for path in paths)
-    scales = [level_scale(item) for item, _ in levels]
+    scales = [level_scale(dataset) for dataset, _ in levels]
     factors = _factors(fine.meta, coarse.meta, scales[0], scales[1])
     if factors is None or fine.meta.dtype != coarse.meta.dtype:
         found = f"shape {list(coarse.meta.shape)} is not a level of {list(fine.meta.shape)}"

@@ -33,8 +33,8 @@ def visit_plate(inspection: Inspection, node: StoredNode) -> None:
     plate = plate if isinstance(plate, dict) else {}
     at = node.location("plate")
     acquisitions = acquisition_ids(plate)
-    for number, entry in objects(plate.get("wells")):
-        path = entry.get("path")
+    for number, listed_well in objects(plate.get("wells")):
+        path = listed_well.get("path")
         if isinstance(path, str) and path and path not in checked.fields:
             checked.fields[path] = _visit_listed_well(
                 inspection, checked, path, acquisitions, (*at, "wells", number, "path")
@@ -62,7 +62,9 @@ def _visit_rows(
     """Check the groups of rows, and unlisted wells."""
     row_names = {path.partition("/")[0] for path in checked.fields}
     row_names |= {
-        entry["name"] for _, entry in objects(plate.get("rows")) if isinstance(entry.get("name"), str)
+        listed_row["name"]
+        for _, listed_row in objects(plate.get("rows"))
+        if isinstance(listed_row.get("name"), str)
     }
     for name in checked.node.members:
         if name in ("OME", "labels", "tables"):
@@ -120,11 +122,11 @@ def visit_well(
     well = well if isinstance(well, dict) else {}
     at = node.location("well", "images")
     fields: Fields = []
-    for position, entry in objects(well.get("images")):
-        path = entry.get("path")
+    for position, listed_image in objects(well.get("images")):
+        path = listed_image.get("path")
         if not isinstance(path, str) or not path or path in {listed_path for listed_path, _ in fields}:
             continue
-        acquisition: JSON = entry.get("acquisition")
+        acquisition: JSON = listed_image.get("acquisition")
         fields.append((path, int(acquisition) if is_integer(acquisition) else None))
         image = inspection.read_group(join(node.path, path))
         if image.exists:
@@ -176,9 +178,9 @@ def _check_counts(inspection: Inspection, checked: CheckedGroup, plate: JSONObje
             level="SHOULD",
             version=checked.version,
         )
-    for index, entry in objects(plate.get("acquisitions")):
-        acquisition: JSON = entry.get("id")
-        count = entry.get("maximumfieldcount")
+    for index, listed_acquisition in objects(plate.get("acquisitions")):
+        acquisition: JSON = listed_acquisition.get("id")
+        count = listed_acquisition.get("maximumfieldcount")
         max_fields = per_acquisition.get(int(acquisition), 0) if is_integer(acquisition) else 0
         if max_fields and is_integer(count) and 0 < count != max_fields:
             inspection.report(

@@ -491,8 +491,8 @@ def _has_groups(inspection: Inspection, node: StoredNode) -> bool:
 def _dataset_paths(ome: JSONObject) -> list[str]:
     paths = [
         dataset["path"]
-        for _, entry in multiscales(ome)
-        for _, dataset in datasets(entry)
+        for _, multiscale in multiscales(ome)
+        for _, dataset in datasets(multiscale)
         if isinstance(dataset.get("path"), str) and dataset["path"]
     ]
     return list(dict.fromkeys(paths))

@@ -143,9 +143,8 @@ class _Image:
         if coarse_enough is not None:
             return coarse_enough
         finest = self.opened[self.paths[0]]
-        return (
-            self._open(self.paths[0]) if finest is None else finest
-        )  # raises the reason for a damaged level
+        # Opening a damaged level again raises the reason.
+        return self._open(self.paths[0]) if finest is None else finest
 
     def next_level(self, field: Field, step: int) -> str | None:
         """Return the next level that `level_for` has to open; None without any."""

@@ -66,8 +66,8 @@ def unwritten(
     return is_missing
 
 
-def _chunk(others: dict[int, int], axes: PlaneAxes, row: int, column: int, ndim: int) -> tuple[int, ...]:
-    indices = {**others, axes.y: row, axes.x: column}
+def _chunk(outer_index: dict[int, int], axes: PlaneAxes, row: int, column: int, ndim: int) -> tuple[int, ...]:
+    indices = {**outer_index, axes.y: row, axes.x: column}
     return tuple(indices[axis] for axis in range(ndim))
 
 

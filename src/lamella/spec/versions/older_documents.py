@@ -31,10 +31,10 @@ def refuse_older(version: str) -> NoReturn:
 
 def stated_older(ome: JSONObject | None) -> str | None:
     """Return the version before 0.4 that an image states, unless its content is of 0.4; None for all others."""
-    entries = (ome or {}).get("multiscales")
-    if not isinstance(entries, list) or not entries or not isinstance(entries[0], dict):
+    multiscales = (ome or {}).get("multiscales")
+    if not isinstance(multiscales, list) or not multiscales or not isinstance(multiscales[0], dict):
         return None
-    return _version_of_image(entries[0]) if _stated(entries[0]) in _OLDER_NAMES else None
+    return _version_of_image(multiscales[0]) if _stated(multiscales[0]) in _OLDER_NAMES else None
 
 
 def older_name(attributes: JSONObject) -> str | None:
@@ -42,9 +42,9 @@ def older_name(attributes: JSONObject) -> str | None:
 
     Documents of 0.4 with a wrong or missing version are recognised by their axes or wells.
     """
-    entries = attributes.get("multiscales")
-    if isinstance(entries, list) and entries and isinstance(entries[0], dict):
-        return _version_of_image(entries[0])
+    multiscales = attributes.get("multiscales")
+    if isinstance(multiscales, list) and multiscales and isinstance(multiscales[0], dict):
+        return _version_of_image(multiscales[0])
     if isinstance(attributes.get("plate"), dict):
         return _version_of_plate(attributes["plate"])
     for key in ("well", "image-label"):
@@ -89,9 +89,9 @@ def _stated_or(stated: JSON, default: str | None) -> str | None:
 
 def guesses_of(ome: JSONObject, version: str) -> str | None:
     """Describe the values that are guessed when an image of a version before 0.4 is read; None without guesses."""
-    entries = json_copy(ome.get("multiscales"))
+    multiscales = json_copy(ome.get("multiscales"))
     guesses: dict[str, None] = {}
-    for scales in entries if isinstance(entries, list) else []:
+    for scales in multiscales if isinstance(multiscales, list) else []:
         if isinstance(scales, dict):
             guesses |= dict.fromkeys(_fill_image(scales))
     return f"OME-NGFF {version} states no {', and no '.join(guesses)}" if guesses else None
@@ -148,10 +148,12 @@ def _fill_wells(plate: JSONObject) -> None:
     """Set the indices of the wells from their paths: before 0.4 a well has only its path."""
     names = {}
     for key in ("rows", "columns"):
-        entries = plate.get(key)
+        rows_or_columns = plate.get(key)
         names[key] = [
-            str(entry["name"]) if isinstance(entry, dict) and "name" in entry else None
-            for entry in (entries if isinstance(entries, list) else [])
+            str(row_or_column["name"])
+            if isinstance(row_or_column, dict) and "name" in row_or_column
+            else None
+            for row_or_column in (rows_or_columns if isinstance(rows_or_columns, list) else [])
         ]
     for number, well in enumerate(plate["wells"]):
         if not isinstance(well, dict) or not isinstance(well.get("path"), str):

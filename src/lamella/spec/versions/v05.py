@@ -96,16 +96,18 @@ PLAIN_TYPES = ("identity", "scale", "translation")
 
 def decode_plain_images(part: JSONObject) -> None:
     """Move transformations of other types into the key `SYSTEMS`: drafts such as 0.5-dev-spatialdata have them."""
-    entries = part.get("multiscales")
-    for scales in entries if isinstance(entries, list) else []:
+    multiscales = part.get("multiscales")
+    for scales in multiscales if isinstance(multiscales, list) else []:
         if isinstance(scales, dict) and _has_other_types(scales.get("coordinateTransformations")):
             scales[SYSTEMS] = {"coordinateTransformations": scales.pop("coordinateTransformations")}
 
 
 def _has_other_types(transformations: JSON) -> bool:
     return isinstance(transformations, list) and any(
-        isinstance(entry, dict) and isinstance(entry.get("type"), str) and entry["type"] not in PLAIN_TYPES
-        for entry in transformations
+        isinstance(transform, dict)
+        and isinstance(transform.get("type"), str)
+        and transform["type"] not in PLAIN_TYPES
+        for transform in transformations
     )
 
 
@@ -173,12 +175,12 @@ def _describe_reference(reference: JSON) -> str:
 def find_old(old: JSONObject | None, scales: JSONObject, number: int) -> JSONObject | None:
     """Find the entry of multiscales that another one replaces: one with a level in common, best at the same index."""
     stored = (old or {}).get("multiscales")
-    entries = [entry for entry in stored if isinstance(entry, dict)] if isinstance(stored, list) else []
+    images = [image for image in stored if isinstance(image, dict)] if isinstance(stored, list) else []
     paths = set(_paths(scales))
-    for entry in entries[number : number + 1] + entries:
-        if paths & set(_paths(entry)):
-            return entry
-    return entries[number] if number < len(entries) and not paths else None
+    for image in images[number : number + 1] + images:
+        if paths & set(_paths(image)):
+            return image
+    return images[number] if number < len(images) and not paths else None
 
 
 def _paths(scales: JSONObject) -> list[str]:

@@ -64,8 +64,8 @@ class Version06(Version05):
         return []
 
     def _decode(self, kind: type[MetaModel], part: JSONObject) -> JSONObject:
-        entries = part.get("multiscales") if kind is ImagesMeta else None
-        for index, scales in enumerate(entries if isinstance(entries, list) else []):
+        multiscales = part.get("multiscales") if kind is ImagesMeta else None
+        for index, scales in enumerate(multiscales if isinstance(multiscales, list) else []):
             decode_image(scales, f"ome.multiscales[{index}]")
         return part
 
@@ -77,8 +77,8 @@ class Version06(Version05):
 
 
 def _has_systems(ome: JSONObject) -> bool:
-    entries = ome.get("multiscales")
-    first = entries[0] if isinstance(entries, list) and entries else None
+    multiscales = ome.get("multiscales")
+    first = multiscales[0] if isinstance(multiscales, list) and multiscales else None
     return "scene" in ome or (
         isinstance(first, dict) and "coordinateSystems" in first and "axes" not in first
     )
@@ -142,17 +142,17 @@ def _check_systems(systems: JSON, where: str) -> None:
 def _output_name(levels: list[JSONObject]) -> str | None:
     """Return the name of the system to which the levels lead, as the first level states it (CT-23)."""
     for level in levels:
-        entries = level.get(_KEY)
-        for entry in entries if isinstance(entries, list) else []:
-            name = _read_end(entry, "output")[0] if isinstance(entry, dict) else None
+        transforms = level.get(_KEY)
+        for transform in transforms if isinstance(transforms, list) else []:
+            name = _read_end(transform, "output")[0] if isinstance(transform, dict) else None
             if name is not None:
                 return name
     return None
 
 
-def _read_end(entry: JSONObject, side: str) -> tuple[str | None, str | None]:
+def _read_end(transform: JSONObject, side: str) -> tuple[str | None, str | None]:
     """Return name and path of an input or output; a text is a name, as until 0.6.dev2 (A25)."""
-    reference = entry.get(side)
+    reference = transform.get(side)
     if isinstance(reference, str):
         return reference, None
     if not isinstance(reference, dict):
@@ -161,28 +161,28 @@ def _read_end(entry: JSONObject, side: str) -> tuple[str | None, str | None]:
     return (name if isinstance(name, str) else None), (path if isinstance(path, str) and path else None)
 
 
-def _flatten(entries: list[JSON], where: str) -> list[JSON]:
+def _flatten(transforms: list[JSON], where: str) -> list[JSON]:
     """Flatten the transformations of a level to a list of scales and translations."""
     steps: list[JSON] = []
-    for index, entry in enumerate(entries):
-        kind = entry.get("type") if isinstance(entry, dict) else None
-        if kind == "sequence" and isinstance(entry.get("transformations"), list):
-            steps += _flatten(entry["transformations"], f"{where}[{index}].transformations")
-        elif isinstance(entry, dict) and kind in PLAIN_TYPES:
-            steps.append(_without_ends(entry))
+    for index, transform in enumerate(transforms):
+        kind = transform.get("type") if isinstance(transform, dict) else None
+        if kind == "sequence" and isinstance(transform.get("transformations"), list):
+            steps += _flatten(transform["transformations"], f"{where}[{index}].transformations")
+        elif isinstance(transform, dict) and kind in PLAIN_TYPES:
+            steps.append(_without_ends(transform))
         else:
             raise MetadataError(
                 f"{where}[{index}]: the transformation of a level is an identity, a scale or a sequence of a "
-                f"scale and a translation (CT-21), found {short_repr(kind or entry)}."
+                f"scale and a translation (CT-21), found {short_repr(kind or transform)}."
             )
     return steps
 
 
-def _without_ends(entry: JSONObject) -> JSONObject:
+def _without_ends(transform: JSONObject) -> JSONObject:
     """Return a transformation without its input and output, and without a name or path of null."""
     return {
         key: value
-        for key, value in entry.items()
+        for key, value in transform.items()
         if key not in ("input", "output") and not (value is None and key in ("name", "path"))
     }
 
@@ -196,16 +196,18 @@ def _move_systems(scales: JSONObject, systems: list[JSONObject], intrinsic: str,
     by_name = {system["name"]: system for system in systems}
     axes = scales["axes"]
     field_of_view = None
-    for entry in stored or []:
-        if _is_field_of_view(entry, intrinsic, axes, by_name):
-            field_of_view = str(_read_end(entry, "output")[0])
-            further.remove(entry)
-            scales[_KEY] = _flatten([entry], where)
+    for transform in stored or []:
+        if _is_field_of_view(transform, intrinsic, axes, by_name):
+            field_of_view = str(_read_end(transform, "output")[0])
+            further.remove(transform)
+            scales[_KEY] = _flatten([transform], where)
             if by_name[field_of_view].get("axes") == axes:
                 del by_name[field_of_view]["axes"]
             break
     else:
-        if further and all(isinstance(entry, dict) and "output" not in entry for entry in further):
+        if further and all(
+            isinstance(transform, dict) and "output" not in transform for transform in further
+        ):
             # As in 0.5: a transformation without input and output applies to all levels (CT-07).
             scales[_KEY], further = _flatten(further, f"{where}.{_KEY}"), []
     usual_names = [FIELD_OF_VIEW, INTRINSIC] if _KEY in scales else [INTRINSIC]
@@ -218,25 +220,30 @@ def _move_systems(scales: JSONObject, systems: list[JSONObject], intrinsic: str,
         }
 
 
-def _is_field_of_view(entry: JSON, intrinsic: str, axes: list[JSON], systems: dict[str, JSONObject]) -> bool:
+def _is_field_of_view(
+    transform: JSON, intrinsic: str, axes: list[JSON], systems: dict[str, JSONObject]
+) -> bool:
     """Return whether a transformation applies to all levels and keeps the axes, as those of 0.5 do."""
-    if not isinstance(entry, dict) or not _is_plain(entry):
+    if not isinstance(transform, dict) or not _is_plain(transform):
         return False
-    (source, source_path), (target, target_path) = _read_end(entry, "input"), _read_end(entry, "output")
+    (source, source_path), (target, target_path) = (
+        _read_end(transform, "input"),
+        _read_end(transform, "output"),
+    )
     if source_path or target_path or source != intrinsic or target == intrinsic or target not in systems:
         return False
     return bool(_compared_fields(systems[target].get("axes")) == _compared_fields(axes))
 
 
-def _is_plain(entry: JSON) -> bool:
+def _is_plain(transform: JSON) -> bool:
     """Return whether a transformation consists of scales and translations, as those of 0.5 do."""
-    if not isinstance(entry, dict):
+    if not isinstance(transform, dict):
         return False
-    kind = entry.get("type")
+    kind = transform.get("type")
     if kind == "sequence":
-        inner = entry.get("transformations")
+        inner = transform.get("transformations")
         return isinstance(inner, list) and bool(inner) and all(map(_is_plain, inner))
-    return kind == "identity" or (kind in PLAIN_TYPES and isinstance(entry.get(kind), list))
+    return kind == "identity" or (kind in PLAIN_TYPES and isinstance(transform.get(kind), list))
 
 
 def _compared_fields(axes: JSON) -> JSON:
@@ -268,7 +275,7 @@ def encode_image(scales: JSONObject, old: JSONObject | None) -> JSONObject:
     intrinsic = systems_meta.get("intrinsic", INTRINSIC)
     field_of_view = systems_meta.get("fieldOfView", FIELD_OF_VIEW)
     further = list(systems_meta.get(_KEY, []))
-    ends = {_read_end(entry, side)[0] for entry in further for side in ("input", "output")}
+    ends = {_read_end(transform, side)[0] for transform in further for side in ("input", "output")}
     systems = []
     for system in systems_meta.get("coordinateSystems", []):
         if system["name"] == intrinsic or (system["name"] == field_of_view and "axes" not in system):
@@ -285,9 +292,9 @@ def encode_image(scales: JSONObject, old: JSONObject | None) -> JSONObject:
     for dataset in scales["datasets"]:
         _encode_level(dataset, intrinsic, len(axes), old)
     if transforms:
-        index, entry = _old_entry(old.get(_KEY), intrinsic, field_of_view)
+        index, old_transform = _old_transform(old.get(_KEY), intrinsic, field_of_view)
         _check_inline(transforms)
-        further.insert(index, _join(transforms, {"name": intrinsic}, {"name": field_of_view}, entry))
+        further.insert(index, _join(transforms, {"name": intrinsic}, {"name": field_of_view}, old_transform))
     if further:
         scales[_KEY] = further
     return scales
@@ -301,14 +308,18 @@ def _encode_level(dataset: JSONObject, intrinsic: str, ndim: int, old: JSONObjec
     """Replace the scale and translation of a level by one transformation with an input and an output."""
     path = dataset["path"]
     stored = old.get("datasets")
-    old_entry: JSONObject = {}
+    old_transform: JSONObject = {}
     for level in stored if isinstance(stored, list) else []:
-        entries = level.get(_KEY) if isinstance(level, dict) and level.get("path") == path else None
-        if isinstance(entries, list) and len(entries) == 1 and isinstance(entries[0], dict):
-            old_entry = entries[0]
+        old_transforms = level.get(_KEY) if isinstance(level, dict) and level.get("path") == path else None
+        if (
+            isinstance(old_transforms, list)
+            and len(old_transforms) == 1
+            and isinstance(old_transforms[0], dict)
+        ):
+            old_transform = old_transforms[0]
     _check_inline(dataset[_KEY])
     transforms = _legal_transforms(dataset[_KEY], ndim, path)
-    dataset[_KEY] = [_join(transforms, {"path": path}, {"name": intrinsic}, old_entry)]
+    dataset[_KEY] = [_join(transforms, {"path": path}, {"name": intrinsic}, old_transform)]
 
 
 def _check_inline(transforms: list[JSONObject]) -> None:
@@ -354,11 +365,11 @@ def _join(
     return {"type": "sequence"} | old_keys | ends | {"transformations": transforms}
 
 
-def _old_entry(stored: JSON, intrinsic: str, target: str) -> tuple[int, JSONObject]:
+def _old_transform(stored: JSON, intrinsic: str, target: str) -> tuple[int, JSONObject]:
     """Return the index of the stored transformation of the whole field of view, and it; 0 and {} without one."""
-    for index, entry in enumerate(stored if isinstance(stored, list) else []):
-        if isinstance(entry, dict) and _is_plain(entry):
-            ends = _read_end(entry, "input"), _read_end(entry, "output")
+    for index, transform in enumerate(stored if isinstance(stored, list) else []):
+        if isinstance(transform, dict) and _is_plain(transform):
+            ends = _read_end(transform, "input"), _read_end(transform, "output")
             if ends == ((intrinsic, None), (target, None)):
-                return index, entry
+                return index, transform
     return 0, {}

@@ -52,10 +52,10 @@ def open_archive(address: str, storage_options: Mapping[str, Any] | None = None)
     """
     if not is_url(address):
         return _local(address)
-    parts = split_archive_url(address)
-    if parts is None:
+    archive_address = split_archive_url(address)
+    if archive_address is None:
         return None
-    parent_url, name, inside = parts
+    parent_url, name, inside = archive_address
     parent = open_url(parent_url, read_only=True, storage_options=storage_options)
     return ZipStorage(RemoteArchive(parent, name), inside)
 

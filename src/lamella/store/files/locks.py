@@ -40,9 +40,8 @@ if sys.platform == "win32":  # pragma: no cover
         os.lseek(fd, 0, os.SEEK_SET)
         msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
         os.close(fd)
-        with suppress(
-            OSError
-        ):  # refused while another process waits with the file open, and unlinks it later
+        # Windows refuses this while another process waits with the file open; that process unlinks it later.
+        with suppress(OSError):
             os.unlink(path)
 else:
     import fcntl

@@ -67,12 +67,12 @@ def auto_layout(shape: Shape, itemsize: int, sharded: bool) -> tuple[Shape, Shap
     (4, 2, 32, 1024, 1024) with 2 bytes per voxel has chunks (1, 1, 8, 256, 256) and shards (1, 1, 32, 1024, 1024). Axes
     are split into equal parts, so that the last chunk of an axis is hardly smaller than the others.
     """
-    ones, last_lengths = tuple(1 for _ in shape[:-3]), tuple(max(1, length) for length in shape[-3:])
+    leading, last_lengths = (tuple(1 for _ in shape[:-3]), tuple(max(1, length) for length in shape[-3:]))
     chunks = _chunks_near_1_mib(last_lengths, itemsize)
     shards = _largest_shards(last_lengths, chunks, itemsize)
     if not sharded or shards == chunks:
-        return ones + chunks, None
-    return ones + chunks, ones + shards
+        return leading + chunks, None
+    return leading + chunks, leading + shards
 
 
 def chunks_and_shards(

@@ -169,9 +169,8 @@ class Documents(StoredDocuments):
     def _created_by_others(self, files: Mapping[str, bytes], keys: Collection[str]) -> dict[str, bool]:
         """Return the nodes whose `keys` others created, and whether their documents equal `files`."""
         stored_files = self.storage.read_many(list(keys)) if keys else {}
-        deleted = [
-            key for key, content in stored_files.items() if content is None
-        ]  # by their creator, meanwhile
+        # Their creator has deleted these meanwhile.
+        deleted = [key for key, content in stored_files.items() if content is None]
         if deleted:
             created_again = self.storage.write_new([(key, files[key]) for key in deleted])
             stored_files = {
@@ -396,13 +395,13 @@ class Documents(StoredDocuments):
         )
 
     def replace(self, path: str, replacement: str) -> None:
-        """Move the node at `by` to `path`, and delete the node there; see `Storage.replace`."""
+        """Move the node at `replacement` to `path`, and delete the node there; see `Storage.replace`."""
         self.storage.check_writable(path)
         self.drop_consolidated(path, replacement)
         self.storage.replace(path, replacement)
 
     def discard_copies(self, path: str, originals: str) -> None:
-        """Delete the files below `path` that are equal below `of`: copies that a killed move left."""
+        """Delete the files below `path` that are equal below `originals`: copies that a killed move left."""
         self.storage.check_writable(path)
         self.drop_consolidated(path)
         self.storage.discard_copies(path, originals)

@@ -170,10 +170,12 @@ def endpoint_of(store: Any) -> tuple[str, str]:
     file_system = getattr(store, "fs", None)
     config = getattr(getattr(store, "store", None), "config", None)
     if isinstance(config, dict):
-        values = [config.get(name) for name in ("endpoint", "base_url", "account_name")]
+        settings = [config.get(name) for name in ("endpoint", "base_url", "account_name")]
     else:
-        values = [getattr(file_system, name, None) for name in ("endpoint_url", "_endpoint", "account_name")]
-    first, second, account = (value if isinstance(value, str) else "" for value in values)
+        settings = [
+            getattr(file_system, name, None) for name in ("endpoint_url", "_endpoint", "account_name")
+        ]
+    first, second, account = (setting if isinstance(setting, str) else "" for setting in settings)
     return first or second, account
 
 

@@ -440,7 +440,9 @@ def _azure_access(
     own_options = {**({"sas_token": query} if query else {}), **options}
     keys = _key_options("az") - _ROLE.keys()
     if own_options.keys() & keys or own_options.get("anon") or own_options.get("instance_role"):
-        environment_options = {name: value for name, value in environment_options.items() if name not in keys}
+        environment_options = {
+            name: credential for name, credential in environment_options.items() if name not in keys
+        }
     all_options = {
         **environment_options,
         **_connection_options(
@@ -464,8 +466,8 @@ def _azure_access(
         return url, _Access({**config, "skip_signature": True}, _ANONYMOUS)
     for name, key in (("account_key", "access_key"), ("sas_token", "sas_token"), ("token", "token")):
         if name in all_options:
-            value = all_options[name].lstrip("?") if name == "sas_token" else all_options[name]
-            return url, _Access(config, f"the {name} of {origin}", StaticCredentials(((key, value),)))
+            credential = all_options[name].lstrip("?") if name == "sas_token" else all_options[name]
+            return url, _Access(config, f"the {name} of {origin}", StaticCredentials(((key, credential),)))
     secret_options = ("tenant_id", "client_id", "client_secret")
     if all(name in all_options for name in secret_options):
         return url, _Access(
@@ -499,9 +501,9 @@ def _connection_options(text: str | None) -> dict[str, str]:
 
 
 def _web_access(url: str, options: Mapping[str, Any]) -> tuple[str, _Access]:
-    parts = urlsplit(url)
-    user, _, host = parts.netloc.rpartition("@")
-    url = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), parts.query, ""))
+    parsed_url = urlsplit(url)
+    user, _, host = parsed_url.netloc.rpartition("@")
+    url = urlunsplit((parsed_url.scheme, host, parsed_url.path.rstrip("/"), parsed_url.query, ""))
     if "token" in options:
         headers = {"Authorization": f"Bearer {options['token']}"}
         return url, _Access({}, "the token of storage_options", None, headers)
@@ -511,7 +513,7 @@ def _web_access(url: str, options: Mapping[str, Any]) -> tuple[str, _Access]:
         return url, _Access({}, "the user and password of the URL", None, headers)
     if any(name.lower() in ("authorization", "cookie") for name in options.get("headers", {})):
         return url, _Access({}, "the headers of storage_options")
-    return url, _Access({}, "the signature of the URL" if parts.query else "no credentials")
+    return url, _Access({}, "the signature of the URL" if parsed_url.query else "no credentials")
 
 
 def refuse_signed_file(url: str) -> None:

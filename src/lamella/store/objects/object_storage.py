@@ -131,18 +131,20 @@ class ObjectStorage(FlatStorage):
         return None if result is None else (bytes(result.data), result.stamp)
 
     def read_many(self, keys: Sequence[str]) -> dict[str, tuple[bytes, Stamp | None] | None]:
-        results = {key: document[0] for key in keys if (document := self._memory.for_read(key)) is not None}
+        results = {
+            key: remembered[0] for key in keys if (remembered := self._memory.for_read(key)) is not None
+        }
         missing = [key for key in map(check_key, keys) if key and key not in results]
         if missing:
             since = self._memory.changes()
             fetched = self._run(self._requests.get_many(missing))
             self._remember(fetched, since)
             results |= fetched
-        values = {
+        documents = {
             key: None if result is None else (bytes(result.data), result.stamp)
             for key, result in results.items()
         }
-        return {key: values.get(key) for key in keys}
+        return {key: documents.get(key) for key in keys}
 
     def _read_fresh(self, keys: Sequence[str]) -> dict[str, bytes]:
         since = self._memory.changes()

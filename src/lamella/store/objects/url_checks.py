@@ -62,9 +62,9 @@ def cached_web_error(url: str, cache: str, last_url: str) -> InvalidArgumentErro
 
 def _check_server(url: str) -> None:
     try:
-        parts = urlsplit(url)
-        _ = parts.port  # raises ValueError, as urlsplit does
-        is_valid = bool(parts.hostname)
+        parsed_url = urlsplit(url)
+        _ = parsed_url.port  # raises ValueError, as urlsplit does
+        is_valid = bool(parsed_url.hostname)
     except ValueError:  # an unclosed bracket, or a port that is no number up to 65535
         is_valid = False
     if not is_valid:

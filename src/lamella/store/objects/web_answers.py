@@ -45,9 +45,9 @@ def read_plainly(
     ``client_options`` (headers and timeout) and ``byte_range`` (start and end, or {"suffix": length}) are as in
     obstore. Raises OSError as urllib does, and `StorageError` where the server ignores ``byte_range``.
     """
-    parts = urlsplit(url)
-    path = f"{parts.path.rstrip('/')}/{quote(key, safe=_UNQUOTED)}"
-    request = Request(urlunsplit((parts.scheme, parts.netloc, path, parts.query, "")))
+    parsed_url = urlsplit(url)
+    path = f"{parsed_url.path.rstrip('/')}/{quote(key, safe=_UNQUOTED)}"
+    request = Request(urlunsplit((parsed_url.scheme, parsed_url.netloc, path, parsed_url.query, "")))
     # A redirect may lead to another host, which the credentials are not for.
     for name, value in client_options.get("default_headers", {}).items():
         request.add_unredirected_header(name, value)

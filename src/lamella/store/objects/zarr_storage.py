@@ -442,7 +442,7 @@ class ZarrStorage(FlatStorage):
 
     def _copy_batch(self, keys: Names, sizes: dict[str, int], target: dict[str, str]) -> None:
         buffers = self._run("read", keys[0], self.service.get_many(keys))
-        values: dict[str, bytes] = {}
+        data_by_key: dict[str, bytes] = {}
         for key, buffer in buffers.items():
             if buffer is None or len(buffer) != sizes[key]:
                 actual = "nothing" if buffer is None else f"{len(buffer)} bytes"
@@ -450,8 +450,8 @@ class ZarrStorage(FlatStorage):
                     f"Cannot copy {key!r} in {self.name}: its list says {sizes[key]} bytes, and {actual} can be read. "
                     "Nothing was deleted; another program may be writing there: try again."
                 )
-            values[target[key]] = buffer.to_bytes()
-        self._run("write", target[keys[0]], self.service.set_many(values))
+            data_by_key[target[key]] = buffer.to_bytes()
+        self._run("write", target[keys[0]], self.service.set_many(data_by_key))
 
     def zarr_store(self) -> Store:
         """Return the store itself, read-only where this is."""

@@ -399,9 +399,8 @@ def _decode_blosc_span(
     _check_blosc(data, nbytes)
     typesize, block_size = data[3], int.from_bytes(data[8:12], "little") or nbytes
     start, stop = span[0] // block_size * block_size, min(-(-span[1] // block_size) * block_size, nbytes)
-    if (
-        stop - start == nbytes or typesize == 0 or start % typesize or stop % typesize
-    ):  # c-blosc counts values
+    # c-blosc counts values, so it can decode spans of whole values only.
+    if stop - start == nbytes or typesize == 0 or start % typesize or stop % typesize:
         decompress(data, into)
         return 0, nbytes
     encoded = np.frombuffer(data, np.uint8)

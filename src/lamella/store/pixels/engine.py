@@ -218,7 +218,7 @@ class FilesEngine:
     def _view(self, destinations: list[Destination]) -> Array | None:
         """Return the memory in a block that a chunk can be decoded into; None where a copy is needed."""
         block, part = destinations[0]
-        if len(destinations) > 1 or not all(isinstance(item, slice) for item in part.in_chunk):
+        if len(destinations) > 1 or not all(isinstance(axis_index, slice) for axis_index in part.in_chunk):
             return None
         view: Array = block[(*part.in_block, ...)]
         return view if self._coding.accepts(view) else None
@@ -417,9 +417,8 @@ def read_equal_arrays(
     """
     if coding_of(meta) is None:
         return None
-    engine = open_engine(
-        documents.storage, "", meta
-    )  # the path is empty: `read_arrays` gets those of the arrays
+    # The path is empty, because `read_arrays` gets the paths of the arrays.
+    engine = open_engine(documents.storage, "", meta)
     assert isinstance(engine, FilesEngine)
     selection = basic_or_fancy(region, meta.shape)
     out = np.empty((len(paths), *selection.shape), meta.dtype)

@@ -285,9 +285,8 @@ def _paired_arrays(items: list[Any], shape: Shape, picked_axes: list[int], is_ad
             f"Index arrays of shapes {', '.join(str(array.shape) for array in arrays)} do not pair up."
         ) from error
     for position, axis in enumerate(picked_axes):
-        if 0 not in paired_shape or isinstance(
-            items[axis], int
-        ):  # of arrays, numpy checks only those that select
+        # numpy checks arrays only if they select something.
+        if 0 not in paired_shape or isinstance(items[axis], int):
             arrays[position] = _non_negative(arrays[position], axis, shape[axis])
     axes_before = [
         axis

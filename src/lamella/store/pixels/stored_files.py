@@ -73,9 +73,8 @@ def inspect_stored_files(storage: Storage, path: str, meta: ArrayMeta) -> Iterat
     inside = (
         (file_index, size)
         for file_index, size in stored_sizes(storage, path, meta)
-        if all(
-            map(lt, file_index, meta.grid)
-        )  # files beyond the grid are left by a killed call, and never read
+        # A killed call leaves files beyond the grid, which are never read.
+        if all(map(lt, file_index, meta.grid))
     )
     if storage.locks_processes:
         files = (inspect_stored_file(storage, path, meta, file_index) for file_index, _ in inside)
