@@ -59,6 +59,7 @@ OPERATIONS = {
         region_plus_one, over="regions", output=f / "new.zarr", **o
     ),
     "compute_pyramid": lambda f, **o: image(f).compute_pyramid(levels=2, **o),
+    "compute_pyramid of a plate": lambda f, **o: plate(f).compute_pyramid(levels=2, **o),
     "update_pyramid": update,
     "compute_contrast": lambda f, **o: plate(f).compute_contrast(**o),
     "verify": lambda f, **o: lamella.verify(f / "plate.zarr", record=f / "record", **o),

@@ -243,6 +243,35 @@ class PlateOperations(Pictures):
         )
         return stream_plate(self, positions, options)  # type: ignore[arg-type]
 
+    def compute_pyramid(
+        self,
+        levels: int | Literal["auto"] | None = None,
+        method: str = "mean",
+        *,
+        jobs: int | None = None,
+        executor: Executor | None = None,
+        progress: Progress | bool | None = None,
+        resume: bool = True,
+    ) -> dict[str, int]:
+        """Compute the lower levels of all fields, several fields at once.
+
+        Fields without pixels are skipped. Return the number of levels of each field by its path. Parameters and errors
+        are those of :meth:`Position.compute_pyramid`; the same call resumes a killed one. The progress counts "images".
+
+        Examples
+        --------
+        >>> plate.compute_pyramid(levels=2)
+        {'A/1/0': 2}
+        """
+        from lamella.ops.execution import Workers
+        from lamella.ops.images.pyramids import compute_each
+
+        self.require_writable("compute pyramids")
+        images = dict(cast("Plate", self).positions())
+        return compute_each(
+            images, levels, method, workers=Workers(jobs, executor), progress=progress, resume=resume
+        )
+
     def compute_contrast(
         self,
         *,
