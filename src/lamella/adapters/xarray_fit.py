@@ -3,8 +3,8 @@
 The times 0, 60 and 30 have start 0, step 30, and indices 0, 2 and 1. A grid is movable if start and step were computed
 from written times, not set by a user: a write may then change them.
 
-The step is the largest number of which all written times are multiples, counted from the first time; it is at least a
-tenth of the smallest gap. If there is no such step, it is the largest one with all times near multiples, off by at most
+The step is the largest number that divides all written times, counted from the first time; it is at least a tenth of
+the smallest gap. If there is no such step, it is the largest one with all times near multiples, off by at most
 a twentieth of a step: 60 for 0, 61, 121 and 180 (`fit_steps`).
 """
 
@@ -289,7 +289,7 @@ def fit_steps(
 
 
 def _fit_exactly(times: NDArray[np.float64], gaps: NDArray[np.float64], smallest: float) -> Fit | None:
-    """Divide the smallest gap into the fewest steps of which all times are multiples; None if none of them fits."""
+    """Divide the smallest gap into the fewest steps that divide all times too; None if there is no such number."""
     for steps_per_gap in range(1, MAX_STEPS_PER_GAP + 1):
         counts = np.rint(gaps * (steps_per_gap / smallest))
         indices = np.concatenate([[0.0], np.cumsum(counts)])

@@ -92,7 +92,7 @@ def checksum(
     context.meta[RESUMES] = output is not None
     report = run(path, output, **options)
     if output is None and not as_json:
-        echo_lines(report.lines())  # also with --quiet: they are what was asked for
+        echo_lines(report.lines())  # also with --quiet: the user asked for these lines
     else:
         echo_result(
             context,

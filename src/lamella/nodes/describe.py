@@ -284,9 +284,9 @@ def _level(position: Position, path: str, count_files: bool) -> LevelDescription
 
 def _compressor(array: ArrayMeta) -> str | None:
     """Return the compressor as text: "blosc zstd 1 bitshuffle"."""
-    if array.compressor is None:
-        return None
     compressor = array.compressor
+    if compressor is None:
+        return None
     settings = (compressor.name, compressor.cname, compressor.clevel, compressor.shuffle)
     return " ".join(str(setting) for setting in settings if setting is not None)
 

@@ -1,7 +1,7 @@
 """Record writes: which lower levels of an image they made stale, and which regions a failed write left unfinished.
 
 Each store handle has a random writer name, such as "5f3c9a01". Its first write to level 0 adds the name to the image's
-document: while it is there, all lower levels count as stale. Closing the store replaces the name by the written
+document: while the name is in it, all lower levels count as stale. Closing the store replaces the name by the written
 regions, such as ``((0, 0), (512, 512))``, so that only these are computed again. If the stamp of the document changed
 before a write, another process may have computed the levels, and the name is added again.
 """
@@ -118,7 +118,7 @@ class LevelWrites:
                 array.regions = add_region(array.regions, written)
 
     def _find_image(self, path: str, array: _WrittenArray | None) -> _WrittenArray:
-        """Find the image of an array, and whether the array is its level 0; `array` is what was known of it."""
+        """Find the image of an array, and whether the array is its level 0; `array` is the last result, if any."""
         documents = self._store_handle.documents
         names = path.split("/")
         for depth in range(len(names) - 1, max(-1, len(names) - 1 - _MAX_GROUPS_ABOVE), -1):

@@ -80,7 +80,7 @@ def requests_of(arrays: Mapping[str, ArrayOptions] | None) -> Requests:
 def position_attributes(parent: Plate | Well, notes: list[str]) -> JSONObject:
     """Return the attributes of a position without an image, with the channels and axes of its plate.
 
-    Notes that a plate without positions has no channels to give.
+    Adds a note if the plate has no positions, from which the new ones could take their channels.
     """
     version, axes, names = parent.store_handle.version, parent.axes, parent.channel_names
     is_first = not names and parent._default_channels is None and parent._first_position() is None

@@ -167,7 +167,7 @@ class PositionRegions(NGFFNode):
         Returns
         -------
         ndarray of float64
-            Indices, as fractions; ``numpy.rint`` gives those of the voxels that the points lie in.
+            Indices, as fractions; ``numpy.rint`` rounds them to the indices of the voxels in which the points lie.
 
         Examples
         --------

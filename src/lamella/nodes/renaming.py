@@ -32,7 +32,7 @@ class RenamesMembers(NGFFNode):
     """A node that renames members."""
 
     moved: Renaming | None = None
-    """The rename of which this node has moved the files and is updating the metadata."""
+    """The rename whose files this node has moved, and for which it is updating the metadata."""
 
     def _lock_members(self) -> AbstractContextManager[None]:
         """Lock the group for the rename of a member."""

@@ -243,7 +243,7 @@ def _submit_all(
         while pending:
             collect()
     finally:
-        # A cancelled future may never say that it ended: Dask's says nothing once its cluster is gone.
+        # A cancelled future may never report its end: Dask's do not after their cluster was closed.
         wait([future for future in pending if not future.cancel()])
 
 

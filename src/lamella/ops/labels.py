@@ -303,16 +303,16 @@ def _transforms_along(
 ) -> list[TransformationMeta]:
     transforms_of_labels = []
     for transform in transforms:
-        values = transform.scale if transform.type == "scale" else transform.translation
-        if values is not None:
-            if len(values) <= max(axes, default=0):
+        numbers = transform.scale if transform.type == "scale" else transform.translation
+        if numbers is not None:
+            if len(numbers) <= max(axes, default=0):
                 raise MetadataError(
                     f"Cannot make labels: a {transform.type} of {position.node_path} has "
-                    f"{counted(len(values), 'number')}, too few for its axes. Set others with set_transform()."
+                    f"{counted(len(numbers), 'number')}, too few for its axes. Set others with set_transform()."
                 )
             transforms_of_labels.append(
                 TransformationMeta(
-                    **{"type": transform.type, transform.type: [values[axis] for axis in axes]}
+                    **{"type": transform.type, transform.type: [numbers[axis] for axis in axes]}
                 )
             )
     return transforms_of_labels

@@ -197,7 +197,7 @@ class StoreReader:
     """Reads nodes of one store, each document once for each call; ``changes`` replaces documents by key.
 
     With ``must_read`` it raises for documents and folders that the service or system does not return. Callers that
-    change the store use it, because they must not take such a document for a missing one.
+    change the store use it, because they must not treat such a document as missing.
     """
 
     def __init__(
@@ -225,10 +225,8 @@ class StoreReader:
                 )
         except (LamellaError, OSError) as error:
             self._check(error)
-            problem, is_link = (
-                f"the folder cannot be listed: {clause(error)}",
-                isinstance(error, InvalidNameError),
-            )
+            problem = f"the folder cannot be listed: {clause(error)}"
+            is_link = isinstance(error, InvalidNameError)
             node.findings.append(DocumentFinding("LM-01", V2.attributes, problem, is_link, _is_unread(error)))
             return node
         for file in files:
@@ -350,14 +348,11 @@ class StoreReader:
             return None, [DocumentFinding("LM-01", file, problem)]
         if not isinstance(document, dict) or is_too_deep(document):
             is_object = isinstance(document, dict)
-            text = "is nested too deeply" if is_object else f"contains {describe(document)}, not an object"
-            return None, [DocumentFinding("LM-01", file, f"{file} {text}")]
+            problem = "is nested too deeply" if is_object else f"contains {describe(document)}, not an object"
+            return None, [DocumentFinding("LM-01", file, f"{file} {problem}")]
         if self._constants:
-            findings.append(
-                DocumentFinding(
-                    "LM-03", file, f"{file} contains {self._constants[0]}, which JSON does not have"
-                )
-            )
+            problem = f"{file} contains {self._constants[0]}, which JSON does not have"
+            findings.append(DocumentFinding("LM-03", file, problem))
         return document, findings
 
     def _constant(self, name: str) -> Any:
@@ -376,12 +371,12 @@ def _check_group_documents(node: StoredNode) -> None:
             continue
         stated_format, stated_type = document.get("zarr_format"), document.get("node_type")
         if stated_format != zarr_format:
-            found = f"{file} has the zarr_format {describe(stated_format)}, not {zarr_format}"
+            problem = f"{file} has the zarr_format {describe(stated_format)}, not {zarr_format}"
         elif file == V3.group and stated_type not in ("group", "array"):
-            found = f'{file} has the node_type {describe(stated_type)}, not "group" or "array"'
+            problem = f'{file} has the node_type {describe(stated_type)}, not "group" or "array"'
         else:
             continue
-        node.findings.append(DocumentFinding("LM-01", file, found))
+        node.findings.append(DocumentFinding("LM-01", file, problem))
         del node.documents[file]
 
 
@@ -411,14 +406,13 @@ def _plain_facts(document: JSONObject, zarr_format: int) -> ArrayFacts | None:
         or dtype is None
     ):
         return None
-    names = document.get("dimension_names")
-    has_names = isinstance(names, list) and len(names) == len(shape)
+    names, dimension_names = document.get("dimension_names"), None
+    if isinstance(names, list) and len(names) == len(shape):
+        dimension_names = tuple(name if isinstance(name, str) else None for name in names)
     return ArrayFacts(
         tuple(shape),
         dtype if isinstance(dtype, str) else json.dumps(dtype),
-        tuple(name if isinstance(name, str) else None for name in names)
-        if has_names and names is not None
-        else None,
+        dimension_names,
         str(document.get("dimension_separator") or ".") if zarr_format == 2 else "/",
         zarr_format=zarr_format,
     )

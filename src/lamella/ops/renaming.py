@@ -135,7 +135,7 @@ def _check_own_record(node: RenamesMembers, record: RenamingRecord) -> None:
 
 
 def _undo(node: RenamesMembers, record: RenamingRecord, sizes: dict[str, int]) -> None:
-    """List the old name again, and delete the copies, while the old keys are complete and the record is ours."""
+    """List the old name again, and delete the copies, if the old keys are complete and this call wrote the record."""
     storage, (source, target) = _storage(node), _paths(node, record.renaming)
     if not storage.is_complete(source, sizes):
         # Another program had made the rename before; nothing if the new name is listed.

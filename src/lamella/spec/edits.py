@@ -129,7 +129,7 @@ def remove_level(meta: ImagesMeta, path: str) -> ImagesMeta:
         return edited
     from_removed: list[JSON] = [name for name in levels_from_removed(details) if name != path]
     transforms = [level.coordinate_transformations for level in datasets[max(0, index - 1) : index + 1]]
-    # An array as large as the level before it is no step of the pyramid.
+    # An array as large as the level before it is not a step of the pyramid.
     if index and transforms[0] != transforms[1]:
         from_removed += [level.path for level in datasets[index + 1 : index + 2]]
     scales.metadata = {name: value for name, value in details.items() if name != _FROM_REMOVED}

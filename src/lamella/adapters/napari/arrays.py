@@ -1,4 +1,4 @@
-"""Plates as one array, of which napari reads the region on the screen.
+"""Show a plate as one array: napari reads only the region on the screen.
 
 The array is a canvas of all fields in tiles of SIDE x SIDE pixels. Tiles in memory are returned at once; others are
 black until threads beside the window have read them, and then napari draws the layer again.

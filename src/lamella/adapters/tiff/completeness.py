@@ -1,7 +1,7 @@
 """Check that a TIFF file is complete: ``tifffile`` reads a truncated file as one with fewer pages, and only logs it.
 
 A file is complete if its chain of pages ends with a last page, if the description of the first page is in the file, and
-if there are as many planes as its metadata state. ``pages.check_sizes`` checks that the bytes of the pages are there.
+if there are as many planes as its metadata state. ``pages.check_sizes`` checks that no page ends after the file.
 """
 
 from __future__ import annotations

@@ -361,7 +361,7 @@ def _describe(
     image_count: int,
     is_partial: bool,
 ) -> tuple[ImageDescription, SeriesLayout]:
-    """Describe an image, given as number of its series and `FixedAxes`; check that its pages exist."""
+    """Describe the image of a series at `FixedAxes`; check that its pages exist."""
     number, fixed = image
     series = file.series[number]
     image_name = path if len(file.series) == 1 else f"{path} (image {number})"
@@ -424,7 +424,7 @@ def _has_planes_as_samples(series: Any) -> bool:
 
 
 def _has_own_channels(series: Any) -> bool:
-    """Return whether the samples of pages are no colours: the detectors of LSM, or planes along an axis."""
+    """Return whether the samples of pages are not colours, but detectors of LSM or planes along an axis."""
     return series.kind == "lsm" or _has_planes_as_samples(series)
 
 

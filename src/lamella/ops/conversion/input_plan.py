@@ -75,7 +75,7 @@ class InputPlan:
 
 
 def plan_images(inputs: Inputs) -> InputPlan:
-    """Plan the images: one image without a path, or positions of a plate, as the arrangement says."""
+    """Plan the images: one image without a path, or positions of a plate, as the arrangement states."""
     notes = [note for reason, files in inputs.left_out.items() for note in _notes_of_unused(files, reason)]
     placed = place_files(inputs, notes)
     selected_paths = inputs.arrangement.only
@@ -130,7 +130,7 @@ def _stored_name(image: ImagePlan, inputs: Inputs) -> str:
 
 def _note_of_missing_planes(images: Sequence[ImagePlan]) -> str:
     """Return a note that lists planes of an index whose files are missing; empty without any."""
-    missing = [text for image in images for text in image.source.description.missing]
+    missing = [plane for image in images for plane in image.source.description.missing]
     if not missing:
         return ""
     verb = "is" if len(missing) == 1 else "are"
@@ -203,18 +203,18 @@ def _check_distinct(placed: Sequence[PlacedFile]) -> None:
     ]
     if not pairs:
         return
-    texts = [
+    conflicts = [
         f"{first.origin} and {second.origin} have the same position ({second.placement})"
         for first, second in pairs
     ]
     raise SourceError(
-        f"{first_of(texts, separator='; ')}: add the field, channel, z or t that distinguishes them."
+        f"{first_of(conflicts, separator='; ')}: add the field, channel, z or t that distinguishes them."
     )
 
 
 def place_files(inputs: Inputs, notes: list[str]) -> list[PlacedFile] | None:
     """Place the files by a pattern, a table, or a layout that is named or recognised; None if nothing places them."""
-    arrangement, unused = inputs.arrangement, list[str]()
+    arrangement = inputs.arrangement
     if arrangement.map_file is not None:
         table = local_path(arrangement.map_file, "the table")
         placed = place_by_map(table, lambda entry: inputs.locate(entry, table))
@@ -226,11 +226,7 @@ def place_files(inputs: Inputs, notes: list[str]) -> list[PlacedFile] | None:
         placed, unused = place_by_regex(inputs.files, arrangement.well_regex, inputs.relative)
         notes += _notes_of_unused(unused, "the pattern does not match")
         return placed
-    layout = arrangement.layout
-    if inputs.has_data_set:
-        return None
-    if layout is None:
-        layout = _recognise_layout(inputs, notes)
+    layout = None if inputs.has_data_set else arrangement.layout or _recognise_layout(inputs, notes)
     if layout is None:
         return None
     placed, unused = layout.place(inputs.files, inputs.relative)

@@ -61,7 +61,7 @@ def pack(
 
     Encoded chunks are copied unchanged. Entries are stored without further compression, the metadata of the root first,
     then all other metadata breadth first; the comment of the archive states the version. The archive appears when it is
-    complete. Equal stores give equal archives.
+    complete. Equal stores become equal archives.
 
     Parameters
     ----------

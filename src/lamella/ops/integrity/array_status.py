@@ -241,7 +241,7 @@ class ArrayStatus:
 
 
 def _borders(indices: Iterable[int], count: int) -> list[int]:
-    """Return where a range of ``count`` indices is cut, so that each of the passed indices is a part of its own."""
+    """Return the borders that split a range of ``count`` indices so that each of the passed indices is alone."""
     return sorted({0, count} | {border for index in indices for border in (index, index + 1)})
 
 

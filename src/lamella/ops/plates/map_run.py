@@ -93,7 +93,7 @@ class MapRun:
                 journal.close()
 
     def stitch(self) -> None:
-        """Write the label images of the positions of which no block failed."""
+        """Write the label images of the positions without a failed block."""
         failed = {unit.partition(" ")[0].rpartition("/")[0] for unit in self._report.failed}
         complete = [unit for unit in self._label_images if unit.path not in failed]
         run(_do, complete, self._workers, on_result=self._collect_failure)

@@ -62,8 +62,8 @@ def rename_wells(
     chain_renames = [rename for names in chains for rename in _remaining_renames(names, wells, plate)]
     swaps = [[old, new] for cycle in cycles for old, new in cycle.renames]
     if read_swapped(plate.document.last_attributes) == swaps:
-        # A killed call has recorded the swaps after it gave the first well of every cycle a temporary name. So a cycle
-        # without a well of a temporary name is finished.
+        # A killed call has renamed the first well of every cycle to a temporary name before it recorded the swaps. So a
+        # cycle without such a well is finished.
         cycles = [cycle for cycle in cycles if cycle.temporary in wells]
     moves = [cycle.moves(wells, plate) for cycle in cycles]
     if not dry_run:

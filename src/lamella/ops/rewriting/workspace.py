@@ -51,7 +51,7 @@ def check_name(path: str) -> None:
 class Workspace:
     """The folder of an unfinished store for an absolute path; only a call with the same ``settings`` may use it.
 
-    With ``overwrite`` the new store replaces a Zarr store at the path, with ``in_place`` the store that it is made of.
+    With ``overwrite`` the new store replaces a Zarr store at the path, with ``in_place`` its source.
     """
 
     def __init__(

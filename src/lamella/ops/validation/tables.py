@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class TableGroup(NamedTuple):
-    """A group of tables: the ``names`` that are listed or exist, and listed names of which nothing is stored."""
+    """A group of tables: the ``names`` that are listed or exist, and listed names that are not stored."""
 
     path: str
     names: list[str]

@@ -52,7 +52,7 @@ def _read_reference(transformation: Value, side: str) -> Generator[Finding, None
         yield transformation.wrong("CT-20", side, "write an object with a name or a path, no plain string")
         return None
     for key in ("name", "path"):
-        # The text allows null for "not given", the schema doesn't: accepted.
+        # The text allows null for a missing key, and the schema does not: accepted.
         if reference.get(key) is not None and not isinstance(reference[key], str):
             yield transformation[side].wrong("CT-20", key, "write a string", name=f"{side}.{key}")
             return None

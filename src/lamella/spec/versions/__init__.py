@@ -60,7 +60,7 @@ def convert_attributes(
     """Return a group's attributes in the spelling of another version; unknown keys are kept.
 
     An older version than 0.6 has levels and the transformation of the whole field of view, but no names for the two
-    coordinate systems to which these lead: converting back gives them the default names. Other coordinate systems,
+    coordinate systems to which these lead: converting back restores the default names. Other coordinate systems,
     their transformations and scenes raise MetadataError; ``lossy`` drops them.
     """
     if source is target:

@@ -99,7 +99,7 @@ def abandoned_on_errors(name: str) -> Iterator[None]:
 def shown_as(folder: str, name: str) -> Iterator[None]:
     """In messages, name the destination of a store instead of the temporary folder in which it is written.
 
-    Errors of the system name both, because they may be on different disks, of which one is full.
+    Errors of the system name both, because they may be on different disks, and only one of them is full.
     """
     _shown_names[folder] = name
     try:

@@ -93,7 +93,7 @@ class _End(NamedTuple):
 
 
 def read_directory(read: Callable[[int, int], bytes], name: str) -> Directory:
-    """Read the directory of an archive; `MetadataError` where it is no archive, is incomplete or is refused.
+    """Read the directory of an archive; `MetadataError` where it is not an archive, is incomplete or is refused.
 
     ``read`` returns the bytes of an offset and a length, fewer at the end; a negative offset counts from the end.
     """

@@ -157,7 +157,9 @@ class ObjectRequests(ObjectReads):
             if (head and head.stamp) != expected:
                 raise ChangedError(key)
             return await self.put(key, data)
-        if expected is not None and not isinstance(expected[-1], str):  # a time and a size are no condition
+        if expected is not None and not isinstance(
+            expected[-1], str
+        ):  # a service does not accept a time and a size as a condition
             raise lacks_header_error(f"Cannot write {self.address}/{key}", "ETag")
         write_id, has_lost_answer = secrets.token_hex(16), False
         for repetitions, wait in zip(range(self.client.retries, -1, -1), retry_waits(), strict=False):

@@ -22,7 +22,7 @@ def check_url(url: str) -> None:
     scheme, _, after_scheme = last_url.partition("://")
     if chain:
         _check_chain(url, [chained_url.partition("://")[0] for chained_url in chain], last_url)
-    # Other file systems of fsspec may take all from their options, as reference:// does.
+    # Other file systems of fsspec may need only their options, as reference:// does.
     is_service = scheme.lower() in (*KINDS, "ftp")
     if (is_service and not after_scheme.strip("/")) or (chain and not last_url):
         raise _refusal(
@@ -65,7 +65,7 @@ def _check_server(url: str) -> None:
         parsed_url = urlsplit(url)
         _ = parsed_url.port  # raises ValueError, as urlsplit does
         is_valid = bool(parsed_url.hostname)
-    except ValueError:  # an unclosed bracket, or a port that is no number up to 65535
+    except ValueError:  # an unclosed bracket, or a port that is not a number up to 65535
         is_valid = False
     if not is_valid:
         raise _refusal(

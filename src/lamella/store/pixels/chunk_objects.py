@@ -320,7 +320,7 @@ class ChunkObject:
 
     def _reset(self) -> None:
         self.is_missing = False
-        #: Whether chunks of this version were handed out for decoding.
+        #: Whether chunks of this version were returned for decoding.
         self.is_decoding = False
         self._remaining = self._chunk_count
         #: Stamp of the version that was read; None in stores without stamps.

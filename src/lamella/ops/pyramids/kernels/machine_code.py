@@ -57,7 +57,7 @@ class Kernel:
         """Run the kernel, without the GIL."""
         signature, words = _types_and_words(args)
         code = self._codes.get(signature)
-        if code is None:  # two threads may both load it: a lock of ours would not survive a fork
+        if code is None:  # two threads may both load it: a lock would not survive a fork
             code = self._codes[signature] = self._load(signature, args)
         code(args, words)
 
