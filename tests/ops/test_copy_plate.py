@@ -249,7 +249,7 @@ def test_name_rows_columns_and_attributes_of_a_plate_come_along(tmp_path, versio
         ) as plate:
             plate.create_position("C", "5", "0").create_image("0", np.ones((1, 1, 1, 8, 8), "u1"))
         sources = {"C/5/0": open_ome_zarr(tmp_path / "x.zarr")["C/5/0"], "H/12/0": sources["H/12/0"]}
-    copied = Plate.from_positions(tmp_path / "new.zarr", sources)
+    copied = Plate.from_positions(tmp_path / "new.ome.zarr", sources)
     assert copied.version == new
     assert copied.metadata.rows == old.metadata.rows
     assert copied.metadata.columns == old.metadata.columns
@@ -263,7 +263,7 @@ def test_name_rows_columns_and_attributes_of_a_plate_come_along(tmp_path, versio
         assert copied.zattrs["operator"] == "Ada"
     else:
         assert copied.metadata.name == "new"  # two plates, two names
-    assert validate(tmp_path / "new.zarr")
+    assert validate(tmp_path / "new.ome.zarr")
 
 
 def test_some_positions_keep_the_geometry_and_new_rows_come_last(tmp_path, version):

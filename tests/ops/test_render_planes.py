@@ -384,6 +384,7 @@ def test_wells_are_placed_by_the_names_of_the_plate(tmp_path):
     plan = plan_plate(plate)
     assert (plan.rows, plan.columns) == (("A", "B", "C"), ("1", "2", "3", "4"))
     assert plan.wells == {(0, 0), (2, 3)}
+    assert [plan_plate(node).name for node in (plate, plate["C"], plate["C/4"])] == ["p", "C", "C/4"]
     assert [(tile.row, tile.column, tile.slot) for tile in plan.tiles] == [(0, 0, 0), (2, 3, 0), (2, 3, 1)]
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from lamella.store.keys import ancestors, join
 from lamella.store.metadata.array_creation import new_array
 from lamella.store.metadata.array_meta import ArrayMeta
 from lamella.store.metadata.documents import Documents
@@ -15,7 +18,7 @@ from lamella.store.pixels.chunk_grid import chunks_by_file, lock_names
 from lamella.store.pixels.coding import blosc_compressor, coding_of
 from lamella.store.pixels.selection import basic_or_fancy, crossed, orthogonal, points
 from lamella.store.pixels.shard_file import NO_CHUNK, IndexLayout, crc32c, decode_index, encode_index
-from lamella.store.pixels.stored_chunks import index_of_key, is_beyond
+from lamella.store.pixels.stored_chunks import index_of_key, is_beyond, names_in
 from lamella.store.storage import open_storage
 
 
@@ -47,6 +50,24 @@ def test_the_key_of_a_chunk_has_its_index():
     meta = ArrayMeta((4, 4), np.dtype("u1"), (2, 2))
     assert [index_of_key(key, meta) for key in ("c/1/0", "c/1", "c.1.0")] == [(1, 0), None, None]
     assert [is_beyond(key, meta) for key in ("c/1/1", "c/2/1", "zarr.json")] == [False, True, False]
+
+
+@pytest.mark.parametrize("separator", ["/", "."])
+@pytest.mark.parametrize("shape", [(), (3,), (3, 5, 1), (0, 4)])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_the_folders_of_an_array_have_the_names_of_all_its_chunks(zarr_format, shape, separator):
+    encoding = {"name": "default", "configuration": {"separator": separator}}
+    meta = replace(
+        new_array(shape, "u1", zarr_format=zarr_format, chunks=(2,) * len(shape)),
+        separator=separator,
+        document={"chunk_key_encoding": encoding},
+    )
+    expected = {meta.chunk_key(index) for index in np.ndindex(*meta.grid)}
+    folders = {"", *(above for key in expected for above in ancestors(key))}
+    listed = {join(folder, name) for folder in folders for name in names_in(folder, meta)}
+    assert listed - folders == expected
+    assert listed <= expected | folders
+    assert [*names_in("c/9", meta), *names_in("other", meta), *names_in("c/0/0/0", meta)] == []
 
 
 def test_a_chunk_on_the_edge_is_encoded_with_the_fill_value():

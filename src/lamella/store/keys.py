@@ -37,6 +37,9 @@ _TENSORSTORE_LOCK = re.compile(rf"{_FILE_OF_ZARR}(?:_[0-9a-f]{{1,16}})?\.__lock"
 _ZARR_PYTHON_TEMPORARY = re.compile(
     r"[^.].*\.[0-9a-f]{32}\.partial|\.z[a-z]+\.[0-9a-f]{32}\.partial", re.ASCII
 )
+STORE_ENDINGS = (".zip", ".ozx", ".zarr")
+"""Endings of the names of stores."""
+
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -84,6 +87,14 @@ def _problem_of_part(part: str) -> str | None:
 def join(path: str, name: str) -> str:
     """Join a path and a name below it; either may be the root ``""``."""
     return f"{path}/{name}" if path and name else path or name
+
+
+def title_of(name: str) -> str:
+    """Return the last name of the path of a store or node without endings such as ``.zarr``."""
+    title = name.rstrip("/").rpartition("/")[2]
+    for ending in (*STORE_ENDINGS, ".ome"):
+        title = title.removesuffix(ending)
+    return title
 
 
 def join_names(*names: str) -> str:

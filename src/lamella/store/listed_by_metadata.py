@@ -6,7 +6,7 @@ from itertools import islice, product
 from typing import TYPE_CHECKING
 
 from lamella.store.keys import ancestors, join, natural_order
-from lamella.store.pixels.stored_chunks import check_requestable, index_of_key
+from lamella.store.pixels.stored_chunks import check_requestable, index_of_key, names_in
 from lamella.store.pixels.stored_files import shows_whole
 from lamella.store.storage import Storage
 
@@ -50,9 +50,10 @@ class ListedByMetadata(Storage):
     def list(self, prefix: str) -> Names:
         """Return the names of documents and arrays in a folder, and of the chunks that may exist in it."""
         names = set(self._folders.get(prefix, ()))
-        if self._array_above(prefix) is not None:
-            start = len(prefix) + bool(prefix)
-            names |= {key[start:].partition("/")[0] for keys in self._possible_keys(prefix) for key in keys}
+        array = self._array_above(prefix)
+        if array is not None:
+            check_requestable(self, array, self.arrays[array])
+            names.update(names_in(prefix[len(array) :].lstrip("/"), self.arrays[array]))
         return sorted(names, key=natural_order)
 
     # By `list`, also where the storage itself requests them from its service.

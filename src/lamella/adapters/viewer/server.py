@@ -22,7 +22,7 @@ from lamella._version import __version__
 from lamella.adapters.viewer.answers import MAX_POST_BYTES, Answers, UnknownRequestError
 from lamella.adapters.viewer.neuroglancer import NeuroglancerAnswers
 from lamella.errors import InvalidArgumentError, LamellaError, one_line
-from lamella.ops.view.scene import scene_name
+from lamella.ops.display.preview_plate import shown_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -140,7 +140,7 @@ class Viewer:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Viewer of {scene_name(self.answers.node)} at {self.url}>"
+        return f"<Viewer of {shown_name(self.answers.node)} at {self.url}>"
 
 
 class _Server(ThreadingHTTPServer):

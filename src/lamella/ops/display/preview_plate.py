@@ -28,13 +28,15 @@ from lamella.ops.display.preview import (
 )
 from lamella.ops.display.render import Window, auto_window
 from lamella.ops.execution import THREADS, Workers, run
-from lamella.store.keys import natural_order
+from lamella.store.keys import STORE_ENDINGS, natural_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from concurrent.futures import Executor
 
     from numpy.typing import NDArray
+
+    from lamella.nodes.node import NGFFNode
 
     Unread: TypeAlias = Callable[[Position, LamellaError], object]
 
@@ -91,9 +93,8 @@ def plan_plate(node: ImageContainer, max_fields: int = MAX_FIELDS) -> PlatePlan:
             slot = slot_by_name.get(_field_name(field), index)
             if slot < MAX_FIELDS:
                 tiles.append(Tile(*grid_index[well], slot, field.path, field.node, field.path == well))
-    name = (node.document.shared_model.name if isinstance(node, Plate) else None) or _store_name(node)
     return PlatePlan(
-        name=name,
+        name=shown_name(node),
         rows=rows,
         columns=columns,
         wells=frozenset(grid_index.values()),
@@ -144,9 +145,14 @@ def grid_of_wells(
     return tuple(rows), tuple(columns), grid_index
 
 
-def _store_name(node: ImageContainer) -> str:
+def shown_name(node: NGFFNode) -> str:
+    """Return the name of a plate, else the path in its store, else the last part of the path of the store."""
+    stored_name = node.document.shared_model.name if isinstance(node, Plate) else None
     names = str(node.node_path).rstrip("/").split("/")
-    return "/".join(names[-2:]) if isinstance(node, Well) else names[-1]
+    depth = next((depth for depth, name in enumerate(reversed(names)) if name.endswith(STORE_ENDINGS)), None)
+    if depth is None:  # a store without an ending: the row of a well is a part of its name
+        depth = 2 if isinstance(node, Well) else 1
+    return stored_name or "/".join(names[-depth:] if depth else names[-1:])
 
 
 def plate_channels(

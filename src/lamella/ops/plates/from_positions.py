@@ -150,7 +150,7 @@ def _create_checked(
         with Journal(workspace.journal, {"job": job}) as journal:
             copy = PositionCopy(root, request.sources, workers, plans, job, journal)
             copy.run(progress, resumed=is_resumed)
-            copy.list_all(os.path.basename(storage.root).removesuffix(".zarr"))
+            copy.list_all(storage.title)
     return open_ome_zarr(storage.root, layout=request.layout, mode="r+")
 
 

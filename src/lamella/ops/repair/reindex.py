@@ -18,7 +18,7 @@ from lamella.spec.plate_names import is_name
 from lamella.spec.rules import VERSION_TRAITS
 from lamella.spec.rules.value import is_integer, is_text, objects
 from lamella.spec.versions import by_name
-from lamella.store.keys import join, natural_order
+from lamella.store.keys import join, natural_order, title_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,17 +53,15 @@ def reindex(plate: Plate) -> None:
     plate.document.refresh()
 
 
-def plan_index(
-    storage: Storage, path: str, *, name: str | None = None, replace_damaged: bool = False
-) -> PlateIndex:
+def plan_index(storage: Storage, path: str, *, replace_damaged: bool = False) -> PlateIndex:
     """Plan the documents of a plate, which may not be a group yet, and of its wells. Nothing is written.
 
-    ``name`` is the location of the store, from which a plate without a name gets one. ``replace_damaged`` rebuilds
-    unreadable documents of the plate and its wells, instead of raising MetadataError; their other content is lost.
-    Images must be in folders ``row/column/image`` with alphanumeric names, and of one version.
+    A plate without a name gets that of its folder. ``replace_damaged`` rebuilds unreadable documents of the plate and
+    its wells, instead of raising MetadataError; their other content is lost. Images must be in folders
+    ``row/column/image`` with alphanumeric names, and of one version.
     """
     try:
-        return _plan_index(storage, path, name, replace_damaged)
+        return _plan_index(storage, path, replace_damaged)
     except MetadataError as error:
         location = storage.where(path)
         if location in str(error):
@@ -71,7 +69,7 @@ def plan_index(
         raise MetadataError(f"Cannot reindex {location}: {clause(error)}.") from error
 
 
-def _plan_index(storage: Storage, path: str, name: str | None, replace_damaged: bool) -> PlateIndex:
+def _plan_index(storage: Storage, path: str, replace_damaged: bool) -> PlateIndex:
     reader = StoreReader(storage, must_read=True)
     wells: dict[str, dict[str, StoredNode]] = {}
     nodes: dict[str, StoredNode] = {}
@@ -105,9 +103,7 @@ def _plan_index(storage: Storage, path: str, name: str | None, replace_damaged: 
         plate,
         {
             **index.version.ome(plate),
-            "plate": _plate_part(
-                old, fields, _name_of_store(name) if name else storage.title or "plate", index.version
-            ),
+            "plate": _plate_part(old, fields, title_of(path) or storage.title or "plate", index.version),
         },
     )
     _add_if_changed(index, path, reader.group(path), new)
@@ -268,8 +264,3 @@ def recounted_acquisitions(old: JSON, fields: dict[str, Fields]) -> list[JSONObj
         if count and acquisition["id"] >= 0:
             acquisition["maximumfieldcount"] = count
     return acquisitions
-
-
-def _name_of_store(store: str) -> str:
-    folder = store.rstrip("/").rpartition("/")[2]
-    return folder.removesuffix(".zarr").removesuffix(".ome") or "plate"

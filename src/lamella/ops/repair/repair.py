@@ -182,7 +182,7 @@ def repair(
         storage.check_writable(root)
     check_progress(progress)
     before = _report(storage, root, name, {}, progress)
-    changes = _plan(storage, root, name, reindex, before.rules)
+    changes = _plan(storage, root, reindex, before.rules)
     if dry_run and changes:
         contents = {change.key: change.new for change in changes}
         return RepairReport(before, _report(storage, root, name, contents, progress), changes)
@@ -220,12 +220,10 @@ def write_repair(
     return RepairReport(plan.before, after, plan.changes, True, folder)
 
 
-def _plan(
-    storage: Storage, root: str, name: str, reindex: bool, broken: tuple[str, ...]
-) -> tuple[Change, ...]:
+def _plan(storage: Storage, root: str, reindex: bool, broken: tuple[str, ...]) -> tuple[Change, ...]:
     drafts = Drafts(storage)
     if reindex:
-        index = plan_index(storage, root, name=name, replace_damaged=True)
+        index = plan_index(storage, root, replace_damaged=True)
         for path, attributes in index.groups.items():
             drafts.put_attributes(path, attributes, index.version.zarr_format, ("LM-05",))
     # A fix may reveal further findings, such as those of a well under its corrected path.

@@ -29,7 +29,7 @@ from lamella.ops.rewriting.endpoints import check_destination, make_folder
 from lamella.store.files import file_system as system
 from lamella.store.files.local import LocalStorage
 from lamella.store.files.temporary_files import shown_as
-from lamella.store.keys import PRIVATE_PREFIX, is_private, private_name, problem_of_key
+from lamella.store.keys import PRIVATE_PREFIX, is_private, private_name, problem_of_key, title_of
 from lamella.store.paths import check_length
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Workspace:
     @property
     def name(self) -> str:
         """Name of the store without its ending."""
-        return os.path.basename(self.path).removesuffix(".zarr").removesuffix(".ome")
+        return title_of(os.path.basename(self.path))
 
     def check(self) -> None:
         """Raise if the path exists and must not be replaced."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lamella.errors import LamellaError, callers_level, counted, first_of
 from lamella.nodes.labels import LabelImage
-from lamella.nodes.tables import Tables, stored_table_names
+from lamella.nodes.tables import stored_table_names
 from lamella.spec.geometry import effective_scale
 from lamella.spec.tables import ROI_TYPES
 from lamella.spec.units import unit_ratio
@@ -58,7 +58,7 @@ def warn_of_measured_channels(new_names: Mapping[Position, Mapping[str, str]]) -
             if name in names_read:
                 continue
             names_read.add(name)
-            tables = Tables(image.node_path.child("tables"), False)
+            tables = image.tables
             with suppress(LamellaError):  # a damaged table, or one of another program
                 columns = [str(column) for column in tables[name].columns]
                 for old, new in new_names[image].items():
@@ -116,12 +116,9 @@ def _voxel_sizes(position: Position, *, is_edited: bool) -> dict[str, float]:
 
 def _roi_tables(position: Position) -> list[str]:
     """Return the full paths of the tables of regions of an image."""
-    tables = Tables(position.node_path.child("tables"), False)
     tables_with_regions = []
     for name in stored_table_names(position):
-        try:
-            if tables.info(name).type in ROI_TYPES:
-                tables_with_regions.append(str(tables.node_path.child(name)))
-        except LamellaError:
-            continue
+        with suppress(LamellaError):
+            if position.tables.info(name).type in ROI_TYPES:
+                tables_with_regions.append(str(position.tables.node_path.child(name)))
     return tables_with_regions

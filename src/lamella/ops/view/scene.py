@@ -27,7 +27,13 @@ from lamella.nodes.position_metadata import dtype_window
 from lamella.nodes.walk import CONTAINERS, walk
 from lamella.ops.display.planes import PlaneAxes, aspect_of, shows_old_pixels
 from lamella.ops.display.preview import PreviewOptions
-from lamella.ops.display.preview_plate import channels_of_fields, grid_of_wells, spread, with_windows
+from lamella.ops.display.preview_plate import (
+    channels_of_fields,
+    grid_of_wells,
+    shown_name,
+    spread,
+    with_windows,
+)
 from lamella.ops.execution import THREADS
 from lamella.spec import edits, geometry
 from lamella.store.keys import join
@@ -58,9 +64,6 @@ those of more fields would be dropped before a tile needs them."""
 
 _WELL_GAP, _FIELD_GAP = 0.06, 0.01
 """Gap between wells, and between fields in a grid, as a fraction of the larger side of a cell."""
-
-_STORE_ENDINGS = (".zarr", ".ozx", ".zip")
-"""Endings of the names of stores."""
 
 _MAX_SPARSENESS = 8
 """Stage positions are used if the fields cover at least 1/8 of the rectangle around them."""
@@ -260,7 +263,7 @@ def view_scene(
         channels, active = ([], []) if is_label else _channels(searched_fields, node.documents)
     shapes = [(field.shape, field.axes) for field in fields if field.axes is not None]
     return ViewScene(
-        name=scene_name(node),
+        name=shown_name(node),
         store=str(node.node_path),
         axes=_letters(first),
         kind=type(node).__name__.lower(),
@@ -308,18 +311,6 @@ def _letters(field: Field) -> str:
     axes = field.axes
     roles = {axes.y: "y", axes.x: "x", axes.z: "z", axes.channel: "c", axes.time: "t"}
     return "".join(roles.get(axis, "_") for axis in range(len(field.shape)))
-
-
-def scene_name(node: NGFFNode) -> str:
-    """Return the name of a plate, else the path in its store, else the last part of the path of the store."""
-    stored_name = node.document.shared_model.name if isinstance(node, Plate) else None
-    path_parts = str(node.node_path).rstrip("/").split("/")
-    store_indices = [index for index, part in enumerate(path_parts) if part.endswith(_STORE_ENDINGS)]
-    return (
-        stored_name
-        or "/".join(path_parts[store_indices[-1] + 1 :] if store_indices else [])
-        or path_parts[-1]
-    )
 
 
 def _members(

@@ -22,7 +22,7 @@ from lamella.store.files.file_system import Folders, PathGuard, names_in
 from lamella.store.files.locks import ReplacementLock, file_lock
 from lamella.store.files.removal import PartlyRemovedError, check_removable, remove_folder
 from lamella.store.files.temporary_files import replacing_name, sweep_folder, temporary_name
-from lamella.store.keys import DOCUMENTS, check_key, is_private, natural_order, private_name
+from lamella.store.keys import DOCUMENTS, check_key, is_private, natural_order, private_name, title_of
 from lamella.store.metadata.json_document import check_size
 from lamella.store.storage import Names, Stamp, Storage
 
@@ -115,7 +115,7 @@ class LocalStorage(Storage):
 
     @property
     def title(self) -> str:
-        return os.path.basename(self.root).removesuffix(".zarr").removesuffix(".ome")
+        return title_of(os.path.basename(self.root))
 
     @property
     def ignores_case(self) -> bool:

@@ -44,8 +44,9 @@ class StoredDocuments:
         #: Whether attributes can only be those of a group: in Zarr v2, ``.zgroup`` is not requested then.
         self.names_group: Callable[[JSONObject], bool] | None = None
         # A handle for writing creates missing documents, and could replace one that a service did not return, unless
-        # the store can create keys on the condition that they are missing.
-        self._reasons_to_read_twice = int(not storage.read_only and not storage.creates_exclusively)
+        # the store can create keys on the condition that they are missing. The answer of a folder is final.
+        is_final = storage.service is None or storage.read_only or storage.creates_exclusively
+        self._reasons_to_read_twice = int(not is_final)
 
     @property
     def reads_twice(self) -> bool:

@@ -9,12 +9,13 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
+from lamella.store.keys import title_of
+
 _SCHEMES = {"S3Store": ("s3", "bucket"), "GCSStore": ("gs", "bucket"), "AzureStore": ("az", "container_name")}
 _WITH_QUERY = ("http", "https", "ftp", "az", "abfs", "abfss")
 _WEB_URL = re.compile(r"(https?://)(?:[^\s/@'\"<>]*@)?([^\s?'\"<>]*)(?:\?[^\s'\"<>]*)?", re.IGNORECASE)
 _BETWEEN = re.compile(r"(?<!\[)::(?![^\[/]*\])")
 """Between the URLs of a chain; not in the host of ``http://[::1]:8000``."""
-_SUFFIXES = (".zip", ".ozx", ".zarr", ".ome")
 KINDS = {
     "s3": "s3",
     "s3a": "s3",
@@ -184,12 +185,7 @@ def title_in(address: str) -> str:
     scheme, separator, after_scheme = split_chain(address)[-1].partition("://")
     if not separator or (scheme == "memory" and after_scheme.isdecimal()) or scheme == "object_store":
         return ""
-    name = after_scheme.rstrip("/").rpartition("/")[2]
-    if scheme in ("http", "https"):
-        name = unquote(name)
-    for suffix in _SUFFIXES:
-        name = name.removesuffix(suffix)
-    return name
+    return title_of(unquote(after_scheme) if scheme in ("http", "https") else after_scheme)
 
 
 def lock_root(store: Any) -> str:

@@ -17,7 +17,7 @@ from lamella.errors import DamagedDataError, InvalidArgumentError
 from lamella.store.keys import join
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from lamella.store.metadata.array_meta import ArrayMeta, ZarrFormat
     from lamella.store.storage import Storage
@@ -117,6 +117,19 @@ def is_beyond(key: str, meta: ArrayMeta) -> bool:
 def index_of_key(key: str, meta: ArrayMeta) -> Shape | None:
     """Return the file index of a key that an array declares, also beyond its grid; None for other keys."""
     return _declared_index(key, meta, "c" if key.startswith("c") else "")
+
+
+def names_in(folder: str, meta: ArrayMeta) -> Iterable[str]:
+    """Return the names directly in a folder below an array, of the files that its grid may have."""
+    parts = meta.chunk_key((0,) * meta.ndim).split("/")
+    folders = folder.split("/") if folder else []
+    index = index_of_key("/".join([*folders, *parts[len(folders) :]]), meta)
+    if len(folders) >= len(parts) or index is None or any(map(ge, index, meta.grid)):
+        return ()
+    if meta.separator != "/":
+        return map(meta.chunk_key, product(*map(range, meta.grid)))
+    axis = len(folders) - len(parts) + meta.ndim  # the first folder of Zarr v3 is "c"
+    return parts[:1] if axis < 0 else map(str, range(meta.grid[axis]))
 
 
 def _may_reach(index: Shape, first: Shape, grid: Shape) -> bool:
