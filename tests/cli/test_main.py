@@ -189,7 +189,7 @@ def test_a_shell_completes_commands_options_and_paths(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["inform"], "No such command 'inform'"),
+        (["convrt"], "No such command 'convrt'. Did you mean 'convert'?"),
         (["--in-place"], "No such option"),
         (["info"], "Missing argument 'PATH'."),
         (["upgrade", "a.zarr", "--to", "7"], "'7' is not one of '0.4', '0.5', '0.6'."),

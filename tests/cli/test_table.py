@@ -78,4 +78,7 @@ def test_the_labels_of_a_plate_are_measured_into_tables(plate):
     ]
     assert run(plate / "A/1/0", "cells", "--voxels", "-q", command="measure").output == ""
     refused = run(plate, "nuclei", command="measure")
-    assert (refused.exit_code, "has labels 'nuclei'" in refused.output) == (1, True)
+    assert (refused.exit_code, "has labels 'nuclei'. The label images are: cells." in refused.output) == (
+        1,
+        True,
+    )

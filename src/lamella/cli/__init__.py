@@ -32,7 +32,7 @@ from lamella.cli.messages import (
     echo_message,
     error_line,
 )
-from lamella.errors import LamellaError, StoreNotFoundError
+from lamella.errors import LamellaError, StoreNotFoundError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,6 +132,14 @@ class Commands(click.Group):
         module = next((module for module, names in _MODULES.items() if name in names), name)
         command: click.Command = getattr(import_module(f"lamella.cli.{module}"), name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve a command; the error for an unknown name suggests the nearest one."""
+        if not ctx.resilient_parsing and args[0] not in COMMANDS:
+            ctx.fail(f"No such command {args[0]!r}.{did_you_mean(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one whole line for each command, without importing them."""

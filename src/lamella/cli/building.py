@@ -179,7 +179,8 @@ def mosaic(
 ) -> None:
     """Write the fields of a well, or tiles, as one image.
 
-    PATH is a plate with --well, a well, or an image of tiles. Fields are placed by their translations, at whole pixels.
+    PATH is a plate with --well, a well, or an image of tiles. Fields are placed by their stage positions, in
+    whole pixels.
     Where fields overlap, --blend nearest uses the field whose centre is nearest. --blend linear computes a weighted
     mean: the weight of a field falls linearly towards its edges.
 

@@ -118,7 +118,7 @@ def _list_formats(context: click.Context, _: click.Parameter, is_set: bool) -> N
     "--idle", type=float, default=600, metavar="S", help="With --watch: end after S idle seconds (600)."
 )
 @click.option(
-    "--settle", type=float, default=5, metavar="S", help="With --watch: a file is complete after S (5)."
+    "--settle", type=float, default=5, metavar="S", help="With --watch: wait S after a file changed (5)."
 )
 @click.option(
     "--files-per-position", type=click.IntRange(1), metavar="N", help="With --watch: files of a position."
@@ -139,14 +139,15 @@ def convert(
 ) -> None:
     """Convert microscopy files to OME-Zarr.
 
-    SRC is an image file, such as a TIFF, ND2 or CZI (--list-formats), or a folder of files that are the planes of one
+    SRC is an image file, such as a TIFF, ND2 or CZI (--list-formats), or a folder whose files are the planes of one
     image. Pixel sizes, units, channel names, colours and time steps are kept.
 
-    With --well-regex the files become the fields of a plate. The pattern is searched in the path of each file below
-    SRC. Its groups are row, column (or col), field, channel, z and t; a group well ("B03") can replace row and column.
-    With --map these are the columns of a table: file,row,column,field[,channel,z,t]. File names of operetta,
-    imagexpress, cellvoyager, incell, scanr and cellomics need no pattern: they are recognised, or named by --layout.
-    The index of an Opera Phenix, Operetta, ImageXpress or CellVoyager is read automatically.
+    The folder of an Opera Phenix, Operetta, ImageXpress or CellVoyager becomes a plate, by its index or its file names.
+    So do folders with the file names of incell, scanr and cellomics: they are recognised, or named by --layout.
+
+    For other names, --well-regex is a pattern of the path of each file below SRC. It has the groups row, column (or
+    col), field, channel, z and t; a group well ("B03") can replace row and column. Or --map names a table with these
+    columns: file,row,column,field[,channel,z,t].
 
     Run the same command again to resume an interrupted one.
     """

@@ -143,8 +143,8 @@ def edit(
     PATH is an image. If it is a well, plate or collection, all its images with the named channels and axes are
     changed. Everything is checked before the first change. Run the same command again to resume an interrupted one.
 
-    Channels are renamed first, so --color, --window and --delete-channel need the new names. --contrast leaves the
-    limits of --window as stated.
+    Channels are renamed first, so --color, --window and --delete-channel need the new names. --contrast does not change
+    channels with a --window.
     """
     from lamella.ops.images.edit import ImageEdits
     from lamella.ops.images.edit_store import edit_store

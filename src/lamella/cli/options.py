@@ -117,7 +117,7 @@ def _set_verbose(context: click.Context, parameter: click.Parameter, value: int)
 
 
 def verbose_option(
-    text: str = "Log what is done; twice: every file.", *, expose: bool = False
+    text: str = "Log each operation; -vv: also each file.", *, expose: bool = False
 ) -> Callable[[Any], Any]:
     """Return the option -v, which may be repeated; with `expose` the number of times is an argument of the command."""
     return click.option("-v", "--verbose", count=True, expose_value=expose, callback=_set_verbose, help=text)

@@ -29,7 +29,7 @@ def pyramid(
     """Compute the lower-resolution levels of images.
 
     PATH is an image. If it is a row, well, plate or collection, the levels of all its images are computed. Without
-    --levels, existing lower levels are computed again; an image without any is treated as with --levels auto.
+    --levels, existing lower levels are computed again; an image without any gets as many as by --levels auto.
 
     Run the same command again to resume an interrupted one.
     """

@@ -13,7 +13,7 @@ from lamella.cli.options import dry_run_option, operation_options
 @click.command()
 @click.argument("path", type=click.Path())
 @dry_run_option
-@click.option("--reindex", is_flag=True, help="First list the wells and fields that have images.")
+@click.option("--reindex", is_flag=True, help="First add wells and fields that are not listed.")
 @click.option("--backup", metavar="FOLDER", type=click.Path(), help="Folder for the old documents.")
 @operation_options(jobs=False)
 def repair(

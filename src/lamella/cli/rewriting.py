@@ -131,7 +131,7 @@ def upgrade(
     """Convert a store to another OME-NGFF version.
 
     PATH is an image, a plate or a collection, and is converted as a whole, to DST or in place. Pixels stay the same.
-    Between 0.5 and 0.6 only metadata change; to and from 0.4 encoded chunks are copied where the codec allows it.
+    Between 0.5 and 0.6 only metadata change. To and from 0.4, pixels are compressed again only if their codec needs it.
 
     DST appears when it is complete. Run the same command again to resume an interrupted one.
     """

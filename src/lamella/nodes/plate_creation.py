@@ -392,7 +392,9 @@ def _refuse_duplicates(plate: Plate, fields: FieldsByWell, wells: dict[str, Well
             for path in duplicates
         )
     ):
-        raise NodeExistsError(f"The plate {plate.node_path} has positions {duplicates} already.")
+        raise NodeExistsError(
+            f"The plate {plate.node_path} has positions {duplicates} already. exist_ok=True opens them."
+        )
 
 
 def _fields_after(wells: dict[str, Well], fields: FieldsByWell) -> dict[str, list[tuple[str, int | None]]]:

@@ -433,8 +433,10 @@ class PositionOperations(Pictures):
         try:
             return array.sel(exact_labels(array, labels))
         except (KeyError, ValueError, TypeError) as error:
+            is_missing = isinstance(error, KeyError)
+            reason = "there is no such channel or coordinate" if is_missing else clause(error)
             raise InvalidArgumentError(
-                f"Cannot select {labels} in {self.node_path}: {clause(error)}. Its axes are "
+                f"Cannot select {labels} in {self.node_path}: {reason}. Its axes are "
                 f"{', '.join(map(str, array.dims))}, and its channels {self.channel_names}."
             ) from error
 

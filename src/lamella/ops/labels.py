@@ -218,7 +218,9 @@ def _integers(source: Source, name: str) -> Source:
     if source.dtype.kind == "b":
         return source.cast("uint8")
     if source.dtype.kind not in "iu":
-        raise InvalidArgumentError(f"The labels {name!r} have to be integers (LB-05); got {source.dtype}.")
+        raise InvalidArgumentError(
+            f"The labels {name!r} have to be integers (LB-05), not {source.dtype}: convert them."
+        )
     return source
 
 

@@ -86,7 +86,9 @@ def open_file(path: str, *, is_partial: bool = False, damage: list[str] | None =
                 elif damage is not None:
                     damage += [_reason(message) for message in messages if _is_damage(message)]
                 if not series:
-                    raise SourceError(f"{path} is a TIFF file without any image.")
+                    raise SourceError(
+                        f"{path} is a TIFF file without any image. If it should have one, copy it again."
+                    )
                 yield file
                 if not is_partial:
                     _check_messages(path, messages)

@@ -86,7 +86,9 @@ class HandleReader(Reader):
         finally:
             file.close()
         if not descriptions:
-            raise SourceError(f"{path} is a file of {self.title} without any image.")
+            raise SourceError(
+                f"{path} is a file of {self.title} without any image. If it should have one, copy it again."
+            )
         for description in descriptions:
             check_description(path, description)
         return _FileContainer(file, [_with_units(description) for description in descriptions], original)

@@ -239,8 +239,8 @@ class Formats:
         reader = self.find(path)
         if reader is None:
             raise SourceError(
-                f"{path} is of no known format: files end with {', '.join(self._endings())} "
-                f"(lamella convert --list-formats).{self._hint(path)}"
+                f"{path} is of no known format. `lamella convert --list-formats` lists the formats and the endings of "
+                f"their files.{self._hint(path)}"
             )
         try:
             return open_by(reader)

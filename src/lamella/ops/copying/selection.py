@@ -106,14 +106,16 @@ class _SelectionBuilder:
             return self._keep_images("", fields)
         if not isinstance(self.node, Plate):
             raise InvalidArgumentError(
-                f"{self.node} has no fields to choose from: fields= is for plates and wells. Leave it out."
+                f"{self.node.node_path} has no fields to choose from: fields= is for plates and wells. Leave it out."
             )
         wells: dict[str, list[str]] = {}
         for path in map(self.node._exact_path, fields):
             wells.setdefault(path.rpartition("/")[0], []).append(path.rpartition("/")[2])
         listed = self.node.well_paths()
         if unknown := [well for well in wells if well not in listed]:
-            raise NodeNotFoundError(f"{self.node} has no well {unknown[0]!r}: it has {first_of(listed, 12)}.")
+            raise NodeNotFoundError(
+                f"There is no well {unknown[0]!r} in {self.node.node_path}. Its wells are: {first_of(listed, 12)}."
+            )
         paths = [join(well, name) for well, names in wells.items() for name in self._keep_images(well, names)]
         rows = {well.partition("/")[0] for well in wells}
         self.selection.dropped |= {

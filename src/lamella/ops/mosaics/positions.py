@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from lamella.arguments import items_of
-from lamella.errors import InvalidArgumentError
+from lamella.errors import InvalidArgumentError, first_of
 from lamella.models import TransformationMeta
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
@@ -33,7 +33,8 @@ def mosaic_of(node: NGFFNode, well: str | None, blend: Blend, acquisition: int |
     if isinstance(node, Plate):
         if well is None:
             raise InvalidArgumentError(
-                f"{node.node_path} is a plate: name the well whose fields form the mosaic."
+                f"{node.node_path} is a plate: name the well whose fields form the mosaic. Its wells are: "
+                f"{first_of(node.well_paths(), 12)}."
             )
         return mosaic_of_well(node, well, blend, acquisition)
     if well is not None:
@@ -42,7 +43,7 @@ def mosaic_of(node: NGFFNode, well: str | None, blend: Blend, acquisition: int |
         return _of_fields(node, node.path, blend, acquisition)
     if not isinstance(node, Position):
         raise InvalidArgumentError(
-            f"{node!r} is not a plate, a well or an image, so it has no fields to join."
+            f"{node.node_path} is not a plate, a well or an image, so it has no fields to join."
         )
     if acquisition is not None:
         raise InvalidArgumentError(f"{node.node_path} is an image, so it has no acquisitions to choose from.")

@@ -288,7 +288,9 @@ def position_of(plate: MappedPlate, path: str) -> Position:
     """Return a position of a plate; raise for other nodes."""
     node = plate[path]
     if not isinstance(node, Position):
-        raise InvalidArgumentError(f"{path!r} is not a position of {plate!r}: paths are 'row/column/field'.")
+        raise InvalidArgumentError(
+            f"{path!r} is not a position of {plate.node_path}: paths are 'row/column/field'."
+        )
     return node
 
 

@@ -10,7 +10,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError, NodeExistsError, NodeNotFoundError, counted, did_you_mean
+from lamella.errors import (
+    InvalidArgumentError,
+    NodeExistsError,
+    NodeNotFoundError,
+    counted,
+    did_you_mean,
+    first_of,
+)
 from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.plate import Plate
@@ -51,7 +58,7 @@ def rename_wells(
         storage_options=storage_options,
     )
     if not isinstance(plate, Plate):
-        raise InvalidArgumentError(f"{plate!r} is not a plate, so it has no wells to rename.")
+        raise InvalidArgumentError(f"{plate.node_path} is not a plate, so it has no wells to rename.")
     if not dry_run:
         plate.require_writable("rename wells")
     requested = [members.well_paths(plate, old, new) for old, new in renames.items()]
@@ -181,7 +188,8 @@ def _remaining_renames(names: list[str], wells: set[str], plate: Plate) -> list[
 
 def _no_well(name: str, wells: set[str], plate: Plate) -> NodeNotFoundError:
     return NodeNotFoundError(
-        f"There is no well {name!r} in the plate {plate.node_path} to rename.{did_you_mean(name, wells)}"
+        f"There is no well {name!r} in the plate {plate.node_path} to rename. Its wells are: "
+        f"{first_of(sorted(wells), 12)}.{did_you_mean(name, wells)}"
     )
 
 

@@ -70,7 +70,8 @@ def rewritten_path(source: Storage, destination: StrPath | Store | None) -> str:
     resolved = os.path.realpath(path)
     if source_root == resolved:
         raise InvalidArgumentError(
-            f"The destination is the source, {resolved}: leave it out to replace the store, or choose another name."
+            f"The destination is the source, {resolved}: choose another name. To replace the store, name no "
+            "destination (on the command line: --in-place instead)."
         )
     if source_root is not None:
         check_apart(source_root, resolved)

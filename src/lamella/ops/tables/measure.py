@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.arguments import items_of, text_of_name
-from lamella.errors import InvalidArgumentError, NodeNotFoundError, clause, counted, did_you_mean, importing
+from lamella.errors import (
+    InvalidArgumentError,
+    NodeNotFoundError,
+    clause,
+    counted,
+    did_you_mean,
+    first_of,
+    importing,
+)
 from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.position import Position
@@ -411,9 +419,13 @@ def measure_store(
     """Measure the labels of a name in all images that have them; store the tables, and return row counts by path."""
     check_progress(progress)
     node = open_ome_zarr(path, mode="r+", disable_path_checking=follow_links, storage_options=storage_options)
-    images = {path: position for path, position in images_of(node).items() if labels in position.labels}
+    all_images = images_of(node)
+    images = {path: position for path, position in all_images.items() if labels in position.labels}
     if not images:
-        raise NodeNotFoundError(f"No image of {node.node_path} has labels {labels!r}.")
+        names = sorted({name for position in all_images.values() for name in position.labels})
+        raise NodeNotFoundError(
+            f"No image of {node.node_path} has labels {labels!r}. The label images are: {first_of(names)}."
+        )
     rows: dict[str, int] = {}
     with (
         logged("Measure the labels %s of %s", labels, counted(len(images), "image")),
