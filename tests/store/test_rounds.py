@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -319,3 +320,23 @@ def test_a_channel_is_deleted_without_looking_at_documents_twice(asked, version)
     # The array without the channel is written beside the other one, and copied to its name.
     assert requests <= 20 + 10 * documents
     assert image.channel_names == ["a"]
+
+
+def test_an_update_with_nothing_to_do_reads_each_document_once(asked, version):
+    image = lamella.open_ome_zarr(f"{URL}/A/3/1", mode="r+")
+    image.compute_pyramid(levels=2)
+    of_image, of_arrays = (3, 4) if version == "0.4" else (2, 2)
+    requests, _ = asked(image.update_pyramid, {"GET"})
+    assert requests <= of_image + of_arrays
+
+
+def test_a_verification_requests_each_file_once(asked, service, version):
+    lamella.open_ome_zarr(f"{URL}/A/3/1", mode="r+").compute_pyramid(levels=2)
+    reports = []
+    asked(lambda: reports.append(lamella.verify(URL)), {"GET", "LIST"})
+    assert (bool(reports[0]), reports[0].files) == (True, 2)
+    counts = Counter(service.requests)
+    assert all(count == 1 for (method, _), count in counts.items() if method == "GET"), counts
+    # Each folder is listed once, and that of an array once more with all files below it.
+    folders = [path for method, path in counts if method == "LIST"]
+    assert service.counts()["LIST"] <= len(folders) + reports[0].arrays

@@ -558,7 +558,10 @@ class PlateOperations(Pictures):
 
         name = checked_channel_name(name)
         self.require_writable(f"append the channel {name!r}")
-        with logged("Append the channel %r in %s", name, self.node_path):
+        with (
+            logged("Append the channel %r in %s", name, self.node_path),
+            self.documents.storage.reading_once(self.path),
+        ):
             return append_to_fields(dict(cast("Plate", self).positions()), name)
 
     def delete_channel(self, name: str, *, jobs: int | None = None) -> list[str]:

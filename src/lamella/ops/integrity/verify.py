@@ -31,7 +31,7 @@ from lamella.ops.scratch import scratch
 from lamella.store.keys import is_key, join
 from lamella.store.metadata.documents import Documents
 from lamella.store.pixels.arrays import StoredArray
-from lamella.store.pixels.stored_chunks import check_keys, iter_stored_files
+from lamella.store.pixels.stored_chunks import check_keys, stored_sizes
 from lamella.store.pixels.stored_files import NO_FILE
 from lamella.store.storage import with_options
 
@@ -286,18 +286,11 @@ class _Verification:
         )
         self.documents += bool(node.documents)
         if node.kind == "array":
-            yield from self._files_of_array(path, 3 if node.zarr_format == 3 else 2)
+            yield from self._files_of_array(path, 3 if node.zarr_format == 3 else 2, node.names)
             return
         for name in node.members:
             child = join(path, name)
-            if not is_key(child):
-                continue  # a file of another program: nodes do not have such names
-            try:
-                is_folder = self.reader.storage.size(child) is None
-            except LamellaError as error:
-                self.damage.append(FileFinding(child, str(error), isinstance(error, StorageError)))
-                continue
-            if is_folder:
+            if is_key(child):  # else a file of another program: nodes do not have such names
                 yield from self.stored_files(child)
 
     def count(self, decoded: Decoded) -> None:
@@ -310,12 +303,12 @@ class _Verification:
             self.journal.add(decoded.key, decoded.fingerprint, [size, document_digest], size)
         self.progress.add(decoded.size)
 
-    def _files_of_array(self, path: str, zarr_format: int) -> Iterator[FileToDecode]:
+    def _files_of_array(self, path: str, zarr_format: int, names: list[str] | None) -> Iterator[FileToDecode]:
         array = StoredArray(Documents(self.reader.storage, 3 if zarr_format == 3 else 2), path)
         self.arrays += 1
         try:
             array.engine  # noqa: B018 (raises if no engine can decode the chunks)
-            files = files_to_decode(array)
+            files = files_to_decode(array, names)
             yield from files if self.journal is None else self._files_not_in_journal(files, self.journal)
         except NotDecodedError as error:
             self.undecoded.append(FileFinding(path, clause(error)))
@@ -348,6 +341,8 @@ class FileToDecode(NamedTuple):
 
     array: StoredArray
     file_index: Shape
+    size: int | None = None
+    """Size in bytes; None if the store was not listed."""
     document_digest: str = ""
     """Digest of the array's document, if the result is added to a journal."""
 
@@ -372,19 +367,22 @@ class Decoded(NamedTuple):
     """Whether a service or the system refused to read the file."""
 
 
-def files_to_decode(array: StoredArray) -> Iterator[FileToDecode]:
-    """Yield the stored files of an array within its shape; all possible files if the store cannot list."""
+def files_to_decode(array: StoredArray, names: list[str] | None = None) -> Iterator[FileToDecode]:
+    """Yield the stored files of an array within its shape; all possible files if the store cannot list.
+
+    ``names`` are the files and folders in the folder of the array, if they have been listed.
+    """
     meta, storage = array.meta, array.documents.storage
     if storage.can_list:
-        check_keys(storage, array.path, meta, array.documents.location(array.path))
-    for file_index in iter_stored_files(storage, array.path, meta):
+        check_keys(storage, array.path, meta, array.documents.location(array.path), names)
+    for file_index, size in stored_sizes(storage, array.path, meta):
         if all(index < count for index, count in zip(file_index, meta.grid, strict=True)):
-            yield FileToDecode(array, file_index)
+            yield FileToDecode(array, file_index, size)
 
 
 def decode(file: FileToDecode) -> Decoded:
     """Decode a file region by region, so that memory is bounded by a small region or one chunk."""
-    array, file_index, document_digest = file
+    array, file_index, stored_size, document_digest = file
     meta, key = array.meta, file.key
     fingerprint_before = fingerprint(array.documents.storage, key) if document_digest else None
     file_region = meta.file_region(file_index)
@@ -392,9 +390,10 @@ def decode(file: FileToDecode) -> Decoded:
     decoded_shape = bounded_shape(shape, meta.chunks, meta.dtype.itemsize, _REGION_BYTES)
     size = 0
     try:
-        stored_size = array.documents.storage.size(key)
-        if stored_size is None and array.documents.storage.exists(key):
-            return Decoded(key, 0, NO_FILE)
+        if stored_size is None:
+            stored_size = array.documents.storage.size(key)
+            if stored_size is None and array.documents.storage.exists(key):
+                return Decoded(key, 0, NO_FILE)
         size = stored_size or 0
         for region_in_file in regions(shape, decoded_shape):
             region = tuple(

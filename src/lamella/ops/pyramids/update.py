@@ -48,14 +48,15 @@ def update_pyramid(
     workers = Workers(jobs, executor)
     check_progress(progress)
     workers.check_reach(position.documents.storage)
-    method = _method_of_levels(position, method)
-    requested = None if region is None else _requested_regions(position.data, region)
-    position.store_handle.writes.settle(position.path)
-    planned = planned_arrays(position)
-    regions = _stale_regions(stale_levels(position), planned, requested)
-    if regions is not None and not regions:
-        return
-    levels = PlannedLevels.of(position, planned)
+    with position.documents.storage.reading_once(position.path):
+        method = _method_of_levels(position, method)
+        requested = None if region is None else _requested_regions(position.data, region)
+        position.store_handle.writes.settle(position.path)
+        planned = planned_arrays(position)
+        regions = _stale_regions(stale_levels(position), planned, requested)
+        if regions is not None and not regions:
+            return
+        levels = PlannedLevels.of(position, planned)
     with reported_levels(position, len(position.dataset_paths), progress) as count:
         update = None if regions is None else _begin_update_of_regions(position, planned, requested)
         if update is None:

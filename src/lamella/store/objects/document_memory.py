@@ -94,6 +94,9 @@ class ReadUnderLocks(threading.local, Generic[T]):
         finally:
             self._locks.pop()
 
+    def __bool__(self) -> bool:
+        return bool(self._locks)
+
     def add(self, documents: Mapping[str, T | None]) -> None:
         """Add documents that were read or written."""
         for _, recent in self._locks[-1:]:
@@ -211,6 +214,10 @@ class DocumentMemory:
         """Remember a document that was written, as if it had been read."""
         if stamp is not None and _is_metadata(key):
             self._locked.add({key: GetResult(memoryview(data), stamp, len(data), {})})
+
+    def will_remember(self, key: str) -> bool:
+        """Return whether a document that this thread reads now is remembered until it releases a lock."""
+        return bool(self._locked) and _is_metadata(key)
 
     def drop_ahead(self, keys: Iterable[str]) -> None:
         """Drop documents that were requested ahead and will not be read."""

@@ -326,7 +326,9 @@ class ObjectStorage(FlatStorage):
         is_fresh = self.trusted is not None or time.monotonic() - read_at < SECONDS_TRUSTED
         if remembered is not None and self.read_only and is_fresh:
             return last_stamp
-        if last_stamp is not None and self._memory.for_lookup(key) is None:
+        # Under a lock the whole document is requested, which is then read without a request.
+        sends_stamp = self._memory.for_lookup(key) is None and not self._memory.will_remember(key)
+        if last_stamp is not None and sends_stamp:
             since = self._memory.changes()
             changed = self._run(self._requests.fetch_changed(key, last_stamp))
             if changed is None:

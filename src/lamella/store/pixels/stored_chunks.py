@@ -186,8 +186,13 @@ def require_file(mode: int, location: str) -> None:
         )
 
 
-def foreign_chunk_key(storage: Storage, path: str, meta: ArrayMeta) -> str | None:
-    """Return the key of a chunk that is stored under another spelling than the declared one; None without any."""
+def foreign_chunk_key(
+    storage: Storage, path: str, meta: ArrayMeta, names: Iterable[str] | None = None
+) -> str | None:
+    """Return the key of a chunk that is stored under another spelling than the declared one; None without any.
+
+    ``names`` are those in the folder of the array, if they have been listed.
+    """
     origin = (0,) * meta.ndim
     checked = {meta.chunk_key(origin)}
     if storage.unlisted is not None:
@@ -199,7 +204,7 @@ def foreign_chunk_key(storage: Storage, path: str, meta: ArrayMeta) -> str | Non
                 return first_key
             checked.add(first_key)
         return None
-    names = storage.list(path)
+    names = storage.list(path) if names is None else names
     for zarr_format, separator in _SPELLINGS:
         other_meta = replace(meta, zarr_format=zarr_format, separator=separator, document={})
         first_key = other_meta.chunk_key(origin)
@@ -227,9 +232,11 @@ def describe_foreign(key: str, meta: ArrayMeta) -> str:
     )
 
 
-def check_keys(storage: Storage, path: str, meta: ArrayMeta, where: str) -> None:
+def check_keys(
+    storage: Storage, path: str, meta: ArrayMeta, where: str, names: Iterable[str] | None = None
+) -> None:
     """Raise `MisplacedError` where chunks are stored under other keys than the document declares."""
-    key = foreign_chunk_key(storage, path, meta)
+    key = foreign_chunk_key(storage, path, meta, names)
     if key is not None:
         raise MisplacedError(
             f"Cannot read the pixels of array {where}: {describe_foreign(key, meta)}, and readers see fill values. "
