@@ -334,7 +334,10 @@ def test_times_are_kept_where_they_were_given(make):
     position = make(channel_names=["DAPI"])
     with position.stream("0", FRAME, "uint16", order="t") as frames:
         frames.append(frame_of(0))
-        frames.append(frame_of(1), time=0.5)
+        frames.append(frame_of(1), time=np.float32(0.5))
+        for wrong in (float("nan"), float("inf"), "2 s", True, np.datetime64("2024-01-01")):
+            with pytest.raises(InvalidArgumentError, match="seconds, a finite number, not "):
+                frames.append(frame_of(2), time=wrong)
         frames.skip()
         frames.append(frame_of(3), time=1.5)
     assert position["0"].attrs["lamella"]["stream"]["times"] == [None, 0.5, None, 1.5]
@@ -673,6 +676,25 @@ def test_an_array_that_no_stream_made_is_gone_on_with(make):
         frames.append(frame_of(0))
     assert position["0"].shape == (3, 2, 1, *FRAME)
     np.testing.assert_array_equal(position["0"][2, 0, 0], frame_of(0))
+
+
+def test_a_stream_resumes_behind_planes_that_were_appended_and_after_the_last_that_were_left(make):
+    position = make()
+    with position.stream("0", FRAME, "uint16", order="tc") as frames:
+        for number in range(3):
+            frames.append(frame_of(number))
+    position["0"].append(np.full((1, 2, 1, *FRAME), 7, "uint16"))
+    with position.stream("0", FRAME, "uint16", order="tc", resume=True) as frames:
+        assert (frames.next_index, frames.skipped) == ({"t": 3, "c": 0}, [3])
+        frames.append(frame_of(8))
+    assert position["0"][:, 0, 0].max(axis=(1, 2)).tolist() == [
+        *(frame_of(n).max() for n in (0, 2)),
+        7,
+        frame_of(8).max(),
+    ]
+    position["0"].resize((1, 2, 1, *FRAME))
+    with position.stream("0", FRAME, "uint16", order="tc", resume=True) as frames:
+        assert (frames.next_index, frames.skipped) == ({"t": 1, "c": 0}, [])
 
 
 @pytest.mark.parametrize(

@@ -355,11 +355,11 @@ def _array_frames(
     if _is_resumed(position, options):
         array = position[options.name].stored
         record = _record_of(array, order, shape, options)
-        if record.open:
-            # A killed stream may have stored more frames than it recorded. After a stream was closed, only a killed
-            # `ImageArray.append` stores frames that are not recorded, and these do not count.
+        if record.open:  # a killed stream may have stored more frames than it recorded
             record.frames = stored_frames(array, order, record.frames)
-        record.cut(record.frames)
+            record.cut(record.frames)
+        elif order.grows:
+            record.fit(array.meta.shape[order.axes[0]], order.per_step)
         record.open = True
         return ArrayFrames(
             array, order, record, threads, partial(position.store_handle.writes.recorded, array.path)

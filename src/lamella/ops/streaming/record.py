@@ -94,3 +94,17 @@ class StreamRecord:
             [first, min(count, frames - first)] for first, count in self.skipped if first < frames
         ]
         self.times = self.times[:frames]
+
+    def fit(self, steps: int, per_step: int) -> None:
+        """Count the frames of an array that `append` or `resize` changed after the stream was closed.
+
+        Appended steps count as frames, so that a new stream does not write over them. Frames that were still to come in
+        the last step of the stream count as skipped.
+        """
+        self.cut(steps * per_step)
+        recorded_steps = -(-self.frames // per_step)
+        if steps > recorded_steps:
+            missing = recorded_steps * per_step - self.frames
+            if missing:
+                self.skip(self.frames, missing)
+            self.frames = steps * per_step

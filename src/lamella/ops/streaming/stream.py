@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lamella.arguments import is_whole_number
+from lamella.arguments import is_real_number, is_whole_number
 from lamella.errors import ClosedError, InvalidArgumentError, counted
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class FrameStream:
         Raises
         ------
         InvalidArgumentError
-            The frame does not fit, or all frames were appended already (a ValueError).
+            The frame does not fit, its time is not a finite number, or all frames were appended already (a ValueError).
         StorageError
             This frame or an earlier one could not be written, for example on a full disk (an OSError).
         ClosedError
@@ -130,9 +131,9 @@ class FrameStream:
         with self._lock:
             self._check_open()
             target, frame_index = self._next_frame()
-            pixels = self._fitted(frame)
+            pixels, seconds = self._fitted(frame), self._seconds(time)
             with self._counted(target):
-                target.append(pixels, time)
+                target.append(pixels, seconds)
             self._flush_and_follow()
             return frame_index
 
@@ -261,6 +262,16 @@ class FrameStream:
                 f"into it without loss. Convert the frame, or stream as {pixels.dtype}."
             )
         return pixels
+
+    def _seconds(self, time: object) -> float | None:
+        """Check a time: one that JSON cannot store would fail when the stream closes, and cost its last frames."""
+        if time is None:
+            return None
+        if not is_real_number(time) or not math.isfinite(time):
+            raise InvalidArgumentError(
+                f"The stream into {self._where()} expects times of frames in seconds, a finite number, not {time!r}."
+            )
+        return float(time)
 
     def _where(self) -> str:
         """Return what the stream writes to, for messages."""
