@@ -10,6 +10,7 @@ import zarr
 
 from lamella import errors, open_ome_zarr
 from lamella.models import TransformationMeta, axes
+from lamella.store.pixels.arrays import StoredArray
 
 from .conftest import edit_attributes, ome
 from .validity import check_valid
@@ -345,6 +346,23 @@ def test_an_assigned_label_image_replaces_the_old_one_whole(image, cells, path, 
         "others",
     ]
     check_valid(path, version)
+
+
+def test_a_read_during_a_replacement_reads_the_new_label_image(image, cells, path, monkeypatch):
+    image.labels["cells"] = cells
+    array = image.labels["cells"].data
+    call_engine = StoredArray._call_engine
+
+    def replace_first(stored, verb, *args):
+        monkeypatch.setattr(StoredArray, "_call_engine", call_engine)
+        open_ome_zarr(path, mode="r+").labels["cells"] = cells.astype("uint8") + 1
+        return call_engine(stored, verb, *args)
+
+    for read in (lambda: array[0], lambda: array.read_many([(0,)])[0]):
+        image.labels["cells"] = cells
+        assert array.shape == cells.shape
+        monkeypatch.setattr(StoredArray, "_call_engine", replace_first)
+        np.testing.assert_array_equal(read(), cells[0].astype("uint8") + 1)
 
 
 def test_a_failed_replacement_keeps_the_old_label_image(image, cells, path):

@@ -135,6 +135,9 @@ class StoredArray:
 
     def read(self, index: Index = ..., out: Array | None = None, *, select: Select = basic_or_fancy) -> Array:
         """Read an index as numpy would from an array in memory, into ``out`` if it is passed."""
+        return self._read_again_if_replaced(lambda: self._read(index, out, select))
+
+    def _read(self, index: Index, out: Array | None, select: Select) -> Array:
         meta = self.meta
         selection = self.parse_index(select, index, meta.shape)
         if out is not None:
@@ -156,8 +159,21 @@ class StoredArray:
 
         Results of one shape are stacked along a new first axis, which ``out`` has too; otherwise a list is returned.
         """
-        meta = self.meta
         regions = items_of(indices, "The argument regions is a list of indices")
+        return self._read_again_if_replaced(lambda: self._read_many(regions, out))
+
+    def _read_again_if_replaced(self, read: Callable[[], T]) -> T:
+        """Read once more if the array was replaced meanwhile, so that the old description met chunks of the new one."""
+        try:
+            return read()
+        except DamagedDataError:
+            meta = self.last_meta
+            if self.refresh().document == meta.document:
+                raise
+        return read()
+
+    def _read_many(self, regions: Sequence[Index], out: Array | None) -> Array | list[Array]:
+        meta = self.meta
         selections = [self.parse_index(basic_or_fancy, index, meta.shape) for index in regions]
         if out is None:
             total = sum(prod(selection.result_shape) for selection in selections)
