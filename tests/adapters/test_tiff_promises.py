@@ -122,6 +122,21 @@ def test_ome_xml_with_a_document_type_is_refused_before_an_entity_is_read(tmp_pa
         open_tiff(path)
 
 
+def test_an_absurd_number_of_planes_is_refused_before_memory_is_allocated(tmp_path):
+    path, sizes = tmp_path / "a.ome.tif", 'SizeC="1" SizeZ="1000000000" SizeT="1"'
+    tifffile.imwrite(path, PIXELS[0], description=ome_xml(sizes, '<TiffData IFD="0"/>'), metadata=None)
+    with pytest.raises(SourceError, match=r"its OME-XML states 1000000000 planes"):
+        open_tiff(path)
+
+
+def test_ome_xml_that_is_cut_off_is_noted(tmp_path):
+    path = tmp_path / "a.ome.tif"
+    text = ome_xml(SIX_PLANES, SIX_PAGES)[:-9]
+    tifffile.imwrite(path, PIXELS[0], description=text, metadata=None)
+    (source,) = open_tiff(path)
+    assert "its OME-XML is cut off or damaged, and was not used" in source.description.notes
+
+
 def test_a_physical_size_that_is_no_number_is_noted(tmp_path):
     path = tmp_path / "a.ome.tif"
     size = 'SizeC="1" SizeZ="1" SizeT="1" PhysicalSizeX="wide" PhysicalSizeY="2"'

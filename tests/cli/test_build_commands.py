@@ -59,12 +59,14 @@ def test_a_part_of_a_plate_or_an_image_is_a_new_store(plate, tmp_path):
         ((plate / "A/1/0", tmp_path / "c.zarr", "--wells", "A1"), 1),
         ((plate, tmp_path / "c.zarr", "--wells", "H12"), 1),
         ((plate, tmp_path / "c.zarr", "--acquisitions", "7"), 1),
+        ((plate, tmp_path / "c.zarr", "--wells", ""), 2),
         ((plate, tmp_path / "c.zarr", "--crop", "x"), 2),
         ((plate, tmp_path / "c.zarr", "--crop", "x=a:b"), 2),
         ((plate, tmp_path / "c.zarr", "--crop", "x=1:", "--crop", "x=:3"), 2),
     ):
         result = run("subset", *arguments)
         assert (result.exit_code, result.stdout) == (code, "")
+        assert (str(arguments[0]) in result.stderr) == (code == 1)  # the whole path
     assert not (tmp_path / "c.zarr").exists()
 
 

@@ -68,8 +68,15 @@ def test_it_says_what_it_kept_what_was_missing_and_what_it_left_out(tmp_path: Pa
 
 
 def test_quiet_prints_nothing(tmp_path: Path) -> None:
-    result = run(NUCLEI, tmp_path / "a.zarr", "--quiet")
-    assert (result.exit_code, result.output) == (0, "")
+    for options in (["--dry-run"], []):
+        result = run(NUCLEI, tmp_path / "a.zarr", "--quiet", *options)
+        assert (result.exit_code, result.output) == (0, "")
+
+
+@pytest.mark.parametrize("words", [["--series", "0"], ["--overwrite"]])
+def test_options_that_a_watch_has_no_use_for_are_refused(tmp_path: Path, words: list[str]) -> None:
+    result = run(tmp_path, tmp_path / "a.zarr", "--watch", "--idle", "0", *words)
+    assert (result.exit_code, f"{words[0]} does not go with --watch" in result.stderr) == (2, True)
 
 
 def test_every_option_reaches_the_store(tmp_path: Path) -> None:

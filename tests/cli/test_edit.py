@@ -112,6 +112,12 @@ def test_edit_deletes_channels_and_computes_contrast(plate, files):
         (["--color", "w1=bleu"], 1, "Did you mean 'blue'"),
         (["--color", "w3=blue"], 1, "No image has the channel 'w3'"),
         (["--delete-channel", "w3", "--name", "x"], 1, "No image has the channel 'w3'"),
+        (["--delete-channel", "w1", "--delete-channel", "w2"], 1, "'w1', 'w2' are all channels of "),
+        (
+            ["--rename-channel", "w1=a", "--delete-channel", "a", "--delete-channel", "w2", "-n"],
+            1,
+            "all channels",
+        ),
         (["--rename-channel", "w1=a", "--color", "w1=red"], 1, "is renamed to 'a' first: use 'a'"),
         (["--rename-channel", "w1=a", "--window", "w1=1,2", "-n"], 1, "is renamed to 'a' first: use 'a'"),
         (["--rename-channel", "w1=a", "--delete-channel", "w1"], 1, "is renamed to 'a' first: use 'a'"),

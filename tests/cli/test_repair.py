@@ -78,6 +78,7 @@ def test_a_sound_store_has_nothing_to_mend(plate, tmp_path, files):
 
 
 def test_without_anything_to_fix_it_lists_what_must_be_changed_and_where_all_findings_are(plate):
+    plate = plate.rename(plate.with_name("a plate.zarr"))
     document = json.loads((plate / "zarr.json").read_text())
     document["attributes"]["ome"]["plate"]["rows"][0]["name"] = "A 1"
     (plate / "zarr.json").write_text(json.dumps(document))
@@ -90,7 +91,7 @@ def test_without_anything_to_fix_it_lists_what_must_be_changed_and_where_all_fin
         assert verdict == next(lamella.validate(plate).lines())
         assert any("PL-03" in line for line in musts)
         assert not any("SHOULD" in line for line in musts)
-        assert advice == f"All findings: lamella validate {plate}"
+        assert advice == f"All findings: lamella validate '{plate}'"
 
 
 def test_json(plate, tmp_path):

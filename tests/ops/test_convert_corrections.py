@@ -67,6 +67,8 @@ def test_a_size_of_an_axis_that_no_image_has_is_noted(tmp_path: Path) -> None:
         "the z step 2 was not used: no image has an axis z",
         "the time step 5 was not used: no image has an axis t",
     )
+    (note,) = lamella.convert(tmp_path / "plane.tif", tmp_path / "b.zarr", unit="nm").notes
+    assert note.startswith("the unit nm was not used: no pixel size is known")
 
 
 @pytest.mark.parametrize(

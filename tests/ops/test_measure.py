@@ -141,6 +141,10 @@ def test_measurements_become_a_table_of_their_labels(image):
         assert (info.type, info.label, info.index_key) == ("feature_table", "cells", "label")
         pd.testing.assert_frame_equal(position.tables[name], found)
     assert set(found.index) == set(np.unique(cells)) - {0}
+    calls: list[object] = []
+    with pytest.raises(errors.InvalidNameError, match="plain name"):  # before anything is measured
+        position.labels["cells"].measure("area", name="a/b", progress=lambda *call: calls.append(call))
+    assert calls == []
 
 
 def test_ids_above_those_of_int64_stay_what_they_are(image):

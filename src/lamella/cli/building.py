@@ -139,10 +139,10 @@ def subset(
     if isinstance(node, Plate):
         new_node = node.subset(target, wells=wells, acquisitions=acquisitions, **settings)
     elif not isinstance(node, Position):
-        raise InvalidArgumentError(f"{path} is not an image or a plate: name one of its images.")
+        raise InvalidArgumentError(f"{node.node_path} is not an image or a plate: name one of its images.")
     elif wells is not None or acquisitions is not None:
         raise InvalidArgumentError(
-            f"{path} is an image, so it has no wells or acquisitions to choose from: leave out --wells and "
+            f"{node.node_path} is an image, so it has no wells or acquisitions to choose from: leave out --wells and "
             "--acquisitions."
         )
     else:

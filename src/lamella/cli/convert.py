@@ -175,10 +175,10 @@ def convert(
         )
     if as_json:
         echo_json(report.to_dict())
-    elif report.dry_run:
-        echo_lines(_plan_lines(report))
     elif not context.meta.get(QUIET):
-        echo_lines(_closing_lines(report, elapsed_seconds(context)))
+        echo_lines(
+            _plan_lines(report) if report.dry_run else _closing_lines(report, elapsed_seconds(context))
+        )
 
 
 def _watch(
@@ -188,7 +188,8 @@ def _watch(
     from lamella.ops.conversion.watch import watch
 
     for name in [name for name in options if name not in signature(watch).parameters]:
-        if options.pop(name):
+        del options[name]
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')} does not go with --watch.")
     is_quiet = as_json or context.meta.get(QUIET)
     report = watch(

@@ -92,9 +92,13 @@ class Region(ParamType):
 
 
 def split_option(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
-    """Parse a list separated by commas."""
-    del context, parameter
-    return None if value is None else [item.strip() for item in value.split(",") if item.strip()]
+    """Parse a list separated by commas; refuse an empty one, such as that of a variable of a script that is not set."""
+    items = None if value is None else [item.strip() for item in value.split(",") if item.strip()]
+    if items == []:
+        raise click.BadParameter(
+            f"{value!r} names nothing. Leave the option out, or name one.", context, parameter
+        )
+    return items
 
 
 def _numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> list[int] | None:

@@ -48,13 +48,9 @@ def preview(
     That of a plate has 150 pixels per field, and from 512 to 2048 pixels in all.
     """
     from lamella.adapters.png import write_preview
-    from lamella.errors import InvalidArgumentError
     from lamella.ops.display.preview import PreviewOptions
 
-    names = None if channels is None else tuple(channels)
-    if names == ():
-        raise InvalidArgumentError("--channels names no channel. Give names, as in --channels DAPI,GFP.")
-    preview_options = PreviewOptions(channels=names, **settings)
+    preview_options = PreviewOptions(channels=None if channels is None else tuple(channels), **settings)
     with open_node(path, options, storage_options=options["storage_options"]) as node:
         problems = write_preview(node, output, preview_options, size=size, **options_of_new_store(options))
     for problem in problems:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import click
@@ -46,7 +47,8 @@ def repair(
         if report.changes:
             echo_lines(["", str(report), "", *report.after.lines()])
         else:
-            hint = [f"\nAll findings: lamella validate {report.after.store}"] if report.after.findings else []
+            command = f"lamella validate {shlex.quote(report.after.store)}"
+            hint = [f"\nAll findings: {command}"] if report.after.findings else []
             echo_lines([str(report), *report.after.lines(level="MUST"), *hint])
     if not report.after.readable:
         context.exit(UNREADABLE)

@@ -217,9 +217,11 @@ class LabelImage(Position):
         """
         from lamella.ops.execution import Workers
         from lamella.ops.tables.measure import measure
+        from lamella.ops.tables.write import check_table_name
 
         if name is not None:
             self.require_writable(f"write the table {name!r}")
+            check_table_name(name)
         frame = measure(self, properties, channels, level, physical, Workers(jobs, executor), progress)
         if name is not None:
             Position(self.node_path.parent.parent).tables.write(

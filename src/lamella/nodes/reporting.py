@@ -6,6 +6,7 @@ findings.
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from collections import Counter
 from functools import partial
@@ -129,7 +130,7 @@ def report(node_path: NodePath, findings: Iterable[Finding], version: SpecVersio
         broken = "; ".join(_rule_text(rule_findings) for rule_findings in by_rule.values())
         raise MetadataError(
             f"The metadata of {node_path} are not valid: {broken}. The store was opened with strict=True; "
-            f"`lamella validate {store_handle.name}` "
+            f"`lamella validate {shlex.quote(store_handle.name)}` "
             "lists all findings."
         )
     for rule, rule_findings in by_rule.items():
@@ -139,7 +140,7 @@ def report(node_path: NodePath, findings: Iterable[Finding], version: SpecVersio
         warnings.warn(
             f"The metadata of {node_path} break {_rule_text(rule_findings)}. "
             f"Assumed: {assumption(rule_findings[0], read_as.name)}. Other nodes of the store may break {rule} too: "
-            f"`lamella validate {store_handle.name}` lists all findings.",
+            f"`lamella validate {shlex.quote(store_handle.name)}` lists all findings.",
             MetadataWarning,
             stacklevel=callers_level(),
         )

@@ -12,6 +12,7 @@ import re
 import struct
 from typing import TYPE_CHECKING, Any
 
+from lamella.adapters.descriptions import parse_number
 from lamella.adapters.tiff.companion import file_names
 from lamella.adapters.tiff.ome import ome_root
 from lamella.errors import SourceError, short_repr
@@ -28,6 +29,9 @@ _OWN_LISTS = {"lsm", "mmstack", "ndtiff"}
 _SEPARATORS = re.compile(r"[/\\]")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
+_MAX_PLANES = 10_000_000
+"""Planes of one image that an OME-XML may state: tifffile allocates a list of that length before it reads a page."""
+
 _DESCRIPTION = 270
 """Code of the tag ImageDescription."""
 
@@ -42,8 +46,12 @@ def check_names(path: str, file: Any) -> None:
     """Raise SourceError for a file that names others outside of its folder, before any of them is opened.
 
     The file may come from an attacker, and the conversion would publish pixels of the files that it names. Links within
-    the folder are followed.
+    the folder are followed. An absurd number of planes is refused too, before memory for it is allocated.
     """
+    for pixels in () if (root := ome_root(file)) is None else root.iter():
+        count = math.prod(parse_number(pixels.get(f"Size{axis}")) or 1 for axis in "CZT")
+        if count > _MAX_PLANES:
+            raise SourceError(f"{path} is damaged: its OME-XML states {count:.0f} planes. {COPY_AGAIN}")
     for origin, name in _named_files(file):
         if name.startswith(("/", "\\")) or _DRIVE.match(name) or ".." in _SEPARATORS.split(name):
             raise SourceError(

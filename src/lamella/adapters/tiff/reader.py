@@ -490,8 +490,13 @@ def _read_metadata(file: Any, images: Sequence[tuple[int, FixedAxes]]) -> list[T
         plan = _plan(file.series[0], str(file.filehandle.path))
         imagej = read_imagej(file.imagej_metadata, first.tags, plan)
         return _with_unused_pages([imagej], file, "its ImageJ metadata describe")
-    vendor = read_vendor(file, images)
-    return vendor or [read_resolution(file.series[number].keyframe.tags) for number, _ in images]
+    found = read_vendor(file, images) or [
+        read_resolution(file.series[number].keyframe.tags) for number, _ in images
+    ]
+    if not file.is_ome and "http://www.openmicroscopy.org/Schemas/OME/" in first.description:
+        note = "its OME-XML is cut off or damaged, and was not used"
+        found = [replace(metadata, notes=(*metadata.notes, note)) for metadata in found]
+    return found
 
 
 def _with_unused_pages(images: list[TiffMetadata], file: Any, described_by: str) -> list[TiffMetadata]:

@@ -99,11 +99,17 @@ class Corrections:
             plate=self.name or original.plate,
         )
 
-    def notes_of_unused_sizes(self, axes: str) -> list[str]:
-        """Return a note on each size of an axis that no image has; `axes` are those of all images."""
+    def notes_of_unused_sizes(self, descriptions: Sequence[ImageDescription]) -> list[str]:
+        """Return a note on each size of an axis that no image has, and on a unit of sizes that no image has."""
         sizes = {"z": self._sizes().get("z"), "t": self.time_step}
         nouns = {"z": "z step", "t": "time step"}
-        return [
+        axes = "".join(description.axes for description in descriptions)
+        notes = []
+        if self.unit is not None and not any(set("zyx") & set(image.scale) for image in descriptions):
+            notes = [
+                f"the unit {self.unit} was not used: no pixel size is known, and none is named by --pixel-size"
+            ]
+        return notes + [
             f"the {nouns[axis]} {size:g} was not used: no image has an axis {axis}"
             for axis, size in sizes.items()
             if size is not None and axis not in axes

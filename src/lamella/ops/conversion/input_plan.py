@@ -96,9 +96,7 @@ def plan_images(inputs: Inputs) -> InputPlan:
     images = [replace(image, name=_stored_name(image, inputs)) for image in images]
     for image in images:
         image.source.description = inputs.corrections.correct_description(image.source.description)
-    notes += inputs.corrections.notes_of_unused_sizes(
-        "".join(image.source.description.axes for image in images)
-    )
+    notes += inputs.corrections.notes_of_unused_sizes([image.source.description for image in images])
     notes[:0] = _notes_of_files(images, inputs.containers)
     notes += _notes_of_gaps(images)
     notes += _notes_of_wells(images)

@@ -31,7 +31,7 @@ from lamella.store.keys import join
 from lamella.store.pixels.arrays import StoredArray
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from lamella.nodes.position import Position
     from lamella.ops.regions import Region
@@ -61,7 +61,7 @@ def delete_from_fields(positions: Mapping[str, Position], name: str, *, jobs: in
     fields = [
         path
         for path, position in positions.items()
-        if name in position.channel_names or _killed_deletion(position) == name
+        if name in position.channel_names or killed_deletion(position) == name
     ]
     if not fields:
         names = dict.fromkeys(name for position in positions.values() for name in position.channel_names)
@@ -70,7 +70,7 @@ def delete_from_fields(positions: Mapping[str, Position], name: str, *, jobs: in
             f"{did_you_mean(name, names)}"
         )
     for path in fields:
-        if _killed_deletion(positions[path]) != name:
+        if killed_deletion(positions[path]) != name:
             _checked_index(positions[path], name)  # raises before anything is written
     for path in fields:
         delete_channel(positions[path], name, jobs=jobs)
@@ -87,26 +87,32 @@ def _lock(position: Position) -> str:
     return join(position.path, "deleting_channel")
 
 
-def _killed_deletion(position: Position) -> str | None:
+def killed_deletion(position: Position) -> str | None:
+    """Return the name of the channel whose deletion was killed; None if there is none."""
     deleting = read_deleting(position.documents.group(position.path))
     return None if deleting is None else deleting.name
 
 
 def _checked_index(position: Position, name: str) -> int:
     """Return the index of a channel; raise if it cannot be deleted."""
-    index, names = position.get_channel_index(name), position.channel_names
-    if channel_axis(position.axes) is None or len(names) == 1:
-        raise InvalidArgumentError(
-            f"{name!r} is the only channel of {position.node_path}: an image has at least one."
-        )
+    index = position.get_channel_index(name)
+    check_deletable(position, [name])
+    return index
+
+
+def check_deletable(position: Position, to_delete: Collection[str]) -> None:
+    """Raise InvalidArgumentError if these channels of an image cannot be deleted, one after the other."""
+    names, listed = position.channel_names, ", ".join(map(repr, to_delete))
+    if channel_axis(position.axes) is None or set(names) <= set(to_delete):
+        what = f"{listed} is the only channel" if len(to_delete) == 1 else f"{listed} are all channels"
+        raise InvalidArgumentError(f"{what} of {position.node_path}: an image has at least one.")
     for path in position.dataset_paths:
         level = position.open_level(path)
         if level.shape[_axis(position, level.stored)] != len(names):
             raise InvalidArgumentError(
-                f"{level!r} does not have the channels {names} of its image, so {name!r} cannot be found in it. "
+                f"{level!r} does not have the channels {names} of its image, so {listed} cannot be found in it. "
                 "Resize the array first."
             )
-    return index
 
 
 def _axis(position: Position, array: StoredArray) -> int:

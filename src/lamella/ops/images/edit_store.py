@@ -15,7 +15,7 @@ from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
 from lamella.nodes.walk import images_of
 from lamella.ops.contrast import compute_contrast
-from lamella.ops.images.delete_channel import delete_from_fields
+from lamella.ops.images.delete_channel import check_deletable, delete_from_fields, killed_deletion
 from lamella.ops.images.edit import (
     ImageEdits,
     already_renamed,
@@ -209,12 +209,16 @@ def _channels_to_delete(
 ) -> list[tuple[str, tuple[str, ...]]]:
     """Return the channels to delete, each with the images that have it after renaming."""
     to_delete = []
-    for name in channels_to_delete:
-        paths = tuple(
-            path
-            for path, position in images.items()
-            if name in {edits.renamed.get(channel, channel) for channel in position.channel_names}
-        )
+    deleted_by_image = {
+        path: {
+            name: channel
+            for channel in position.channel_names
+            if (name := edits.renamed.get(channel, channel)) in channels_to_delete
+        }
+        for path, position in images.items()
+    }
+    for name in dict.fromkeys(channels_to_delete):
+        paths = tuple(path for path, deleted in deleted_by_image.items() if name in deleted)
         if not paths:
             names = _channels_of(images)
             raise InvalidArgumentError(
@@ -223,6 +227,9 @@ def _channels_to_delete(
                 f"{did_you_mean(name, names)}"
             )
         to_delete.append((name, paths))
+    for path, deleted in deleted_by_image.items():
+        if deleted and killed_deletion(images[path]) is None:
+            check_deletable(images[path], deleted.values())
     return to_delete
 
 

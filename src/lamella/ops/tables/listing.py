@@ -47,7 +47,7 @@ def list_tables(tables: Tables) -> list[dict[str, Any]]:
 
 
 def print_table(tables: Tables, name: str, output: str | None, *, as_json: bool) -> str:
-    """Return a table as CSV or as JSON rows, or write it to a file in the format of its suffix."""
+    """Return a table as CSV or JSON rows. With `output`, write it in the format of its suffix; then return no CSV."""
     ending = os.path.splitext(output)[1].lower() if output is not None else ".json" if as_json else ".csv"
     if ending not in (".csv", ".json", ".parquet"):
         raise InvalidArgumentError(f"--output is the name of a .csv, .json or .parquet file, not {output!r}.")
@@ -63,7 +63,7 @@ def print_table(tables: Tables, name: str, output: str | None, *, as_json: bool)
     content: bytes = frame.to_parquet(None, index=False) if ending == ".parquet" else text.encode()
     folder, file = os.path.split(path)
     LocalStorage(folder).write(file, content)
-    return ""
+    return _rows(frame) if as_json else ""
 
 
 def _rows(frame: pd.DataFrame) -> str:

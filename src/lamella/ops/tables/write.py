@@ -106,7 +106,7 @@ def write_table(
     overwrite: bool = True,
 ) -> None:
     """Write a table; see :meth:`Tables.write`."""
-    _check_table_name(name)
+    check_table_name(name)
     if kind is not None:
         checked_choice(kind, TABLE_TYPES, "type")
     frame = as_frame(value, name)
@@ -156,7 +156,8 @@ def _choose_backend(tables: Tables, name: str, backend: str | None, *, is_new: b
     return "anndata" if backend is None and is_new else backend
 
 
-def _check_table_name(name: str) -> None:
+def check_table_name(name: str) -> None:
+    """Raise InvalidNameError if a new table cannot have this name."""
     if "/" in name:
         raise InvalidNameError(f"A table has a plain name, not the path {name!r}.")
     check_new_name(name)
@@ -407,7 +408,7 @@ def delete_table(tables: Tables, name: str) -> None:
 
 def rename_table(tables: Tables, old: str, new: str) -> None:
     """Rename a table by a copy, which is listed when it is complete; see :meth:`Tables.rename`."""
-    _check_table_name(new)
+    check_table_name(new)
     documents = tables.documents
     target = tables.node_path.child(new).path
     with documents.lock(tables.node_path.parent.path):
