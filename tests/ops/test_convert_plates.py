@@ -213,7 +213,7 @@ def test_many_small_fields_are_written_side_by_side(tmp_path: Path, store: Path)
         (r"(?P<row>A)", "no group for the column"),
         (r"(?P<column>1)", "no group for the row"),
         (r"(?P<row>A)(?P<col>1)(?P<column>1)", "both a group col and a group column"),
-        (r"A1", "places nothing"),
+        (r"A\d", r"The pattern 'A\\d' places nothing"),
         (r"(?P<field>1)(?P<z>2)", "a field but no row and column"),
     ],
 )
@@ -234,6 +234,8 @@ def test_patterns_that_place_nothing_are_refused(pattern: str, message: str) -> 
 def test_names_that_cannot_be_placed_are_refused(name: str, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         place_by_regex([name], r"(?P<row>A)_(?P<col>.)_(?P<z>.)")
+    with pytest.raises(SourceError, match=r"for example \"B03/none\.tif\""):  # the text that was searched
+        place_by_regex([name], r"(?P<well>A\d+)/", {name: "B03/none.tif"})
 
 
 def test_two_files_in_one_place_are_refused(files: Path, store: Path) -> None:

@@ -71,9 +71,12 @@ def place_by_regex(
     expression = _compile(pattern)
     placed: list[PlacedFile] = []
     unmatched: list[str] = []
+    example = ""
     for name in names:
-        match = expression.search((relative or {}).get(name) or os.path.basename(name))
+        searched = (relative or {}).get(name) or os.path.basename(name)
+        match = expression.search(searched)
         if match is None:
+            example = example or f', for example "{searched}"'
             unmatched.append(name)
             continue
         texts = {group: text for group, text in match.groupdict().items() if text is not None}
@@ -81,9 +84,8 @@ def place_by_regex(
             texts["column"] = texts.pop("col")
         placed.append(PlacedFile(name, _placement(texts, name), name))
     if not placed:
-        example = f', for example "{os.path.basename(unmatched[0])}"' if unmatched else ""
         raise SourceError(
-            f"The pattern {pattern!r} matches none of {counted(len(unmatched), 'file name')}{example}."
+            f"The pattern '{pattern}' matches none of {counted(len(unmatched), 'file name')}{example}."
         )
     return placed, unmatched
 
@@ -92,20 +94,22 @@ def _compile(pattern: str) -> re.Pattern[str]:
     try:
         expression = re.compile(pattern)
     except (re.error, TypeError) as error:
-        raise InvalidArgumentError(f"{pattern!r} is not a regular expression: {clause(error)}.") from error
+        raise InvalidArgumentError(
+            f"The pattern '{pattern}' is not a regular expression: {clause(error)}."
+        ) from error
     groups = set(expression.groupindex)
     unknown = groups - {*GROUPS, "col"}
     if unknown:
         raise InvalidArgumentError(
-            f"The pattern {pattern!r} has the group {sorted(unknown)[0]!r}: the groups are {', '.join(GROUPS)}."
+            f"The pattern '{pattern}' has the group {sorted(unknown)[0]!r}: the groups are {', '.join(GROUPS)}."
         )
     if {"col", "column"} <= groups:
         raise InvalidArgumentError(
-            f"The pattern {pattern!r} has both a group col and a group column: use one of them."
+            f"The pattern '{pattern}' has both a group col and a group column: use one of them."
         )
     if "well" in groups and groups & {"row", "column", "col"}:
         raise InvalidArgumentError(
-            f"The pattern {pattern!r} has both a group well and a group row or column: use one of them."
+            f"The pattern '{pattern}' has both a group well and a group row or column: use one of them."
         )
     plate_groups = {"row", "column"} & {"column" if group == "col" else group for group in groups}
     if "well" in groups:
@@ -113,17 +117,17 @@ def _compile(pattern: str) -> re.Pattern[str]:
     if len(plate_groups) == 1:
         missing = "column" if "row" in plate_groups else "row"
         raise InvalidArgumentError(
-            f"The pattern {pattern!r} has no group for the {missing}: a plate needs both "
+            f"The pattern '{pattern}' has no group for the {missing}: a plate needs both "
             r"(?P<row>...) and (?P<column>...)."
         )
     if not plate_groups and not groups & {"channel", "z", "t"}:
         raise InvalidArgumentError(
-            f"The pattern {pattern!r} places nothing: name groups like (?P<row>[A-P]) and (?P<column>\\d+); "
+            f"The pattern '{pattern}' places nothing: name groups like (?P<row>[A-P]) and (?P<column>\\d+); "
             f"there are {', '.join(GROUPS)}."
         )
     if not plate_groups and "field" in groups:
         raise InvalidArgumentError(
-            f"The pattern {pattern!r} has a field but no row and column: fields are in wells."
+            f"The pattern '{pattern}' has a field but no row and column: fields are in wells."
         )
     return expression
 
