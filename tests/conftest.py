@@ -87,6 +87,11 @@ def rounds(monkeypatch):
     return Rounds(monkeypatch)
 
 
+# Each client of obstore reads and parses all certificates of the system, for 5 ms of a processor, and the tests make
+# thousands of clients for addresses on loopback that need none. This one is nobody's: its key was never written.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "data" / "authority.pem")
+os.environ["SSL_CERT_DIR"] = os.devnull
+
 # Run in the background of a shell without job control, a process and its children ignore Ctrl-C; the tests of
 # interrupts need what a user at a terminal has.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -293,6 +293,7 @@ def _generation(data: bytes | None) -> str:
 class _Handler(AzureAnswers, BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    wbufsize = -1  # an answer is sent at once, not its headers before its body
     server: _Server
 
     def log_message(self, *_: Any) -> None:
