@@ -224,12 +224,9 @@ def test_a_message_is_a_sentence():
 
 def test_a_warning_names_the_line_of_the_user():
     texts = {relative(path): path.read_text() for path in SOURCES}
-    assert sum(text.count("warnings.warn(") for text in texts.values()) > 20
-    assert [
-        path
-        for path, text in texts.items()
-        if text.count("warnings.warn(") > text.count("stacklevel=callers_level()")
-    ] == []
+    assert sum(len(re.findall(r"(?<![.\w])warn\(", text)) for text in texts.values()) > 20
+    # `errors.warn` finds the line; no other module warns by itself.
+    assert [path for path, text in texts.items() if "warnings.warn(" in text] == ["src/lamella/errors.py"]
 
 
 def test_changelog_begins_with_unreleased_and_knows_the_version():

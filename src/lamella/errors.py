@@ -40,6 +40,7 @@ import contextlib
 import os
 import re
 import sys
+import warnings
 from difflib import get_close_matches
 from reprlib import Repr
 from typing import TYPE_CHECKING, Any
@@ -156,12 +157,12 @@ _NO_CALLERS = PACKAGE, contextlib.__file__
 """Paths of modules that call lamella's functions for a user; contextlib runs the end of a ``with`` block."""
 
 
-def callers_level() -> int:
-    """Return the stack level of the first caller outside of lamella, so that a warning names the line of the user."""
-    level, frame = 1, sys._getframe(1)
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn in the name of the first caller outside of lamella, so that the warning names the line of the user."""
+    level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_NO_CALLERS):
         level, frame = level + 1, frame.f_back
-    return level
+    warnings.warn(message, category, stacklevel=level)
 
 
 @contextlib.contextmanager

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from lamella.errors import InvalidArgumentError, callers_level, clause, short_repr
+from lamella.errors import InvalidArgumentError, clause, short_repr, warn
 from lamella.ops.conversion.reader import Formats, Reader
 
 if TYPE_CHECKING:
@@ -94,11 +93,9 @@ def _reader(name: str) -> Reader | None:
                 raise TypeError(f"{point.value} is not a lamella.readers.Reader.")
         except Exception as error:  # any error of another package
             package = point.dist.name if point.dist is not None else "unknown"
-            warnings.warn(
+            warn(
                 f"The reader {point.name!r} of the package {package} is left out, because it cannot be loaded: "
-                f"{clause(error)}.",
-                UserWarning,
-                stacklevel=callers_level(),
+                f"{clause(error)}."
             )
         else:
             return reader

@@ -7,7 +7,7 @@ import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from lamella.errors import MetadataWarning, MissingDependencyError, callers_level, counted, importing
+from lamella.errors import MetadataWarning, MissingDependencyError, counted, importing, warn
 from lamella.spec.ome_xml import damaged, parse_ome_xml
 
 if TYPE_CHECKING:
@@ -56,11 +56,10 @@ def ome_model(data: bytes, where: str) -> OME:
     if not isinstance(model, ome_types.OME):
         raise damaged(where, f"its root element is {type(model).__name__}, not OME")
     if invalid:
-        warnings.warn(
+        warn(
             f"{where} has {counted(len(invalid), 'id')} that the schema of OME-XML does not allow, such as "
             f"{invalid[0]!r}: ome-types replaces such ids in its model. The file does not change.",
             MetadataWarning,
-            stacklevel=callers_level(),
         )
     return model
 

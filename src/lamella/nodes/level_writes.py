@@ -8,14 +8,13 @@ before a write, another process may have computed the levels, and the name is ad
 
 from __future__ import annotations
 
-import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from lamella.errors import LamellaError, NodeNotFoundError, callers_level, clause
+from lamella.errors import LamellaError, NodeNotFoundError, clause, warn
 from lamella.spec.stale_levels import (
     StaleLevels,
     Unfinished,
@@ -270,9 +269,7 @@ def mark_finished(array: ImageArray, region: Bounds | None) -> None:
 def warn_of_unfinished(array: ImageArray) -> None:
     """Warn if a region of an array is marked as unfinished."""
     for region in read_unfinished(array.stored.meta.attributes):
-        warnings.warn(
+        warn(
             f"The region {region.spans} of {array.node_path} was not written completely: {region.reason}. Write the "
-            "region again; until then it may have old voxels beside new ones.",
-            UserWarning,
-            stacklevel=callers_level(),
+            "region again; until then it may have old voxels beside new ones."
         )

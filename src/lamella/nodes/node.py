@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import cache, cached_property
@@ -15,12 +14,12 @@ from lamella.errors import (
     LamellaError,
     MetadataError,
     NodeNotFoundError,
-    callers_level,
     check_options,
     clause,
     did_you_mean,
     first_of,
     nearest,
+    warn,
 )
 from lamella.nodes.metadata_document import MetadataDocument, stored_ome
 from lamella.nodes.reporting import check_document, check_edit
@@ -432,11 +431,9 @@ class NGFFNode(Mapping[str, Any]):
         """
         self._close_store()
         if self.documents.storage.has_own_changes:
-            warnings.warn(
+            warn(
                 f"{self.store_handle.name} was closed with changes that were not committed; they are lost. Call "
-                "commit('message') before close(), or at the end of the with statement.",
-                UserWarning,
-                stacklevel=callers_level(),
+                "commit('message') before close(), or at the end of the with statement."
             )
 
     def commit(self, message: str, *, rebase: bool = False) -> str:

@@ -7,18 +7,10 @@ the supplied names and sizes.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lamella.errors import (
-    LamellaError,
-    MetadataError,
-    MetadataWarning,
-    NodeNotFoundError,
-    callers_level,
-    clause,
-)
+from lamella.errors import LamellaError, MetadataError, MetadataWarning, NodeNotFoundError, clause, warn
 from lamella.nodes.metadata_document import read_part
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.store_handle import NodePath, StoreHandle
@@ -76,7 +68,7 @@ class OMEFile:
         """Warn once per topic."""
         if topic not in self.warned_topics:
             self.warned_topics.add(topic)
-            warnings.warn(text, MetadataWarning, stacklevel=callers_level())
+            warn(text, MetadataWarning)
 
 
 class OMEXMLMethods(NGFFNode):

@@ -6,7 +6,6 @@ A new store can have a token in its document until it is complete (`create_unfin
 from __future__ import annotations
 
 import os
-import warnings
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,8 +17,8 @@ from lamella.errors import (
     ReadOnlyError,
     StoreExistsError,
     StoreNotFoundError,
-    callers_level,
     did_you_mean,
+    warn,
 )
 from lamella.nodes.metadata_document import unusable_error
 from lamella.nodes.node_classes import is_row_of_plate, node_class
@@ -301,9 +300,7 @@ def _warn_incomplete(
             "the call that creates it is running, or it failed or was killed. Write nothing into it: the same call "
             "replaces all of it."
         )
-    warnings.warn(
-        f"{documents.storage.name} is incomplete: {message}", UserWarning, stacklevel=callers_level()
-    )
+    warn(f"{documents.storage.name} is incomplete: {message}")
     return stored, stamp
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 from lamella.arguments import items_of
-from lamella.errors import callers_level
+from lamella.errors import warn
 from lamella.nodes.node import NGFFNode
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ class Pictures(NGFFNode):
         target = None if path is None else check_target(path)
         page, problems = draw_preview(self, options, size=size, jobs=jobs)
         for problem in problems:
-            warnings.warn(f"{problem.path}: {problem.error}.", UserWarning, stacklevel=callers_level())
+            warn(f"{problem.path}: {problem.error}.")
         picture: Image = page.image
         if target is not None:
             save(picture, target)

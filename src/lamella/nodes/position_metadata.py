@@ -5,7 +5,6 @@ The edits are pure functions in :mod:`lamella.spec`.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast, overload
 
@@ -18,8 +17,8 @@ from lamella.errors import (
     MetadataWarning,
     NodeNotFoundError,
     WrongTypeError,
-    callers_level,
     name_where,
+    warn,
 )
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.metadata_document import unusable_error
@@ -368,7 +367,7 @@ class PositionMetadata(NGFFNode):
             f"The scale of {self.node_path}, image {image!r}, is {scale}: the size of a voxel is above 0. It is used "
             "as it is stored; correct it with set_scale or set_transform."
         )
-        warnings.warn(message, MetadataWarning, stacklevel=callers_level())
+        warn(message, MetadataWarning)
 
     def get_axis_index(self, axis_name: str) -> int:
         """Return the index of an axis by its name, in any case; a ValueError if it does not exist.

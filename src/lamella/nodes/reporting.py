@@ -7,12 +7,11 @@ findings.
 from __future__ import annotations
 
 import shlex
-import warnings
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from lamella.errors import MetadataError, MetadataWarning, callers_level
+from lamella.errors import MetadataError, MetadataWarning, warn
 from lamella.spec.rules import ArrayFacts, location_text
 from lamella.spec.rules.catalogue import own_finding
 from lamella.spec.rules.check import array_findings, assumption, document_findings, kinds_of
@@ -137,12 +136,11 @@ def report(node_path: NodePath, findings: Iterable[Finding], version: SpecVersio
         if rule in store_handle.reported:
             continue
         store_handle.reported.add(rule)
-        warnings.warn(
+        warn(
             f"The metadata of {node_path} break {_rule_text(rule_findings)}. "
             f"Assumed: {assumption(rule_findings[0], read_as.name)}. Other nodes of the store may break {rule} too: "
             f"`lamella validate {shlex.quote(store_handle.name)}` lists all findings.",
             MetadataWarning,
-            stacklevel=callers_level(),
         )
 
 
@@ -156,4 +154,4 @@ def _rule_text(findings: Sequence[Finding]) -> str:
 def warn_of(notes: Iterable[str]) -> None:
     """Warn of each note once. An operation calls this at its end: if it fails, its error is the only message."""
     for note in dict.fromkeys(notes):
-        warnings.warn(note, UserWarning, stacklevel=callers_level())
+        warn(note)

@@ -5,12 +5,11 @@ Viewers hide labels that a table leaves out, so a stored table must name every l
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import callers_level
+from lamella.errors import warn
 from lamella.ops.execution import run
 from lamella.ops.regions import regions
 from lamella.spec.colors import label_color
@@ -100,9 +99,7 @@ def _entry(label: int) -> LabelColorMeta:
 
 def _drop_table(image: LabelImage) -> None:
     image._edit_image_label(lambda meta: meta.model_copy(update={"colors": None}))
-    warnings.warn(
+    warn(
         f"The label image {image.node_path} has more than {MAX_COLORS} labels, and no table of colours is stored for "
-        "so many: viewers show labels without a table in colours of their own. set_colors({...}) stores chosen ones.",
-        UserWarning,
-        stacklevel=callers_level(),
+        "so many: viewers show labels without a table in colours of their own. set_colors({...}) stores chosen ones."
     )

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import json
 import operator
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -25,9 +24,9 @@ from lamella.errors import (
     NodeExistsError,
     NodeNotFoundError,
     StorageError,
-    callers_level,
     clause,
     counted,
+    warn,
 )
 from lamella.nodes.array_request import data_type
 from lamella.nodes.image_array import ImageArray
@@ -329,11 +328,9 @@ def match_levels(position: Position, workers: Workers = THREADS) -> None:
         except StorageError:  # the same call can succeed later
             raise
         except LamellaError as error:
-            warnings.warn(
+            warn(
                 f"The label image {name!r} of {position.node_path} did not get the levels of its image: "
-                f"{clause(error)}.",
-                UserWarning,
-                stacklevel=callers_level(),
+                f"{clause(error)}."
             )
 
 

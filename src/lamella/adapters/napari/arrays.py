@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 import threading
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import callers_level, clause, one_line
+from lamella.errors import clause, one_line, warn
 from lamella.ops.last_used import LastUsed
 from lamella.ops.view.level_arrays import LazyArray
 from lamella.ops.view.tiles import SIDE, Tile, View
@@ -99,9 +98,7 @@ class CanvasArray(LazyArray):
             if number not in self._reported:
                 self._reported.add(number)
                 path = self._scene.store if number < 0 else self._scene.fields[number].path
-                warnings.warn(
-                    f"{path} could not be read: {clause(reason)}.", UserWarning, stacklevel=callers_level()
-                )
+                warn(f"{path} could not be read: {clause(reason)}.")
 
 
 _MAX_TILES = 256

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from lamella.arguments import is_whole_number
-from lamella.errors import InvalidArgumentError, callers_level, counted
+from lamella.errors import InvalidArgumentError, counted, warn
 from lamella.ops.execution import Workers
 from lamella.ops.jobs.units import Files, files_of
 from lamella.ops.mosaics.layout import layout_of
@@ -428,11 +427,9 @@ def _warn_of_hidden_fields(paths: Sequence[str], layout: Layout) -> None:
     for path, start in zip(paths, layout.starts.tolist(), strict=True):
         other = path_by_start.setdefault(tuple(start), path)
         if other != path:
-            warnings.warn(
+            warn(
                 f"{path} lies at the same place as {other}, so one hides the other. Write the positions of the fields "
-                "by plate.set_positions, or choose an acquisition.",
-                UserWarning,
-                stacklevel=callers_level(),
+                "by plate.set_positions, or choose an acquisition."
             )
             return
 

@@ -5,11 +5,10 @@ Positions of the same Zarr format are copied file by file. Others are encoded ag
 
 from __future__ import annotations
 
-import warnings
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, cast
 
-from lamella.errors import NodeNotFoundError, NotDecodedError, callers_level, clause
+from lamella.errors import NodeNotFoundError, NotDecodedError, clause, warn
 from lamella.nodes.replacing import check_replaced
 from lamella.nodes.reporting import warn_of
 from lamella.nodes.store_handle import NodePath, StoreHandle
@@ -261,7 +260,7 @@ def _listable(node_path: NodePath) -> NodePath:
     storage = listable(documents.storage, node_path.path)
     if storage is documents.storage:
         return node_path
-    warnings.warn(f"{node_path}: {unseen(storage)}.", UserWarning, stacklevel=callers_level())
+    warn(f"{node_path}: {unseen(storage)}.")
     documents = Documents(storage, documents.format)
     documents.always_read_twice()
     return NodePath(StoreHandle(documents, node_path.store_handle.version), node_path.path)
@@ -420,11 +419,9 @@ def plate_tables(
     for plate in plates:
         for name in stored_table_names(plate):
             if name in owners:
-                warnings.warn(
+                warn(
                     f"{owners[name].node_path} and {plate.node_path} both have a table {name!r}: the first one is "
-                    f"copied to {target.node_path}.",
-                    UserWarning,
-                    stacklevel=callers_level(),
+                    f"copied to {target.node_path}."
                 )
             owners.setdefault(name, plate)
     if not owners:

@@ -6,11 +6,10 @@ so that the same call resumes. All arguments are checked before anything is crea
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lamella.errors import InvalidArgumentError, UnitsFailedError, callers_level, clause
+from lamella.errors import InvalidArgumentError, UnitsFailedError, clause, warn
 from lamella.log import logged
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
@@ -199,11 +198,9 @@ def _mapped_function(request: MapRequest, target: MappedPlate) -> MappedFunction
             first = position_of(target, next(iter(request.positions))) if request.positions else None
             name = request.names[0]
             if request.call.resume and first is not None and exists(first, name) and is_recorded(first, name):
-                warnings.warn(
+                warn(
                     f"Nothing is skipped: whether {request.call.function!r} is the function of the last run cannot be "
-                    f"known: {clause(error)}.",
-                    UserWarning,
-                    stacklevel=callers_level(),
+                    f"known: {clause(error)}."
                 )
     return MappedFunction(
         request.call.function,

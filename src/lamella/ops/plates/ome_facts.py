@@ -6,10 +6,9 @@ channel names and voxel sizes are in the XML alone (:mod:`lamella.nodes.ome_xml`
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
-from lamella.errors import callers_level
+from lamella.errors import warn
 from lamella.nodes.metadata_document import read_part
 from lamella.nodes.ome_xml import file_beside, names_from_xml
 from lamella.spec import edits
@@ -47,9 +46,7 @@ def warn_of_files(sources: Iterable[Position]) -> None:
     """Warn about each OME-XML that describes copied images: the file is not copied."""
     xml_files = dict.fromkeys(file_beside(source.node_path) for source in sources)
     for xml_file in filter(None, xml_files):
-        warnings.warn(
+        warn(
             f"{xml_file} was not copied: it describes the images of its own store, in their order. Channel names and "
-            "sizes that images have from it were written into the metadata of their copies.",
-            UserWarning,
-            stacklevel=callers_level(),
+            "sizes that images have from it were written into the metadata of their copies."
         )

@@ -7,7 +7,6 @@ All operations create a store from positions (:mod:`lamella.ops.plates.from_posi
 from __future__ import annotations
 
 import os
-import warnings
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -17,10 +16,10 @@ from lamella.errors import (
     InvalidArgumentError,
     LamellaError,
     NodeNotFoundError,
-    callers_level,
     counted,
     did_you_mean,
     first_of,
+    warn,
 )
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
@@ -331,11 +330,9 @@ def _warn_of_geometry(compositions: Sequence[Composition]) -> None:
                 are_numbers = quantity != "units"
                 is_close = are_numbers and np.allclose(of_first, of_other, rtol=1e-6, atol=1e-9)
                 if of_first != of_other and not is_close:
-                    warnings.warn(
+                    warn(
                         f"The images {first.node_path} and {other.node_path} have different {quantity}: the new image "
-                        f"has {of_first} of the first, not {of_other}. Their pixels are joined as they are.",
-                        UserWarning,
-                        stacklevel=callers_level(),
+                        f"has {of_first} of the first, not {of_other}. Their pixels are joined as they are."
                     )
                     return
 

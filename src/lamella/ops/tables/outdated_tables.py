@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import contextmanager, suppress
 from math import isclose
 from typing import TYPE_CHECKING
 
-from lamella.errors import LamellaError, callers_level, counted, first_of
+from lamella.errors import LamellaError, counted, first_of, warn
 from lamella.nodes.labels import LabelImage
 from lamella.nodes.tables import stored_table_names
 from lamella.spec.geometry import effective_scale
@@ -63,12 +62,10 @@ def warn_of_measured_channels(new_names: Mapping[Position, Mapping[str, str]]) -
                 columns = [str(column) for column in tables[name].columns]
                 for old, new in new_names[image].items():
                     if columns_of_channel := [column for column in columns if column.endswith(f"-{old}")]:
-                        warnings.warn(
+                        warn(
                             f"{tables.node_path.child(name)} has measurements of the channel {old!r}, which is named "
                             f"{new!r} now, in the columns {first_of(columns_of_channel)}. Columns keep their names: "
-                            "rename them and write the table again, also in other images, or measure again.",
-                            UserWarning,
-                            stacklevel=callers_level(),
+                            "rename them and write the table again, also in other images, or measure again."
                         )
                         return
 
@@ -85,12 +82,10 @@ def _warn(table: str, factors: dict[str, float], others: int) -> None:
     if others:
         name, verb = f"{table} and {counted(others, 'other table')}", "contain"
     products = " and ".join(f"along {axis} by {factor:g}" for axis, factor in factors.items())
-    warnings.warn(
+    warn(
         f"{name} {verb} regions in micrometers and seconds, which did not change with the voxel size: they mean other "
         f"voxels now. To mean the same voxels, write them again, with starts and lengths of {table} multiplied "
-        f"{products}.",
-        UserWarning,
-        stacklevel=callers_level(),
+        f"{products}."
     )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from lamella.errors import LamellaError, MetadataError, StorageError, callers_level, clause, one_line
+from lamella.errors import LamellaError, MetadataError, StorageError, clause, one_line, warn
 from lamella.nodes.labels import LabelImage, Labels
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
@@ -558,11 +557,7 @@ def _channels(fields: Sequence[Field], documents: Documents) -> tuple[list[Shown
     )
     for path, error in error_by_field.items():
         if isinstance(error, StorageError):
-            warnings.warn(
-                f"{path} could not be read for the contrast, which fits the other fields: {clause(error)}.",
-                UserWarning,
-                stacklevel=callers_level(),
-            )
+            warn(f"{path} could not be read for the contrast, which fits the other fields: {clause(error)}.")
     return channels, [channel.is_shown for channel in channels_by_name.values()]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 from typing import TYPE_CHECKING, TypeVar
 
 from lamella.errors import (
@@ -17,8 +16,8 @@ from lamella.errors import (
     LamellaError,
     NodeExistsError,
     NodeNotFoundError,
-    callers_level,
     clause,
+    warn,
 )
 from lamella.store.files.local import LocalStorage, folders_above
 from lamella.store.keys import DOCUMENTS, V2, V3, ancestors, check_key, join
@@ -517,11 +516,9 @@ class ConsolidatedCopies:
             try:
                 ConsolidatedCopies(self._storage.beside(folder, read_only=False), self._format)._drop_at("")
             except LamellaError as error:
-                warnings.warn(
+                warn(
                     f"The consolidated metadata in {path} cannot be removed: {clause(error)}. Readers of them see "
-                    f"{self._storage.name} as it was before this change.",
-                    UserWarning,
-                    stacklevel=callers_level(),
+                    f"{self._storage.name} as it was before this change."
                 )
 
     def _drop_at(self, node: str) -> None:

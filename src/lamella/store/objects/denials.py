@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import warnings
 from typing import TYPE_CHECKING
 
-from lamella.errors import callers_level
+from lamella.errors import warn
 from lamella.store.keys import DOCUMENTS, PRIVATE_PREFIX
 from lamella.store.objects.event_loop import PerLoop
 from lamella.store.objects.service_errors import is_absent, is_forbidden, request_error
@@ -62,12 +61,10 @@ class Denials:
             self.mean_missing = self._may_read = True
             if self._when_unlisted is not None:
                 self._when_unlisted()
-            warnings.warn(
+            warn(
                 f"{self._address} answers 403 for what is not there, since these credentials may not list: 403 "
                 "is read as absent from here on. A chunk that may not be read looks like one never written; the "
-                "permission to list (s3:ListBucket) tells them apart.",
-                UserWarning,
-                stacklevel=callers_level(),
+                "permission to list (s3:ListBucket) tells them apart."
             )
 
     async def _is_denied(self, key: str) -> bool:

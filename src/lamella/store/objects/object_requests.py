@@ -6,11 +6,10 @@ import asyncio
 import os
 import posixpath
 import secrets
-import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lamella.errors import callers_level
+from lamella.errors import warn
 from lamella.store.keys import PRIVATE_PREFIX, ancestors
 from lamella.store.objects.object_client import retry_waits
 from lamella.store.objects.object_reads import GetResult, ObjectReads, await_all, is_missing_key
@@ -267,11 +266,9 @@ class ObjectRequests(ObjectReads):
         else:
             await self.delete([key])
         _supports_conditions[self.client.bucket] = False
-        warnings.warn(
+        warn(
             f"The service of {self.address} does not honour conditions of writes (If-Match): two programs that change "
-            "this store at once can lose changes of each other. Let only one writer change it at a time.",
-            UserWarning,
-            stacklevel=callers_level(),
+            "this store at once can lose changes of each other. Let only one writer change it at a time."
         )
         return False
 
