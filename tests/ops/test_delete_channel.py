@@ -148,6 +148,25 @@ def test_a_deletion_that_is_cut_short_is_finished_by_the_next_writer(tmp_path):
     assert len(seen) > 2
 
 
+@pytest.mark.parametrize("version", ["0.4", "0.6"])
+def test_a_stream_of_other_channels_resumes_and_that_of_the_channel_is_forgotten(tmp_path, version):
+    with lamella.open(
+        tmp_path / "a.zarr", "w", layout="fov", channel_names=NAMES, version=version
+    ) as position:
+        options = {"order": "tc", "channel_names": ["Cy5", "DAPI"]}
+        with position.stream("0", (8, 8), "uint8", **options) as frames:
+            frames.append(np.full((8, 8), 1, "uint8"))
+            frames.skip()
+        position.delete_channel("GFP")
+        with position.stream("0", (8, 8), "uint8", **options, resume=True) as frames:
+            assert frames.append(np.full((8, 8), 2, "uint8")) == {"t": 1, "c": 1}
+        assert position["0"][:, :, 0, 0, 0].tolist() == [[0, 1], [0, 2]]
+        assert "1 of 3 frames was dropped" in str(position.status())
+        position.delete_channel("DAPI")
+        assert "lamella" not in position["0"].attrs
+        assert "dropped" not in str(position.status())
+
+
 def test_an_image_without_pixels_loses_the_name_alone(tmp_path):
     with lamella.open(tmp_path / "a.zarr", "w-", layout="fov", channel_names=NAMES, axes="cyx") as position:
         position.delete_channel("GFP")

@@ -21,6 +21,7 @@ from lamella.nodes.replacing import discard, finish_replacing, make_beside, put_
 from lamella.ops.array_writes import Source, write_array
 from lamella.ops.execution import THREADS, Workers
 from lamella.ops.images.edit import store_of
+from lamella.ops.streaming.record import without_channel
 from lamella.spec import edits
 from lamella.spec.axes import channel_axis
 from lamella.spec.channels import COLOR_SAMPLES, with_acquisition_settings
@@ -197,7 +198,8 @@ def _replace_level(
     is_finest = path == position.document.shared_model.multiscales[0].get_dataset_paths()[0]
     source = _WithoutIndex(old_array, axis, deleting.number)
     old_meta = old_array.meta
-    new_array = make_beside(position, old_meta.with_shape(source.shape))
+    attributes = without_channel(old_meta.attributes, deleting.number)
+    new_array = make_beside(position, old_meta.with_shape(source.shape).with_attributes(attributes))
     try:
         write_array(ImageArray(new_array), Source(source, in_memory=False), workers)
     except BaseException:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lamella.errors import MetadataError, short_repr
-from lamella.spec.own_key import own_record, with_own_record
+from lamella.spec.own_key import own_record, with_own_record, without_own_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -108,3 +108,17 @@ class StreamRecord:
             if missing:
                 self.skip(self.frames, missing)
             self.frames = steps * per_step
+
+
+def without_channel(attributes: JSONObject, number: int) -> JSONObject:
+    """Return attributes of an array that loses a channel; the frames of a stream into this channel are not counted."""
+    try:
+        record = StreamRecord.of(attributes)
+    except MetadataError:
+        return attributes
+    if record is None or record.channels is None:
+        return attributes
+    if number in record.channels:
+        return without_own_records(attributes, (_STREAM,))
+    record.channels = [channel - (channel > number) for channel in record.channels]
+    return record.into(attributes)
