@@ -12,7 +12,6 @@ import pytest
 import lamella
 from lamella.errors import InvalidArgumentError, MetadataError, ReadOnlyError
 from lamella.models import AcquisitionMeta, axes
-from lamella.ops.repair.reindex import name_order
 
 
 def write_image(path, version, value=1):
@@ -201,9 +200,3 @@ def test_stale_copies_go_with_the_new_lists(empty, version):
         (empty / ".zmetadata").write_text('{"metadata": {}}')
     lamella.repair(empty, reindex=True)
     assert "LM-08" not in lamella.validate(empty).rules
-
-
-def test_rows_of_large_plates_are_in_the_order_of_the_plate():
-    names = [chr(65 + number) for number in range(26)] + ["AA", "AB", "AF"]
-    shuffled = names[13:] + names[:13]
-    assert sorted(shuffled, key=name_order) == names

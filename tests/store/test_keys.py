@@ -22,6 +22,7 @@ from lamella.store.keys import (
     is_tensorstore_lock,
     join,
     join_names,
+    name_order,
     natural_order,
     private_name,
     problem_of_key,
@@ -54,6 +55,8 @@ def test_keys_are_joined_and_sorted():
     assert [join_names("", "A/", "1"), join_names("A/1", "/0"), join_names("", "")] == ["A/1", "A/1/0", ""]
     assert ancestors("A/1/0") == ["", "A", "A/1"]
     assert sorted(["10", "B", "2", "A10", "A9"], key=natural_order) == ["2", "10", "A9", "A10", "B"]
+    names = ["1", "1b", "2", "10", *"ABYZ", "AA", "AB", "AF", "A9", "A10", "left"]
+    assert sorted(sorted(names), key=name_order) == names
 
 
 def test_names_of_documents_and_of_temporary_files_are_recognised():

@@ -13,6 +13,7 @@ from lamella.nodes.renaming import RenamesMembers
 from lamella.nodes.reporting import check_document
 from lamella.spec.labels import ImageLabelMeta, LabelsMeta
 from lamella.spec.own_key import COPIED, read_creating, read_renaming_record
+from lamella.store.keys import check_plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -217,11 +218,10 @@ class LabelImage(Position):
         """
         from lamella.ops.execution import Workers
         from lamella.ops.tables.measure import measure
-        from lamella.ops.tables.write import check_table_name
 
         if name is not None:
             self.require_writable(f"write the table {name!r}")
-            check_table_name(name)
+            check_plain_name(name, "A table")
         frame = measure(self, properties, channels, level, physical, Workers(jobs, executor), progress)
         if name is not None:
             Position(self.node_path.parent.parent).tables.write(

@@ -24,7 +24,7 @@ from lamella.nodes.well import Row, Well
 from lamella.spec import plate_edits
 from lamella.spec.plate import PlateMeta
 from lamella.spec.plate_names import is_well_name
-from lamella.store.keys import join_names
+from lamella.store.keys import join_names, title_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -125,7 +125,7 @@ class Plate(WellEdits, PlateOperations, OMEXMLMethods, ListsMembers[PlateMeta]):
         return self._with_renaming(document, attributes, [well.path for well in meta.wells])
 
     def _new_metadata(self) -> PlateMeta:
-        name = self._new_name or self.name or self.documents.storage.title or "plate"
+        name = self._new_name or title_of(self.path) or self.documents.storage.title or "plate"
         return plate_edits.new_plate(name=name, acquisitions=self._new_acquisitions)
 
     def _first_attributes(self) -> JSONObject:

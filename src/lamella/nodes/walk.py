@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from lamella.errors import InvalidArgumentError, LamellaError
-from lamella.nodes.ahead import members_ahead, wells_ahead
+from lamella.nodes.ahead import members_ahead, opened, wells_ahead
 from lamella.nodes.collection import Collection
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
@@ -72,7 +73,7 @@ def walk(
     if isinstance(node, Collection | Scene):
         names = node._image_paths() if isinstance(node, Scene) else list(node)
         for name in members_ahead(node.documents, node.path, names):
-            yield Field("", name, None, _opened(node, name))
+            yield Field("", name, None, opened(partial(node._open_listed, Position), name))
         return
     for path, well in wells_ahead(
         node.documents,
@@ -84,11 +85,5 @@ def walk(
             yield Field(path, path, None, well)
             continue
         for image in well.document.shared_model.images[:max_fields]:
-            yield Field(path, join_names(path, image.path), image.acquisition, _opened(well, image.path))
-
-
-def _opened(parent: Well | Collection | Scene, name: str) -> Position | LamellaError:
-    try:
-        return parent._open_listed(Position, name)
-    except LamellaError as error:
-        return error
+            position = opened(partial(well._open_listed, Position), image.path)
+            yield Field(path, join_names(path, image.path), image.acquisition, position)

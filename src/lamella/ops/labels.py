@@ -18,7 +18,6 @@ import numpy as np
 from lamella.arguments import items_of
 from lamella.errors import (
     InvalidArgumentError,
-    InvalidNameError,
     LamellaError,
     MetadataError,
     NodeExistsError,
@@ -53,7 +52,7 @@ from lamella.spec.own_key import (
     with_renaming_record,
 )
 from lamella.store.files.temporary_files import abandoned_on_errors, is_abandoned, temporary_name
-from lamella.store.keys import check_new_name
+from lamella.store.keys import check_plain_name
 from lamella.store.metadata.array_creation import LARGEST_CHUNK, array_like, default_chunks, new_array
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def create_label(
 
     Until it is complete, a record in its document hides it. One that replaces another has a temporary name until then.
     """
-    _check_label_name(name)
+    check_plain_name(name, "A label image")
     position = Position(labels.node_path.parent)
     levels = [position.open_level(path) for path in position.dataset_paths]
     if not levels:
@@ -204,12 +203,6 @@ def _replace_label(labels: Labels, name: str, new_name: str) -> None:
         documents.storage.sweep(labels.path)  # left by killed replacements
         documents.replace(labels.node_path.child(name).path, new_path)
         _edit_list(labels, lambda names: [*names, name])
-
-
-def _check_label_name(name: str) -> None:
-    if "/" in name:
-        raise InvalidNameError(f"A label image has a plain name, not the path {name!r}.")
-    check_new_name(name)
 
 
 def _integers(source: Source, name: str) -> Source:
@@ -442,7 +435,7 @@ def delete_label(labels: Labels, name: str) -> None:
 
 def rename_label(labels: Labels, old: str, new: str) -> None:
     """Rename a label image; see :meth:`Labels.rename`. The same call finishes a killed rename."""
-    _check_label_name(new)
+    check_plain_name(new, "A label image")
     with labels.documents.lock(labels.node_path.parent.path):
         if finish_locked_rename(labels, (old, new)) != (old, new):
             _rename_alone(labels, Renaming(old, new))

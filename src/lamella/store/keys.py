@@ -40,6 +40,7 @@ _ZARR_PYTHON_TEMPORARY = re.compile(
 STORE_ENDINGS = (".zip", ".ozx", ".zarr")
 """Endings of the names of stores."""
 
+_LETTERS = re.compile(r"[A-Za-z]{1,2}")
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -114,6 +115,13 @@ def natural_order(name: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part)
 
 
+def name_order(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key for names of rows, columns and fields: as `natural_order`, but ``"B"`` before ``"AA"``, as on plates."""
+    if _LETTERS.fullmatch(name):
+        return ((1, len(name), name),)
+    return natural_order(name) if name[:1].isdecimal() else ((2, 0, ""), *natural_order(name))
+
+
 def is_private(name: str) -> bool:
     """Whether a name is that of a temporary or lock file of lamella, zarr-python or TensorStore.
 
@@ -159,6 +167,13 @@ def check_new_name(name: str) -> str:
                 f"{name!r} cannot be the name of a node: {part!r} is a name of {kind} files."
             )
     return name
+
+
+def check_plain_name(name: str, node: str) -> str:
+    """Return the name of a new ``node``, such as "A table"; raise `InvalidNameError` for a path or a reserved name."""
+    if "/" in name:
+        raise InvalidNameError(f"{node} has a plain name, not the path {name!r}.")
+    return check_new_name(name)
 
 
 def is_tensorstore_lock(name: str) -> bool:

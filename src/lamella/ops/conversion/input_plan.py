@@ -21,10 +21,10 @@ from lamella.ops.conversion.file_layouts import recognise_layout
 from lamella.ops.conversion.file_names import order_stack
 from lamella.ops.conversion.inputs import titles_of
 from lamella.ops.conversion.originals import choose_originals
-from lamella.ops.conversion.placement import PlacedFile, Placement, name_order, place_by_map, place_by_regex
+from lamella.ops.conversion.placement import PlacedFile, Placement, place_by_map, place_by_regex
 from lamella.ops.conversion.source import LEGAL_ORDER, SourceChannel
 from lamella.spec.channels import name_for_file
-from lamella.store.keys import natural_order
+from lamella.store.keys import name_order, natural_order
 from lamella.store.paths import local_path
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lamella.errors import InvalidArgumentError, SourceError, clause, counted
-from lamella.store.keys import natural_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -26,7 +25,6 @@ _NUMBERS = re.compile(r"\d+")
 _SIGNED = re.compile(r"\s*([+\-\u2212]?)(\d+)\s*")
 _HYPHEN_OR_SIGN = re.compile(r"[+\-\u2212]\d")
 _WELL = re.compile(r"([A-Za-z]{1,2})[ _/-]*(\d{1,3})")
-_ROW_LETTERS = re.compile(r"[A-Z]{1,2}")
 
 
 @dataclass(frozen=True)
@@ -180,13 +178,6 @@ def _number(text: str | None, group: str, origin: str) -> int | None:
             f"with its sign where it has one, such as (?P<{group}>-?\\d+) in a pattern."
         )
     return int(numbers[0])
-
-
-def name_order(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Return the sort key of a row, column or field name: 9 before 10, and Z before AA."""
-    if _ROW_LETTERS.fullmatch(name):
-        return ((1, len(name), name),)
-    return natural_order(name)
 
 
 def place_by_map(table: StrPath, locate: Callable[[str], str | None]) -> list[PlacedFile]:

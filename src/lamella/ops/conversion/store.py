@@ -20,7 +20,6 @@ from lamella.ops.contrast import window_of_samples
 from lamella.ops.conversion.contrast import ContrastSampler, joint_window, type_limits, window_of
 from lamella.ops.conversion.facts import frame_times, list_series, voxel_transforms, with_facts
 from lamella.ops.conversion.layout import choose_layout
-from lamella.ops.conversion.placement import name_order
 from lamella.ops.conversion.source import channels_of
 from lamella.ops.conversion.write import ImageWrite
 from lamella.ops.jobs.units import Files, files_of_region, is_done, state_of
@@ -32,6 +31,7 @@ from lamella.spec.edits import new_images, set_windows
 from lamella.spec.plate import AcquisitionMeta
 from lamella.spec.versions import by_name
 from lamella.store.files.removal import delete_unfinished
+from lamella.store.keys import name_order
 from lamella.store.metadata.array_creation import check_grid_choices, new_array
 from lamella.store.metadata.documents import Documents
 from lamella.store.pixels.arrays import PinnedArray

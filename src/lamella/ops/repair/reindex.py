@@ -6,7 +6,6 @@ the old metadata stays: names, acquisitions, rows and columns without wells, and
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ from lamella.spec.plate_names import is_name
 from lamella.spec.rules import VERSION_TRAITS
 from lamella.spec.rules.value import is_integer, is_text, objects
 from lamella.spec.versions import by_name
-from lamella.store.keys import join, natural_order, title_of
+from lamella.store.keys import join, name_order, title_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from lamella.spec.versions import SpecVersion
     from lamella.store.storage import Storage
     from lamella.types import JSON, JSONObject
-
-_LETTERS = re.compile(r"[A-Za-z]+")
 
 
 @dataclass
@@ -242,13 +239,6 @@ def _rows_or_columns(old: JSON, names: Iterable[str]) -> list[JSONObject]:
     """Return the old rows or columns, also those without wells (PL-04), and those with new names, in natural order."""
     old_by_name = {entry["name"]: entry for _, entry in objects(old) if is_text(entry.get("name"))}
     return [old_by_name.get(name, {"name": name}) for name in sorted({*old_by_name, *names}, key=name_order)]
-
-
-def name_order(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Return the sort key of rows and columns: 2 before 10, and B before AA."""
-    if _LETTERS.fullmatch(name):
-        return ((1, len(name), name),)
-    return natural_order(name) if name.isdecimal() else ((2, 0, ""), *natural_order(name))
 
 
 def recounted_acquisitions(old: JSON, fields: dict[str, Fields]) -> list[JSONObject]:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.errors import (
     InvalidArgumentError,
-    InvalidNameError,
     LamellaError,
     MetadataError,
     NodeExistsError,
@@ -48,7 +47,7 @@ from lamella.spec.tables import (
     with_replacing_table,
 )
 from lamella.store.files.temporary_files import abandon, abandoned_on_errors, temporary_name
-from lamella.store.keys import check_new_name, is_private, join
+from lamella.store.keys import check_plain_name, is_private, join
 from lamella.store.transfer import read_listed
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ def write_table(
     overwrite: bool = True,
 ) -> None:
     """Write a table; see :meth:`Tables.write`."""
-    check_table_name(name)
+    check_plain_name(name, "A table")
     if kind is not None:
         checked_choice(kind, TABLE_TYPES, "type")
     frame = as_frame(value, name)
@@ -154,13 +153,6 @@ def _choose_backend(tables: Tables, name: str, backend: str | None, *, is_new: b
             "documents and chunks, and no other files. Use backend='anndata' or 'json'."
         )
     return "anndata" if backend is None and is_new else backend
-
-
-def check_table_name(name: str) -> None:
-    """Raise InvalidNameError if a new table cannot have this name."""
-    if "/" in name:
-        raise InvalidNameError(f"A table has a plain name, not the path {name!r}.")
-    check_new_name(name)
 
 
 def _stored_attributes(tables: Tables, name: str) -> JSONObject | None:
@@ -408,7 +400,7 @@ def delete_table(tables: Tables, name: str) -> None:
 
 def rename_table(tables: Tables, old: str, new: str) -> None:
     """Rename a table by a copy, which is listed when it is complete; see :meth:`Tables.rename`."""
-    check_table_name(new)
+    check_plain_name(new, "A table")
     documents = tables.documents
     target = tables.node_path.child(new).path
     with documents.lock(tables.node_path.parent.path):
