@@ -49,7 +49,7 @@ from lamella.ops.display.preview import (
     plane_of,
 )
 from lamella.ops.display.preview_plate import PlatePlan, Tile, plan_plate, plate_channels
-from lamella.ops.execution import Count, Workers, check_progress, reporting, run
+from lamella.ops.execution import Count, Workers, check_progress, counting, run
 from lamella.store.metadata.parents import refuse_in_store
 from lamella.store.paths import check_replaceable, local_path
 
@@ -132,8 +132,8 @@ def draw_preview(
     if isinstance(node, Position):
         return image_page(node, preview_options, size), []
     if isinstance(node, CONTAINERS):
-        with reporting(progress, "fields") as report_progress:
-            return plate_page(node, preview_options, size, workers, Count(report_progress, "fields"))
+        with counting(progress, "fields") as count:
+            return plate_page(node, preview_options, size, workers, count)
     raise InvalidArgumentError(
         f"{node!r} is not an image, plate, row, well or collection, so it cannot be drawn."
     )

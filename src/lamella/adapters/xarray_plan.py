@@ -294,9 +294,8 @@ def _units(position: Position, data: xr.DataArray) -> dict[int, str | None]:
     for index, axis in enumerate(position.axes):
         dim, kind = data.dims[index], axis_kind(axis)
         unit = data.coords[dim].attrs.get("units") if dim in data.coords else None
-        if unit is None or kind == "channel":
-            continue
-        units[index] = _legal_unit(unit, kind, str(dim))
+        if unit is not None and kind != "channel":
+            units[index] = _legal_unit(unit, kind, str(dim))
     return {index: unit for index, unit in units.items() if unit != position.axes[index].unit}
 
 

@@ -30,14 +30,14 @@ def info(context: click.Context, path: str, as_json: bool, verbose: int, options
     from lamella.cli.info_text import print_blocks, text_of
     from lamella.errors import MetadataError
     from lamella.nodes.describe import ContainerDescription, describe, to_json
-    from lamella.ops.execution import Count, reporting
+    from lamella.ops.execution import counting
 
     del context
     with (
         open_node(path, options, storage_options=options["storage_options"]) as node,
-        reporting(True, "positions") as report_progress,
+        counting(True, "positions") as count,
     ):
-        description = describe(node, details=verbose > 0, on_field=Count(report_progress, "positions").add)
+        description = describe(node, details=verbose > 0, on_field=count.add)
     if as_json:
         echo_json(to_json(description))
     else:

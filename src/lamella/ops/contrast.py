@@ -23,7 +23,7 @@ from lamella.ops.conversion.contrast import (
     window_of,
 )
 from lamella.ops.display.planes import PlaneAxes, coarsest_sufficient_level, read_plane
-from lamella.ops.execution import THREADS, Count, Workers, check_progress, reporting, run
+from lamella.ops.execution import THREADS, Count, Workers, check_progress, counting, run
 from lamella.ops.pyramids.update import stale_levels
 from lamella.spec import edits
 from lamella.spec.channels import ALPHA
@@ -79,11 +79,9 @@ def compute_contrast(
     sampled_fields = [position for position in fields if not is_rgb(position)]
     with (
         logged("Compute the contrast of %s", counted(len(fields), "image")),
-        reporting(progress, "fields") as report_progress,
+        counting(progress, "fields", len(sampled_fields)) as count,
     ):
-        windows = choose_windows(
-            sampled_fields, workers, Count(report_progress, "fields", len(sampled_fields))
-        )
+        windows = choose_windows(sampled_fields, workers, count)
     for position in fields:
         if is_rgb(position):  # separate windows would change the hues of a colour image
             windows = _stored_windows(position) | windows

@@ -322,6 +322,13 @@ def reporting(progress: Progress | bool | None, noun: str) -> Iterator[Progress 
 
 
 @contextmanager
+def counting(progress: Progress | bool | None, noun: str, total: int = 0) -> Iterator[Count]:
+    """Yield a counter of what an operation has finished, which reports as `reporting` does."""
+    with reporting(progress, noun) as report_progress:
+        yield Count(report_progress, noun, total)
+
+
+@contextmanager
 def _bar(console: Console, noun: str) -> Iterator[Progress]:
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar

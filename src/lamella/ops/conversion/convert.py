@@ -35,7 +35,7 @@ from lamella.ops.conversion.store import (
     states_of_image,
 )
 from lamella.ops.conversion.write import ImageWriter, key_of_image
-from lamella.ops.execution import Count, Workers, check_progress, reporting
+from lamella.ops.execution import Count, Workers, check_progress, counting
 from lamella.ops.jobs.journal import Journal
 from lamella.ops.new_store import name_of, new_store
 from lamella.store.files.file_system import stamp_of
@@ -343,11 +343,10 @@ def convert_inputs(
         name = plan.images[0].source.description.plate or target.name
         with (
             logged("Convert %s to %s", counted(len(plan.images), "image"), target.path),
-            reporting(progress, "planes") as report_progress,
+            counting(progress, "planes", report.planes) as planes_done,
             target.temporary(digest) as folder,
             Journal(target.journal, {"job": job}) as journal,
         ):
-            planes_done = Count(report_progress, "planes", report.planes)
             level_count = _write_all(folder, plan, settings, planes_done, name, workers, journal, job)
     return replace(report, levels=level_count)
 

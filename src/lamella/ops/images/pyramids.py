@@ -10,7 +10,7 @@ from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.position import Position
 from lamella.nodes.walk import images_of
-from lamella.ops.execution import Count, Workers, check_progress, reporting, run
+from lamella.ops.execution import Workers, check_progress, counting, run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,9 +90,8 @@ def compute_each(
     counts: dict[str, int] = {}
     with (
         logged("Compute the pyramids of %s", counted(len(images), "image")),
-        reporting(progress, "images") as report_progress,
+        counting(progress, "images", len(images)) as count,
     ):
-        count = Count(report_progress, "images", len(images))
 
         def collect(result: tuple[str, int]) -> None:
             path, level_count = result

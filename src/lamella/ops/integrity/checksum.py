@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lamella.errors import InvalidArgumentError, LamellaError, StorageError, clause, counted
 from lamella.log import logged
-from lamella.ops.execution import Count, Workers, check_progress, reporting, run
+from lamella.ops.execution import Count, Workers, check_progress, counting, run
 from lamella.ops.integrity.array_status import FileFinding
 from lamella.ops.jobs.journal import Journal, LocalFile
 from lamella.ops.known_members import listable
@@ -197,8 +197,7 @@ def checksum(
     workers = Workers(jobs, executor)
     check_progress(progress)
     workers.check_reach(storage)
-    with logged("Compute checksums of %s", name), reporting(progress, "bytes") as report_progress:
-        byte_count = Count(report_progress, "bytes")
+    with logged("Compute checksums of %s", name), counting(progress, "bytes") as byte_count:
         if output is None:
             return ChecksumReport(name, _digests_of_all_files(storage, path, workers, byte_count))
         manifest = local_path(output, "the manifest")

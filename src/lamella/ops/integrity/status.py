@@ -14,7 +14,7 @@ from lamella.errors import LamellaError, StorageError, clause, counted
 from lamella.log import logged
 from lamella.nodes.position import Position
 from lamella.nodes.walk import CONTAINERS, walk
-from lamella.ops.execution import Count, Workers, check_progress, reporting, run
+from lamella.ops.execution import Workers, check_progress, counting, run
 from lamella.ops.integrity.array_status import ArrayStatus, State
 from lamella.ops.streaming.record import StreamRecord
 from lamella.spec.axes import channel_axis, time_axis
@@ -292,8 +292,7 @@ def status(
     workers.check_reach(node.documents.storage)
     workers = workers.waiting_for(node.documents.storage)
     statuses: dict[int, list[ImageStatus]] = {}
-    with logged("Look at the files of %s", node.node_path), reporting(progress, "images") as report_progress:
-        count = Count(report_progress, "images")
+    with logged("Look at the files of %s", node.node_path), counting(progress, "images") as count:
 
         def collect(numbered: tuple[int, list[ImageStatus]]) -> None:
             number, statuses[number] = numbered

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lamella.errors import InvalidArgumentError, LamellaError, NotDecodedError, StorageError, clause, counted
 from lamella.log import logged
-from lamella.ops.execution import Count, Workers, check_progress, reporting, run
+from lamella.ops.execution import Count, Workers, check_progress, counting, run
 from lamella.ops.integrity.array_status import FileFinding
 from lamella.ops.integrity.checksum import (
     CHECKSUMS,
@@ -223,9 +223,8 @@ def verify(
     with (
         nullcontext() if record is None else open_journal(record, job, storage, path) as journal,
         logged("Verify %s", name),
-        reporting(progress, "bytes") as report_progress,
+        counting(progress, "bytes") as byte_count,
     ):
-        byte_count = Count(report_progress, "bytes")
         if expected is not None:
             report = VerifyReport(name, 0, 0, *compare(storage, path, expected, workers, byte_count, journal))
             if not report.files and not report.damage:

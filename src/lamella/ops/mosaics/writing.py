@@ -14,7 +14,7 @@ from lamella.log import logged
 from lamella.models import TransformationMeta
 from lamella.nodes.position import Position
 from lamella.ops.conversion.contrast import joint_window
-from lamella.ops.execution import Count, check_progress, reporting, run
+from lamella.ops.execution import check_progress, counting, run
 from lamella.ops.jobs.journal import Journal, LocalFile, journal_in_place
 from lamella.ops.jobs.units import TargetUnit, digest, do_task, tasks
 from lamella.ops.new_store import new_store
@@ -198,14 +198,9 @@ class MosaicWrite:
 
     def _write_pixels(self, position: Position, journal: Journal[LocalFile] | None) -> None:
         target = position[_IMAGE].stored
-        with reporting(self.progress, "pixels") as report:
-            count = Count(report, "pixels", target.meta.nbytes)
-            run(
-                do_task,
-                tasks(self._units(target), self.job_digest, journal),
-                self.workers,
-                on_result=count.add,
-            )
+        with counting(self.progress, "pixels", target.meta.nbytes) as count:
+            units = tasks(self._units(target), self.job_digest, journal)
+            run(do_task, units, self.workers, on_result=count.add)
             count.finish()
         if self.levels != 1:
             position.compute_pyramid(

@@ -13,7 +13,7 @@ from lamella.errors import InvalidArgumentError, UnitsFailedError, clause, warn
 from lamella.log import logged
 from lamella.nodes.plate import Plate
 from lamella.nodes.position import Position
-from lamella.ops.execution import Count, Workers, reporting
+from lamella.ops.execution import Workers, counting
 from lamella.ops.plates import map_output
 from lamella.ops.plates.function_digest import NoDigestError, function_digest
 from lamella.ops.plates.map_records import array_exists, exists, is_recorded, refuse_results_of_others
@@ -123,9 +123,9 @@ def map_nodes(node: Plate | Position, call: MapCall) -> MapReport:
     total = map_run.begin()
     with (
         logged("Apply %r over %s of %s", call.function, call.over, node.node_path),
-        reporting(call.progress, call.over) as show,
+        counting(call.progress, call.over, total) as count,
     ):
-        map_run.compute(Count(show, call.over, total))
+        map_run.compute(count)
         map_run.stitch()
     if call.output is not None:
         target.documents.storage.commit_own(f"Results of {node.node_path}")

@@ -19,7 +19,7 @@ from lamella.errors import InvalidArgumentError, LamellaError, NodeNotFoundError
 from lamella.log import logged
 from lamella.nodes.position_metadata import dtype_window
 from lamella.nodes.reporting import warn_of
-from lamella.ops.execution import THREADS, Count, Workers, check_progress, reporting
+from lamella.ops.execution import THREADS, Count, Workers, check_progress, counting
 from lamella.ops.pyramids import update
 from lamella.ops.pyramids.downsample import Method
 from lamella.ops.pyramids.passes import make_levels
@@ -186,8 +186,8 @@ def _compute(
 @contextmanager
 def reported_levels(position: Position, levels: int, progress: Progress | bool | None) -> Iterator[Count]:
     """Log the computation of levels, and report its progress."""
-    with logged("Compute %s levels of %s", levels, position.node_path), reporting(progress, "voxels") as show:
-        yield Count(show, "voxels")
+    with logged("Compute %s levels of %s", levels, position.node_path), counting(progress, "voxels") as count:
+        yield count
 
 
 def _compute_new_levels(

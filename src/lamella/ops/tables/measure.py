@@ -29,7 +29,7 @@ from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.position import Position
 from lamella.nodes.walk import images_of
-from lamella.ops.execution import Count, Workers, check_progress, reporting, run
+from lamella.ops.execution import Workers, check_progress, counting, run
 from lamella.ops.regions import bounded_shape
 from lamella.ops.tables.frames import DESCRIPTION, as_ids, pandas
 from lamella.ops.tables.labels import bounding_boxes
@@ -53,13 +53,8 @@ if TYPE_CHECKING:
 
 _UNIT_BYTES = 32 << 20
 _ARRAY_PROPERTIES = (
-    "coords",
-    "coords_scaled",
-    "image",
-    "image_convex",
-    "image_filled",
-    "image_intensity",
-    "slice",
+    *("coords", "coords_scaled", "slice"),
+    *("image", "image_convex", "image_filled", "image_intensity"),
 )
 _POSITION_PROPERTIES = ("centroid", "centroid_weighted")
 
@@ -100,10 +95,7 @@ class _Request:
 
     def label_region(self, index: dict[str, int], box: dict[str, slice]) -> Region:
         """Return the region of the labels array for a box of space axes, at an index of the separate axes."""
-        indices = {**index, "c": 0}
-        return tuple(
-            box[name] if name in box else slice(indices[name], indices[name] + 1) for name in self.axes
-        )
+        return _region(self.axes, {**index, "c": 0}, box)
 
     def read_labels(self, index: dict[str, int], box: dict[str, slice]) -> NDArray[Any]:
         """Read the labels of a region as an array with the axes of ``space``."""
@@ -112,22 +104,23 @@ class _Request:
 
     def read_image(self, index: dict[str, int], box: dict[str, slice]) -> NDArray[Any] | None:
         """Read the pixels of a region, with channels along a last axis if there is a channel axis."""
-        if self.image is None:
+        image = self.image
+        if image is None:
             return None
         shape = [box[name].stop - box[name].start for name in self.space]
 
         def read(channel: int) -> NDArray[Any]:
-            assert self.image is not None
-            indices = {**index, "c": channel}
-            region = tuple(
-                box[name] if name in box else slice(indices[name], indices[name] + 1)
-                for name in self.image_axes
-            )
-            return np.asarray(self.image[region]).reshape(shape)
+            region = _region(self.image_axes, {**index, "c": channel}, box)
+            return np.asarray(image[region]).reshape(shape)
 
         if not self.channels:
             return read(0)
         return np.stack([read(channel) for channel, _ in self.channels], axis=-1)
+
+
+def _region(axes: Sequence[str], indices: dict[str, int], box: dict[str, slice]) -> Region:
+    """Return the region of an array for a box of some axes, at one index along each other axis."""
+    return tuple(box[name] if name in box else slice(indices[name], indices[name] + 1) for name in axes)
 
 
 def measure(
@@ -146,8 +139,7 @@ def measure(
     units = list(_units(labels, request, workers))
     total = sum(len(ids) for _, ids, _ in units)
     tables: list[dict[str, Any]] = []
-    with logged("Measure %s", labels.node_path), reporting(progress, "labels") as report_progress:
-        count = Count(report_progress, "labels", total)
+    with logged("Measure %s", labels.node_path), counting(progress, "labels", total) as count:
 
         def collect(table: dict[str, Any]) -> None:
             tables.append(table)
@@ -429,9 +421,8 @@ def measure_store(
     rows: dict[str, int] = {}
     with (
         logged("Measure the labels %s of %s", labels, counted(len(images), "image")),
-        reporting(progress, "images") as report_progress,
+        counting(progress, "images", len(images)) as count,
     ):
-        count = Count(report_progress, "images", len(images))
         for path_in_node, position in images.items():
             frame = position.labels[labels].measure(
                 properties, channels=channels, level=level, physical=physical, name=table or labels, jobs=jobs

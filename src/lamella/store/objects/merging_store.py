@@ -158,16 +158,13 @@ class _MergingWriter:
 
 def _as_written(document: JSONObject, file: str) -> JSONObject:
     """Return a document as zarr-python would write it; unchanged where zarr-python cannot parse it."""
-    metadata: Any
+    if file == V2.attributes:
+        return document
+    model: Any = GroupMetadata if document.get("node_type") == "group" else ArrayV3Metadata
+    if file == V2.array:
+        model = ArrayV2Metadata
     try:
-        if file == V2.attributes:
-            return document
-        if file == V2.array:
-            metadata = ArrayV2Metadata.from_dict(json.loads(json.dumps(document)))
-        elif document.get("node_type") == "group":
-            metadata = GroupMetadata.from_dict(json.loads(json.dumps(document)))
-        else:
-            metadata = ArrayV3Metadata.from_dict(json.loads(json.dumps(document)))
+        metadata = model.from_dict(json.loads(json.dumps(document)))
         written = metadata.to_buffer_dict(default_buffer_prototype())[file].to_bytes()
         return json.loads(written)  # type: ignore[no-any-return]
     except Exception:  # zarr-python's parsers raise many kinds of errors
@@ -308,7 +305,7 @@ def count_changes(base: JSONObject, new: JSONObject) -> int:
 
 
 def merged(base: JSONObject, stored_document: JSONObject, new: JSONObject) -> JSONObject:
-    """Apply the changes from `base` to `new` to `stored`; where both changed a member, `new` wins."""
+    """Apply the changes from `base` to `new` to `stored_document`; where both changed a member, `new` wins."""
     merged_document = {
         key: new_value for key, new_value in stored_document.items() if key in new or key not in base
     }
@@ -336,7 +333,7 @@ def nearest_version(versions: Sequence[JSONObject], new: JSONObject) -> JSONObje
 
 
 def merged_array(base: JSONObject, stored_document: JSONObject, new: JSONObject, where: str) -> JSONObject:
-    """Return the members of `stored`, an array's document, that the changes from `base` to `new` replace.
+    """Return the members of `stored_document`, of an array, that the changes from `base` to `new` replace.
 
     Raises `MetadataError` where another writer changed the same member. `where` is the array, for messages.
     """
