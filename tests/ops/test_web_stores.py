@@ -202,6 +202,10 @@ def test_checks_find_what_is_wrong_on_the_web(tmp_path, server, version):
     url = _served(server, path)
     lamella.checksum(url, tmp_path / "sums")
     chunk = "/web/a.zarr/0/0/0/0/1/0" if version == "0.4" else "/web/a.zarr/0/c/0/0/0/1/0"
+    server.fail("less", path=chunk)
+    with pytest.raises(errors.StorageError, match=r"a.zarr/0.*listed with .* bytes, and only .* can be read"):
+        lamella.checksum(url)
+    server.heal()
     server.objects[chunk] = server.objects[chunk][:20]
     assert not lamella.verify(url)
     assert not lamella.verify(url, manifest=tmp_path / "sums")

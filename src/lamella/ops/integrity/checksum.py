@@ -455,6 +455,12 @@ def _read(file: _File) -> Iterator[bytes]:
         if data is None:
             raise StorageError(f"Cannot read {file.storage.where(key)}: it was listed, and was then deleted.")
         if not data:
+            if start < (file.size or 0):
+                raise StorageError(
+                    f"Cannot read {file.storage.where(key)}: it was listed with {file.size} bytes, and only {start} "
+                    "can be read. Another program writes there, or the service answers wrongly: make the same call "
+                    "again."
+                )
             return
         yield data
         start += len(data)
