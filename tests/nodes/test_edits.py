@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from lamella.errors import (
     InvalidArgumentError,
     InvalidNameError,
     LamellaError,
+    MetadataWarning,
     NodeExistsError,
     NodeNotFoundError,
 )
@@ -237,6 +239,82 @@ def test_a_name_that_is_set_before_the_first_array_is_kept_when_the_metadata_are
         assert position.metadata.multiscales[0].name == "colony"
         position["0"] = np.zeros((2, 1, 8, 8), "uint16")
     assert lamella.open(where)["B/3/0"].image_name == "colony"
+
+
+def change_document(group, version, change):
+    """Change the OME part of the document of a group on disk; return the part."""
+    path = group / (".zattrs" if version == "0.4" else "zarr.json")
+    document = json.loads(path.read_text())
+    ome = document if version == "0.4" else document["attributes"]["ome"]
+    change(ome)
+    path.write_text(json.dumps(document))
+    return ome
+
+
+UNUSABLE_OMERO = [
+    "no object",
+    {"channels": {"DAPI": 1}, "lab": 3},
+    {
+        "rdefs": [1],
+        "name": 5,
+        "channels": [
+            {"label": "DAPI", "color": 7, "window": "auto", "active": "yes"},
+            {"label": "GFP", "window": {"start": "low", "end": 9, "min": 0, "max": 99}},
+            "Cy5",
+        ],
+    },
+]
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5", "0.6"])
+@pytest.mark.parametrize("omero", UNUSABLE_OMERO)
+@pytest.mark.filterwarnings("ignore::lamella.errors.MetadataWarning")
+def test_edits_keep_values_of_omero_that_cannot_be_used(tmp_path, version, omero):
+    path = tmp_path / "a.zarr"
+    lamella.write_image(path, np.zeros((3, 8, 8), "uint16"), "cyx", version=version)
+    change_document(path, version, lambda ome: ome.update(omero=omero))
+    with lamella.open(path, "r+") as image:
+        image.set_scale({"y": 0.5})
+        image.set_unit("micrometer")
+    assert change_document(path, version, dict)["omero"] == omero
+    if omero is UNUSABLE_OMERO[-1]:
+        with lamella.open(path, "r+") as image:
+            image.rename_channel("DAPI", "nuclei")
+            image.metadata.omero.channels.pop(1)
+            image.dump_meta()
+        expected = {**omero, "channels": [{**omero["channels"][0], "label": "nuclei"}, "Cy5"]}
+        assert change_document(path, version, dict)["omero"] == expected
+    if version == "0.4":
+        before = change_document(path, version, dict)["omero"]
+        lamella.upgrade(path, "0.5", tmp_path / "b.zarr")
+        assert change_document(tmp_path / "b.zarr", "0.5", dict)["omero"] == before
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5", "0.6"])
+@pytest.mark.parametrize("damage", ["document", "transformations", "labels group"])
+def test_an_image_is_resized_although_a_label_image_is_damaged(tmp_path, version, damage):
+    path = tmp_path / "a.zarr"
+    with lamella.write_image(path, np.zeros((8, 8), "uint16"), "yx", version=version) as image:
+        image.labels["cells"] = image.labels["nuclei"] = np.ones((8, 8), "uint16")
+    cells = path / ("labels" if damage == "labels group" else "labels/cells")
+    if damage == "transformations":
+        change_document(cells, version, lambda ome: ome["multiscales"][0]["datasets"][0].pop("path"))
+    else:
+        (cells / (".zattrs" if version == "0.4" else "zarr.json")).write_text("{")
+    warned = "label images" if damage == "labels group" else "label image 'cells'"
+    for number, edit in enumerate(
+        (
+            lambda image: image.set_scale("0", "y", 3),
+            lambda image: image.set_scale({"y": 3, "x": 4}),
+            lambda image: image.set_unit("nanometer"),
+        )
+    ):
+        with lamella.open(path, "r+") as image, pytest.warns(MetadataWarning, match=warned):
+            edit(image)
+        image = lamella.open(path)
+        assert image.scale == ([3, 1] if number == 0 else [3, 4])
+        if damage != "labels group":
+            assert image.labels["nuclei"].scale == image.scale
 
 
 def test_a_position_is_renamed_within_its_well(where):

@@ -369,12 +369,14 @@ class Labels(RenamesMembers):
         listed, hidden = self._listed_and_hidden(confirm_missing=confirm_missing)
         if not self.documents.storage.can_list:
             return listed
-        unlisted = [name for name in self.group_keys() if name not in listed and name != hidden]
-        return listed + [name for name in unlisted if self._is_label_image(name)]
+        names = [name for name in self.documents.child_names(self.path) if name not in (*listed, hidden)]
+        return listed + [name for name in names if self._is_label_image(name)]
 
     def _is_label_image(self, name: str) -> bool:
         child = self.node_path.child(name)
         try:
+            if self.documents.kind(child.path) != "group":
+                return False
             attributes = self.documents.group(child.path)
             # An image with a record of its creation is not complete: the call still runs, or was killed.
             return read_creating(attributes) is None and "multiscales" in ome_of(child, attributes)

@@ -12,9 +12,9 @@ from typing_extensions import TypedDict
 
 from lamella.errors import MetadataError
 from lamella.spec.axes import AnyAxis
-from lamella.spec.base import MetaModel
+from lamella.spec.base import MetaModel, json_copy
 from lamella.spec.coordinate_systems import ImageSystemsMeta
-from lamella.types import JSON
+from lamella.types import JSON, JSONObject
 
 
 class TransformationMeta(MetaModel):
@@ -267,3 +267,47 @@ def _key_path(document: Any, location: tuple[Any, ...]) -> tuple[Any, ...]:
             return location[:depth]
         document = document[part]
     return location
+
+
+def keep_unusable_omero(part: JSONObject, old: JSONObject | None) -> JSONObject:
+    """Return an image's part of a document with the values of ``omero`` that `ImagesMeta.from_json` ignored.
+
+    ``old`` is the part that ``part`` replaces. A value stays as it was spelled unless the model has another one now.
+
+    >>> old = {"omero": {"channels": [{"label": "GFP", "color": "green"}], "rdefs": "none"}}
+    >>> meta = ImagesMeta.from_json(old)
+    >>> meta.omero.channels[0].label = "Actin"
+    >>> keep_unusable_omero(meta.to_json(), old)["omero"]
+    {'channels': [{'label': 'Actin', 'color': 'green'}], 'rdefs': 'none'}
+    """
+    if old is None or "omero" not in old or part.get("omero") == old["omero"]:
+        return part
+    stored = json_copy(old["omero"])
+    read = ImagesMeta.from_json({"omero": stored}).to_json().get("omero")
+    omero = _merged(stored, read, part.get("omero"))
+    return {**part, "omero": omero} if omero is not None else part
+
+
+def _merged(stored: JSON, read: JSON, new: JSON) -> JSON:
+    """Return ``stored`` with the changes from ``read``, the usable part of it, to ``new``."""
+    if new == read:
+        return stored
+    if isinstance(stored, dict) and isinstance(read, dict) and isinstance(new, dict):
+        ignored = {key for key in stored if key not in read}
+        edited = {key: value for key, value in stored.items() if key in new or key in ignored}
+        for key, value in new.items():
+            edited[key] = _merged(stored[key], read[key], value) if key in stored and key in read else value
+        return edited
+    if isinstance(stored, list) and isinstance(read, list) and isinstance(new, list):
+        return [_merged_item(stored, read, new, index) for index in range(len(new))]
+    return new
+
+
+def _merged_item(stored: list[JSON], read: list[JSON], new: list[JSON], index: int) -> JSON:
+    """Return an item of a list; the unchanged ones are found by their values, since others may have been deleted."""
+    item = new[index]
+    if read.count(item) == 1:
+        return stored[read.index(item)]
+    if len(new) == len(read) == len(stored) and read[index] not in new[:index] + new[index + 1 :]:
+        return _merged(stored[index], read[index], item)
+    return item

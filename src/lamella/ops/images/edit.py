@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lamella.arguments import checked_channel_name
 from lamella.errors import InvalidArgumentError, WrongTypeError, counted, did_you_mean
 from lamella.nodes.position_metadata import dtype_window
-from lamella.ops.images.transforms import has_new_size, spans
+from lamella.ops.images.transforms import following_labels, has_new_size, spans
 from lamella.ops.tables.outdated_tables import warn_of_measured_channels, warning_of_moved_rois
 from lamella.spec import edits
 from lamella.spec.axes import axis_kind
@@ -285,9 +285,14 @@ def label_edits(position: Position, requested: ImageEdits) -> Iterator[tuple[Pos
     """
     if not (requested.sizes or requested.units) or not position.dataset_paths:
         return
-    for label in position.labels.values():
+
+    def follow(label: Position) -> ImageEdits:
         sizes = dict(_label_sizes(position, label, requested.sizes))
-        yield label, ImageEdits(sizes=sizes, units=requested._units_along(label.axis_names))
+        changes = ImageEdits(sizes=sizes, units=requested._units_along(label.axis_names))
+        _differs(label, changes)  # raises if the label image cannot be edited
+        return changes
+
+    yield from following_labels(position, follow)
 
 
 def _label_sizes(

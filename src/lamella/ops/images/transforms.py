@@ -7,18 +7,30 @@ wide and whose first voxel is at 0.5 gets voxels of 6, the first one at 101.5.
 from __future__ import annotations
 
 from math import isclose
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from lamella.errors import LamellaError
+from lamella.errors import (
+    DamagedDataError,
+    LamellaError,
+    MetadataError,
+    MetadataWarning,
+    NodeNotFoundError,
+    StorageError,
+    clause,
+    warn,
+)
 from lamella.ops.tables.outdated_tables import warning_of_moved_rois
 from lamella.spec import edits
 from lamella.spec.geometry import WHOLE, effective_scale, effective_translation, has_finite_transform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from lamella.nodes.position import Position
     from lamella.spec.images import ImagesMeta
+
+
+T = TypeVar("T")
 
 
 class _Axis(NamedTuple):
@@ -53,18 +65,44 @@ def edit_transforms(position: Position, image: str, change: Callable[[ImagesMeta
 
     Label images are written first: a killed call that is run again recognizes those that fit the new transformations.
     """
-    labels = []
-    if position.dataset_paths:
-        labels = [label for label in position.labels.values() if label.dataset_paths]
-    label_edits = _edits_of_labels(position, labels, image, change) if labels else []
+    label_edits = _edits_of_labels(position, image, change) if position.dataset_paths else []
     with warning_of_moved_rois([position]):
         for label, label_edit in label_edits:
             label.document.edit(label_edit)
         position.document.edit(change)
 
 
+def following_labels(position: Position, follow: Callable[[Position], T]) -> Iterator[tuple[Position, T]]:
+    """Yield each label image with the result of a function; warn of damaged ones, for which it raises.
+
+    The image can be corrected all the same: nothing reads a damaged label image. An error of the store does raise,
+    since the same call can succeed later, and the label image would keep the old size.
+    """
+    labels = position.labels
+    try:
+        names = list(labels)
+    except (MetadataError, NodeNotFoundError) as error:
+        _warn_of_label(f"The label images of {position.node_path}", error)
+        return
+    for name in names:
+        try:
+            label = labels[name]
+            result = follow(label)
+        except StorageError:
+            raise
+        except (MetadataError, NodeNotFoundError, DamagedDataError) as error:
+            _warn_of_label(f"The label image {name!r} of {position.node_path}", error)
+        else:
+            yield label, result
+
+
+def _warn_of_label(subject: str, error: LamellaError) -> None:
+    text = f"{subject} did not follow the change of the image, and kept its old sizes, units and places"
+    warn(f"{text}: {clause(error)}.", MetadataWarning)
+
+
 def _edits_of_labels(
-    position: Position, labels: list[Position], image: str, change: Callable[[ImagesMeta], ImagesMeta]
+    position: Position, image: str, change: Callable[[ImagesMeta], ImagesMeta]
 ) -> list[tuple[Position, Callable[[ImagesMeta], ImagesMeta]]]:
     """Return the label images that have to follow a change of their image, each with its edit."""
     old = position.document.shared_model
@@ -75,7 +113,11 @@ def _edits_of_labels(
     first = WHOLE if image == WHOLE else position.dataset_paths[0]
     if not has_finite_transform(old, first) or _axes(position, old, first) == _axes(position, new, first):
         return []
-    label_edits = [(label, _edit_of_label(position, label, old, new, first)) for label in labels]
+
+    def follow(label: Position) -> Callable[[ImagesMeta], ImagesMeta] | None:
+        return _edit_of_label(position, label, old, new, first) if label.dataset_paths else None
+
+    label_edits = following_labels(position, follow)
     return [(label, label_edit) for label, label_edit in label_edits if label_edit is not None]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 from lamella.errors import InvalidArgumentError, MetadataError, short_repr
 from lamella.spec.axes import default_axes
 from lamella.spec.base import json_copy
-from lamella.spec.images import ImagesMeta
+from lamella.spec.images import ImagesMeta, keep_unusable_omero
 from lamella.spec.labels import ImageLabelMeta, LabelsMeta
 from lamella.spec.plate import Bioformats2RawMeta, PlateMeta, WellGroupMeta
 
@@ -134,6 +134,8 @@ class SpecVersion(ABC):
         if base is ImagesMeta and not part["multiscales"]:
             del part["multiscales"]  # MS-01: an image has at least one entry
         part = self._encode(base, part, old)
+        if base is ImagesMeta:
+            part = keep_unusable_omero(part, old)
         return self.with_ome(attributes, part_location.replace(ome, part))
 
     def converted(self, attributes: JSONObject, target: SpecVersion, *, lossy: bool = False) -> JSONObject:
@@ -158,6 +160,8 @@ class SpecVersion(ABC):
             supported = _without_systems(meta) if unsupported else meta
             if supported is not None:
                 document = target.dump(supported, document)
+                if isinstance(supported, ImagesMeta):
+                    document = target.with_ome(document, keep_unusable_omero(target.ome(document), ome))
         return document
 
     def names_group(self, attributes: JSONObject) -> bool:

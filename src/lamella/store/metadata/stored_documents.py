@@ -273,12 +273,12 @@ class StoredDocuments:
 
     def children(self, path: str) -> dict[str, NodeKind]:
         """List the nodes directly below a group, in natural order, with their kinds; raise for a damaged one."""
-        kinds: dict[str, NodeKind] = {}
-        for name in self.storage.list(path):
-            kind = self.kind(join(path, name)) if may_be_node_name(name) else None
-            if kind is not None:
-                kinds[name] = kind
-        return kinds
+        kinds = {name: self.kind(join(path, name)) for name in self.child_names(path)}
+        return {name: kind for name, kind in kinds.items() if kind is not None}
+
+    def child_names(self, path: str) -> list[str]:
+        """List the names below a group that a node may have, in natural order, without reading documents."""
+        return [name for name in self.storage.list(path) if may_be_node_name(name)]
 
     def stamp(self, path: str) -> Stamp | None:
         """Return the stamp of a group's attributes; None where the store has no stamps."""
