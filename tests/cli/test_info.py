@@ -159,9 +159,9 @@ def test_damaged_positions_are_lines_and_no_failure(plate):
     (plate / "A" / "1" / "1" / ".zattrs").write_text("{")
     result = run(plate, "-v")
     assert result.exit_code == 0
-    assert "  positions     2, 1 damaged\n" in result.output
+    assert "  positions     2, 1 cannot be read\n" in result.output
     line = next(line for line in result.output.splitlines() if line.startswith("  A/1/1"))
-    assert f"damaged: {plate / 'A' / '1' / '1' / '.zattrs'}" in line
+    assert f"cannot be read: {plate / 'A' / '1' / '1' / '.zattrs'}" in line
 
 
 def test_a_damaged_first_position_is_told_without_details(plate):
@@ -169,7 +169,7 @@ def test_a_damaged_first_position_is_told_without_details(plate):
     result = run(plate)
     assert result.exit_code == 0
     assert "\nFirst position A/1/1\n" in result.output
-    assert "\nDamaged\n" in result.output
+    assert "\nCannot be read\n" in result.output
 
 
 def test_when_nothing_opens_it_is_a_failure(plate):
@@ -189,9 +189,9 @@ def test_many_damaged_positions_are_cut_short_without_details(tmp_path):
     for field in range(8):
         (path / "A" / "1" / str(field) / ".zattrs").write_text("{")
     output = run(path).output
-    assert output.count("  damaged: ") == 5
+    assert output.count("  cannot be read: ") == 5
     assert "3 more: see lamella info -v" in output
-    assert run(path, "-v").output.count("  damaged: ") == 8
+    assert run(path, "-v").output.count("  cannot be read: ") == 8
 
 
 def test_a_position_without_an_image(tmp_path):
@@ -221,7 +221,7 @@ def test_a_scene(scene):
     assert cells(result.output, "Transformations")[2] == ["translation", "two:physical", "world"]
     assert "First image one" in result.output
     details = run(scene, "-v")
-    assert "  positions  2, 1 damaged\n" in details.output
+    assert "  positions  2, 1 cannot be read\n" in details.output
     assert cells(details.output, "Positions")[3][0] == "gone"
 
 

@@ -226,3 +226,23 @@ def test_a_mended_plate_is_sound():
     ]
     assert new["plate"]["field_count"] == 2
     json.dumps(new)
+
+
+@pytest.mark.parametrize(
+    ("names", "types", "expected"),
+    [
+        ("tczyx", [None] * 5, ["time", "channel", "space", "space", "space"]),
+        ("CYX", [None, "space", None], ["channel", "space", "space"]),
+        ("cqyx", [None, None, "space", None], [None, None, "space", None]),  # q may be of any type
+        ("yxc", [None] * 3, [None] * 3),  # with types, the order would be invalid
+        ("tcyx", [None, "time", None, None], [None, "time", None, None]),
+    ],
+)
+def test_axes_get_the_type_that_their_name_leaves(names, types, expected):
+    axes = [
+        {"name": name} if kind is None else {"name": name, "type": kind}
+        for name, kind in zip(names, types, strict=True)
+    ]
+    ome, rules = apply_fixes("image", {"version": "0.4", "multiscales": [{"axes": axes}]}, facts("0.4"))
+    assert [axis.get("type") for axis in ome["multiscales"][0]["axes"]] == expected
+    assert ("AX-03" in rules) == (expected != types)

@@ -10,6 +10,7 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
+import zarr
 
 import lamella
 from lamella.errors import DamagedDataError, InvalidArgumentError, InvalidNameError, StoreNotFoundError
@@ -118,6 +119,11 @@ def test_what_is_no_store_is_refused(tmp_path):
     (tmp_path / "empty.zarr").mkdir()
     with pytest.raises(InvalidArgumentError, match="no Zarr group or array"):
         lamella.verify(tmp_path / "empty.zarr")
+    group = zarr.open_group(tmp_path / "other.zarr", mode="w", zarr_format=2)
+    with pytest.raises(InvalidArgumentError, match="nothing was verified"):
+        lamella.verify(tmp_path / "other.zarr")
+    group.create_array("pixels", data=np.ones((2, 2), "uint8"))
+    assert lamella.verify(tmp_path / "other.zarr").arrays == 1
 
 
 # -- manifests ---------------------------------------------------------------------------------------------------

@@ -231,3 +231,13 @@ def test_chunks_that_the_user_may_not_read_are_not_taken_for_damaged(plate_path)
     unread = [finding for finding in report.findings if finding.level == "MUST"]
     assert [(finding.rule, finding.node) for finding in unread] == [("LM-09", "A/1/0/0"), ("LM-01", "A/2")]
     assert {finding.remedy for finding in unread} == {"validate again when it can be read"}
+
+
+def test_a_store_that_the_user_may_not_write_is_named(plate_path):
+    shutil.copytree(plate_path, plate_path.parent / "copy.zarr")
+    opened(plate_path.parent / "copy.zarr").rename_well("A/1", "A/7")  # imports what the user may not read
+    plate_path.chmod(0o555)
+    with as_user(), pytest.raises(StorageError) as caught:
+        opened(plate_path).rename_well("A/1", "A/7")
+    plate_path.chmod(0o755)
+    assert str(caught.value) == f"Cannot write to {plate_path}: Permission denied."

@@ -74,7 +74,7 @@ def _image(image: ImageDescription, heading: str) -> Iterator[Block]:
         rows = [_channel_row(channel) for channel in image.channels]
         yield Block("Channels", header=("name", "color", "window", "shown"), rows=rows)
     if image.labels or image.labels_fault:
-        faults = [("damaged", clause(image.labels_fault))] if image.labels_fault else []
+        faults = [("cannot be read", clause(image.labels_fault))] if image.labels_fault else []
         yield Block("Labels", [("", name) for name in image.labels] + faults)
     if image.tables:
         yield Block("Tables", [("", name) for name in image.tables])
@@ -95,7 +95,7 @@ def _levels(levels: Sequence[LevelDescription | UnreadableNode], heading: str) -
     block = Block(heading or "Levels", header=(*header, *(["files", "size"] if has_sizes else [])))
     for level in levels:
         if isinstance(level, UnreadableNode):
-            block.rows.append((level.path, f"damaged: {clause(level.error)}"))
+            block.rows.append((level.path, f"cannot be read: {clause(level.error)}"))
             continue
         cells = [level.path, numbers(level.shape), level.dtype, numbers(level.chunks)]
         cells += [numbers(level.shards) if level.shards else "none"] if has_shards else []
@@ -133,7 +133,7 @@ def _wells(description: ContainerDescription) -> Iterator[Block]:
             (
                 "positions",
                 f"{readable_count}"
-                + (f", {len(description.damaged)} damaged" if description.damaged else ""),
+                + (f", {len(description.damaged)} cannot be read" if description.damaged else ""),
             )
         )
     yield block
@@ -153,10 +153,11 @@ def _wells(description: ContainerDescription) -> Iterator[Block]:
     elif description.damaged:
         hidden_count = len(description.damaged) - MAX_DAMAGE
         rows = [
-            (damage.path, f"damaged: {clause(damage.error)}") for damage in description.damaged[:MAX_DAMAGE]
+            (damage.path, f"cannot be read: {clause(damage.error)}")
+            for damage in description.damaged[:MAX_DAMAGE]
         ]
         more_row = [("...", f"{hidden_count} more: see lamella info -v")] if hidden_count > 0 else []
-        yield Block("Damaged", header=("path", "fault"), rows=[*rows, *more_row])
+        yield Block("Cannot be read", header=("path", "fault"), rows=[*rows, *more_row])
 
 
 def _plate_values(plate: PlateDescription) -> list[tuple[str, str]]:
@@ -206,7 +207,7 @@ def _positions(positions: Sequence[FieldDescription | UnreadableNode]) -> Block:
     block = Block("Positions", header=("path", "shape", "dtype", "levels", "scale", "acquisition"))
     for position in positions:
         if isinstance(position, UnreadableNode):
-            block.rows.append((position.path, f"damaged: {clause(position.error)}"))
+            block.rows.append((position.path, f"cannot be read: {clause(position.error)}"))
             continue
         shape = "no image yet" if position.shape is None else numbers(position.shape)
         acquisition = "" if position.acquisition is None else str(position.acquisition)

@@ -28,6 +28,7 @@ from lamella.ops.known_members import listable
 from lamella.ops.raw_nodes import StoreReader, storage_of
 from lamella.ops.regions import bounded_shape, region_shape, regions
 from lamella.ops.scratch import scratch
+from lamella.spec.versions import VERSIONS
 from lamella.store.keys import is_key, join
 from lamella.store.metadata.documents import Documents
 from lamella.store.pixels.arrays import StoredArray
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
     from lamella.ops.jobs.journal import Journal, LocalFile
     from lamella.store.storage import Fingerprint
     from lamella.types import JSONObject, Shape, StrPath
+
+_OME_KEYS = frozenset(key for version in VERSIONS for part in version.parts.values() for key in part.keys)
+"""Keys of the metadata of OME-NGFF in the attributes of a group."""
 
 _DECODING = "decoding"
 """Name of the job in a journal of decoded files."""
@@ -254,6 +258,11 @@ def _decode_all(verification: _Verification, path: str, name: str, workers: Work
         raise InvalidArgumentError(
             f"{name} contains no Zarr group or array: there is nothing to verify. Check the path."
         )
+    if not verification.arrays and not verification.has_ome and not verification.damage:
+        raise InvalidArgumentError(
+            f"{name} is a Zarr group without OME-NGFF metadata and without arrays, also below: nothing was verified. "
+            "Use the path of an image, a plate or a collection."
+        )
     return VerifyReport(
         name,
         verification.documents,
@@ -274,6 +283,7 @@ class _Verification:
         self.progress = progress
         self.journal = journal
         self.documents = self.arrays = self.files = self.nbytes = self.known = 0
+        self.has_ome = False
         self.damage: list[FileFinding] = []
         self.undecoded: list[FileFinding] = []
 
@@ -284,6 +294,7 @@ class _Verification:
             FileFinding(join(path, finding.file), finding.found, finding.unread) for finding in node.findings
         )
         self.documents += bool(node.documents)
+        self.has_ome = self.has_ome or not _OME_KEYS.isdisjoint(node.ome)
         if node.kind == "array":
             yield from self._files_of_array(path, 3 if node.zarr_format == 3 else 2, node.names)
             return

@@ -453,14 +453,15 @@ def _refuse_other_pyramid(
     if len(paths) != len(plan):
         raise InvalidArgumentError(
             f"{position.node_path} has a pyramid of {len(paths)} levels, and {len(plan)} were asked for. "
-            "Delete it first with delete_pyramid() (--replace)."
+            "Delete it first with delete_pyramid(), or pass --replace to lamella pyramid."
         )
     shapes = [position.open_level(path).shape for path in paths]
     request = f"dims={list(dims)}" if dims is not None else f"factors={factors}"
     if (dims is not None or factors is not None) and shapes != [shape for shape, _ in plan]:
         raise InvalidArgumentError(
             f"{position.node_path} has a pyramid of the shapes {shapes}, and {request} needs "
-            f"{[shape for shape, _ in plan]}. Delete it first with delete_pyramid() (--replace)."
+            f"{[shape for shape, _ in plan]}. Delete it first with delete_pyramid(), or pass --replace to lamella "
+            "pyramid."
         )
 
 

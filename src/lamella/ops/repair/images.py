@@ -30,6 +30,37 @@ _SHORT_COLOR = re.compile(r"#?([0-9A-Fa-f])([0-9A-Fa-f])([0-9A-Fa-f])")
 _INTEGER = re.compile(r"(u?)int(8|16|32|64)")
 
 
+_TYPES_IN_ORDER = ("time", "channel", "space")
+_TYPE_OF_NAME = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+"""Types of the axes whose names leave no other choice."""
+
+
+# -- axes ----------------------------------------------------------------------------------------------------------
+
+
+@fixes("AX-03", kinds=("image",))
+def add_axis_types(ome: JSONObject, facts: Facts) -> None:
+    """Add the types that names of axes imply, if all axes are then in the order of types, each but space once."""
+    if facts.traits.coordinate_systems:
+        return  # the axes of several systems would have to agree
+    for _, entry in multiscales(ome):
+        axes = array_axes(entry, facts.traits) or []
+        names = axis_names(axes) or []
+        types = [
+            axis.get("type", _TYPE_OF_NAME.get(name.lower()))
+            for axis, name in zip(axes, names, strict=False)
+            if isinstance(axis, dict)
+        ]
+        known = [kind for kind in types if isinstance(kind, str) and kind in _TYPES_IN_ORDER]
+        once = [kind for kind in known if kind != "space"]
+        is_in_order = known == sorted(known, key=_TYPES_IN_ORDER.index)
+        if len(known) < len(axes) or not is_in_order or len(set(once)) < len(once):
+            continue
+        for axis, kind in zip(axes, known, strict=True):
+            if isinstance(axis, dict):
+                axis.setdefault("type", kind)
+
+
 # -- transformations -----------------------------------------------------------------------------------------------
 
 

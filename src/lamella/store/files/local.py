@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_NOT_PERMITTED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
 _MAX_GAP = 6
 """Limit of folders without documents between two groups of a store."""
 
@@ -435,9 +437,16 @@ class LocalStorage(Storage):
         folder, _, name = check_key(key).rpartition("/")
         lock_path = f"{self._base}{folder}/{private_name(name or 'root', '.lock')}"
         with ExitStack() as stack:
-            self.in_folder(
-                "create a lock file beside", key, lambda: stack.enter_context(file_lock(lock_path))
-            )
+
+            def create() -> None:
+                try:
+                    stack.enter_context(file_lock(lock_path))
+                except OSError as error:
+                    if error.errno in _NOT_PERMITTED:  # names the folder: the user does not know the key
+                        self._fail("write to", folder, error)
+                    raise
+
+            self.in_folder("create a lock file beside", key, create)
             yield
 
     def replacement_lock(self, key: str) -> AbstractContextManager[object]:

@@ -269,7 +269,7 @@ class StoredArray:
 
     def resized_shape(self, shape: Sequence[int]) -> Shape:
         """Check the new shape of a `resize` and return it."""
-        new_shape = whole_numbers(shape, "The argument shape", 0)
+        new_shape = whole_numbers(shape, f"The new shape of {self._where}", 0)
         old_shape = self.meta.shape
         if len(new_shape) != len(old_shape) or any(length >= 1 << 62 for length in new_shape):
             raise InvalidArgumentError(
