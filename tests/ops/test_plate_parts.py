@@ -150,13 +150,16 @@ def test_a_crop_cuts_levels_and_labels_and_moves_the_translation(tmp_path, versi
     is_valid(tmp_path / "part.zarr")
 
 
-def test_labels_of_one_plane_stay_in_a_part_of_the_volume(tmp_path):
+def test_labels_of_one_plane_or_time_stay_in_a_part_of_the_image(tmp_path):
     source = new_plate(tmp_path / "plate.zarr", SPECS[:1])["A/1/0"]
     projection = source.labels.create("projection", source.labels["cells"]["0"][...])
     projection["0"].resize((2, 1, 24, 32))
     plane = projection["0"][...]
     part = source.subset(tmp_path / "part.zarr", crop={"z": (1, 4), "y": (8, 24)})
     np.testing.assert_array_equal(part.labels["projection"]["0"][...], plane[..., 8:24, :])
+    projection["0"].resize((1, 1, 24, 32))
+    part = source.subset(tmp_path / "time.zarr", crop={"t": (1, 2)})
+    np.testing.assert_array_equal(part.labels["projection"]["0"][...], plane[:1])
 
 
 WRONG_CROPS = [

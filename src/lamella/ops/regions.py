@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lamella.arguments import is_boolean, items_of
 from lamella.errors import InvalidArgumentError
-from lamella.spec.axes import axis_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -288,18 +287,18 @@ def region_of_label(
     """Return the region of a label image that covers a region of its image, in pixels of its own level 0.
 
     Along an axis of equal lengths it is the same region: other programs write the scale of the image less often. Labels
-    of one plane in a volume are those of all planes.
+    of one plane in a volume are those of all planes, and labels of one time in a series those of all times, as labels
+    without the axis are.
     """
     image_sizes = dict(zip(image.axis_names, image.get_effective_scale(image.dataset_paths[0]), strict=True))
     label_sizes = dict(zip(label.axis_names, label.get_effective_scale(label.dataset_paths[0]), strict=True))
     lengths = dict(zip(label.axis_names[-label.data.ndim :], label.data.shape, strict=True))
     image_lengths = dict(zip(image.axis_names[-image.data.ndim :], image.data.shape, strict=True))
-    axis_kinds = dict(zip(label.axis_names, map(axis_kind, label.axes), strict=True))
     region_in_label = {}
     for name, (start, stop) in region.items():
         if name not in lengths:
             continue
-        if lengths[name] == 1 and axis_kinds[name] == "space":
+        if lengths[name] == 1:
             region_in_label[name] = (0, 1)
             continue
         has_same_length = lengths[name] == image_lengths.get(name)
