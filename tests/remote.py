@@ -299,6 +299,12 @@ class _Handler(AzureAnswers, BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         """Print nothing."""
 
+    def handle_expect_100(self) -> bool:
+        """Send the permission at once: the client waits for it before it sends the body."""
+        is_permitted = super().handle_expect_100()
+        self.wfile.flush()
+        return is_permitted
+
     @property
     def service(self) -> Service:  # type: ignore[override]
         return self.server.service
