@@ -425,6 +425,9 @@ def test_the_tiles_of_a_bigdataviewer_are_in_the_order_of_their_numbers(tmp_path
     reader = formats.choose_formats("bdv")
     titles = [source.description.title for source in reader.open(str(tmp_path / "tiles.xml"))]
     assert titles == [f"tile {number}" for number in range(11)]
+    (tmp_path / "tiles.h5").unlink()
+    with pytest.raises(SourceError, match=r"tiles\.xml names the file .*tiles\.h5, which does not exist"):
+        reader.open(str(tmp_path / "tiles.xml"))
 
 
 def test_the_folder_of_a_bigdataviewer_is_a_data_set_and_other_folders_are_refused(tmp_path: Path) -> None:

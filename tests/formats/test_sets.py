@@ -59,6 +59,11 @@ def test_the_index_of_an_ndtiff_opens_it(tmp_path: Path) -> None:
     first, second = (lamella.open(tmp_path / f"{number}.zarr") for number in (0, 1))
     np.testing.assert_array_equal(first["0"][...], second["0"][...])
     assert first.channel_names == second.channel_names == ["DAPI", "FITC"]
+    alone = shutil.copy(next(folder.glob("*.tif")), tmp_path)
+    with pytest.raises(
+        SourceError, match=r"the file NDTiff\.index, which names the axes of its planes, is not"
+    ):
+        lamella.convert(alone, tmp_path / "alone.zarr")
 
 
 def test_a_file_without_its_companion_is_refused_or_converted_alone(plate: Path, tmp_path: Path) -> None:

@@ -567,6 +567,13 @@ def test_planes_that_a_source_lacks_are_zeros(store: Path) -> None:
             assert_array_equal(position.data[0, z], pixels[z] * (z % 2 == 0))
 
 
+def test_an_absurd_number_of_planes_is_damage(store: Path) -> None:
+    pixels = np.broadcast_to(np.zeros((), "uint16"), (10_000_001, 2, 2))
+    with pytest.raises(SourceError, match="it states 10000001 planes of one image"):
+        convert(ArraySource(pixels, "zyx"), store)
+    assert not store.exists()
+
+
 # -- memory -----------------------------------------------------------------------------------------------------
 
 MEASURE = """

@@ -121,6 +121,10 @@ class _File:
             raise SourceError(f"{index} names the image loader {kind}: only bdv.hdf5 can be read.")
         base = self.root.findtext("BasePath") or "."
         self.path = os.path.normpath(os.path.join(os.path.dirname(index), base, name))
+        if not os.path.isfile(self.path):
+            raise SourceError(
+                f"{index} names the file {self.path}, which does not exist. Put both into one folder."
+            )
         self.times = _times(self.root, index)
         self.images = self._group_setups()
         self.hdf5 = HDF5File(self.path)

@@ -16,7 +16,7 @@ from lamella.adapters.descriptions import parse_number
 from lamella.adapters.tiff.companion import file_names
 from lamella.adapters.tiff.ome import ome_root
 from lamella.errors import SourceError, short_repr
-from lamella.ops.conversion.source import COPY_AGAIN
+from lamella.ops.conversion.source import COPY_AGAIN, MAX_PLANES
 from lamella.spec.ome_xml import children, count_samples
 
 if TYPE_CHECKING:
@@ -28,9 +28,6 @@ _OWN_LISTS = {"lsm", "mmstack", "ndtiff"}
 
 _SEPARATORS = re.compile(r"[/\\]")
 _DRIVE = re.compile(r"[A-Za-z]:")
-
-_MAX_PLANES = 10_000_000
-"""Planes of one image that an OME-XML may state: tifffile allocates a list of that length before it reads a page."""
 
 _DESCRIPTION = 270
 """Code of the tag ImageDescription."""
@@ -50,7 +47,7 @@ def check_names(path: str, file: Any) -> None:
     """
     for pixels in () if (root := ome_root(file)) is None else root.iter():
         count = math.prod(parse_number(pixels.get(f"Size{axis}")) or 1 for axis in "CZT")
-        if count > _MAX_PLANES:
+        if count > MAX_PLANES:
             raise SourceError(f"{path} is damaged: its OME-XML states {count:.0f} planes. {COPY_AGAIN}")
     for origin, name in _named_files(file):
         if name.startswith(("/", "\\")) or _DRIVE.match(name) or ".." in _SEPARATORS.split(name):
@@ -84,6 +81,8 @@ def missing_parts(file: Any) -> Iterator[str]:
         yield from _missing_of_ome(file)
     if file.is_ndtiff:
         yield from _missing_of_ndtiff(file)
+    elif file.is_micromanager and (file.micromanager_metadata or {}).get("MajorVersion", 0) >= 2:
+        yield "the file NDTiff.index, which names the axes of its planes, is not in its folder"
     if file.is_shaped:
         yield from _missing_of_shaped(file)
     if file.is_imagej and file.imagej_metadata:

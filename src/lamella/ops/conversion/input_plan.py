@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from lamella.ops.conversion.file_names import order_stack
 from lamella.ops.conversion.inputs import titles_of
 from lamella.ops.conversion.originals import choose_originals
 from lamella.ops.conversion.placement import PlacedFile, Placement, place_by_map, place_by_regex
-from lamella.ops.conversion.source import LEGAL_ORDER, SourceChannel
+from lamella.ops.conversion.source import COPY_AGAIN, LEGAL_ORDER, MAX_PLANES, SourceChannel
 from lamella.spec.channels import name_for_file
 from lamella.store.keys import name_order, natural_order
 from lamella.store.paths import local_path
@@ -93,6 +94,10 @@ def plan_images(inputs: Inputs) -> InputPlan:
             f"{missing_planes}. Copy them beside the index, or pass --take-what-is-there to write zeros for them."
         )
     notes += [missing_planes] if missing_planes else []
+    for image in images:
+        if (planes := math.prod(image.source.description.shape[:-2])) > MAX_PLANES:
+            where = image.source.description.where
+            raise SourceError(f"{where} is damaged: it states {planes} planes of one image. {COPY_AGAIN}")
     images = [replace(image, name=_stored_name(image, inputs)) for image in images]
     for image in images:
         image.source.description = inputs.corrections.correct_description(image.source.description)
