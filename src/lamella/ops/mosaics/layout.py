@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
-from lamella.ops.regions import overlap, region_shape
+from lamella.ops.regions import overlap, region_shape, relative_region
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -145,10 +145,8 @@ class Layout:
 
     def in_space(self, subregion: Region, region: Region) -> Region:
         """Return a subregion relative to its region, in arrays with length 1 along the axes that are not of space."""
-        return tuple(
-            slice(span.start - outer.start, span.stop - outer.start) if axis in self.space else slice(0, 1)
-            for axis, (span, outer) in enumerate(zip(subregion, region, strict=True))
-        )
+        spans = enumerate(relative_region(subregion, region))
+        return tuple(span if axis in self.space else slice(0, 1) for axis, span in spans)
 
     @staticmethod
     def _along(numbers: Numbers, axis: int, ndim: int) -> Numbers:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import InvalidArgumentError
-from lamella.ops.regions import region_shape
+from lamella.ops.regions import region_shape, relative_region
 from lamella.spec.axes import space_axes
 
 if TYPE_CHECKING:
@@ -96,12 +96,8 @@ class BlockPlan:
 
     def relative_region(self, region: Region, outer: Region) -> Region:
         """Return a region relative to the start of a surrounding region."""
-        return tuple(
-            slice(0, 1)
-            if axis in self.dropped
-            else slice(span.start - outer_span.start, span.stop - outer_span.start)
-            for axis, (span, outer_span) in enumerate(zip(region, outer, strict=True))
-        )
+        spans = enumerate(relative_region(region, outer))
+        return tuple(slice(0, 1) if axis in self.dropped else span for axis, span in spans)
 
     def settings(self) -> str:
         """Return a text for the digest of a job: empty if there is no halo, and results have all axes."""

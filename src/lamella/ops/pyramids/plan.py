@@ -13,7 +13,7 @@ from math import prod
 from typing import TYPE_CHECKING, TypeAlias, get_args
 
 from lamella.errors import InvalidArgumentError, MetadataError
-from lamella.ops.pyramids.downsample import Method
+from lamella.ops.pyramids.downsample import Method, downsampled_shape
 from lamella.spec import geometry
 from lamella.spec.axes import space_axes
 from lamella.spec.edits import MAKER
@@ -91,7 +91,7 @@ def _outgrown(
         last_product = prod(ratios)
         factors = _whole_factors(ratios)
         if factors is not None and is_made_by_lamella:
-            required = tuple(-(-length // factor) for length, factor in zip(finest, factors, strict=True))
+            required = downsampled_shape(finest, factors)
         else:
             factors = tuple(max(1, round(ratio)) for ratio in ratios)
             required = tuple(
