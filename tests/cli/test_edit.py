@@ -188,7 +188,7 @@ def test_pyramid_computes_the_levels_of_all_fields(plate):
     assert run("pyramid", plate).stdout == "3 images with 2 levels.\n"
     refused = run("pyramid", plate, "--levels", 3)
     assert refused.exit_code == 1
-    assert "Delete it first with --replace." in refused.stderr
+    assert "pass --replace to lamella pyramid." in refused.stderr
     assert json.loads(run("pyramid", plate, "--levels", 3, "--replace", "--json").stdout) == {
         "levels": {"A/1/0": 3, "A/1/1": 3, "B/3/0": 3}
     }

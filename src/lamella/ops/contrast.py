@@ -23,7 +23,16 @@ from lamella.ops.conversion.contrast import (
     window_of,
 )
 from lamella.ops.display.planes import PlaneAxes, coarsest_sufficient_level, read_plane
-from lamella.ops.execution import THREADS, Count, Workers, check_progress, counting, run
+from lamella.ops.execution import (
+    LARGE_CHUNK,
+    THREADS,
+    Count,
+    Workers,
+    check_progress,
+    counting,
+    run,
+    run_at_store,
+)
 from lamella.ops.pyramids.update import stale_levels
 from lamella.spec import edits
 from lamella.spec.channels import ALPHA
@@ -76,6 +85,8 @@ def compute_contrast(
     check_progress(progress)
     fields = [position for position in positions if position.dataset_paths]
     workers.check_reach(*(position.documents.storage for position in fields))
+    if fields:
+        workers = workers.waiting_for(fields[0].documents.storage, LARGE_CHUNK)
     sampled_fields = [position for position in fields if not is_rgb(position)]
     with (
         logged("Compute the contrast of %s", counted(len(fields), "image")),
@@ -85,8 +96,10 @@ def compute_contrast(
     for position in fields:
         if is_rgb(position):  # separate windows would change the hues of a colour image
             windows = _stored_windows(position) | windows
-        elif not dry_run:
-            _write(position, {key: window for key, window in windows.items() if key[0] not in without})
+    if sampled_fields and not dry_run:
+        written = {key: window for key, window in windows.items() if key[0] not in without}
+        storage = sampled_fields[0].documents.storage
+        run_at_store(lambda position: _write(position, written), sampled_fields, storage)
     if not windows:
         where = f" in {fields[0].documents.storage.name}" if fields else ""
         raise InvalidArgumentError(

@@ -47,6 +47,9 @@ _NO_UNIT: Final = object()
 _MAX_WAITING_BYTES: Final = 512 << 20
 """Maximum memory of all units that wait for a store at the same time, see `Workers.waiting_for`."""
 
+LARGE_CHUNK: Final = 64 << 20
+"""Bytes of a large chunk: an estimate of the memory of a unit that decodes one chunk at a time."""
+
 _MAX_SUBMITTED = 1024
 """Maximum number of submitted units of an executor: enough for any cluster, and they are small."""
 
@@ -165,6 +168,23 @@ def run(
                     f"The executor cannot send work to its workers: {clause(error)}."
                 ) from error
             raise
+
+
+def run_at_store(work: Callable[[UnitType], object], units: Iterable[UnitType], storage: Storage) -> None:
+    """Call a function for each unit: one after the other in a folder, many at once where each request takes a while."""
+    if not isinstance(storage, FlatStorage):
+        run(work, units, Workers(1))
+        return
+    queue = iter(units)
+    for first in islice(queue, 1):  # alone: it reads the documents that all units need
+        work(first)
+    as_this_thread = storage.handed_over()
+
+    def work_as_this_thread(unit: UnitType) -> None:
+        with as_this_thread():
+            work(unit)
+
+    run(work_as_this_thread, queue, THREADS.waiting_for(storage))
 
 
 def _run_without_results(work: Callable[[UnitType], object], units: Iterable[UnitType], count: int) -> None:

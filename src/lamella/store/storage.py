@@ -406,6 +406,10 @@ class Storage(ABC):
         del folder
         return nullcontext()
 
+    def handed_over(self) -> Callable[[], AbstractContextManager[None]]:
+        """Return a context for other threads that work on the same call, in which each document is read once too."""
+        return nullcontext
+
     def note_created(self) -> None:  # noqa: B027
         """Note that this thread has just created the root, so that nothing below it needs to be listed."""
 

@@ -19,7 +19,7 @@ from lamella.nodes.image_array import ImageArray
 from lamella.nodes.position_metadata import dtype_window, with_channel_names
 from lamella.nodes.replacing import discard, finish_replacing, make_beside, put_in_place
 from lamella.ops.array_writes import Source, write_array
-from lamella.ops.execution import THREADS, Workers
+from lamella.ops.execution import THREADS, Workers, run_at_store
 from lamella.ops.images.edit import store_of
 from lamella.ops.streaming.record import without_channel
 from lamella.spec import edits
@@ -73,8 +73,11 @@ def delete_from_fields(positions: Mapping[str, Position], name: str, *, jobs: in
     for path in fields:
         if killed_deletion(positions[path]) != name:
             _checked_index(positions[path], name)  # raises before anything is written
-    for path in fields:
-        delete_channel(positions[path], name, jobs=jobs)
+    run_at_store(
+        lambda path: delete_channel(positions[path], name, jobs=jobs),
+        fields,
+        positions[fields[0]].documents.storage,
+    )
     return fields
 
 

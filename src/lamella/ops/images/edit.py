@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from lamella.arguments import checked_channel_name
 from lamella.errors import InvalidArgumentError, WrongTypeError, counted, did_you_mean
 from lamella.nodes.position_metadata import dtype_window
+from lamella.ops.execution import run_at_store
 from lamella.ops.images.transforms import following_labels, has_new_size, spans
 from lamella.ops.tables.outdated_tables import warn_of_measured_channels, warning_of_moved_rois
 from lamella.spec import edits
 from lamella.spec.axes import axis_kind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from lamella.nodes.node import NGFFNode
     from lamella.nodes.position import Position
@@ -158,11 +160,15 @@ def edit_images(positions: Mapping[str, Position], edits_by_path: Mapping[str, I
         for path, image_edits in edits_by_path.items()
         if image_edits.sizes or image_edits.units
     ]
+
+    def write(path: str) -> None:
+        position, image_edits = positions[path], edits_by_path[path]
+        for label, edits_of_label in label_edits(position, image_edits):
+            _write(label, edits_of_label)
+        _write(position, image_edits)
+
     with warning_of_moved_rois(resized):
-        for path, image_edits in edits_by_path.items():
-            for label, edits_of_label in label_edits(positions[path], image_edits):
-                _write(label, edits_of_label)
-            _write(positions[path], image_edits)
+        _run_for_each(write, edits_by_path, positions)
     warn_of_measured_channels(
         {positions[path]: image_edits.renamed for path, image_edits in edits_by_path.items()}
     )
@@ -186,9 +192,16 @@ def append_to_fields(positions: Mapping[str, Position], name: str) -> list[str]:
         raise InvalidArgumentError(f"{what} in {store_of(positions)}.")
     for image in lacking.values():
         image._check_channel_axis(name)
-    for image in lacking.values():
-        image.append_channel(name)
+    _run_for_each(lambda path: lacking[path].append_channel(name), lacking, lacking)
     return list(lacking)
+
+
+def _run_for_each(
+    work: Callable[[str], object], paths: Iterable[str], positions: Mapping[str, Position]
+) -> None:
+    """Call a function for the paths of images of one store."""
+    for position in islice(positions.values(), 1):
+        run_at_store(work, paths, position.documents.storage)
 
 
 def planned_edits(
@@ -204,26 +217,28 @@ def planned_edits(
     requested.check_new_names(requested.channels)
     if not any(position.dataset_paths for position in positions.values()):
         _check_without_pixels(requested, positions)
-    found_targets: set[_Target] = set()
     edits_by_path: dict[str, ImageEdits] = {}
-    for path, position in positions.items():
-        edits_by_path[path] = requested.limited_to(position)
-        found_targets |= edits_by_path[path].targets
+    differing: dict[str, bool | InvalidArgumentError] = {}
+
+    def plan(path: str) -> None:
+        position = positions[path]
+        edits_by_path[path] = image_edits = requested.limited_to(position)
+        try:
+            images = [*label_edits(position, image_edits), (position, image_edits)]
+            # `any` would stop at the first difference; `sum` checks the edits of each image and label.
+            differing[path] = sum(_differs(image, edits_of_it) for image, edits_of_it in images) > 0
+        except InvalidArgumentError as error:  # raised below: edits that no image has come first
+            differing[path] = error
+
+    _run_for_each(plan, positions, positions)
+    found_targets = {target for image_edits in edits_by_path.values() for target in image_edits.targets}
     if is_first_step or any(image_edits.renamed for image_edits in edits_by_path.values()):
         found_targets |= {("channel", old) for old in already_renamed(positions, requested)}
     _refuse_missing(requested.targets - found_targets, positions, requested.renamed)
-    return {
-        path: edits_by_path[path]
-        for path, position in positions.items()
-        # `any` would stop at the first difference; `sum` checks the edits of each image and label.
-        if sum(
-            _differs(image, image_edits)
-            for image, image_edits in (
-                *label_edits(position, edits_by_path[path]),
-                (position, edits_by_path[path]),
-            )
-        )
-    }
+    for path in positions:
+        if isinstance(error := differing[path], InvalidArgumentError):
+            raise error
+    return {path: edits_by_path[path] for path in positions if differing[path]}
 
 
 def _check_without_pixels(requested: ImageEdits, positions: Mapping[str, Position]) -> None:

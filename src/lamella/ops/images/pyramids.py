@@ -10,7 +10,7 @@ from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.position import Position
 from lamella.nodes.walk import images_of
-from lamella.ops.execution import Workers, check_progress, counting, run
+from lamella.ops.execution import LARGE_CHUNK, Workers, check_progress, counting, run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from lamella.ops.execution import Progress
     from lamella.types import StrPath
-
-_MAX_BYTES: int = 64 << 20
-"""Estimate of the memory that the pyramid of a large image needs at one time."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ def compute_each(
         return {}
     storage = next(iter(images.values())).documents.storage
     workers.check_reach(storage)
-    workers = workers.waiting_for(storage, _MAX_BYTES)
+    workers = workers.waiting_for(storage, LARGE_CHUNK)
     jobs = 1 if workers.executor is not None else max(1, workers.count // len(images))
     counts: dict[str, int] = {}
     with (

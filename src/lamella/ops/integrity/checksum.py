@@ -197,6 +197,7 @@ def checksum(
     workers = Workers(jobs, executor)
     check_progress(progress)
     workers.check_reach(storage)
+    workers = workers.waiting_for(storage, _READ_BYTES)
     with logged("Compute checksums of %s", name), counting(progress, "bytes") as byte_count:
         if output is None:
             return ChecksumReport(name, _digests_of_all_files(storage, path, workers, byte_count))

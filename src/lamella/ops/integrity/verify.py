@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lamella.errors import InvalidArgumentError, LamellaError, NotDecodedError, StorageError, clause, counted
 from lamella.log import logged
-from lamella.ops.execution import Count, Workers, check_progress, counting, run
+from lamella.ops.execution import LARGE_CHUNK, Count, Workers, check_progress, counting, run
 from lamella.ops.integrity.array_status import FileFinding
 from lamella.ops.integrity.checksum import (
     CHECKSUMS,
@@ -222,6 +222,7 @@ def verify(
     workers = Workers(jobs, executor)
     check_progress(progress)
     workers.check_reach(storage)
+    workers = workers.waiting_for(storage, LARGE_CHUNK)
     expected = None if manifest is None else read_manifest(manifest)
     job = _DECODING if expected is None else CHECKSUMS
     with (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamella.errors import counted, first_of
 from lamella.log import logged
-from lamella.ops.execution import Count, Workers, check_progress, reporting
+from lamella.ops.execution import LARGE_CHUNK, Count, Workers, check_progress, reporting
 from lamella.ops.raw_nodes import StoreReader, storage_of
 from lamella.ops.validation.walk import Inspection
 from lamella.spec.rules import location_text
@@ -228,6 +228,7 @@ def validate(
     storage, root, name = storage_of(with_options(path_or_node, storage_options), follow_links=follow_links)
     workers = Workers(jobs, executor)
     workers.check_reach(storage)
+    workers = workers.waiting_for(storage, LARGE_CHUNK)
     check_progress(progress)
     with logged("Validate %s", name), reporting(progress, "groups") as report_progress:
         inspection = inspect(StoreReader(storage), root, report_progress, keep_images=pixels)

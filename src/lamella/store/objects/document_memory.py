@@ -16,7 +16,7 @@ from lamella.store.keys import METADATA_FILES, check_key, is_document
 from lamella.store.objects.object_reads import GetResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from lamella.store.storage import Stamp
@@ -96,6 +96,20 @@ class ReadUnderLocks(threading.local, Generic[T]):
 
     def __bool__(self) -> bool:
         return bool(self._locks)
+
+    def handed_over(self) -> Callable[[], AbstractContextManager[None]]:
+        """Return a context for other threads, in which they use and add to what this thread has read so far."""
+        locks = list(self._locks)
+
+        @contextmanager
+        def as_this_thread() -> Iterator[None]:
+            own, self._locks = self._locks, list(locks)
+            try:
+                yield
+            finally:
+                self._locks = own
+
+        return as_this_thread
 
     def add(self, documents: Mapping[str, T | None]) -> None:
         """Add documents that were read or written."""
@@ -235,6 +249,10 @@ class DocumentMemory:
     def under(self, folder: str) -> AbstractContextManager[None]:
         """Remember what this thread reads below a folder, as long as its lock is held."""
         return self._locked.under(folder)
+
+    def handed_over(self) -> Callable[[], AbstractContextManager[None]]:
+        """Return a context in which another thread remembers what this thread does, see `under`."""
+        return self._locked.handed_over()
 
     def note_created(self) -> None:
         """Assume for 5 seconds that the store has only the documents of its root, which this thread has written."""

@@ -491,6 +491,9 @@ class ObjectStorage(FlatStorage):
     def reading_once(self, folder: str) -> AbstractContextManager[None]:
         return self._memory.under(folder)
 
+    def handed_over(self) -> Callable[[], AbstractContextManager[None]]:
+        return self._memory.handed_over()
+
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
         """Keep the threads of this process apart; documents that are read under the lock are read once."""
