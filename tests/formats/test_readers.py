@@ -382,6 +382,18 @@ def test_a_file_by_the_name_of_another_format_is_read_as_what_it_is_or_its_forma
         file.unlink()
 
 
+def test_planes_of_an_oib_beyond_its_sizes_are_noted(tmp_path: Path) -> None:
+    if formats.readers()["oif"].missing:
+        pytest.skip("needs oiffile: make test-formats")
+    three, two = (f"MaxSize={number}\r".encode("utf-16-le") for number in (3, 2))
+    (tmp_path / "a.oib").write_bytes((DATA / "test.oib").read_bytes().replace(three, two))
+    report = lamella.convert(tmp_path / "a.oib", tmp_path / "a.zarr", dry_run=True)
+    assert report.positions[0].shape == (1, 2, 1, 256, 256)
+    assert [note.rpartition(": ")[2] for note in report.notes] == [
+        "1 plane beyond the sizes in its settings not converted"
+    ]
+
+
 def test_a_file_that_no_plugin_of_bioio_reads_is_refused_without_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

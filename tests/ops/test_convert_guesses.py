@@ -147,6 +147,18 @@ def test_files_of_one_image_that_state_different_sizes_are_noted(tmp_path: Path,
     )
 
 
+def test_files_of_one_image_that_name_their_channels_otherwise_are_noted(tmp_path: Path, store: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for t, names in enumerate((["DAPI", "GFP"], ["GFP", "DAPI"])):
+        metadata = {"axes": "CYX", "Channel": {"Name": names}}
+        tifffile.imwrite(folder / f"t{t}.ome.tif", random_pixels((2, 8, 9)), metadata=metadata)
+    note, _ = convert(folder, store).notes
+    assert note.endswith(
+        f"its channels, DAPI, GFP, name those of the whole image, although {folder / 't1.ome.tif'} has GFP, DAPI"
+    )
+
+
 # -- the resolution of printers ---------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from lamella.adapters.descriptions import describe_image, missing_note, positive_or_none
 from lamella.adapters.formats import ENDINGS
 from lamella.adapters.original import json_text
-from lamella.errors import SourceError
+from lamella.errors import SourceError, counted
 from lamella.ops.conversion.handles import HandleReader
 from lamella.ops.conversion.reader import OriginalMetadata
 from lamella.ops.conversion.source import COPY_AGAIN, SourceChannel
@@ -78,6 +79,8 @@ class _File:
         self.sizes = {code: max(1, int(axis["MaxSize"])) for code, axis in self.axes.items()}
         if order[:2] != "XY" or any(self.sizes[code] > 1 for code in set(order) - set("XYCZT")):
             raise SourceError(f"{path} has the axes {order}: only X, Y, C (channel), Z and T can be read.")
+        self.beyond_count = 0
+        """Number of planes beyond the sizes that the settings state."""
         self.planes = self._list_planes()
 
     def settings(self, section: str) -> Mapping[str, Any]:
@@ -91,6 +94,7 @@ class _File:
     def _list_planes(self) -> dict[tuple[int, ...], str]:
         """Return the names of the planes by (t, c, z); those of the most frequent prefix, as previews have another."""
         groups: dict[str, dict[tuple[int, ...], str]] = {}
+        beyond_counts: Counter[str] = Counter()
         for name in self.file.glob("*.tif"):
             match = _PLANE.search(name)
             if match is None or match.end() != len(name):
@@ -98,15 +102,19 @@ class _File:
             numbers = {axis: int(number) - 1 for axis, number in re.findall(r"([A-Z])(\d+)", match[1])}
             index = tuple(numbers.pop(axis, 0) for axis in "TCZ")
             sizes = tuple(self.sizes.get(axis, 1) for axis in "TCZ")
-            if not any(numbers.values()) and all(
-                0 <= position < size for position, size in zip(index, sizes, strict=True)
-            ):
+            if any(numbers.values()) or min(index) < 0:
+                continue
+            if all(position < size for position, size in zip(index, sizes, strict=True)):
                 groups.setdefault(name[: match.start()], {}).setdefault(index, name)
+            else:
+                beyond_counts[name[: match.start()]] += 1
         if not groups:
             raise SourceError(
                 f"{self._path} has no planes: none of its files is named as one ('s_C001Z001.tif')."
             )
-        return max(groups.values(), key=len)
+        prefix = max(groups, key=lambda name: len(groups[name]))
+        self.beyond_count = beyond_counts[prefix]
+        return groups[prefix]
 
 
 def _describe(file: _File, path: str) -> ImageDescription:
@@ -116,6 +124,9 @@ def _describe(file: _File, path: str) -> ImageDescription:
     if first.shape != shape[-2:]:
         raise SourceError(f"{path} has planes of shape {first.shape}, its settings state {shape[-2:]}.")
     missing = shape[0] * shape[1] * shape[2] - len(file.planes)
+    notes = missing_note(missing, "plane")
+    if file.beyond_count:
+        notes += (f"{counted(file.beyond_count, 'plane')} beyond the sizes in its settings not converted",)
     scale, units = _sizes(file)
     date = str(file.settings("Acquisition Parameters Common").get("ImageCaputreDate", "")).strip("'\" ")
     return describe_image(
@@ -126,7 +137,7 @@ def _describe(file: _File, path: str) -> ImageDescription:
         scale=scale,
         units=units,
         channels=tuple(_channel(file, number) for number in range(1, sizes["c"] + 1)),
-        notes=missing_note(missing, "plane"),
+        notes=notes,
         acquired=date.replace(" ", "T"),
         band_rows=sizes["y"],
     )

@@ -125,6 +125,17 @@ class CombinedSource:
                     f"its size along {axis}, {size:g}, is used for the whole image, whose files state {min(sizes):g} "
                     f"to {max(sizes):g}",
                 )
+        names = [channel.label for channel in first.channels]
+        if "c" not in self._combined_axes and self.description.channels == first.channels:
+            for source in self._members.values():
+                others = [channel.label for channel in source.description.channels]
+                if others not in ([], names):
+                    yield (
+                        first.where,
+                        f"its channels, {', '.join(names)}, name those of the whole image, although "
+                        f"{source.description.where} has {', '.join(others)}",
+                    )
+                    break
         for source in self._members.values():
             description = source.description
             if isinstance(source, CombinedSource):
