@@ -75,6 +75,19 @@ def is_boolean(value: object) -> bool:
     return isinstance(value, bool) or getattr(getattr(value, "dtype", None), "kind", None) == "b"
 
 
+def check_flags(**flags: object) -> None:
+    """Raise unless each argument is True or False: text such as "no" counts as True in Python, and would overwrite.
+
+    >>> check_flags(overwrite="no")
+    Traceback (most recent call last):
+    ...
+    lamella.errors.WrongTypeError: The argument overwrite is True or False, not 'no'.
+    """
+    for name, flag in flags.items():
+        if not is_boolean(flag) and not (is_whole_number(flag, 0) and flag in (0, 1)):
+            raise WrongTypeError(f"The argument {name} is True or False, not {flag!r}.")
+
+
 def is_whole_number(number: object, minimum: int) -> bool:
     """Return whether an argument is a whole number of Python or numpy, and not a boolean.
 

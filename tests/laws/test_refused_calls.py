@@ -20,6 +20,7 @@ from tests.array_source import ArraySource
 
 import lamella
 from lamella.cli import main
+from lamella.errors import WrongTypeError
 from lamella.models import AcquisitionMeta, TransformationMeta, axes
 
 PIXELS = np.zeros((1, 2, 4, 16, 16), "uint16")
@@ -746,6 +747,30 @@ def test_the_same_call_with_right_arguments_is_no_refusal(call, pool, tmp_path, 
     work, right, _ = CALLS[call]
     work(scene, **{name: filled(scene, value, pool) for name, value in right.items()})
     assert scene.state() != before
+
+
+def test_text_is_neither_true_nor_false(tmp_path):
+    scene = Scene(tmp_path, "0.5")
+    plate, image = tmp_path / "plate.zarr", tmp_path / "image.zarr"
+    before = scene.state()
+    for call in (
+        lambda: lamella.write_image(image, PIXELS, overwrite="no"),
+        lambda: lamella.convert(ArraySource(PIXELS, "tczyx"), image, overwrite="no"),
+        lambda: lamella.copy_store(plate, image, overwrite="no"),
+        lambda: lamella.rechunk(plate, image, chunks=(4, 8, 8), overwrite="no"),
+        lambda: lamella.upgrade(plate, "0.6", image, overwrite="no"),
+        lambda: lamella.upgrade(plate, "0.4", image, lossy="no"),
+        lambda: lamella.pack(plate, tmp_path / "sums.zip", overwrite="no"),
+        lambda: lamella.export(image, tmp_path / "sums.txt", overwrite="no"),
+        lambda: lamella.repair(plate, dry_run="no"),
+        lambda: lamella.open(tmp_path, "w", layout="fov", channel_names=["a"], disable_path_checking="no"),
+        lambda: lamella.open(image, "r+", overwriting_creation="no"),
+        lambda: lamella.open(image, strict="no"),
+        lambda: scene.position.labels.create("cells", MASK, overwrite="no"),
+    ):
+        with pytest.raises(WrongTypeError, match="is True or False, not 'no'"):
+            call()
+    assert scene.state() == before
 
 
 def test_every_call_that_creates_is_in_the_table():

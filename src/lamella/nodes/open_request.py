@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from inspect import signature
 from typing import TYPE_CHECKING, Any, get_args
 
-from lamella.arguments import items_of, whole_number
+from lamella.arguments import check_flags, items_of, whole_number
 from lamella.errors import InvalidArgumentError, check_options
 from lamella.nodes.open import open_ome_zarr
 from lamella.spec.axes import AxisMeta, axes_from, channel_axis, default_axes
@@ -51,6 +51,12 @@ class OpenRequest:
                 raise InvalidArgumentError(
                     f"The argument {name} is one of {', '.join(choices)}, not {choice!r}."
                 )
+        replaces = self.class_options.get("overwriting_creation", False)
+        check_flags(
+            disable_path_checking=self.disable_path_checking,
+            strict=self.strict,
+            overwriting_creation=replaces,
+        )
         cache_bytes, names = self.cache_bytes, self.channel_names
         if cache_bytes is not None:
             cache_bytes = whole_number(cache_bytes, "The argument cache_bytes", 0)

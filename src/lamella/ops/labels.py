@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.arguments import items_of
+from lamella.arguments import check_flags, items_of
 from lamella.errors import (
     InvalidArgumentError,
     LamellaError,
@@ -87,6 +87,7 @@ def create_label(
     Until it is complete, a record in its document hides it. One that replaces another has a temporary name until then.
     """
     check_plain_name(name, "A label image")
+    check_flags(overwrite=overwrite)
     position = Position(labels.node_path.parent)
     levels = [position.open_level(path) for path in position.dataset_paths]
     if not levels:

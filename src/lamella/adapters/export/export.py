@@ -18,6 +18,7 @@ from lamella.adapters.export import pictures
 from lamella.adapters.export.files import TIFF, ExportedFile
 from lamella.adapters.export.selection import PlateOrigin, Selection
 from lamella.adapters.export.tiff_files import is_imagej_rgb
+from lamella.arguments import check_flags
 from lamella.errors import InvalidArgumentError, StoreExistsError, WrongTypeError, counted
 from lamella.log import logged
 from lamella.nodes.collection import Collection
@@ -137,6 +138,7 @@ def export(
     >>> [os.path.basename(path) for path in lamella.export(position, tmp / "cells.ome.tif", z="max")]
     ['cells.ome.tif']
     """
+    check_flags(overwrite=overwrite)
     workers = Workers(jobs, executor)
     check_progress(progress)
     path = local_path(destination, "the destination")

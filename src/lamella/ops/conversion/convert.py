@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from lamella._version import __version__
+from lamella.arguments import check_flags
 from lamella.errors import counted
 from lamella.log import logged
 from lamella.ops.conversion.corrections import Corrections
@@ -302,6 +303,7 @@ def convert(
     >>> report.images, report.planes, report.levels
     (1, 8, 1)
     """
+    check_flags(overwrite=overwrite, dry_run=dry_run)
     settings = ImageSettings(version, chunks, shards, levels)
     arrangement = Arrangement(well_regex, map_file, None if layout is None else find_layout(layout))
     corrections = Corrections(

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lamella._version import __version__
-from lamella.arguments import items_of
+from lamella.arguments import check_flags, items_of
 from lamella.errors import InvalidArgumentError, LamellaError, StorageError, WorkerLostError
 from lamella.log import logged
 from lamella.ops.copying.pack import pack
@@ -115,6 +115,7 @@ def copy_store(
     >>> list(lamella.open_ome_zarr(tmp / "copy.zarr")["A/1"]), bool(report)
     (['0'], True)
     """
+    check_flags(overwrite=overwrite, follow_links=follow_links)
     workers = Workers(jobs)
     check_progress(progress)
     source, destination = share_options((source, destination), storage_options)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from lamella.arguments import check_flags
 from lamella.errors import (
     InvalidArgumentError,
     MetadataError,
@@ -100,6 +101,7 @@ def pack(
     >>> lamella.open_ome_zarr(tmp / "plate.ozx")["A/1/0/0"].shape
     (1, 2, 4, 8, 8)
     """
+    check_flags(overwrite=overwrite, follow_links=follow_links)
     check_progress(progress)
     if is_url(location(destination)):
         source, destination = share_options((source, destination), storage_options)

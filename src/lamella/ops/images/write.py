@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from lamella.arguments import items_of, whole_numbers
+from lamella.arguments import check_flags, items_of, whole_numbers
 from lamella.errors import (
     InvalidArgumentError,
     StorageError,
@@ -157,6 +157,7 @@ def write_image(
     >>> image["1"].shape, image.scale, image.channel_names
     ((2, 2, 256, 256), [1.0, 2.0, 0.5, 0.5], ['DAPI', 'GFP'])
     """
+    check_flags(overwrite=overwrite)
     workers = Workers(jobs, executor)
     check_progress(progress)
     check_levels(levels)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lamella.arguments import check_flags
 from lamella.errors import counted
 from lamella.log import logged
 from lamella.ops.execution import check_progress, reporting
@@ -176,6 +177,7 @@ def repair(
     >>> done.before.valid, done.rules, done.after.valid
     (False, ('ST-07',), True)
     """
+    check_flags(dry_run=dry_run, reindex=reindex, follow_links=follow_links)
     target = with_options(path_or_node, storage_options)
     storage, root, name = storage_of(target, read_only=dry_run, follow_links=follow_links)
     if not dry_run:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any, Literal
 
-from lamella.arguments import whole_numbers
+from lamella.arguments import check_flags, whole_numbers
 from lamella.errors import InvalidArgumentError, clause
 from lamella.ops.execution import Workers, check_progress
 from lamella.ops.rewriting.rewrite import Plan, RewriteCall, RewriteReport, rewrite
@@ -97,6 +97,7 @@ def rechunk(
     >>> image.chunks, image.shards
     ((1, 1, 1, 4, 4), (1, 1, 4, 8, 8))
     """
+    check_flags(overwrite=overwrite, follow_links=follow_links)
     workers = Workers(jobs, executor)
     check_progress(progress)
     layout = RequestedLayout(chunks, shards, compressor)

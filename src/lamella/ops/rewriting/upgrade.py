@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from lamella.arguments import check_flags
 from lamella.errors import InvalidArgumentError, MetadataError, clause
 from lamella.nodes.reporting import check_copied
 from lamella.nodes.store_handle import NodePath, StoreHandle
@@ -111,6 +112,7 @@ def upgrade(
     >>> report.arrays, report.carried, lamella.open_ome_zarr(tmp / "plate_06.zarr").version
     (1, 1, '0.6')
     """
+    check_flags(lossy=lossy, overwrite=overwrite, follow_links=follow_links)
     workers = Workers(jobs, executor)
     check_progress(progress)
     version = by_name(to)
