@@ -171,6 +171,8 @@ def check_new_name(name: str) -> str:
 
 def check_plain_name(name: str, node: str) -> str:
     """Return the name of a new ``node``, such as "A table"; raise `InvalidNameError` for a path or a reserved name."""
+    if not isinstance(name, str):
+        raise InvalidNameError(f"{node} is named by text, not by {name!r}.")
     if "/" in name:
         raise InvalidNameError(f"{node} has a plain name, not the path {name!r}.")
     return check_new_name(name)
