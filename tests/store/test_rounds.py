@@ -341,3 +341,12 @@ def test_a_verification_requests_each_file_once(asked, service, version):
     # Each folder is listed once, and that of an array once more with all files below it.
     folders = [path for method, path in counts if method == "LIST"]
     assert service.counts()["LIST"] <= len(folders) + reports[0].arrays
+
+
+def test_a_list_of_members_asks_no_more_than_a_loop(asked):
+    position = lamella.open_ome_zarr(f"{URL}/A/3/1", mode="r+")
+    methods = {"GET", "HEAD", "LIST"}
+    for node in (position, position.labels, position.tables):
+        names = list(node)  # also finds out once whether the service lists
+        expected = asked(lambda node=node, names=names: [name for name in node] == names, methods)  # noqa: C416
+        assert asked(lambda node=node: list(node), methods) == expected

@@ -241,11 +241,24 @@ class NGFFNode(Mapping[str, Any]):
     def _member_names(self) -> list[str]:
         return list(self.documents.children(self.path))
 
+    _listed_next: list[list[str]] | None = None
+    """For the names that `__len__` lists before an iteration begins: `list(node)` calls `__iter__`, then `__len__`."""
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self._member_names())
+        listed: list[list[str]] = []
+        self._listed_next = listed
+        return self._iterate(listed)
+
+    def _iterate(self, listed: list[list[str]]) -> Iterator[str]:
+        self._listed_next = None
+        yield from listed[0] if listed else self._member_names()
 
     def __len__(self) -> int:
-        return len(self._member_names())
+        listed, self._listed_next = self._listed_next, None
+        names = self._member_names()
+        if listed is not None:
+            listed.append(names)
+        return len(names)
 
     def __contains__(self, key: object) -> bool:
         name = (text_of_name(key) or "").strip("/")
