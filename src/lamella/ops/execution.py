@@ -170,21 +170,24 @@ def run(
             raise
 
 
-def run_at_store(work: Callable[[UnitType], object], units: Iterable[UnitType], storage: Storage) -> None:
+def run_at_store(
+    work: Callable[[UnitType], ResultType],
+    units: Iterable[UnitType],
+    storage: Storage,
+    *,
+    on_result: Callable[[ResultType], None] | None = None,
+) -> None:
     """Call a function for each unit: one after the other in a folder, many at once where each request takes a while."""
-    if not isinstance(storage, FlatStorage):
-        run(work, units, Workers(1))
-        return
     queue = iter(units)
-    for first in islice(queue, 1):  # alone: it reads the documents that all units need
-        work(first)
+    alone = islice(queue, 1) if isinstance(storage, FlatStorage) else queue
+    run(work, alone, Workers(1), on_result=on_result)  # the first one reads the documents that all units need
     as_this_thread = storage.handed_over()
 
-    def work_as_this_thread(unit: UnitType) -> None:
+    def work_as_this_thread(unit: UnitType) -> ResultType:
         with as_this_thread():
-            work(unit)
+            return work(unit)
 
-    run(work_as_this_thread, queue, THREADS.waiting_for(storage))
+    run(work_as_this_thread, queue, THREADS.waiting_for(storage), on_result=on_result)
 
 
 def _run_without_results(work: Callable[[UnitType], object], units: Iterable[UnitType], count: int) -> None:

@@ -10,7 +10,7 @@ import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lamella.errors import (
     DamagedDataError,
@@ -194,7 +194,7 @@ class ArrayNode(StoredNode):
 
 
 class StoreReader:
-    """Reads nodes of one store, each document once for each call; ``changes`` replaces documents by key.
+    """Reads nodes of one store, each document once for each call, on any thread; ``changes`` replaces documents by key.
 
     With ``must_read`` it raises for documents and folders that the service or system does not return. Callers that
     change the store use it, because they must not treat such a document as missing.
@@ -206,10 +206,6 @@ class StoreReader:
         self.storage = storage
         self._must_read = must_read
         self._changes = changes or {}
-        self._constants: list[str] = []
-        self._decoder = json.JSONDecoder(
-            parse_constant=self._constant, object_pairs_hook=reject_duplicate_keys
-        )
 
     def group(self, path: str) -> StoredNode:
         """Read the documents at a path that should be a group, and list its folder."""
@@ -323,19 +319,25 @@ class StoreReader:
 
     def parse(self, data: bytes, file: str) -> tuple[JSONObject | None, list[DocumentFinding]]:
         """Parse one document; comments and values that JSON lacks are findings, and the rest is read."""
-        self._constants.clear()
         findings = []
+        constants: list[str] = []
+
+        def parse_constant(name: str) -> float:
+            constants.append(name)
+            return float(name.replace("Infinity", "inf"))
+
+        decoder = json.JSONDecoder(parse_constant=parse_constant, object_pairs_hook=reject_duplicate_keys)
         try:
             text = data.decode("utf-8-sig")
             try:
-                document = self._decoder.decode(text.strip())
+                document = decoder.decode(text.strip())
             except RepeatedKeyError:
                 raise
             except ValueError:
                 without_comments = _COMMENT.sub(lambda match: match[0] if match[0][0] == '"' else "", text)
                 if without_comments == text:
                     raise
-                document = self._decoder.decode(without_comments.strip())
+                document = decoder.decode(without_comments.strip())
                 findings.append(DocumentFinding("ST-06", file, f"{file} has comments"))
         except RecursionError:
             return None, [DocumentFinding("LM-01", file, f"{file} is nested too deeply")]
@@ -350,14 +352,10 @@ class StoreReader:
             is_object = isinstance(document, dict)
             problem = "is nested too deeply" if is_object else f"contains {describe(document)}, not an object"
             return None, [DocumentFinding("LM-01", file, f"{file} {problem}")]
-        if self._constants:
-            problem = f"{file} contains {self._constants[0]}, which JSON does not have"
+        if constants:
+            problem = f"{file} contains {constants[0]}, which JSON does not have"
             findings.append(DocumentFinding("LM-03", file, problem))
         return document, findings
-
-    def _constant(self, name: str) -> Any:
-        self._constants.append(name)
-        return float(name.replace("Infinity", "inf"))
 
 
 def _is_unread(error: Exception) -> bool:

@@ -33,27 +33,27 @@ def visit_plate(inspection: Inspection, node: StoredNode) -> None:
     plate = plate if isinstance(plate, dict) else {}
     at = node.location("plate")
     acquisitions = acquisition_ids(plate)
+    locations: dict[str, Location] = {}
     for number, listed_well in objects(plate.get("wells")):
         path = listed_well.get("path")
-        if isinstance(path, str) and path and path not in checked.fields:
-            checked.fields[path] = _visit_listed_well(
-                inspection, checked, path, acquisitions, (*at, "wells", number, "path")
-            )
+        if isinstance(path, str) and path:
+            locations.setdefault(path, (*at, "wells", number, "path"))
+
+    def visit(part: Inspection, path: str) -> tuple[bool, Fields | None]:
+        well = part.read_group(join(node.path, path))
+        if not well.exists:
+            part.report_missing("PL-12", node, locations[path], "well", path, version=version)
+            return False, None
+        return True, visit_well(part, well, acquisitions)
+
+    for path, (exists, fields) in inspection.visit_parts(list(locations), visit).items():
+        checked.fields[path] = fields
+        if exists:
+            checked.members.append(path)
     _visit_rows(inspection, checked, plate, acquisitions)
     visit_tables(inspection, node)
     _check_counts(inspection, checked, plate, at)
     inspection.finish_group(checked)
-
-
-def _visit_listed_well(
-    inspection: Inspection, checked: CheckedGroup, path: str, acquisitions: Collection[int], at: Location
-) -> Fields | None:
-    well = inspection.read_group(join(checked.node.path, path))
-    if not well.exists:
-        inspection.report_missing("PL-12", checked.node, at, "well", path, version=checked.version)
-        return None
-    checked.members.append(path)
-    return visit_well(inspection, well, acquisitions)
 
 
 def _visit_rows(

@@ -8,9 +8,10 @@ document lists. Damage in a store raises no error: it is a finding. The module `
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lamella.errors import first_of
+from lamella.ops.execution import run_at_store
 from lamella.ops.validation import collection, plate
 from lamella.ops.validation.consolidated import ConsolidatedMetadata, consolidated_metadata_of
 from lamella.ops.validation.tables import visit_tables
@@ -24,13 +25,15 @@ from lamella.store.metadata.missing_document import content_of, documents_of, ha
 from lamella.store.pixels.stored_chunks import describe_foreign
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from lamella.ops.raw_nodes import ArrayNode, StoredNode, StoreReader
     from lamella.ops.validation.tables import TableGroup
     from lamella.spec.rules import Finding, Kind, Level, Location
     from lamella.store.metadata.stored_documents import NodeKind
     from lamella.types import JSONObject
+
+T = TypeVar("T")
 
 _MAX_DEPTH = 4
 """Maximum depth of nested groups without metadata."""
@@ -83,6 +86,8 @@ class Inspection:
         self.consolidated: list[ConsolidatedMetadata] = []
         self.on_group = on_group
         self.keep_images = keep_images
+        self._finished: list[CheckedGroup] = []
+        self._inherited = 0
         self._read_paths: set[str] = set()
         self._reported_links: set[str] = set()
         self._checked_paths: set[str] = set()
@@ -199,6 +204,50 @@ class Inspection:
         own_consolidated = consolidated_metadata_of(node)
         if own_consolidated is not None:
             self.consolidated.append(own_consolidated)
+
+    # -- parts ---------------------------------------------------------------------------------------------------
+
+    def visit_parts(self, paths: Sequence[str], visit: Callable[[Inspection, str], T]) -> dict[str, T]:
+        """Visit parts of the store, many at once where each request takes a while; findings are in the order of paths.
+
+        ``visit`` is called with an inspection of the part. Return what it returns, by path.
+        """
+        finished: dict[str, tuple[Inspection, T]] = {}
+        results: dict[str, T] = {}
+
+        def visit_part(path: str) -> tuple[str, Inspection, T]:
+            part = self._part()
+            return path, part, visit(part, path)
+
+        def add(result: tuple[str, Inspection, T]) -> None:
+            finished[result[0]] = result[1:]
+            while len(results) < len(paths) and (path := paths[len(results)]) in finished:
+                part, results[path] = finished.pop(path)
+                self._add(part)
+
+        run_at_store(visit_part, paths, self.reader.storage, on_result=add)
+        return results
+
+    def _part(self) -> Inspection:
+        """Return an inspection of a part of the store, which knows what this one has visited."""
+        part = Inspection(self.reader, keep_images=self.keep_images)
+        part.on_group, part.version = part._finished.append, self.version
+        part._read_paths, part._checked_paths = self._read_paths, self._checked_paths
+        part._reported_links, part.consolidated = self._reported_links, list(self.consolidated)
+        part._inherited = len(part.consolidated)
+        return part
+
+    def _add(self, part: Inspection) -> None:
+        """Add the findings of a part, and finish its groups."""
+        self.findings += part.findings
+        self.tables += part.tables
+        self.notes += part.notes
+        self.images += part.images
+        self.consolidated += part.consolidated[part._inherited :]
+        self.group_count += part.group_count
+        self.version = self.version or part.version
+        for checked in part._finished:
+            self.finish_group(checked)
 
     # -- walking -------------------------------------------------------------------------------------------------
 
