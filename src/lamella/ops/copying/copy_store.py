@@ -10,6 +10,7 @@ import os
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from lamella._version import __version__
@@ -18,7 +19,7 @@ from lamella.errors import InvalidArgumentError, LamellaError, StorageError, Wor
 from lamella.log import logged
 from lamella.ops.copying.pack import pack
 from lamella.ops.copying.selection import Contents, CopyReport, contents_of, select_parts
-from lamella.ops.execution import Count, Workers, check_progress, reporting, run
+from lamella.ops.execution import Count, Workers, check_progress, reporting, run, run_at_store
 from lamella.ops.jobs.journal import Journal, StoredObject, line_of
 from lamella.ops.jobs.units import digest
 from lamella.ops.rewriting.endpoints import already_exists, check_stores_apart, not_a_store, open_source
@@ -403,17 +404,28 @@ class _Copy:
 
         A group of Zarr v2 gets its `.zattrs` before its `.zgroup`, which makes it a group.
         """
-        documents = self._contents.documents
-        if not root_first:
-            documents = sorted(
-                documents, key=lambda key: (-key.count("/"), key.rpartition("/")[2] == V2.group)
-            )
-        for key in documents:
-            data = self._contents.document(key)
-            if data is None:
-                raise self._changed(key, "was deleted")
-            self._target.write(key, data)
-            self.nbytes += len(data)
+        documents = list(self._contents.documents)
+        if root_first:
+            self.nbytes += sum(map(self._copy_document, documents))
+            return
+
+        def order(key: str) -> tuple[int, bool]:
+            return -key.count("/"), key.rpartition("/")[2] == V2.group
+
+        source, target = self._contents.storage, self._target
+        sizes: list[int] = []
+        for _, keys in groupby(sorted(documents, key=order), order):
+            storage = target if isinstance(target, FlatStorage) else source
+            run_at_store(self._copy_document, keys, storage, on_result=sizes.append)
+        self.nbytes += sum(sizes)
+
+    def _copy_document(self, key: str) -> int:
+        """Copy a document; return its size."""
+        data = self._contents.document(key)
+        if data is None:
+            raise self._changed(key, "was deleted")
+        self._target.write(key, data)
+        return len(data)
 
     def _changed(self, key: str, change: str) -> StorageError:
         return StorageError(

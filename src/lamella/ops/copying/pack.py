@@ -31,7 +31,7 @@ from lamella.store.paths import is_url, local_path, location
 from lamella.store.storage import share_options, with_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from concurrent.futures import Future
 
     from zarr.abc.store import Store
@@ -164,15 +164,13 @@ def _comment(documents: Documents, path: str) -> bytes:
 
 def _write_all(contents: Contents, archive: ZipWriter, count: Count) -> tuple[int, int]:
     """Write documents, then all other files; return the number of files and the size of both."""
-    nbytes = 0
-    for key in contents.documents:
-        data = contents.document(key)
-        if data is None:
-            raise _changed(contents, key)
-        nbytes += archive.add(key, [data])
-    files = 0
+    nbytes = files = 0
     with ThreadPoolExecutor(_AHEAD, "lamella-pack") as pool:
-        for key, size, data in _read_ahead(contents, pool):
+        for key, _, data in _read_ahead([(key, None) for key in contents.documents], contents.document, pool):
+            if data is None:
+                raise _changed(contents, key)
+            nbytes += archive.add(key, [data])
+        for key, size, data in _read_ahead(contents.files, contents.read, pool):
             if size is not None and size > _LARGE:
                 written_bytes = archive.add(key, _read_pieces(contents, key, size), size)
             elif data is not None:
@@ -189,14 +187,14 @@ def _write_all(contents: Contents, archive: ZipWriter, count: Count) -> tuple[in
 
 
 def _read_ahead(
-    contents: Contents, pool: ThreadPoolExecutor
+    files: Iterable[tuple[str, int | None]], read: Callable[[str], bytes | None], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[str, int | None, bytes | None]]:
     """Yield files in order, the small ones with their bytes, which several threads read."""
     ahead: deque[tuple[str, int | None, Future[bytes | None] | None]] = deque()
     try:
-        for key, size in contents.files:
+        for key, size in files:
             is_large = size is not None and size > _LARGE
-            ahead.append((key, size, None if is_large else pool.submit(contents.read, key)))
+            ahead.append((key, size, None if is_large else pool.submit(read, key)))
             if len(ahead) > _AHEAD:
                 yield _with_data(ahead.popleft())
         while ahead:
