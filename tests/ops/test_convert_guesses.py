@@ -147,16 +147,33 @@ def test_files_of_one_image_that_state_different_sizes_are_noted(tmp_path: Path,
     )
 
 
-def test_files_of_one_image_that_name_their_channels_otherwise_are_noted(tmp_path: Path, store: Path) -> None:
+_NAMES_THE_IMAGE = "its channels, DAPI, GFP, name those of the whole image, although {} has"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "note"),
+    [
+        (["DAPI", "GFP"], ["GFP", "DAPI"], f"{_NAMES_THE_IMAGE} GFP, DAPI"),
+        (["DAPI", "GFP"], ["DAPI", ""], f"{_NAMES_THE_IMAGE} DAPI, one without a name"),
+        (
+            ["", ""],
+            ["DAPI", "GFP"],
+            "it does not name its channels, so the names in {}, DAPI, GFP, were not used",
+        ),
+        (["DAPI", "GFP"], ["", ""], None),
+    ],
+)
+def test_files_of_one_image_that_name_their_channels_otherwise_are_noted(
+    tmp_path: Path, store: Path, first: list[str], second: list[str], note: str | None
+) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
-    for t, names in enumerate((["DAPI", "GFP"], ["GFP", "DAPI"])):
+    for t, names in enumerate((first, second)):
         metadata = {"axes": "CYX", "Channel": {"Name": names}}
         tifffile.imwrite(folder / f"t{t}.ome.tif", random_pixels((2, 8, 9)), metadata=metadata)
-    note, _ = convert(folder, store).notes
-    assert note.endswith(
-        f"its channels, DAPI, GFP, name those of the whole image, although {folder / 't1.ome.tif'} has GFP, DAPI"
-    )
+    *notes, _ = convert(folder, store).notes
+    expected = [] if note is None else [f"{folder / 't0.ome.tif'}: {note.format(folder / 't1.ome.tif')}"]
+    assert notes == expected
 
 
 # -- the resolution of printers ---------------------------------------------------------------------------------

@@ -125,17 +125,8 @@ class CombinedSource:
                     f"its size along {axis}, {size:g}, is used for the whole image, whose files state {min(sizes):g} "
                     f"to {max(sizes):g}",
                 )
-        names = [channel.label for channel in first.channels]
         if "c" not in self._combined_axes and self.description.channels == first.channels:
-            for source in self._members.values():
-                others = [channel.label for channel in source.description.channels]
-                if others not in ([], names):
-                    yield (
-                        first.where,
-                        f"its channels, {', '.join(names)}, name those of the whole image, although "
-                        f"{source.description.where} has {', '.join(others)}",
-                    )
-                    break
+            yield from self._notes_of_channels()
         for source in self._members.values():
             description = source.description
             if isinstance(source, CombinedSource):
@@ -143,6 +134,27 @@ class CombinedSource:
             else:
                 notes = (*description.axis_notes, *description.notes)
                 yield from ((description.where, note) for note in notes)
+
+    def _notes_of_channels(self) -> Iterator[tuple[str, str]]:
+        """Note the first member with other names of channels than the image has; one without names has no others."""
+        first = self._first.description
+        names = [channel.label for channel in first.channels]
+        for source in self._members.values():
+            others = [channel.label for channel in source.description.channels]
+            if not any(others) or others == names:
+                continue
+            where, listed = (
+                source.description.where,
+                ", ".join(name or "one without a name" for name in others),
+            )
+            yield (
+                first.where,
+                f"its channels, {', '.join(name or 'one without a name' for name in names)}, name those of the whole "
+                f"image, although {where} has {listed}"
+                if any(names)
+                else f"it does not name its channels, so the names in {where}, {listed}, were not used",
+            )
+            return
 
     def read_plane(self, index: tuple[int, ...], rows: slice | None = None) -> Array | None:
         """Read one plane, or some rows of it: see `PlaneSource.read_plane`."""

@@ -19,10 +19,10 @@ LEGAL_ORDER = "tczyx"
 """The order of time, channel and space in OME-NGFF."""
 
 COPY_AGAIN = "Copy it again from where it was recorded."
+"""What to do about a damaged file: the end of its error."""
 
 MAX_PLANES = 10_000_000
 """Planes of one image that a file may state: more are damage, and would fill memory, or the disk with zeros."""
-"""What to do about a damaged file: the end of its error."""
 
 
 SAMPLE_COLORS: tuple[tuple[str, str | None], ...] = (
