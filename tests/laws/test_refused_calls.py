@@ -203,6 +203,16 @@ CALLS: dict[str, tuple[Any, dict[str, Any], dict[str, list[Any]]]] = {
             "jobs": WRONG_JOBS,
         },
     ),
+    "compute_pyramid of a plate": (
+        lambda s, **a: s.plate.compute_pyramid(**a),
+        {"levels": 2},
+        {
+            "levels": WRONG_LEVELS,
+            "method": ["average", None, 5],
+            "executor": WRONG_EXECUTORS,
+            "jobs": WRONG_JOBS,
+        },
+    ),
     "update_pyramid": (
         lambda s, **a: s.mosaic.update_pyramid(**a),
         {"method": "mean"},
@@ -763,6 +773,12 @@ def test_text_is_neither_true_nor_false(tmp_path):
         lambda: lamella.pack(plate, tmp_path / "sums.zip", overwrite="no"),
         lambda: lamella.export(image, tmp_path / "sums.txt", overwrite="no"),
         lambda: lamella.repair(plate, dry_run="no"),
+        lambda: lamella.validate(plate, follow_links="no"),
+        lambda: lamella.verify(plate, follow_links="no"),
+        lambda: lamella.status(plate, follow_links="no"),
+        lambda: scene.plate.create_positions([("A", "1", "0")], exist_ok="no"),
+        lambda: scene.position.tables.write("sizes", {"label": [1]}, overwrite="no"),
+        lambda: scene.position.mosaic().write(tmp_path / "m.zarr", overwrite="no"),
         lambda: lamella.open(tmp_path, "w", layout="fov", channel_names=["a"], disable_path_checking="no"),
         lambda: lamella.open(image, "r+", overwriting_creation="no"),
         lambda: lamella.open(image, strict="no"),
@@ -785,6 +801,7 @@ def test_every_call_that_creates_is_in_the_table():
     }
     assert creating == {
         "Plate.append_channel",
+        "Plate.compute_pyramid",
         "Plate.create_position",
         "Plate.create_positions",
         "Plate.create_well",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, cast
 
-from lamella.arguments import checked_name
+from lamella.arguments import check_flags, checked_name
 from lamella.nodes.array_request import request_of
 from lamella.nodes.node import NGFFNode
 from lamella.nodes.store_handle import errors_naming
@@ -104,6 +104,7 @@ class WellEdits(NGFFNode):
         from lamella.nodes.plate_creation import create_positions
 
         self.require_writable("create positions")
+        check_flags(exist_ok=exist_ok)
         return create_positions(cast("Plate", self), positions, arrays, exist_ok=exist_ok)
 
     def create_zeros(

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from lamella.arguments import check_flags
 from lamella.errors import (
     DamagedDataError,
     InvalidArgumentError,
@@ -420,6 +421,7 @@ def storage_of(
     path_or_node: StrPath | Store | NGFFNode, *, read_only: bool = True, follow_links: bool = False
 ) -> tuple[Storage, str, str]:
     """Return the storage, the path in it and the name of a caller's argument."""
+    check_flags(follow_links=follow_links)
     if isinstance(path_or_node, ImageArray):
         raise InvalidArgumentError(f"{path_or_node!r} is an array: use its image, or the path of the image.")
     if isinstance(path_or_node, NGFFNode):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lamella._version import __version__
+from lamella.arguments import check_flags
 from lamella.errors import InvalidArgumentError, NodeExistsError
 from lamella.log import logged
 from lamella.models import TransformationMeta
@@ -101,6 +102,7 @@ class MosaicWrite:
         from lamella.nodes.open import open_ome_zarr
 
         check_progress(self.progress)
+        check_flags(overwrite=overwrite)
         fields = [field.documents.storage for field in self.mosaic.fields.values()]
         if isinstance(target, Position):
             if overwrite or storage_options is not None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from lamella.arguments import check_flags
 from lamella.errors import (
     InvalidArgumentError,
     LamellaError,
@@ -106,6 +107,7 @@ def write_table(
 ) -> None:
     """Write a table; see :meth:`Tables.write`."""
     check_plain_name(name, "A table")
+    check_flags(overwrite=overwrite)
     if kind is not None:
         checked_choice(kind, TABLE_TYPES, "type")
     frame = as_frame(value, name)
