@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from contextlib import suppress
 
 import numpy as np
@@ -11,6 +12,7 @@ from tests.reliability.faults import Faults, chosen
 
 import lamella
 from lamella.errors import InvalidArgumentError
+from lamella.ops.images.delete_channel import _WithoutIndex
 
 SHAPE = (2, 3, 5, 20, 30)
 PIXELS = np.random.default_rng(5).integers(0, 4000, SHAPE).astype("uint16")
@@ -177,3 +179,26 @@ def test_an_image_without_pixels_loses_the_name_alone(tmp_path):
         pytest.raises(InvalidArgumentError),
     ):
         stack.delete_channel("channel_0")
+
+
+@pytest.mark.parametrize("jobs", [1, None])
+def test_fields_in_memory_are_rewritten_by_as_many_threads_as_jobs_and_memory_allow(
+    tmp_path, monkeypatch, jobs
+):
+    path = f"memory://few-threads-{tmp_path.name}/p.zarr"
+    fields = [f"A/1/{number}" for number in range(4)]
+    with lamella.open(path, "w-", layout="hcs", version="0.5", channel_names=NAMES, axes="cyx") as plate:
+        for position in plate.create_positions([tuple(field.split("/")) for field in fields]):
+            position.create_image("0", PIXELS[0, :, 0], chunks=(1, 8, 16))
+    threads, read = set(), _WithoutIndex.__getitem__
+    monkeypatch.setattr(
+        _WithoutIndex,
+        "__getitem__",
+        lambda *args: threads.add(threading.current_thread()) or read(*args),
+    )
+    if jobs is None:  # one processor, and memory for one region
+        monkeypatch.setattr("lamella.ops.execution.cpus", lambda: 1)
+        monkeypatch.setattr("lamella.ops.execution._MAX_WAITING_BYTES", 1)
+    with lamella.open(path, "r+") as plate:
+        assert plate.delete_channel("DAPI", jobs=jobs) == fields
+    assert threads == {threading.current_thread()}

@@ -174,10 +174,14 @@ def run_at_store(
     work: Callable[[UnitType], ResultType],
     units: Iterable[UnitType],
     storage: Storage,
+    workers: Workers = THREADS,
     *,
     on_result: Callable[[ResultType], None] | None = None,
 ) -> None:
-    """Call a function for each unit: one after the other in a folder, many at once where each request takes a while."""
+    """Call a function for each unit: one after the other in a folder, many at once where each request takes a while.
+
+    ``workers`` limit how many run at once where they state a number, see `Workers.waiting_for`.
+    """
     queue = iter(units)
     alone = islice(queue, 1) if isinstance(storage, FlatStorage) else queue
     run(work, alone, Workers(1), on_result=on_result)  # the first one reads the documents that all units need
@@ -187,7 +191,7 @@ def run_at_store(
         with as_this_thread():
             return work(unit)
 
-    run(work_as_this_thread, queue, THREADS.waiting_for(storage), on_result=on_result)
+    run(work_as_this_thread, queue, workers.waiting_for(storage), on_result=on_result)
 
 
 def _run_without_results(work: Callable[[UnitType], object], units: Iterable[UnitType], count: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from lamella.spec.channels import COLOR_SAMPLES, with_acquisition_settings
 from lamella.spec.images import DatasetMeta
 from lamella.spec.own_key import Deleting, read_deleting, with_deleting, without_own_records
 from lamella.spec.stale_levels import read_stale, with_stale
+from lamella.store.flat_storage import FlatStorage
 from lamella.store.keys import join
 from lamella.store.pixels.arrays import StoredArray
 
@@ -73,12 +75,20 @@ def delete_from_fields(positions: Mapping[str, Position], name: str, *, jobs: in
     for path in fields:
         if killed_deletion(positions[path]) != name:
             _checked_index(positions[path], name)  # raises before anything is written
-    run_at_store(
-        lambda path: delete_channel(positions[path], name, jobs=jobs),
-        fields,
-        positions[fields[0]].documents.storage,
-    )
+    storage = positions[fields[0]].documents.storage
+    workers = Workers(jobs).waiting_for(storage, max(_unit_bytes(positions[path]) for path in fields))
+    if isinstance(storage, FlatStorage):  # several fields at once share the threads
+        jobs, workers = max(1, workers.count // len(fields)), Workers(workers.count)
+    run_at_store(lambda path: delete_channel(positions[path], name, jobs=jobs), fields, storage, workers)
     return fields
+
+
+def _unit_bytes(position: Position) -> int:
+    """Return the memory of a region that is copied: the old pixels, the remaining ones and their encoded bytes."""
+    if not position.dataset_paths:
+        return 0
+    finest = position.data
+    return 3 * prod(finest.write_unit) * finest.dtype.itemsize
 
 
 def finish_deletion(position: Position) -> None:
