@@ -268,7 +268,7 @@ def test_a_destination_that_exists_is_refused(tmp_path):
 
 def test_the_source_as_destination_is_refused(tmp_path):
     source = build_image(tmp_path / "in.zarr", "0.5", labels=False)
-    with pytest.raises(InvalidArgumentError, match="leave it out"):
+    with pytest.raises(InvalidArgumentError, match="name no destination"):
         lamella.rechunk(source, source, chunks=(1, 8, 8))
 
 
