@@ -40,6 +40,7 @@ import contextlib
 import os
 import re
 import sys
+import threading
 import warnings
 from difflib import get_close_matches
 from reprlib import Repr
@@ -47,6 +48,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from types import FrameType
 
 _repr = Repr()
 _repr.maxlevel = 3
@@ -157,12 +159,34 @@ _NO_CALLERS = PACKAGE, contextlib.__file__
 """Paths of modules that call lamella's functions for a user; contextlib runs the end of a ``with`` block."""
 
 
+_warned = threading.local()
+"""Has the ``frame`` of the user for whom this thread works, see `warning_user`."""
+
+
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn in the name of the first caller outside of lamella, so that the warning names the line of the user."""
-    level, frame = 1, sys._getframe()
+    frame = getattr(_warned, "frame", None) or users_frame()
+    registry = frame.f_globals.setdefault("__warningregistry__", {})
+    module = frame.f_globals.get("__name__", "<unknown>")
+    warnings.warn_explicit(message, category, frame.f_code.co_filename, frame.f_lineno, module, registry)
+
+
+def users_frame() -> FrameType:
+    """Return the frame of the first caller outside of lamella, in the thread that calls."""
+    frame = sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_NO_CALLERS):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+        frame = frame.f_back
+    return frame
+
+
+@contextlib.contextmanager
+def warning_user(frame: FrameType) -> Iterator[None]:
+    """Warn in the name of a user in another thread, for whom this thread works."""
+    before, _warned.frame = getattr(_warned, "frame", None), frame
+    try:
+        yield
+    finally:
+        _warned.frame = before
 
 
 @contextlib.contextmanager

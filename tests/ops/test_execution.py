@@ -12,8 +12,8 @@ from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, Thre
 import pytest
 from zarr.storage import MemoryStore, ZipStore
 
-from lamella.errors import InvalidArgumentError, WorkerLostError
-from lamella.ops.execution import Workers, run
+from lamella.errors import InvalidArgumentError, WorkerLostError, warn
+from lamella.ops.execution import Workers, run, run_at_store
 from lamella.store.storage import open_storage
 
 
@@ -257,3 +257,11 @@ def test_workers_are_at_least_one():
 def test_by_default_there_are_as_many_workers_as_the_batch_system_allows(monkeypatch):
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
     assert Workers().count == 1
+
+
+def test_a_warning_of_a_unit_names_the_line_of_the_user_on_any_thread():
+    texts = [f"unit {number}" for number in range(4)]
+    with pytest.warns(UserWarning, match="unit") as caught:
+        run_at_store(warn, texts, open_storage(MemoryStore(), "r+"))
+    assert sorted(str(one.message) for one in caught) == texts
+    assert {one.filename for one in caught} == {__file__}

@@ -27,7 +27,14 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
 from lamella.arguments import is_whole_number
-from lamella.errors import InvalidArgumentError, WorkerLostError, WrongTypeError, clause
+from lamella.errors import (
+    InvalidArgumentError,
+    WorkerLostError,
+    WrongTypeError,
+    clause,
+    users_frame,
+    warning_user,
+)
 from lamella.store.files.local import LocalStorage
 from lamella.store.flat_storage import FlatStorage
 from lamella.store.process_limits import cpus
@@ -185,10 +192,10 @@ def run_at_store(
     queue = iter(units)
     alone = islice(queue, 1) if isinstance(storage, FlatStorage) else queue
     run(work, alone, Workers(1), on_result=on_result)  # the first one reads the documents that all units need
-    as_this_thread = storage.handed_over()
+    as_this_thread, frame = storage.handed_over(), users_frame()
 
     def work_as_this_thread(unit: UnitType) -> ResultType:
-        with as_this_thread():
+        with as_this_thread(), warning_user(frame):
             return work(unit)
 
     run(work_as_this_thread, queue, workers.waiting_for(storage), on_result=on_result)
