@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import pickle
 import warnings
@@ -69,7 +70,7 @@ def test_what_reads_a_store_reads_one_of_icechunk(repository):
     assert repr(plate)
     assert str(lamella.status(store))
     assert lamella.verify(store)
-    assert lamella.checksum(store)
+    assert hashlib.sha256(b"").hexdigest() not in dict(lamella.checksum(store)).values()
     assert lamella.validate(store, pixels=True)
     assert plate["A/1/0"].to_xarray() is not None
     with pytest.raises(LamellaError):
