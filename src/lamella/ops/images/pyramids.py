@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from lamella.errors import counted
@@ -80,9 +81,12 @@ def compute_each(
     images = {path: position for path, position in images.items() if position.dataset_paths}
     if not images:
         return {}
-    storage = next(iter(images.values())).documents.storage
+    first = next(iter(images.values()))
+    storage, level = first.documents.storage, first.data
     workers.check_reach(storage)
-    workers = workers.waiting_for(storage, LARGE_CHUNK)
+    workers = workers.waiting_for(
+        storage, max(LARGE_CHUNK, 3 * prod(level.write_unit) * level.dtype.itemsize)
+    )
     jobs = 1 if workers.executor is not None else max(1, workers.count // len(images))
     counts: dict[str, int] = {}
     with (
