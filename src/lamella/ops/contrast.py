@@ -93,13 +93,13 @@ def compute_contrast(
         counting(progress, "fields", len(sampled_fields)) as count,
     ):
         windows = choose_windows(sampled_fields, workers, count)
-    for position in fields:
-        if is_rgb(position):  # separate windows would change the hues of a colour image
-            windows = _stored_windows(position) | windows
     if sampled_fields and not dry_run:
         written = {key: window for key, window in windows.items() if key[0] not in without}
         storage = sampled_fields[0].documents.storage
         run_at_store(lambda position: _write(position, written), sampled_fields, storage)
+    for position in fields:
+        if is_rgb(position):  # separate windows would change the hues of a colour image
+            windows = _stored_windows(position) | windows
     if not windows:
         where = f" in {fields[0].documents.storage.name}" if fields else ""
         raise InvalidArgumentError(
