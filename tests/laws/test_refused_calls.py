@@ -132,6 +132,7 @@ WRONG_ARRAYS = [
     np.zeros((1, 2), "u2"),
     np.array(["a"]),
     PIXELS[:, :1, :, 0],
+    np.ma.masked_equal(PIXELS, 0),
 ]
 WRONG_LEVELS = [0, -1, 1.5, "all", True, [2]]
 WRONG_LABELS = ["", "..", "a/b", "../x", "cells", "x\0", "n" * 300]

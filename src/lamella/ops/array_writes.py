@@ -15,7 +15,7 @@ import numpy as np
 from lamella.errors import InvalidArgumentError, clause
 from lamella.ops.execution import THREADS, Workers, run
 from lamella.ops.regions import Region, regions
-from lamella.store.pixels.assignment import cast_data, is_lazy
+from lamella.store.pixels.assignment import cast_data, check_unmasked, is_lazy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,6 +74,7 @@ def as_source(data: Any) -> Source:
     """
     if isinstance(data, np.memmap) or is_lazy(data, np.dtype(bool)):
         return Source(data, in_memory=False)
+    check_unmasked(data)
     try:
         array = np.asarray(data)
     except ValueError as error:

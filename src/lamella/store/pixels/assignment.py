@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import InvalidArgumentError, clause
+from lamella.errors import InvalidArgumentError, clause, counted
 from lamella.store.pixels.selection import Selection
 
 if TYPE_CHECKING:
@@ -22,6 +22,17 @@ def check_out(out: Array, shape: Shape, dtype: np.dtype[Any]) -> None:
     if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype or not out.flags.writeable:
         passed = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
         raise InvalidArgumentError(f"The array out= is a writable array of {dtype} {shape}, not {passed}.")
+
+
+def check_unmasked(data: object, where: str = "the new array") -> None:
+    """Raise for a masked array with masked values: their stored values mean nothing."""
+    if type(data).__module__.startswith("numpy.ma"):
+        masked = int(np.count_nonzero(data.mask))  # type: ignore[attr-defined]
+        if masked:
+            raise InvalidArgumentError(
+                f"Cannot write to {where}: the data have {counted(masked, 'masked value')}, and a store has no masks. "
+                "Fill them first, such as by data.filled(0)."
+            )
 
 
 def is_lazy(data: object, dtype: np.dtype[Any]) -> bool:
@@ -66,6 +77,7 @@ def cast(data: object, selection: Selection, dtype: np.dtype[Any], where: str) -
 
 def cast_for(data: object, dtype: np.dtype[Any], where: str, selection: Selection | None = None) -> Array:
     """Return data cast to the dtype of an array, in its own shape."""
+    check_unmasked(data, f"array {where}")
     try:
         return cast_data(data, dtype)
     except (OverflowError, TypeError, ValueError) as error:
