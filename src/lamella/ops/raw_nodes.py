@@ -61,8 +61,8 @@ _KIND_DOCUMENTS = (V3.group, V2.attributes, V2.array)
 class DocumentFinding:
     """A document that cannot be read, or is not plain JSON: the ``rule`` that it breaks, and what was found.
 
-    ``file`` is empty for a folder that cannot be listed. ``is_link``: the document, or a folder above it, is a link
-    that leads out of the store. ``unread``: the service or the system refused to send the document.
+    ``is_link``: the document, or a folder above it, is a link that leads out of the store. ``unread``: the service or
+    the system refused to send the document.
     """
 
     rule: str
@@ -224,7 +224,7 @@ class StoreReader:
             self._check(error)
             problem = f"the folder cannot be listed: {clause(error)}"
             is_link = isinstance(error, InvalidNameError)
-            node.findings.append(DocumentFinding("LM-01", "", problem, is_link, _is_unread(error)))
+            node.findings.append(DocumentFinding("LM-01", V2.attributes, problem, is_link, _is_unread(error)))
             return node
         for file in files:
             self._read(node, file, is_listed=node.names is not None)

@@ -291,8 +291,10 @@ class _Verification:
     def stored_files(self, path: str) -> Iterator[FileToDecode]:
         """Yield the files of every array at a path and below it."""
         node = self.reader.group(path)
+        is_listed = node.names is not None or not self.reader.storage.can_list
         self.damage.extend(
-            FileFinding(join(path, finding.file), finding.found, finding.unread) for finding in node.findings
+            FileFinding(join(path, finding.file) if is_listed else path, finding.found, finding.unread)
+            for finding in node.findings
         )
         self.documents += bool(node.documents)
         self.has_ome = self.has_ome or not _OME_KEYS.isdisjoint(node.ome)
