@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,6 +85,11 @@ def as_source(data: Any) -> Source:
             f"An image needs an array of numbers; got {type(data).__name__} of {array.dtype}."
         )
     return Source(array, in_memory=True)
+
+
+def bytes_in_work(array: ImageArray) -> int:
+    """Return the memory of a region while it is rewritten: the old pixels, the new ones and their encoded bytes."""
+    return 3 * prod(array.write_unit) * array.dtype.itemsize
 
 
 def write_array(array: ImageArray, source: Source, workers: Workers = THREADS) -> None:

@@ -189,9 +189,12 @@ def run_at_store(
 
     ``workers`` limit how many run at once where they state a number, see `Workers.waiting_for`.
     """
+    if not isinstance(storage, FlatStorage):
+        run(work, units, Workers(1), on_result=on_result)
+        return
     queue = iter(units)
-    alone = islice(queue, 1) if isinstance(storage, FlatStorage) else queue
-    run(work, alone, Workers(1), on_result=on_result)  # the first one reads the documents that all units need
+    # Alone: the first unit reads the documents that all units need.
+    run(work, islice(queue, 1), Workers(1), on_result=on_result)
     as_this_thread, frame = storage.handed_over(), users_frame()
 
     def work_as_this_thread(unit: UnitType) -> ResultType:

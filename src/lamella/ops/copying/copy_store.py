@@ -404,7 +404,7 @@ class _Copy:
 
         A group of Zarr v2 gets its `.zattrs` before its `.zgroup`, which makes it a group.
         """
-        documents = list(self._contents.documents)
+        documents = self._contents.documents
         if root_first:
             self.nbytes += sum(map(self._copy_document, documents))
             return

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from lamella.log import logged
 from lamella.nodes.image_array import ImageArray
 from lamella.nodes.position_metadata import dtype_window, with_channel_names
 from lamella.nodes.replacing import discard, finish_replacing, make_beside, put_in_place
-from lamella.ops.array_writes import Source, write_array
+from lamella.ops.array_writes import Source, bytes_in_work, write_array
 from lamella.ops.execution import THREADS, Workers, run_at_store
 from lamella.ops.images.edit import store_of
 from lamella.ops.streaming.record import without_channel
@@ -76,19 +75,12 @@ def delete_from_fields(positions: Mapping[str, Position], name: str, *, jobs: in
         if killed_deletion(positions[path]) != name:
             _checked_index(positions[path], name)  # raises before anything is written
     storage = positions[fields[0]].documents.storage
-    workers = Workers(jobs).waiting_for(storage, max(_unit_bytes(positions[path]) for path in fields))
+    finest = [positions[path].data for path in fields if positions[path].dataset_paths]
+    workers = Workers(jobs).waiting_for(storage, max(map(bytes_in_work, finest), default=0))
     if isinstance(storage, FlatStorage):  # several fields at once share the threads
         jobs, workers = max(1, workers.count // len(fields)), Workers(workers.count)
     run_at_store(lambda path: delete_channel(positions[path], name, jobs=jobs), fields, storage, workers)
     return fields
-
-
-def _unit_bytes(position: Position) -> int:
-    """Return the memory of a region that is copied: the old pixels, the remaining ones and their encoded bytes."""
-    if not position.dataset_paths:
-        return 0
-    finest = position.data
-    return 3 * prod(finest.write_unit) * finest.dtype.itemsize
 
 
 def finish_deletion(position: Position) -> None:

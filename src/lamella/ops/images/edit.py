@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from lamella.arguments import checked_channel_name
@@ -200,8 +199,8 @@ def _run_for_each(
     work: Callable[[str], object], paths: Iterable[str], positions: Mapping[str, Position]
 ) -> None:
     """Call a function for the paths of images of one store."""
-    for position in islice(positions.values(), 1):
-        run_at_store(work, paths, position.documents.storage)
+    if positions:
+        run_at_store(work, paths, next(iter(positions.values())).documents.storage)
 
 
 def planned_edits(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from lamella.errors import counted
@@ -11,6 +10,7 @@ from lamella.log import logged
 from lamella.nodes.open import open_ome_zarr
 from lamella.nodes.position import Position
 from lamella.nodes.walk import images_of
+from lamella.ops.array_writes import bytes_in_work
 from lamella.ops.execution import LARGE_CHUNK, Workers, check_progress, counting, run
 
 if TYPE_CHECKING:
@@ -82,11 +82,9 @@ def compute_each(
     if not images:
         return {}
     first = next(iter(images.values()))
-    storage, level = first.documents.storage, first.data
+    storage = first.documents.storage
     workers.check_reach(storage)
-    workers = workers.waiting_for(
-        storage, max(LARGE_CHUNK, 3 * prod(level.write_unit) * level.dtype.itemsize)
-    )
+    workers = workers.waiting_for(storage, max(LARGE_CHUNK, bytes_in_work(first.data)))
     jobs = 1 if workers.executor is not None else max(1, workers.count // len(images))
     counts: dict[str, int] = {}
     with (
